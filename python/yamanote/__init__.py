@@ -1,0 +1,37 @@
+"""An asyncio event loop written in Rust on tokio.
+
+    import yamanote
+
+    yamanote.run(main())
+
+Importing this package changes nothing in asyncio: a program uses the loop where it asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yamanote._loop import Loop
+from yamanote._runner import new_event_loop, run
+from yamanote._yamanote import __version__
+
+if TYPE_CHECKING:
+    from yamanote._policy import EventLoopPolicy, install
+else:
+    # asyncio's policies are deprecated and end with Python 3.16, so they are looked up only for
+    # a program that asks for ours.
+    def __getattr__(name: str) -> object:
+        """Import the names that few programs need."""
+        if name in ("EventLoopPolicy", "install"):
+            from yamanote import _policy
+
+            return getattr(_policy, name)
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+
+    def __dir__() -> list[str]:
+        """List those names too."""
+        return sorted({*globals(), *__all__})
+
+
+__all__ = ["EventLoopPolicy", "Loop", "__version__", "install", "new_event_loop", "run"]

@@ -1,0 +1,35 @@
+"""`Loop`: the native core, and the parts that run once for a connection, a server or a loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from yamanote._dns import Dns
+from yamanote._lifecycle import Lifecycle
+from yamanote._reports import Reports
+from yamanote._server import Serving
+from yamanote._signals import Signals
+from yamanote._sock import SocketCalls
+from yamanote._tls import Tls
+from yamanote._watchers import Watching
+from yamanote._yamanote import Core
+
+
+class Loop(
+    Core,
+    Lifecycle,
+    Signals,
+    Reports,
+    Watching,
+    SocketCalls,
+    Serving,
+    Dns,
+    Tls,
+    asyncio.BaseEventLoop,
+):
+    """An asyncio event loop on tokio's reactor.
+
+    What runs for each callback or each packet is native (`Core`). What asyncio's own base class
+    does once for a connection, a server or a loop is the running interpreter's: argument checks, happy
+    eyeballs, `Server`, executors, async generators, the exception handler.
+    """

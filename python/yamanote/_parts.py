@@ -1,0 +1,34 @@
+"""What the parts of `Loop` see of each other, for the type checkers only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from yamanote._yamanote import Core
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    class Base(Core, asyncio.BaseEventLoop):
+        """The core, asyncio's base class, and the hooks between the parts."""
+
+        _default_executor: Any
+
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _signals_attached(self) -> AbstractContextManager[None]: ...
+        def _close_signals(self) -> None: ...
+        def _close_dns(self) -> None: ...
+        async def _ensure_resolved(
+            self,
+            address: Any,
+            *,
+            family: int = 0,
+            type: int = 0,
+            proto: int = 0,
+            flags: int = 0,
+            loop: asyncio.AbstractEventLoop,
+        ) -> list[Any]: ...

@@ -1,0 +1,37 @@
+"""What the native core tells in words: failed and slow callbacks."""
+
+from __future__ import annotations
+
+from asyncio import base_events, format_helpers
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from yamanote._yamanote import Handle
+
+if TYPE_CHECKING:
+    from yamanote._parts import Base
+else:
+    Base = object
+
+
+class Reports(Base):
+    """Called by the turn, off its hot path."""
+
+    def _report_callback_error(self, handle: Handle, error: BaseException) -> None:
+        """Tell the exception handler, with asyncio's words and keys."""
+        source = format_helpers._format_callback_source(handle._callback, handle._args or ())
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {source}",
+            "exception": error,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _report_slow_callback(self, culprit: object, seconds: float) -> None:
+        """In debug mode, name what kept the loop from everything else."""
+        if seconds < self.slow_callback_duration:
+            return
+        name = base_events._format_handle(culprit) if isinstance(culprit, Handle) else culprit
+        logger.warning("Executing %s took %.3f seconds", name, seconds)

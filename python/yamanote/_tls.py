@@ -1,0 +1,54 @@
+"""TLS: not there yet, and said so before anything is connected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yamanote._parts import Base
+else:
+    Base = object
+
+
+class Tls(Base):
+    """The methods that take `ssl` arguments."""
+
+    async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Connect and make a transport; arguments as asyncio's.
+
+        Raises:
+            NotImplementedError: `ssl` was given.
+        """
+        _refuse_tls(kwargs.get("ssl"))
+        return await super().create_connection(*args, **kwargs)
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+        """Listen and serve; arguments as asyncio's.
+
+        Raises:
+            NotImplementedError: `ssl` was given.
+        """
+        _refuse_tls(kwargs.get("ssl"))
+        return await super().create_server(*args, **kwargs)
+
+    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a transport for a connection accepted elsewhere; arguments as asyncio's.
+
+        Raises:
+            NotImplementedError: `ssl` was given.
+        """
+        _refuse_tls(kwargs.get("ssl"))
+        return await super().connect_accepted_socket(*args, **kwargs)
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
+        """Not there yet.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        _refuse_tls(True)
+
+
+def _refuse_tls(ssl: object) -> None:
+    if ssl:
+        raise NotImplementedError("yamanote does not support TLS yet")

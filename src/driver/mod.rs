@@ -1,0 +1,89 @@
+//! The reactor: tokio's runtime, driven on the loop's own thread.
+//!
+//! The only room that names `tokio`. It knows descriptors, wakers and deadlines; Python objects never
+//! come here, because wakers fire while the thread is detached from Python.
+
+mod ready_list;
+mod registration;
+mod timer;
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::task::Waker;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+pub(crate) use ready_list::{READ, ReadyList, Slot, WRITE};
+pub(crate) use registration::{Direction, Registration};
+pub(crate) use timer::Timer;
+
+/// One loop's tokio runtime: no worker thread, I/O and time driven by whoever is inside `block_on`.
+pub(crate) struct Driver {
+    runtime: Option<Runtime>,
+    ready: Arc<ReadyList>,
+}
+
+impl Driver {
+    /// A runtime that calls `park` before it really waits and `unpark` afterwards, both on the waiting thread.
+    pub(crate) fn new(
+        park: impl Fn() + Send + Sync + 'static,
+        unpark: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(park)
+            .on_thread_unpark(unpark)
+            .build()?;
+        Ok(Self { runtime: Some(runtime), ready: Arc::default() })
+    }
+
+    /// Runs `turn` to its end on this thread, polling the kernel between its polls.
+    ///
+    /// `None` when the driver is shut down, or this thread is inside another runtime.
+    pub(crate) fn block_on<F: Future>(&self, turn: F) -> Option<F::Output> {
+        if Handle::try_current().is_ok() {
+            return None;
+        }
+        let runtime = self.runtime.as_ref()?;
+        // Unconstrained: the cooperative budget would refuse the 129th readiness poll of a turn.
+        Some(runtime.block_on(tokio::task::unconstrained(turn)))
+    }
+
+    /// Watches `fd` for `direction`; wakes put its slot, marked with `key`, on the ready list.
+    ///
+    /// The descriptor must stay open until the registration is dropped.
+    pub(crate) fn register(&self, fd: RawFd, direction: Direction, key: u64) -> io::Result<Registration> {
+        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        Registration::new(fd, direction, Slot::new(Arc::clone(&self.ready), key))
+    }
+
+    /// The slots that the reactor's wakers queued.
+    pub(crate) fn ready(&self) -> &Arc<ReadyList> {
+        &self.ready
+    }
+
+    /// Ends the reactor without waiting for anything.
+    pub(crate) fn shut_down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Driver").field("open", &self.runtime.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
+pub(crate) fn wake(turn: &Waker) {
+    turn.wake_by_ref();
+}
+
+fn shut_down() -> io::Error {
+    io::Error::other("the reactor is shut down")
+}

@@ -1,0 +1,218 @@
+//! What the reactor found ready, on its way to the turn.
+
+use std::fmt;
+use std::mem;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+/// The slots woken since the turn last looked: a stack that any thread may push to and the turn empties.
+#[derive(Default)]
+pub(crate) struct ReadyList {
+    /// Each entry owns one reference to its slot. Release on push and Acquire on take hand the slot's `next` over.
+    head: AtomicPtr<Slot>,
+    turn: OnceLock<Waker>,
+}
+
+/// One registered descriptor, as its wakers see it.
+pub(crate) struct Slot {
+    list: Arc<ReadyList>,
+    /// `READ` and `WRITE` that fired, and `QUEUED` from the first wake until `take`.
+    bits: AtomicU8,
+    /// The slot below in the stack; written by whoever set `QUEUED`, until the stack is taken.
+    next: AtomicPtr<Slot>,
+    /// Whose it is, in the scheduler's table of sources.
+    key: AtomicU64,
+}
+
+/// The descriptor may be read.
+pub(crate) const READ: u8 = 1;
+/// The descriptor may be written.
+pub(crate) const WRITE: u8 = 2;
+const QUEUED: u8 = 4;
+
+impl ReadyList {
+    /// The waker of the turn: the same one for all of a runtime's life.
+    pub(crate) fn set_turn(&self, turn: &Waker) {
+        self.turn.get_or_init(|| turn.clone());
+    }
+
+    /// The waker of the turn, once the loop has run.
+    pub(crate) fn turn(&self) -> Option<&Waker> {
+        self.turn.get()
+    }
+
+    /// Takes every queued slot, in the order of their wakes.
+    pub(crate) fn drain(&self, mut each: impl FnMut(Arc<Slot>)) {
+        let mut top = self.head.swap(ptr::null_mut(), Ordering::Acquire);
+        // The last pushed is on top: turn the stack over.
+        let mut bottom = ptr::null_mut();
+        while !top.is_null() {
+            // SAFETY: an entry owns a reference to its slot, so it is alive.
+            let slot = unsafe { &*top };
+            let below = slot.next.swap(bottom, Ordering::Relaxed);
+            bottom = mem::replace(&mut top, below);
+        }
+        while !bottom.is_null() {
+            // SAFETY: made by `Arc::into_raw` in `push`, and taken off the list, so owned here alone.
+            let slot = unsafe { Arc::from_raw(bottom.cast_const()) };
+            bottom = slot.next.swap(ptr::null_mut(), Ordering::Relaxed);
+            each(slot);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Acquire).is_null()
+    }
+
+    fn push(&self, slot: Arc<Slot>) {
+        let entry = Arc::into_raw(slot).cast_mut();
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: the reference made above keeps it alive; `QUEUED` makes this push the only one.
+            unsafe { &*entry }.next.store(head, Ordering::Relaxed);
+            let (pushed, seen) = (Ordering::Release, Ordering::Relaxed);
+            match self.head.compare_exchange_weak(head, entry, pushed, seen) {
+                Ok(_) => break,
+                Err(actual) => head = actual,
+            }
+        }
+        if head.is_null()
+            && let Some(turn) = self.turn.get()
+        {
+            turn.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for ReadyList {
+    fn drop(&mut self) {
+        self.drain(drop);
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(list: Arc<ReadyList>, key: u64) -> Arc<Self> {
+        Arc::new(Self {
+            list,
+            bits: AtomicU8::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            key: AtomicU64::new(key),
+        })
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.key.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_key(&self, key: u64) {
+        self.key.store(key, Ordering::Relaxed);
+    }
+
+    /// What has fired since the last `take`; the next wake queues the slot anew.
+    pub(crate) fn take(&self) -> u8 {
+        self.bits.swap(0, Ordering::AcqRel) & !QUEUED
+    }
+
+    /// Queues the slot as if the reactor had found `bits` ready.
+    pub(crate) fn fire(self: &Arc<Self>, bits: u8) {
+        if self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0 {
+            self.list.push(Arc::clone(self));
+        }
+    }
+
+    /// A waker that fires `READ`.
+    pub(super) fn read_waker(self: Arc<Self>) -> Waker {
+        waker(self, &READ_WAKER)
+    }
+
+    /// A waker that fires `WRITE`.
+    pub(super) fn write_waker(self: Arc<Self>) -> Waker {
+        waker(self, &WRITE_WAKER)
+    }
+}
+
+fn waker(slot: Arc<Slot>, table: &'static RawWakerVTable) -> Waker {
+    // SAFETY: the tables below treat the pointer as one reference to a slot, as it is; a slot's
+    // methods may be called from any thread.
+    unsafe { Waker::new(Arc::into_raw(slot).cast(), table) }
+}
+
+static READ_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone::<READ>, wake::<READ>, wake_by_ref::<READ>, release);
+static WRITE_WAKER: RawWakerVTable =
+    RawWakerVTable::new(clone::<WRITE>, wake::<WRITE>, wake_by_ref::<WRITE>, release);
+
+unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
+    // SAFETY: a waker's pointer is a live reference made by `Arc::into_raw`; this adds one for the clone.
+    unsafe { Arc::increment_strong_count(slot.cast::<Slot>()) };
+    RawWaker::new(slot, if BIT == READ { &READ_WAKER } else { &WRITE_WAKER })
+}
+
+unsafe fn wake<const BIT: u8>(slot: *const ()) {
+    // SAFETY: waking by value takes over the waker's own reference.
+    unsafe { Arc::from_raw(slot.cast::<Slot>()) }.fire(BIT);
+}
+
+unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
+    // SAFETY: borrows the waker's own reference: `ManuallyDrop` leaves it in place.
+    let slot = mem::ManuallyDrop::new(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
+    slot.fire(BIT);
+}
+
+unsafe fn release(slot: *const ()) {
+    // SAFETY: dropping a waker ends its own reference.
+    drop(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
+}
+
+impl fmt::Debug for ReadyList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ReadyList").field("empty", &self.is_empty()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Slot").field("key", &self.key()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(list: &ReadyList) -> Vec<(u64, u8)> {
+        let mut keys = Vec::new();
+        list.drain(|slot| keys.push((slot.key(), slot.take())));
+        keys
+    }
+
+    #[test]
+    fn slots_come_out_once_and_in_the_order_of_their_wakes() {
+        let list = Arc::new(ReadyList::default());
+        let slots: Vec<_> = (0..3).map(|key| Slot::new(Arc::clone(&list), key)).collect();
+        slots[1].fire(READ);
+        Arc::clone(&slots[0]).write_waker().wake();
+        slots[1].fire(WRITE);
+        slots[2].fire(READ);
+        assert_eq!(drained(&list), [(1, READ | WRITE), (0, WRITE), (2, READ)]);
+        assert!(list.is_empty());
+        slots[0].fire(READ);
+        assert_eq!(drained(&list), [(0, READ)]);
+    }
+
+    #[test]
+    fn wakers_and_entries_keep_their_slot_alive_and_no_longer() {
+        let list = Arc::new(ReadyList::default());
+        let slot = Slot::new(Arc::clone(&list), 7);
+        let waker = Arc::clone(&slot).read_waker();
+        let clone = waker.clone();
+        assert!(waker.will_wake(&clone));
+        clone.wake_by_ref();
+        drop((waker, clone));
+        assert_eq!(Arc::strong_count(&slot), 2);
+        drop(drained(&list));
+        assert_eq!(Arc::strong_count(&slot), 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! The methods that need no speed of their own; each parses, calls, returns.
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyAny, PyDict, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::schedule;
+use crate::ffi::handle::{self, Handle};
+use crate::scheduler::watchers::{Side, unwatch, watch};
+use crate::scheduler::{self, Core};
+use crate::sys::timerfd::monotonic_ns;
+use crate::transports::{listener, stream};
+
+#[pymethods]
+impl Core {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn create(
+        class: &Bound<'_, PyType>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let stock = class.py().get_type::<Self>().getattr("time")?;
+        Self::new(!class.getattr("time")?.is(&stock))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.traverse(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    /// Seconds on the clock of `time.monotonic()`.
+    #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
+    #[expect(clippy::unused_self, reason = "asyncio has it as a method")]
+    fn time(&self) -> f64 {
+        monotonic_ns() as f64 / 1e9
+    }
+
+    /// From now on, ask Python's `time()` for the time.
+    fn _use_own_clock(&self, py: Python<'_>) -> PyResult<()> {
+        self.local(py)?.use_own_clock();
+        Ok(())
+    }
+
+    /// Stop after the pass that is running, or after one pass of the next run.
+    #[pyo3(name = "stop")]
+    fn py_stop(&self) {
+        self.stop();
+    }
+
+    /// Whether a thread is inside `run_forever()`.
+    fn is_running(&self) -> bool {
+        self.owner().running_thread().is_some()
+    }
+
+    /// Whether `close()` was called.
+    #[pyo3(name = "is_closed")]
+    fn py_is_closed(&self) -> bool {
+        self.is_closed()
+    }
+
+    #[pyo3(name = "_check_closed")]
+    fn py_check_closed(&self) -> PyResult<()> {
+        self.check_closed()
+    }
+
+    /// `RuntimeError` when called on another thread than the one that runs the loop.
+    fn _check_thread(&self, py: Python<'_>) -> PyResult<()> {
+        schedule::check_thread(py, self)
+    }
+
+    /// Whether debug mode is on.
+    fn get_debug(&self) -> bool {
+        self.is_debug()
+    }
+
+    #[getter]
+    fn _debug(&self) -> bool {
+        self.is_debug()
+    }
+
+    #[setter(_debug)]
+    fn py_set_debug(&self, enabled: bool) {
+        self.set_debug(enabled);
+    }
+
+    /// `threading.get_ident()` of the thread that runs the loop, or `None`.
+    #[getter]
+    fn _thread_id(&self) -> Option<usize> {
+        self.owner().running_thread()
+    }
+
+    #[setter(_thread_id)]
+    #[expect(clippy::unused_self, reason = "a setter is a method")]
+    fn set_thread_id(&self, _value: Option<usize>) {
+        // `BaseEventLoop.__init__` writes `None`; the loop knows better who runs it.
+    }
+
+    /// Run until stopped. `run_forever()` does what belongs around it.
+    fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
+        scheduler::run(this)
+    }
+
+    /// Drop everything scheduled and end the reactor.
+    fn _close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_running() {
+            return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
+        }
+        self.close(py)
+    }
+
+    /// Queue a handle that was made by `_make_handle`, from any thread.
+    fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        schedule::enqueue(self, own_handle(handle)?);
+        Ok(())
+    }
+
+    /// Watch `fd` for reading: the handle runs in each turn that finds something there.
+    fn _add_reader(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        watch(this, fd, Side::Reader, own_handle(handle)?.clone().unbind())
+    }
+
+    /// Watch `fd` for writing: the handle runs in each turn that finds room.
+    fn _add_writer(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        watch(this, fd, Side::Writer, own_handle(handle)?.clone().unbind())
+    }
+
+    /// Stop watching `fd` for reading; whether it was watched.
+    fn _remove_reader(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
+        unwatch(this, fd, Side::Reader)
+    }
+
+    /// Stop watching `fd` for writing; whether it was watched.
+    fn _remove_writer(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
+        unwatch(this, fd, Side::Writer)
+    }
+
+    /// `RuntimeError` when a live transport owns `fd`.
+    fn _ensure_fd_no_transport(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
+        let local = this.get().local(this.py())?;
+        if !local.is_claimed(fd) {
+            return Ok(());
+        }
+        let owner = match local.transport_of(this.py(), fd) {
+            Some(transport) => transport.repr()?.to_string(),
+            None => "that is paused".to_owned(),
+        };
+        Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by transport {owner}")))
+    }
+
+    /// A transport over a connected stream socket; `waiter` is completed once `connection_made` was called.
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, **_kwargs))]
+    fn _make_socket_transport<'py>(
+        this: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+        server: Option<&Bound<'py, PyAny>>,
+        _kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stream::from_socket(this, sock, protocol, waiter, extra, server)
+    }
+
+    /// Accept connections on a listening socket until `_stop_listening`.
+    fn _listen(
+        this: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        protocol_factory: &Bound<'_, PyAny>,
+        server: Option<&Bound<'_, PyAny>>,
+        backlog: usize,
+    ) -> PyResult<()> {
+        listener::listen(this, sock, protocol_factory, server, backlog)
+    }
+
+    /// Accept again, after a failure.
+    fn _resume_listening(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
+        listener::resume(this, fd)
+    }
+
+    /// Stop accepting on a socket; whether it was listened on.
+    fn _stop_listening(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
+        listener::stop(this, fd)
+    }
+}
+
+fn own_handle<'a, 'py>(handle: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Handle>> {
+    handle::downcast(handle).ok_or_else(|| PyTypeError::new_err("a handle made by this loop is required"))
+}

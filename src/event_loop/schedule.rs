@@ -1,0 +1,245 @@
+//! `call_soon` and its kin: the methods called most often.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::ffi::handle::{self, Handle, Kind, Parts};
+use crate::ffi::{Args, FastMethod, add_fast_method};
+use crate::scheduler::handle::trace_source;
+use crate::scheduler::{Core, now};
+
+pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    add_fast_method::<CallSoon>(class)?;
+    add_fast_method::<CallSoonThreadsafe>(class)?;
+    add_fast_method::<CallLater>(class)?;
+    add_fast_method::<CallAt>(class)?;
+    add_fast_method::<MakeHandle>(class)
+}
+
+struct CallSoon;
+
+impl FastMethod for CallSoon {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"call_soon";
+    const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\n\
+        Call `callback(*args)` in the next turn of the loop, in the order of the calls.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get();
+        core.check_closed()?;
+        let call = Call::parse(arguments, "call_soon", 0)?;
+        if core.is_debug() {
+            check_thread(this.py(), core)?;
+            check_callback(this, call.callback, "call_soon")?;
+        }
+        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        enqueue(core, &handle);
+        Ok(handle.into_any())
+    }
+}
+
+struct CallSoonThreadsafe;
+
+impl FastMethod for CallSoonThreadsafe {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"call_soon_threadsafe";
+    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
+        Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get();
+        core.check_closed()?;
+        let call = Call::parse(arguments, "call_soon_threadsafe", 0)?;
+        if core.is_debug() {
+            check_callback(this, call.callback, "call_soon_threadsafe")?;
+        }
+        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        if core.owner().is_running_here(this.py()) {
+            enqueue(core, &handle);
+        } else {
+            core.shared.inbox.push(handle.clone().unbind());
+        }
+        Ok(handle.into_any())
+    }
+}
+
+struct CallLater;
+
+impl FastMethod for CallLater {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"call_later";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
+        Call `callback(*args)` after `delay` seconds on `time()`; zero or less runs it in a coming turn.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get();
+        core.check_closed()?;
+        let call = Call::parse(arguments, "call_later", 1)?;
+        let delay = call.leading(arguments, "delay", "delay must not be None")?;
+        let start = now(this, &*core.local(this.py())?)?;
+        call.timer(this, start + delay)
+    }
+}
+
+struct CallAt;
+
+impl FastMethod for CallAt {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"call_at";
+    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\n\
+        Call `callback(*args)` when `time()` reaches `when`, in seconds.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        this.get().check_closed()?;
+        let call = Call::parse(arguments, "call_at", 1)?;
+        let when = call.leading(arguments, "when", "when cannot be None")?;
+        call.timer(this, when)
+    }
+}
+
+struct MakeHandle;
+
+impl FastMethod for MakeHandle {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"_make_handle";
+    const DOC: &'static CStr = c"_make_handle($self, callback, *args, context=None)\n--\n\n\
+        A handle that is not queued yet; see `_add_callback`.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let call = Call::parse(arguments, "_make_handle", 0)?;
+        Ok(call.handle(this, Kind::Plain, 0.0)?.into_any())
+    }
+}
+
+/// `(…, callback, *args, context=None)`.
+struct Call<'a, 'py> {
+    callback: Borrowed<'a, 'py, PyAny>,
+    arguments: Args<'a, 'py>,
+    /// The first of `arguments` that belongs to the callback.
+    first: usize,
+    context: Option<Borrowed<'a, 'py, PyAny>>,
+    /// `delay` or `when`, given by name.
+    leading: Option<Borrowed<'a, 'py, PyAny>>,
+}
+
+impl<'a, 'py> Call<'a, 'py> {
+    /// `before` positional arguments come before the callback.
+    #[inline]
+    fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
+        let mut call = (arguments.get(before), None, None);
+        if arguments.has_keywords() {
+            call = Self::parse_keywords(arguments, method, call.0)?;
+        }
+        let (callback, context, leading) = call;
+        let callback = callback.ok_or_else(|| missing(method, "callback"))?;
+        Ok(Self { callback, arguments, first: before + 1, context, leading })
+    }
+
+    #[expect(clippy::type_complexity, reason = "three optional arguments of one caller")]
+    fn parse_keywords(
+        arguments: Args<'a, 'py>,
+        method: &str,
+        mut callback: Option<Borrowed<'a, 'py, PyAny>>,
+    ) -> PyResult<(
+        Option<Borrowed<'a, 'py, PyAny>>,
+        Option<Borrowed<'a, 'py, PyAny>>,
+        Option<Borrowed<'a, 'py, PyAny>>,
+    )> {
+        let py = arguments.py();
+        let (mut context, mut leading) = (None, None);
+        for (name, value) in arguments.keywords() {
+            let name = &*name;
+            if name.is(intern!(py, "context")) || name == "context" {
+                context = (!value.is_none()).then_some(value);
+            } else if name == "callback" && callback.is_none() {
+                callback = Some(value);
+            } else if arguments.len() == 0 && (name == "delay" || name == "when") {
+                leading = Some(value);
+            } else {
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() got an unexpected keyword argument '{name}'"
+                )));
+            }
+        }
+        Ok((callback, context, leading))
+    }
+
+    /// The number in front of the callback.
+    fn leading(&self, arguments: Args<'a, 'py>, name: &str, none: &'static str) -> PyResult<f64> {
+        let value = self.leading.or_else(|| arguments.get(0)).ok_or_else(|| missing(name, name))?;
+        if value.is_none() {
+            return Err(PyTypeError::new_err(none));
+        }
+        value.extract()
+    }
+
+    #[inline]
+    fn handle(&self, core: &Bound<'py, Core>, kind: Kind, when: f64) -> PyResult<Bound<'py, Handle>> {
+        let handle = handle::new(&Parts {
+            event_loop: core.as_any(),
+            callback: self.callback,
+            arguments: self.arguments,
+            first: self.first,
+            context: self.context,
+            when,
+            kind,
+        })?;
+        if core.get().is_debug() {
+            trace_source(&handle)?;
+        }
+        Ok(handle)
+    }
+
+    fn timer(&self, this: &Bound<'py, Core>, when: f64) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get();
+        if core.is_debug() {
+            check_thread(this.py(), core)?;
+            // `call_later` is asyncio's `call_at` too.
+            check_callback(this, self.callback, "call_at")?;
+        }
+        let handle = self.handle(this, Kind::Timer, when)?;
+        core.local(this.py())?.add_timer(when, handle.clone().unbind());
+        Ok(handle.into_any())
+    }
+}
+
+/// Queues a handle behind everything that was queued before, by whichever thread.
+#[inline]
+pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) {
+    let py = handle.py();
+    let handle = handle.clone().unbind();
+    if let Some(local) = core.try_local(py) {
+        local.take_inbox(core);
+        local.push(handle);
+    } else {
+        // Not this thread's loop; asyncio would take it, so we do, safely.
+        core.shared.inbox.push(handle);
+    }
+}
+
+/// `RuntimeError` when another thread runs the loop.
+pub(super) fn check_thread(py: Python<'_>, core: &Core) -> PyResult<()> {
+    if core.owner().running_thread().is_none() || core.owner().is_running_here(py) {
+        return Ok(());
+    }
+    Err(PyRuntimeError::new_err(
+        "Non-thread-safe operation invoked on an event loop other than the current one",
+    ))
+}
+
+/// asyncio's own check, with its own words.
+fn check_callback(
+    core: &Bound<'_, Core>,
+    callback: Borrowed<'_, '_, PyAny>,
+    method: &str,
+) -> PyResult<()> {
+    core.call_method1(intern!(core.py(), "_check_callback"), (callback, method)).map(drop)
+}
+
+fn missing(method: &str, argument: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{argument}'"))
+}

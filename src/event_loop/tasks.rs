@@ -1,0 +1,100 @@
+//! `create_task` and `create_future`: CPython's own C types, made without a Python frame.
+
+use std::ffi::CStr;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+
+use crate::ffi::{Args, FastMethod, add_fast_method, call};
+use crate::scheduler::Core;
+
+pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    add_fast_method::<CreateFuture>(class)?;
+    add_fast_method::<CreateTask>(class)
+}
+
+struct CreateFuture;
+
+impl FastMethod for CreateFuture {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"create_future";
+    const DOC: &'static CStr = c"create_future($self)\n--\n\nAn `asyncio.Future` of this loop.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+        arguments.expect("create_future", 0, 0)?;
+        let py = this.py();
+        let future = FUTURE.import(py, "asyncio.futures", "Future")?;
+        let names = NAMES.get_or_try_init(py, || names(py, ["loop"]))?.bind(py);
+        call::with_keywords(future, &[Some(this.as_any().as_borrowed())], names)
+    }
+}
+
+struct CreateTask;
+
+impl FastMethod for CreateTask {
+    type Receiver = Core;
+    const NAME: &'static CStr = c"create_task";
+    const DOC: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\n\
+        Run a coroutine as an `asyncio.Task` of this loop; keywords as the interpreter's `Task` takes them.";
+
+    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
+        let py = this.py();
+        let core = this.get();
+        let (coroutine, name) = match (arguments.get(0), arguments.len()) {
+            (Some(coroutine), 1) => (Some(coroutine), only_name(arguments)),
+            _ => (None, None),
+        };
+        let factory = this.getattr(intern!(py, "_task_factory"))?;
+        let simple = !arguments.has_keywords() || name.is_some();
+        let Some(coroutine) = coroutine.filter(|_| simple && factory.is_none() && !core.is_debug())
+        else {
+            return with_asyncio(this, arguments);
+        };
+        core.check_closed()?;
+        let task = TASK.import(py, "asyncio.tasks", "Task")?;
+        let [with_loop, with_name] = NAMES.get_or_try_init(py, || {
+            Ok::<_, PyErr>([names(py, ["loop"])?, names(py, ["loop", "name"])?])
+        })?;
+        let event_loop = Some(this.as_any().as_borrowed());
+        match name {
+            None => call::with_keywords(task, &[Some(coroutine), event_loop], with_loop.bind(py)),
+            Some(_) => {
+                call::with_keywords(task, &[Some(coroutine), event_loop, name], with_name.bind(py))
+            }
+        }
+    }
+}
+
+/// The value of `name=` when that is the only keyword, as in `asyncio.create_task`.
+fn only_name<'a, 'py>(arguments: Args<'a, 'py>) -> Option<Borrowed<'a, 'py, PyAny>> {
+    let mut keywords = arguments.keywords();
+    let (name, value) = keywords.next()?;
+    (keywords.next().is_none() && name == "name").then_some(value)
+}
+
+/// A task factory, debug mode, other keywords: as the running interpreter's asyncio does it.
+fn with_asyncio<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    static CREATE_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = this.py();
+    let create_task = CREATE_TASK.get_or_try_init(py, || {
+        let base = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
+        base.getattr("create_task").map(Bound::unbind)
+    })?;
+    let positional = (0..arguments.len()).filter_map(|index| arguments.get(index));
+    let all = std::iter::once(this.as_any().as_borrowed()).chain(positional).collect::<Vec<_>>();
+    let keywords = PyDict::new(py);
+    for (name, value) in arguments.keywords() {
+        keywords.set_item(name, value)?;
+    }
+    create_task.bind(py).call(PyTuple::new(py, all)?, Some(&keywords))
+}
+
+fn names<const N: usize>(py: Python<'_>, names: [&str; N]) -> PyResult<Py<PyTuple>> {
+    PyTuple::new(py, names.map(|name| PyString::intern(py, name))).map(Bound::unbind)
+}

@@ -1,0 +1,64 @@
+//! The buffer protocol: memory of other objects, borrowed while attached.
+
+use std::mem::MaybeUninit;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// A contiguous view of an object's memory, released when dropped.
+pub(crate) struct View<'py> {
+    py: Python<'py>,
+    raw: Box<ffi::Py_buffer>,
+}
+
+impl<'py> View<'py> {
+    /// A view to write through; `BufferError` where the object does not allow it.
+    pub(crate) fn writable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Self::new(object, ffi::PyBUF_WRITABLE)
+    }
+
+    /// A view to read from.
+    pub(crate) fn readable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Self::new(object, ffi::PyBUF_SIMPLE)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len.cast_unsigned()
+    }
+
+    /// The bytes, for reading; copy them before Python code can run.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.len() == 0 {
+            return &[];
+        }
+        // SAFETY: a simple or writable view is contiguous: `len` bytes from `buf`, alive and not moved
+        // until released. Other threads may write on free-threaded builds, as to any C extension: each byte is still a byte.
+        unsafe { std::slice::from_raw_parts(self.raw.buf.cast(), self.len()) }
+    }
+
+    /// The bytes, for writing. The view must have been made by [`View::writable`].
+    pub(crate) fn bytes_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+        if self.len() == 0 || self.raw.readonly != 0 {
+            return &mut [];
+        }
+        // SAFETY: as in `bytes`, and not read-only; `&mut self` keeps Rust's own uses apart.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.buf.cast(), self.len()) }
+    }
+
+    fn new(object: &Bound<'py, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
+        let mut raw = Box::new(ffi::Py_buffer::new());
+        // SAFETY: attached; `raw` is a blank view on the heap, where it stays until released.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *raw, flags) } < 0 {
+            return Err(PyErr::fetch(object.py()));
+        }
+        Ok(Self { py: object.py(), raw })
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        let _attached = self.py;
+        // SAFETY: attached by `py`; the view was filled by `PyObject_GetBuffer` and is released only here.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.raw) };
+    }
+}

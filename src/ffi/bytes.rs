@@ -1,0 +1,98 @@
+//! `bytes` and `bytearray` objects that a socket reads into.
+
+use std::mem::MaybeUninit;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes};
+
+/// A new `bytes` of up to `capacity`, filled by `fill`, which answers how many it wrote.
+///
+/// The object is shrunk in place to what was written; an error of `fill` frees it.
+pub(crate) fn read_into_new<'py, E>(
+    py: Python<'py>,
+    capacity: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+) -> PyResult<Result<(Bound<'py, PyBytes>, usize), E>> {
+    let size = ffi::Py_ssize_t::try_from(capacity)?;
+    // SAFETY: attached; a null source means uninitialised contents. A new reference, or null with
+    // an exception set.
+    let made = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
+    // SAFETY: as above: a new reference or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+    // SAFETY: `object` is a `bytes`, so its contents begin there and are `capacity` long.
+    let start = unsafe { ffi::PyBytes_AS_STRING(object.as_ptr()) };
+    // SAFETY: nobody else has seen the object, so the borrow is unique; any bit pattern will do.
+    let contents = unsafe { std::slice::from_raw_parts_mut(start.cast_mut().cast(), capacity) };
+    let written = match fill(contents) {
+        Ok(written) => written.min(capacity),
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut raw = object.into_ptr();
+    if written < capacity {
+        // SAFETY: `raw` is the only reference to a `bytes` that was never hashed or seen. On failure
+        // it is freed and set to null, with an exception set.
+        let resized = unsafe { _PyBytes_Resize(&raw mut raw, written.cast_signed()) };
+        if resized < 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    // SAFETY: a live new reference (checked above), and it is a `bytes`.
+    let object = unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() };
+    Ok(Ok((object, written)))
+}
+
+/// Grows `target` by up to `capacity` bytes, filled by `fill`, which answers how many it wrote.
+///
+/// Raises `BufferError` when a `memoryview` pins the size, before anything is read.
+pub(crate) fn append_into<E>(
+    target: &Bound<'_, PyByteArray>,
+    capacity: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+) -> PyResult<Result<usize, E>> {
+    let length = target.len();
+    target.resize(length + capacity)?;
+    let outcome = {
+        // SAFETY: `target` is a `bytearray` of `length + capacity` bytes since the line above.
+        let tail = unsafe { target.data().add(length) };
+        // SAFETY: the tail is inside the allocation; no Python code runs and the thread stays attached
+        // until the borrow ends, and on free-threaded builds the reader belongs to this thread.
+        let tail = unsafe { std::slice::from_raw_parts_mut(tail.cast(), capacity) };
+        fill(tail)
+    };
+    let written = outcome.as_ref().map_or(0, |written| (*written).min(capacity));
+    target.resize(length + written)?;
+    Ok(outcome)
+}
+
+/// Appends `data` to `target`; `BufferError` when a `memoryview` pins its size.
+pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<()> {
+    append_into(target, data.len(), |tail| {
+        tail.copy_from_slice(as_uninit(data));
+        Ok::<usize, std::convert::Infallible>(data.len())
+    })
+    .map(|_| ())
+}
+
+/// Whether the error says that an exported buffer pins a `bytearray`.
+pub(crate) fn is_pinned(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyBufferError>(py)
+}
+
+/// `buffer[..length]`, which the caller has just filled.
+pub(crate) fn assume_filled(buffer: &[MaybeUninit<u8>], length: usize) -> &[u8] {
+    let filled = &buffer[..length];
+    // SAFETY: the shared read buffer is zeroed when it is made, so every byte of it is initialised.
+    unsafe { &*(std::ptr::from_ref(filled) as *const [u8]) }
+}
+
+fn as_uninit(data: &[u8]) -> &[MaybeUninit<u8>] {
+    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and allows more, not less.
+    unsafe { &*(std::ptr::from_ref(data) as *const [MaybeUninit<u8>]) }
+}
+
+// A public function of CPython that pyo3's `ffi` lacks.
+unsafe extern "C" {
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}

@@ -1,0 +1,322 @@
+//! Python classes whose instances carry a Rust value, derived from classes written in Python.
+//!
+//! `#[pyclass]` cannot extend a class like `asyncio.Transport`, whose size is known at run time only.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::method::Members;
+
+/// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
+pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
+    /// With the module in front.
+    const NAME: &'static CStr;
+    const DOC: &'static CStr;
+
+    /// Where the class is kept once it is made.
+    fn class() -> &'static Class;
+
+    /// The Python class that this one extends.
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>>;
+
+    fn members() -> Members;
+
+    /// Shows the collector every Python object held.
+    fn traverse(&self, visitor: &mut Visitor);
+
+    /// Lets go of what may be part of a cycle.
+    fn clear(&self, py: Python<'_>);
+
+    /// `__del__`: nobody refers to the object any more.
+    fn finalize(this: &Bound<'_, Self>);
+
+    fn repr(this: &Bound<'_, Self>) -> PyResult<String>;
+}
+
+/// A class and the place of the Rust value in its instances. Filled once, under the import lock.
+#[derive(Debug)]
+pub(crate) struct Class {
+    object: AtomicPtr<ffi::PyTypeObject>,
+    offset: AtomicUsize,
+}
+
+impl Class {
+    pub(crate) const fn new() -> Self {
+        Self { object: AtomicPtr::new(ptr::null_mut()), offset: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn object(&self) -> *mut ffi::PyTypeObject {
+        self.object.load(Ordering::Acquire)
+    }
+
+    pub(super) fn offset(&self) -> usize {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn publish(&self, object: *mut ffi::PyTypeObject, offset: usize) {
+        self.offset.store(offset, Ordering::Relaxed);
+        self.object.store(object, Ordering::Release);
+    }
+}
+
+/// The Python class of `T`, made at the first call.
+pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+    let class = T::class();
+    if class.object().is_null() {
+        let base = T::base(py)?;
+        let layout = Layout::after::<T>(&base)?;
+        let slots = vec![
+            slot(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void),
+            slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void),
+            slot(ffi::Py_tp_clear, clear::<T> as *mut c_void),
+            slot(ffi::Py_tp_finalize, finalize::<T> as *mut c_void),
+            slot(ffi::Py_tp_repr, repr::<T> as *mut c_void),
+        ];
+        let made = make(T::NAME, T::DOC, &base, &layout, slots, T::members())?;
+        // The class lives for as long as the process: its methods' definitions do.
+        class.publish(made.into_ptr().cast(), layout.value);
+    }
+    // SAFETY: attached; published above, and never freed.
+    let object = unsafe { Bound::from_borrowed_ptr(py, class.object().cast()) };
+    Ok(object.cast_into::<PyType>()?)
+}
+
+/// A new instance that carries `value`. The class must have been made.
+pub(crate) fn new_instance<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
+    let class = class_of::<T>(py)?;
+    // SAFETY: attached; `class` is a live heap type with the collector's flag, which this allocates for. A
+    // new reference to zeroed memory, or null with an exception set.
+    let object = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), 0) };
+    if object.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: `basicsize` leaves room for a `T` at this offset, aligned (see `Layout`).
+    let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
+    // SAFETY: as above, and nothing is there yet. No Python code has run since the allocation.
+    unsafe { place.write(value) };
+    // SAFETY: a new reference to an instance of `T`'s class.
+    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+}
+
+/// `object` as an instance of `T`'s class, if it is one.
+#[inline]
+pub(crate) fn downcast<'a, 'py, T: NativeClass>(
+    object: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, T>> {
+    // SAFETY: its class is `T`'s, exactly: it allows no subclasses.
+    (object.get_type_ptr() == T::class().object()).then(|| unsafe { object.cast_unchecked() })
+}
+
+/// The Rust value inside `object`.
+#[inline]
+pub(crate) fn data<'a, T: NativeClass>(object: &'a Bound<'_, T>) -> &'a T {
+    // SAFETY: a `Bound<T>` is made by `new_instance`, or from a receiver whose class was checked.
+    unsafe { value(object.as_ptr()) }
+}
+
+/// Shows objects to the collector.
+pub(crate) struct Visitor<'a> {
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+    result: c_int,
+    lifetime: PhantomData<&'a ()>,
+}
+
+impl Visitor<'_> {
+    pub(crate) fn object<T>(&mut self, object: &Py<T>) {
+        self.raw(object.as_ptr());
+    }
+
+    pub(crate) fn option<T>(&mut self, object: Option<&Py<T>>) {
+        if let Some(object) = object {
+            self.object(object);
+        }
+    }
+
+    fn raw(&mut self, object: *mut ffi::PyObject) {
+        if self.result == 0 {
+            // SAFETY: the collector's own function with its own argument, and a live object.
+            self.result = unsafe { (self.visit)(object, self.argument) };
+        }
+    }
+}
+
+/// Sizes of an instance: the base's part, a list of weak references where the base has none, the value.
+pub(super) struct Layout {
+    weak_references: Option<usize>,
+    pub(super) value: usize,
+    size: usize,
+}
+
+impl Layout {
+    pub(super) fn after<T>(base: &Bound<'_, PyType>) -> PyResult<Self> {
+        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
+        let has_weak_references = base.getattr("__weakrefoffset__")?.extract::<isize>()? != 0;
+        let word = size_of::<usize>();
+        let mut next = basic_size.next_multiple_of(word);
+        let weak_references = (!has_weak_references).then_some(next);
+        if weak_references.is_some() {
+            next += word;
+        }
+        let value = next.next_multiple_of(align_of::<T>());
+        Ok(Self { weak_references, value, size: (value + size_of::<T>()).next_multiple_of(word) })
+    }
+}
+
+pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+    ffi::PyType_Slot { slot: number, pfunc: function }
+}
+
+/// A class from its parts.
+pub(super) fn make<'py>(
+    name: &'static CStr,
+    doc: &'static CStr,
+    base: &Bound<'py, PyType>,
+    layout: &Layout,
+    mut slots: Vec<ffi::PyType_Slot>,
+    members: Members,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut methods = members.methods;
+    methods.push(ffi::PyMethodDef::zeroed());
+    let mut attributes = members.attributes;
+    attributes.push(ffi::PyGetSetDef::default());
+    slots.push(slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()));
+    // The interpreter keeps pointing at these tables; a class is made once per process.
+    slots.push(slot(ffi::Py_tp_methods, methods.leak().as_mut_ptr().cast()));
+    slots.push(slot(ffi::Py_tp_getset, attributes.leak().as_mut_ptr().cast()));
+    if let Some(offset) = layout.weak_references {
+        let place = ffi::PyMemberDef {
+            name: c"__weaklistoffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: offset.cast_signed(),
+            flags: ffi::Py_READONLY,
+            doc: ptr::null(),
+        };
+        let table = vec![place, ffi::PyMemberDef::default()];
+        slots.push(slot(ffi::Py_tp_members, table.leak().as_mut_ptr().cast()));
+    }
+    slots.push(slot(0, ptr::null_mut()));
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    let mut spec = ffi::PyType_Spec {
+        name: name.as_ptr(),
+        basicsize: c_int::try_from(layout.size)?,
+        itemsize: 0,
+        flags: u32::try_from(flags)?,
+        slots: slots.leak().as_mut_ptr(),
+    };
+    // SAFETY: attached; the spec's tables are terminated above and live for ever, its functions have
+    // the signatures of their slots, and `base` is a live type. A new reference, or null with an exception set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            base.py(),
+            ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()),
+        )
+    }
+}
+
+/// Frees the memory of an instance whose value is gone, and the reference to its class.
+///
+/// # Safety
+///
+/// Attached; `object` is an instance of a class made here, untracked and without references.
+pub(super) unsafe fn free(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: the caller's: nothing refers to it and the collector does not know it.
+    unsafe { ffi::PyObject_GC_Del(object.cast()) };
+    // SAFETY: an instance of a heap type holds a reference to it, which ends here.
+    unsafe { ffi::Py_DECREF(class.cast()) };
+}
+
+/// # Safety
+///
+/// `object` is an instance of `T`'s class that carries a value, alive for `'a`.
+unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
+    // SAFETY: the caller's: there is a `T` at this offset of the same allocation.
+    let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
+    // SAFETY: as above; shared references only, interior state has its own guards.
+    unsafe { &*place }
+}
+
+unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter with an object of this class whose count has dropped to zero.
+    if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+        return; // `__del__` made a new reference.
+    }
+    // SAFETY: tracked since it was allocated; the interpreter allows it for an untracked one too.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: live memory of an instance, attached; without a list of weak references this does nothing.
+    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    // SAFETY: there is a `T` at this offset, which nobody can reach any more.
+    let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
+    let drop_value = |_: Python<'_>| {
+        // SAFETY: as above; dropped once, here. A panic of a drop stops at this edge.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { place.drop_in_place() }));
+        // Ignored: the panic hook has printed it, and a deallocator has nobody to tell.
+        drop(dropped);
+    };
+    // SAFETY: the interpreter is up, since it called. Tells PyO3 that references may be dropped at once.
+    unsafe { Python::attach_unchecked(drop_value) };
+    // SAFETY: attached, untracked, value and weak references gone.
+    unsafe { free(object) };
+}
+
+unsafe extern "C" fn traverse<T: NativeClass>(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let mut visitor = Visitor { visit, argument, result: 0, lifetime: PhantomData };
+    // SAFETY: a live object; its class is counted by every instance.
+    visitor.raw(unsafe { ffi::Py_TYPE(object) }.cast());
+    // SAFETY: the collector only knows instances that carry a value.
+    let value = unsafe { value::<T>(object) };
+    // Ignored: the panic hook has printed it; to the collector the object then looks referenced from outside.
+    drop(catch_unwind(AssertUnwindSafe(|| value.traverse(&mut visitor))));
+    visitor.result
+}
+
+unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: the collector only knows instances that carry a value.
+    let value = unsafe { value::<T>(object) };
+    let clear_value = |py: Python<'_>| {
+        // Ignored: the panic hook has printed it, and the collector has nobody to tell.
+        drop(catch_unwind(AssertUnwindSafe(|| value.clear(py))));
+    };
+    // SAFETY: the interpreter is up, since it called.
+    unsafe { Python::attach_unchecked(clear_value) };
+    0
+}
+
+unsafe extern "C" fn finalize<T: NativeClass>(object: *mut ffi::PyObject) {
+    let finalize_value = |py: Python<'_>| {
+        // A finalizer must leave an exception that is on its way as it was.
+        let passing = PyErr::take(py);
+        // SAFETY: called by the interpreter with an instance of this class.
+        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+        // Ignored: the panic hook has printed it, and a finalizer has nobody to tell.
+        drop(catch_unwind(AssertUnwindSafe(|| T::finalize(this))));
+        if let Some(passing) = passing {
+            passing.restore(py);
+        }
+    };
+    // SAFETY: the interpreter is up, since it called.
+    unsafe { Python::attach_unchecked(finalize_value) };
+}
+
+unsafe extern "C" fn repr<T: NativeClass>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: called by the interpreter with an instance of this class.
+    let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+    super::method::guarded(py, || {
+        T::repr(this).map(|text| pyo3::types::PyString::new(py, &text).into_any())
+    })
+}

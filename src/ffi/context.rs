@@ -1,0 +1,54 @@
+//! `contextvars.Context`, entered and left natively.
+
+use pyo3::prelude::*;
+use pyo3::ffi;
+
+/// A copy of the calling thread's current context.
+#[inline]
+pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: `py` proves that the thread is attached; the result is a new reference or null with
+    // an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+}
+
+/// Runs `call` inside `context`, and leaves it on every path.
+#[inline]
+pub(crate) fn run_in<'py, R>(
+    context: &Bound<'py, PyAny>,
+    call: impl FnOnce(Python<'py>) -> PyResult<R>,
+) -> PyResult<R> {
+    let py = context.py();
+    // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
+    // with an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    let leave = Leave(context);
+    let result = call(py);
+    leave.now()?;
+    result
+}
+
+struct Leave<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl Leave<'_, '_> {
+    #[inline]
+    fn now(self) -> PyResult<()> {
+        // SAFETY: attached, and this context was entered by `run_in` and is left only here.
+        let result = unsafe { ffi::PyContext_Exit(self.0.as_ptr()) };
+        let py = self.0.py();
+        std::mem::forget(self);
+        if result < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+    }
+}
+
+impl Drop for Leave<'_, '_> {
+    /// A panic is passing: the context must be left all the same.
+    fn drop(&mut self) {
+        // SAFETY: attached, and this context was entered by `run_in` and is left only here.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            // Ignored: the panic on its way is the error that is reported.
+            drop(PyErr::fetch(self.0.py()));
+        }
+    }
+}

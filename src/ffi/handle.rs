@@ -1,0 +1,506 @@
+//! The memory of `Handle` and `TimerHandle`: the objects allocated most often.
+//!
+//! Real subclasses of asyncio's two, with up to four arguments inline and a free list. Everything that
+//! asyncio's own methods read (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use super::class::{self, Class, Layout, slot};
+use super::context::run_in;
+use super::method::{Args, Members};
+
+/// An instance of `Handle` or `TimerHandle`; `Py<Handle>` points at either.
+#[derive(Debug)]
+pub(crate) struct Handle(());
+
+/// Which of the two classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Timer,
+}
+
+/// What a new handle is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a, 'py> {
+    pub(crate) event_loop: &'a Bound<'py, PyAny>,
+    pub(crate) callback: Borrowed<'a, 'py, PyAny>,
+    pub(crate) arguments: Args<'a, 'py>,
+    /// The first of `arguments` that belongs to the callback.
+    pub(crate) first: usize,
+    /// `None` copies the current one.
+    pub(crate) context: Option<Borrowed<'a, 'py, PyAny>>,
+    /// Seconds on the loop's clock; of meaning to a timer only.
+    pub(crate) when: f64,
+    pub(crate) kind: Kind,
+}
+
+/// # Invariant
+///
+/// Pointers are owned references or null. `callback` is null soon after `cancelled` is set, and then so are `arguments` and `more`.
+/// On free-threaded builds they are read and written inside the handle's critical section.
+#[repr(C)]
+struct Fields {
+    event_loop: *mut ffi::PyObject,
+    context: *mut ffi::PyObject,
+    callback: *mut ffi::PyObject,
+    arguments: [*mut ffi::PyObject; INLINE],
+    /// A tuple with all of them, when there are more than fit.
+    more: *mut ffi::PyObject,
+    source_traceback: *mut ffi::PyObject,
+    repr: *mut ffi::PyObject,
+    when: f64,
+    count: u32,
+    cancelled: bool,
+    scheduled: bool,
+}
+
+/// Arguments held without a tuple: asyncio's own callbacks have at most two.
+const INLINE: usize = 4;
+
+static PLAIN: Class = Class::new();
+static TIMER: Class = Class::new();
+
+/// Makes both classes with these members beside the attributes that asyncio's methods read.
+pub(crate) fn make_classes(
+    py: Python<'_>,
+    plain: fn() -> Members,
+    timer: fn() -> Members,
+) -> PyResult<[Bound<'_, PyType>; 2]> {
+    let events = py.import("asyncio.events")?;
+    let plain_base = events.getattr("Handle")?.cast_into::<PyType>()?;
+    let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
+    let plain = make(c"yamanote._yamanote.Handle", &plain_base, plain(), Kind::Plain)?;
+    let timer = make(c"yamanote._yamanote.TimerHandle", &timer_base, timer(), Kind::Timer)?;
+    Ok([plain, timer])
+}
+
+/// A new handle.
+#[inline]
+pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
+    let py = parts.arguments.py();
+    let context = match parts.context {
+        Some(context) => context.to_owned(),
+        None => super::context::copy_current(py)?,
+    };
+    let given = parts.arguments.raw_from(parts.first);
+    let mut arguments = [ptr::null_mut(); INLINE];
+    let mut more = ptr::null_mut();
+    if given.len() <= INLINE {
+        for (slot, argument) in arguments.iter_mut().zip(given) {
+            // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+            *slot = unsafe { ffi::Py_NewRef(*argument) };
+        }
+    } else {
+        let all = (parts.first..parts.arguments.len()).filter_map(|index| parts.arguments.get(index));
+        more = PyTuple::new(py, all.collect::<Vec<_>>())?.into_ptr();
+    }
+    let object = memory::allocate(py, parts.kind)?;
+    let fields = Fields {
+        event_loop: parts.event_loop.clone().into_ptr(),
+        context: context.into_ptr(),
+        callback: parts.callback.to_owned().into_ptr(),
+        arguments,
+        more,
+        source_traceback: ptr::null_mut(),
+        repr: ptr::null_mut(),
+        when: parts.when,
+        count: u32::try_from(given.len())?,
+        cancelled: false,
+        scheduled: parts.kind == Kind::Timer,
+    };
+    // SAFETY: `allocate` gave a block of this class, with room for the fields at its offset.
+    let place = unsafe { object.byte_add(parts.kind.class().offset()) }.cast::<Fields>();
+    // SAFETY: as above, and nothing that needs dropping is there.
+    unsafe { place.write(fields) };
+    // SAFETY: complete now: the base's part is zeroed, our fields are written.
+    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    // SAFETY: a new reference to a handle.
+    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+}
+
+impl Kind {
+    fn class(self) -> &'static Class {
+        match self {
+            Self::Plain => &PLAIN,
+            Self::Timer => &TIMER,
+        }
+    }
+}
+
+/// `object` as a handle of ours, if it is one.
+pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Handle>> {
+    let class = object.get_type_ptr();
+    // SAFETY: its class is one of the two, exactly: neither allows subclasses.
+    (class == PLAIN.object() || class == TIMER.object()).then(|| unsafe { object.cast_unchecked() })
+}
+
+/// Runs the callback in its context; `false` when the handle was cancelled.
+#[inline]
+pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<bool> {
+    let py = handle.py();
+    if is_cancelled(handle) {
+        return Ok(false);
+    }
+    let Some(call) = Call::of(handle) else { return Ok(false) };
+    // SAFETY: `Call` owns the context.
+    let context = unsafe { Bound::ref_from_ptr(py, &call.context) };
+    run_in(context, |py| {
+        let count = call.count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        // SAFETY: attached; `Call` owns the callback and `count` arguments behind a slot that may be
+        // scribbled on, as the flag says. A new reference, or null with an exception set.
+        unsafe {
+            let result = ffi::PyObject_Vectorcall(
+                call.callback,
+                call.arguments().add(1),
+                count,
+                ptr::null_mut(),
+            );
+            Bound::from_owned_ptr_or_err(py, result)
+        }
+    })?;
+    Ok(true)
+}
+
+/// References for the length of one call: the callback may cancel its own handle.
+struct Call<'py> {
+    py: Python<'py>,
+    callback: *mut ffi::PyObject,
+    context: *mut ffi::PyObject,
+    inline: [*mut ffi::PyObject; INLINE + 1],
+    many: Vec<*mut ffi::PyObject>,
+    count: usize,
+}
+
+impl<'py> Call<'py> {
+    #[inline]
+    fn of(handle: &Bound<'py, Handle>) -> Option<Self> {
+        with(handle, |fields| {
+            if fields.callback.is_null() {
+                return None;
+            }
+            let count = fields.count as usize;
+            let mut call = Self {
+                py: handle.py(),
+                callback: new_reference(fields.callback),
+                context: new_reference(fields.context),
+                inline: [ptr::null_mut(); INLINE + 1],
+                many: Vec::new(),
+                count,
+            };
+            if fields.more.is_null() {
+                for index in 0..count.min(INLINE) {
+                    call.inline[index + 1] = new_reference(fields.arguments[index]);
+                }
+            } else {
+                call.many.push(ptr::null_mut());
+                for index in 0..count {
+                    // SAFETY: `more` is a tuple of `count` objects.
+                    let argument = unsafe { ffi::PyTuple_GET_ITEM(fields.more, index.cast_signed()) };
+                    call.many.push(new_reference(argument));
+                }
+            }
+            Some(call)
+        })
+    }
+
+    fn arguments(&self) -> *const *mut ffi::PyObject {
+        if self.many.is_empty() { self.inline.as_ptr() } else { self.many.as_ptr() }
+    }
+}
+
+impl Drop for Call<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let _attached = self.py;
+        release(self.callback);
+        release(self.context);
+        let arguments = if self.many.is_empty() { &self.inline[1..=self.count] } else { &self.many[1..] };
+        for argument in arguments {
+            release(*argument);
+        }
+    }
+}
+
+/// Keeps the callback from running; `false` when that was done before.
+pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
+    with(handle, |fields| !std::mem::replace(&mut fields.cancelled, true))
+}
+
+/// Lets go of callback and arguments of a cancelled handle. `repr` is what it shows itself as from now on.
+pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>) {
+    let gone = with(handle, |fields| {
+        let mut gone = [ptr::null_mut(); INLINE + 3];
+        gone[..INLINE].copy_from_slice(&fields.arguments);
+        gone[INLINE] = std::mem::replace(&mut fields.callback, ptr::null_mut());
+        gone[INLINE + 1] = std::mem::replace(&mut fields.more, ptr::null_mut());
+        if let Some(repr) = repr {
+            gone[INLINE + 2] = std::mem::replace(&mut fields.repr, repr.into_ptr());
+        }
+        fields.arguments = [ptr::null_mut(); INLINE];
+        gone
+    });
+    // Released out here: a destructor may run any Python code, and look at this handle.
+    gone.into_iter().for_each(release);
+}
+
+/// Whether the handle was cancelled.
+#[inline]
+pub(crate) fn is_cancelled(handle: &Bound<'_, Handle>) -> bool {
+    with(handle, |fields| fields.cancelled)
+}
+
+/// Whether a timer waits in the loop's heap.
+pub(crate) fn is_scheduled(handle: &Bound<'_, Handle>) -> bool {
+    with(handle, |fields| fields.scheduled)
+}
+
+/// Notes that a timer left the loop's heap.
+pub(crate) fn set_unscheduled(handle: &Bound<'_, Handle>) {
+    with(handle, |fields| fields.scheduled = false);
+}
+
+/// When a timer is due, in seconds on the loop's clock.
+pub(crate) fn when(handle: &Bound<'_, Handle>) -> f64 {
+    with(handle, |fields| fields.when)
+}
+
+/// Remembers where the handle was made (debug mode).
+pub(crate) fn set_source_traceback(handle: &Bound<'_, Handle>, traceback: Bound<'_, PyAny>) {
+    let before = with(handle, |fields| {
+        std::mem::replace(&mut fields.source_traceback, traceback.into_ptr())
+    });
+    release(before);
+}
+
+/// One of the objects that a handle holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Loop,
+    Callback,
+    Context,
+    SourceTraceback,
+    Repr,
+}
+
+/// The object held, or Python's `None`.
+pub(crate) fn part<'py>(handle: &Bound<'py, Handle>, part: Part) -> Bound<'py, PyAny> {
+    let py = handle.py();
+    let pointer = with(handle, |fields| {
+        let pointer = match part {
+            Part::Loop => fields.event_loop,
+            Part::Callback => fields.callback,
+            Part::Context => fields.context,
+            Part::SourceTraceback => fields.source_traceback,
+            Part::Repr => fields.repr,
+        };
+        if pointer.is_null() { pointer } else { new_reference(pointer) }
+    });
+    // SAFETY: attached; a new reference or null.
+    unsafe { Bound::from_owned_ptr_or_opt(py, pointer) }.unwrap_or_else(|| py.None().into_bound(py))
+}
+
+/// The callback's arguments, or `None` once cancelled.
+pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let Some(call) = Call::of(handle) else { return Ok(None) };
+    let all = (1..=call.count).map(|index| {
+        // SAFETY: `Call` owns `count` references behind the first slot.
+        unsafe { Bound::from_borrowed_ptr(handle.py(), *call.arguments().add(index)) }
+    });
+    PyTuple::new(handle.py(), all.collect::<Vec<_>>()).map(Some)
+}
+
+/// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
+#[inline]
+fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) -> R {
+    let place = fields(handle.as_ptr());
+    #[cfg(Py_GIL_DISABLED)]
+    // SAFETY: `place` points into the live handle; the critical section is held, so this is the only borrow.
+    return pyo3::sync::critical_section::with_critical_section(handle.as_any(), || {
+        access(unsafe { &mut *place })
+    });
+    #[cfg(not(Py_GIL_DISABLED))]
+    // SAFETY: `place` points into the live handle; `access` runs no Python code, so with the GIL held
+    // this is the only borrow.
+    access(unsafe { &mut *place })
+}
+
+/// Where the fields of a handle are.
+#[inline]
+fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
+    // SAFETY: a live handle.
+    let class = unsafe { ffi::Py_TYPE(handle) };
+    let kind = if class == TIMER.object() { Kind::Timer } else { Kind::Plain };
+    // SAFETY: an instance of that class has its fields at that offset.
+    unsafe { handle.byte_add(kind.class().offset()) }.cast()
+}
+
+#[inline]
+fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called with live objects, attached.
+    unsafe { ffi::Py_NewRef(object) }
+}
+
+#[inline]
+fn release(object: *mut ffi::PyObject) {
+    // SAFETY: called with null or an owned reference that nobody uses afterwards, attached.
+    unsafe { ffi::Py_XDECREF(object) };
+}
+
+fn make<'py>(
+    name: &'static CStr,
+    base: &Bound<'py, PyType>,
+    members: Members,
+    kind: Kind,
+) -> PyResult<Bound<'py, PyType>> {
+    let layout = Layout::after::<Fields>(base)?;
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+    ];
+    let made = class::make(name, c"A callback that the loop will run.", base, &layout, slots, members)?;
+    let made = made.cast_into::<PyType>()?;
+    // The class lives for as long as the process: its methods' definitions do.
+    kind.class().publish(made.clone().into_ptr().cast(), layout.value);
+    Ok(made)
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter with a handle whose count has dropped to zero; tracked since made.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: live memory of an instance, attached.
+    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    // SAFETY: nobody can reach the fields any more; copied out, and not used again in place.
+    let fields = unsafe { fields(object).read() };
+    // The memory goes first: the destructors below may make new handles.
+    memory::give_back(object);
+    for pointer in fields.pointers() {
+        release(pointer);
+    }
+}
+
+unsafe extern "C" fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
+    let fields = unsafe { &*fields(object) };
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    for pointer in fields.pointers().into_iter().chain([class.cast()]) {
+        if pointer.is_null() {
+            continue;
+        }
+        // SAFETY: the collector's own function with its own argument, and a live object.
+        let result = unsafe { visit(pointer, argument) };
+        if result != 0 {
+            return result;
+        }
+    }
+    0
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: the interpreter calls this while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: called by the collector with a live handle.
+    let handle = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<Handle>() };
+    cancel(handle);
+    let_go(handle, None);
+    0
+}
+
+impl Fields {
+    fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 6] {
+        let [a, b, c, d] = self.arguments;
+        let (own, debug) = ((self.callback, self.context), (self.source_traceback, self.repr));
+        [self.event_loop, own.0, own.1, a, b, c, d, self.more, debug.0, debug.1]
+    }
+}
+
+/// Blocks of memory for handles, kept for the next one. The GIL is the lock.
+#[cfg(not(Py_GIL_DISABLED))]
+mod memory {
+    use std::cell::UnsafeCell;
+
+    use super::{Kind, PyResult, Python, TIMER, class, ffi};
+
+    struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
+
+    // SAFETY: used by the two functions below alone, which run attached: the GIL admits one thread,
+    // and neither calls anything that could release it while the list is borrowed.
+    unsafe impl Sync for FreeList {}
+
+    static PLAINS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
+    static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
+
+    /// Blocks kept of each kind: a busy turn's worth; the rest goes back to the allocator.
+    const KEPT: usize = 512;
+
+    /// A block with the head of an object and zeroes up to our fields, not yet tracked.
+    #[inline]
+    pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
+        let list = if kind == Kind::Timer { &TIMERS } else { &PLAINS };
+        let class = kind.class().object();
+        // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
+        if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
+            // SAFETY: a block of this very class, whose base's part was left zeroed; this sets the
+            // count to one and takes a reference to the class.
+            return Ok(unsafe { ffi::PyObject_Init(object, class) });
+        }
+        super::allocate_zeroed(py, class)
+    }
+
+    /// Keeps the block, or frees it when there are enough. The fields are gone already.
+    #[inline]
+    pub(super) fn give_back(object: *mut ffi::PyObject) {
+        // SAFETY: live memory of an instance.
+        let class = unsafe { ffi::Py_TYPE(object) };
+        let list = if class == TIMER.object() { &TIMERS } else { &PLAINS };
+        // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
+        let list = unsafe { &mut *list.0.get() };
+        if list.len() < KEPT {
+            list.push(object);
+            // SAFETY: an instance holds a reference to its class, which ends here; the static one remains.
+            unsafe { ffi::Py_DECREF(class.cast()) };
+        } else {
+            // SAFETY: attached, untracked, without references.
+            unsafe { class::free(object) };
+        }
+    }
+
+}
+
+/// Blocks of memory for handles. Free-threaded builds have fast thread-local allocation of their own.
+#[cfg(Py_GIL_DISABLED)]
+mod memory {
+    use super::{Kind, PyResult, Python, class, ffi};
+
+    pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
+        super::allocate_zeroed(py, kind.class().object())
+    }
+
+    pub(super) fn give_back(object: *mut ffi::PyObject) {
+        // SAFETY: attached, untracked, without references.
+        unsafe { class::free(object) };
+    }
+}
+
+/// A new block of a handle class with everything behind the head zeroed, not tracked.
+fn allocate_zeroed(py: Python<'_>, class: *mut ffi::PyTypeObject) -> PyResult<*mut ffi::PyObject> {
+    // SAFETY: attached; a heap type with the collector's flag. Zeroed and tracked, or null with an exception set.
+    let object = unsafe { ffi::PyType_GenericAlloc(class, 0) };
+    if object.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: tracked by the allocation; `new` tracks it again once it is complete.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    Ok(object)
+}

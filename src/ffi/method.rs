@@ -1,0 +1,217 @@
+//! Methods and attributes called without an argument tuple: `METH_FASTCALL | METH_KEYWORDS`.
+//!
+//! A `#[pymethods]` function with `*args` costs 63-93 ns a call; one of these 26-33.
+
+use std::ffi::{CStr, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+/// A method of the class whose instances are `Receiver`s.
+pub(crate) trait FastMethod {
+    type Receiver;
+    const NAME: &'static CStr;
+    /// With the signature line that `inspect` reads.
+    const DOC: &'static CStr;
+
+    fn call<'py>(
+        this: &Bound<'py, Self::Receiver>,
+        arguments: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// A read-only attribute of the class whose instances are `Receiver`s.
+pub(crate) trait Attribute {
+    type Receiver;
+    const NAME: &'static CStr;
+
+    fn get<'py>(this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// The arguments of one call, borrowed from the caller.
+#[derive(Clone, Copy)]
+pub(crate) struct Args<'a, 'py> {
+    py: Python<'py>,
+    positional: &'a [*mut ffi::PyObject],
+    /// Behind the positional ones, in the order of `names`.
+    values: &'a [*mut ffi::PyObject],
+    /// A tuple of `str`, or null.
+    names: *mut ffi::PyObject,
+}
+
+impl<'a, 'py> Args<'a, 'py> {
+    pub(crate) fn py(&self) -> Python<'py> {
+        self.py
+    }
+
+    /// How many positional arguments there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.positional.len()
+    }
+
+    /// The positional argument at `index`.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<Borrowed<'a, 'py, PyAny>> {
+        let pointer = *self.positional.get(index)?;
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+        Some(unsafe { Borrowed::from_ptr(self.py, pointer) })
+    }
+
+    /// The positional arguments from `start` on, as the interpreter passed them.
+    #[inline]
+    pub(super) fn raw_from(&self, start: usize) -> &'a [*mut ffi::PyObject] {
+        self.positional.get(start..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn has_keywords(&self) -> bool {
+        !self.values.is_empty()
+    }
+
+    /// Name and value of each keyword argument.
+    pub(crate) fn keywords(
+        self,
+    ) -> impl Iterator<Item = (Borrowed<'a, 'py, PyString>, Borrowed<'a, 'py, PyAny>)> {
+        (0..).zip(self.values).map(move |(index, value)| {
+            // SAFETY: `names` is a tuple with a `str` for each of `values`, alive for the call.
+            let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index) };
+            // SAFETY: as above: a live `str`.
+            let name = unsafe { Borrowed::from_ptr(self.py, name).cast_unchecked() };
+            // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+            (name, unsafe { Borrowed::from_ptr(self.py, *value) })
+        })
+    }
+
+    /// Takes only positional arguments, between `least` and `most` of them.
+    pub(crate) fn expect(&self, name: &str, least: usize, most: usize) -> PyResult<()> {
+        if self.has_keywords() {
+            return Err(PyTypeError::new_err(format!("{name}() takes no keyword arguments")));
+        }
+        let given = self.len();
+        if (least..=most).contains(&given) {
+            return Ok(());
+        }
+        let takes = if least == most { format!("{most}") } else { format!("from {least} to {most}") };
+        Err(PyTypeError::new_err(format!(
+            "{name}() takes {takes} positional arguments but {given} were given"
+        )))
+    }
+}
+
+/// Methods and attributes of one class, collected before it is made.
+#[derive(Default)]
+pub(crate) struct Members {
+    pub(super) methods: Vec<ffi::PyMethodDef>,
+    pub(super) attributes: Vec<ffi::PyGetSetDef>,
+}
+
+impl Members {
+    pub(crate) fn method<M: FastMethod>(mut self) -> Self {
+        self.methods.push(definition::<M>());
+        self
+    }
+
+    pub(crate) fn attribute<A: Attribute>(mut self) -> Self {
+        self.attributes.push(ffi::PyGetSetDef {
+            name: A::NAME.as_ptr(),
+            get: Some(get::<A>),
+            set: None,
+            doc: ptr::null(),
+            closure: ptr::null_mut(),
+        });
+        self
+    }
+}
+
+/// Adds `M` to a class made with `#[pyclass]`.
+pub(crate) fn add_fast_method<M: FastMethod>(class: &Bound<'_, PyType>) -> PyResult<()> {
+    // The interpreter keeps pointing at the definition: it is made once per class and never freed.
+    let definition = Box::leak(Box::new(definition::<M>()));
+    // SAFETY: attached; `class` is a live type whose instances are `M::Receiver`s, and the
+    // definition lives for ever. A new reference, or null with an exception set.
+    let descriptor = unsafe {
+        Bound::from_owned_ptr_or_err(
+            class.py(),
+            ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
+        )
+    }?;
+    class.setattr(PyString::new(class.py(), &M::NAME.to_string_lossy()), descriptor)
+}
+
+fn definition<M: FastMethod>() -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: M::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call::<M> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: M::DOC.as_ptr(),
+    }
+}
+
+/// The edge that the interpreter calls.
+unsafe extern "C" fn call<M: FastMethod>(
+    this: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls methods while attached.
+    let py = unsafe { Python::assume_attached() };
+    let count = count.cast_unsigned();
+    let keywords = if names.is_null() {
+        0
+    } else {
+        // SAFETY: by the vectorcall protocol, `names` is a tuple.
+        unsafe { ffi::PyTuple_GET_SIZE(names) }.cast_unsigned()
+    };
+    let all = if count + keywords == 0 {
+        &[]
+    } else {
+        // SAFETY: by the vectorcall protocol, the array holds the positional arguments and then one for each name.
+        unsafe { std::slice::from_raw_parts(arguments, count + keywords) }
+    };
+    let (positional, values) = all.split_at(count);
+    // SAFETY: the method descriptor has checked that `this` is an instance of its class.
+    let this = unsafe { Bound::ref_from_ptr(py, &this).cast_unchecked::<M::Receiver>() };
+    guarded(py, || M::call(this, Args { py, positional, values, names }))
+}
+
+unsafe extern "C" fn get<A: Attribute>(
+    this: *mut ffi::PyObject,
+    _closure: *mut c_void,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter reads attributes while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the descriptor has checked that `this` is an instance of its class.
+    let this = unsafe { Bound::ref_from_ptr(py, &this).cast_unchecked::<A::Receiver>() };
+    guarded(py, || A::get(this))
+}
+
+/// A new reference, or null with the exception set; a panic becomes an exception too.
+#[inline]
+pub(super) fn guarded<'py>(
+    py: Python<'py>,
+    call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+) -> *mut ffi::PyObject {
+    let error = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(object)) => return object.into_ptr(),
+        Ok(Err(error)) => error,
+        Err(panic) => panicked(&*panic),
+    };
+    error.restore(py);
+    ptr::null_mut()
+}
+
+/// A bug of ours: the process goes on, and whoever called hears of it.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> PyErr {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    PyRuntimeError::new_err(format!("yamanote panicked, please report this: {said}"))
+}

@@ -1,0 +1,19 @@
+//! Raw CPython: the only room that names `pyo3::ffi`.
+//!
+//! Rules: every function offered here is safe to call; an exception is returned, never left set;
+//! what comes in through an `extern "C"` edge catches panics before they reach the interpreter.
+
+pub(crate) mod buffer;
+pub(crate) mod bytes;
+pub(crate) mod call;
+mod class;
+pub(crate) mod context;
+pub(crate) mod handle;
+mod method;
+mod owner;
+mod park;
+
+pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
+pub(crate) use method::{Args, Attribute, FastMethod, Members, add_fast_method};
+pub(crate) use owner::{Entered, Owner, OwnerCell};
+pub(crate) use park::Parking;

@@ -1,0 +1,87 @@
+//! Handles from other threads.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::source::Visit;
+use crate::driver::{self, ReadyList};
+use crate::ffi::handle::Handle;
+
+/// Where `call_soon_threadsafe` leaves its handles.
+///
+/// Push first, then wake: a foreign wake writes to a descriptor, so it is made only when the loop
+/// said that it is about to wait. Saying so and looking once more is the other half (`is_parking`).
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    handles: Mutex<Vec<Py<Handle>>>,
+    /// There are handles. Written under the lock; read without it.
+    filled: AtomicBool,
+    /// The loop waits, or is about to. With `filled` a pair in Dekker's manner: each side writes its own, then reads the other's.
+    parked: AtomicBool,
+    ready: Arc<ReadyList>,
+}
+
+impl Inbox {
+    pub(crate) fn new(ready: Arc<ReadyList>) -> Self {
+        Self { ready, ..Self::default() }
+    }
+
+    /// Leaves a handle and wakes the loop if it waits. From any thread.
+    pub(crate) fn push(&self, handle: Py<Handle>) {
+        {
+            let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+            handles.push(handle);
+            self.filled.store(true, Ordering::Relaxed);
+        }
+        self.wake();
+    }
+
+    /// Wakes the loop if it waits.
+    pub(crate) fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.parked.swap(false, Ordering::Relaxed)
+            && let Some(turn) = self.ready.turn()
+        {
+            driver::wake(turn);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Relaxed)
+    }
+
+    /// What was left since the last time, in order.
+    pub(crate) fn take(&self) -> Vec<Py<Handle>> {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filled.store(false, Ordering::Relaxed);
+        mem::take(&mut *handles)
+    }
+
+    /// Says that the loop is about to wait; `false` when it must not, because something has come.
+    pub(crate) fn park(&self) -> bool {
+        self.parked.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.is_filled() {
+            self.parked.store(false, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The wait is over.
+    pub(crate) fn unpark(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+    }
+
+    /// Shows the collector what is held. A lock that is taken belongs to a thread that is stopped
+    /// inside `push`; what it holds counts as reachable then.
+    pub(crate) fn objects(&self, visit: Visit<'_>) {
+        if let Ok(handles) = self.handles.try_lock() {
+            handles.iter().for_each(|handle| visit(handle.as_any()));
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The half of a loop that belongs to the thread that runs it.
+
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::Core;
+use super::source::{NOBODY, Source, Sources, Visit};
+use super::timers::Timers;
+use super::watchers::Watchers;
+use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
+use crate::ffi::Parking;
+use crate::ffi::handle::Handle;
+use crate::sys;
+
+/// Queues, timers, sources and the reactor of one loop.
+///
+/// No cell is borrowed while Python code can run: a callback, a destructor, a signal handler.
+pub(crate) struct Local {
+    ready: RefCell<VecDeque<Ready>>,
+    timers: RefCell<Timers>,
+    sources: RefCell<Sources>,
+    flushes: RefCell<Vec<Flush>>,
+    watchers: RefCell<Option<Arc<Watchers>>>,
+    listeners: RefCell<HashMap<RawFd, Registration>>,
+    /// Descriptors of live transports.
+    claimed: RefCell<HashSet<RawFd>>,
+    driver: RefCell<Driver>,
+    ready_list: Arc<ReadyList>,
+    /// Made with the first timer that the loop has to wait for.
+    timer: OnceCell<Timer>,
+    /// Where small reads land before they become objects; allocated by the first.
+    read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
+    /// A turn is running: writes may wait for the end of its pass.
+    in_turn: Cell<bool>,
+    /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
+    own_clock: Cell<bool>,
+}
+
+/// An entry of the ready queue.
+pub(super) enum Ready {
+    Handle(Py<Handle>),
+    Io(Arc<Slot>),
+    Deferred(Box<Deferred>),
+}
+
+/// A call that native code puts off, as asyncio's transports do with `call_soon`.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    pub(crate) target: Py<PyAny>,
+    pub(crate) argument: Option<Py<PyAny>>,
+    pub(crate) run: fn(&Bound<'_, PyAny>, Option<Bound<'_, PyAny>>) -> PyResult<()>,
+}
+
+/// A transport with bytes to send at the end of the pass.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    pub(crate) target: Py<PyAny>,
+    pub(crate) run: fn(&Bound<'_, PyAny>) -> PyResult<()>,
+}
+
+impl Local {
+    pub(super) fn new(own_clock: bool) -> PyResult<Self> {
+        sys::memory::raise_mmap_threshold();
+        let parking = Arc::new(Parking::default());
+        let unparking = Arc::clone(&parking);
+        let driver = Driver::new(move || parking.detach(), move || unparking.attach())?;
+        Ok(Self {
+            ready: RefCell::default(),
+            timers: RefCell::default(),
+            sources: RefCell::default(),
+            flushes: RefCell::default(),
+            watchers: RefCell::default(),
+            listeners: RefCell::default(),
+            claimed: RefCell::default(),
+            ready_list: Arc::clone(driver.ready()),
+            driver: RefCell::new(driver),
+            timer: OnceCell::new(),
+            read_buffer: RefCell::default(),
+            in_turn: Cell::new(false),
+            own_clock: Cell::new(own_clock),
+        })
+    }
+
+    pub(super) fn ready_list(&self) -> Arc<ReadyList> {
+        Arc::clone(&self.ready_list)
+    }
+
+    pub(super) fn driver(&self) -> Ref<'_, Driver> {
+        self.driver.borrow()
+    }
+
+    /// Queues a callback for the next pass.
+    #[inline]
+    pub(crate) fn push(&self, handle: Py<Handle>) {
+        self.ready.borrow_mut().push_back(Ready::Handle(handle));
+    }
+
+    /// Queues a native call for the next pass.
+    pub(crate) fn defer(&self, deferred: Deferred) {
+        self.ready.borrow_mut().push_back(Ready::Deferred(Box::new(deferred)));
+    }
+
+    #[inline]
+    pub(super) fn pop(&self) -> Option<Ready> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    #[inline]
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Moves handles that other threads left behind what is queued already.
+    pub(crate) fn take_inbox(&self, core: &Core) {
+        if core.shared.inbox.is_filled() {
+            let handles = core.shared.inbox.take();
+            self.ready.borrow_mut().extend(handles.into_iter().map(Ready::Handle));
+        }
+    }
+
+    /// Queues what the reactor found ready.
+    pub(super) fn take_ready_io(&self) {
+        if !self.ready_list.is_empty() {
+            let mut ready = self.ready.borrow_mut();
+            self.ready_list.drain(|slot| ready.push_back(Ready::Io(slot)));
+        }
+    }
+
+    pub(crate) fn add_timer(&self, when: f64, handle: Py<Handle>) {
+        self.timers.borrow_mut().push(when, handle);
+    }
+
+    pub(crate) fn timer_cancelled(&self) {
+        self.timers.borrow_mut().note_cancelled();
+    }
+
+    /// Lets go of cancelled timers when they are most of all.
+    pub(super) fn sweep_timers(&self, py: Python<'_>) {
+        let dead = self.timers.borrow_mut().sweep(py);
+        drop(dead);
+    }
+
+    /// Queues every timer that is due at `now`.
+    pub(super) fn take_due_timers(&self, py: Python<'_>, now: f64) {
+        loop {
+            let due = self.timers.borrow_mut().pop_due(py, now);
+            let Some(handle) = due else { break };
+            self.push(handle.unbind());
+        }
+    }
+
+    /// The deadline to wait for, once cancelled timers on top are gone.
+    pub(super) fn next_deadline(&self, py: Python<'_>) -> Option<f64> {
+        loop {
+            let cancelled = self.timers.borrow_mut().pop_cancelled(py);
+            if cancelled.is_none() {
+                break;
+            }
+        }
+        self.earliest()
+    }
+
+    #[inline]
+    pub(super) fn earliest(&self) -> Option<f64> {
+        self.timers.borrow().earliest()
+    }
+
+    /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier.
+    pub(super) fn arm(&self, deadline_ns: u64) -> io::Result<()> {
+        if self.timer.get().is_none() {
+            let timer = Timer::new(&self.driver(), NOBODY)?;
+            // Ignored: only this thread is here, and the cell was empty two lines ago.
+            let _ = self.timer.set(timer);
+        }
+        self.timer.get().map_or(Ok(()), |timer| timer.arm(deadline_ns))
+    }
+
+    /// Finds the source that an event is for.
+    pub(super) fn source(&self, slot: &Slot) -> Option<Arc<dyn Source>> {
+        if slot.key() == NOBODY {
+            if let Some(timer) = self.timer.get() {
+                timer.fired_if(slot);
+            }
+            return None;
+        }
+        self.sources.borrow().get(slot.key())
+    }
+
+    /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
+    pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> io::Result<Registration> {
+        self.driver().register(fd, direction, NOBODY)
+    }
+
+    /// From now on the registration's events go to `source`, which the loop keeps alive.
+    pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
+        let key = self.sources.borrow_mut().insert(source);
+        registration.slot().set_key(key);
+    }
+
+    /// The registration's events reach nobody any more, and the loop no longer keeps its source alive.
+    pub(crate) fn detach(&self, registration: &Registration) {
+        let slot = registration.slot();
+        let source = self.sources.borrow_mut().remove(slot.key());
+        slot.set_key(NOBODY);
+        drop(source);
+    }
+
+    /// The events of `to` go to the source that had those of `from`.
+    pub(super) fn move_source(&self, from: &Registration, to: &Registration) {
+        to.slot().set_key(from.slot().key());
+        from.slot().set_key(NOBODY);
+    }
+
+    /// The watched descriptors, made at the first call.
+    pub(super) fn watchers(&self, py: Python<'_>, core: &Core) -> PyResult<Arc<Watchers>> {
+        if let Some(watchers) = self.existing_watchers() {
+            return Ok(watchers);
+        }
+        let made = Watchers::new(py, core, self)?;
+        Ok(Arc::clone(self.watchers.borrow_mut().insert(made)))
+    }
+
+    pub(super) fn existing_watchers(&self) -> Option<Arc<Watchers>> {
+        self.watchers.borrow().clone()
+    }
+
+    /// Keeps a listening socket's registration until [`Local::remove_listener`].
+    pub(crate) fn add_listener(&self, fd: RawFd, registration: Registration) {
+        let before = self.listeners.borrow_mut().insert(fd, registration);
+        if let Some(before) = before {
+            self.detach(&before);
+        }
+    }
+
+    /// Takes a listening socket off the reactor; `false` when it was not there.
+    pub(crate) fn remove_listener(&self, fd: RawFd) -> bool {
+        let registration = self.listeners.borrow_mut().remove(&fd);
+        if let Some(registration) = &registration {
+            self.detach(registration);
+        }
+        registration.is_some()
+    }
+
+    pub(crate) fn is_listening(&self, fd: RawFd) -> bool {
+        self.listeners.borrow().contains_key(&fd)
+    }
+
+    /// Nothing more to accept: the reactor tells when there is.
+    pub(crate) fn listener_drained(&self, fd: RawFd) {
+        if let Some(registration) = self.listeners.borrow().get(&fd)
+            && registration.drained()
+        {
+            registration.fire_read();
+        }
+    }
+
+    /// Has a listening socket accept in a coming turn.
+    pub(crate) fn fire_listener(&self, fd: RawFd) {
+        if let Some(registration) = self.listeners.borrow().get(&fd) {
+            registration.fire_read();
+        }
+    }
+
+    /// Notes that a transport owns `fd`: it must not be watched by others.
+    pub(crate) fn claim(&self, fd: RawFd) {
+        self.claimed.borrow_mut().insert(fd);
+    }
+
+    /// The transport is closing, or `fd` no longer its own.
+    pub(crate) fn release(&self, fd: RawFd) {
+        self.claimed.borrow_mut().remove(&fd);
+    }
+
+    /// Whether a transport owns `fd`.
+    pub(crate) fn is_claimed(&self, fd: RawFd) -> bool {
+        self.claimed.borrow().contains(&fd)
+    }
+
+    /// The transport that owns `fd`, where it is on the reactor.
+    pub(crate) fn transport_of<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+        self.sources.borrow().iter().find_map(|source| source.transport(py, fd))
+    }
+
+    /// Has `flush` called at the end of this pass.
+    pub(crate) fn flush_later(&self, flush: Flush) {
+        self.flushes.borrow_mut().push(flush);
+    }
+
+    /// Sends what was written since the last time; all of it, also when one of them ends the run.
+    pub(super) fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let mut result = Ok(());
+        while !self.flushes.borrow().is_empty() {
+            let mut batch = mem::take(&mut *self.flushes.borrow_mut());
+            for flush in batch.drain(..) {
+                let sent = (flush.run)(&flush.target.into_bound(py));
+                result = result.and(sent);
+            }
+            let mut flushes = self.flushes.borrow_mut();
+            if flushes.is_empty() {
+                *flushes = batch; // Keeps the allocation.
+            }
+        }
+        result
+    }
+
+    pub(crate) fn has_own_clock(&self) -> bool {
+        self.own_clock.get()
+    }
+
+    /// From now on time is what Python's `time()` says.
+    pub(crate) fn use_own_clock(&self) {
+        self.own_clock.set(true);
+    }
+
+    pub(crate) fn is_in_turn(&self) -> bool {
+        self.in_turn.get()
+    }
+
+    pub(super) fn set_in_turn(&self, inside: bool) {
+        self.in_turn.set(inside);
+    }
+
+    /// Lends the buffer for small reads. It must not be asked for again before it is given back, and is not:
+    /// the kernel fills it, and it is copied before Python code runs.
+    pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R) -> R {
+        let mut buffer = self.read_buffer.borrow_mut();
+        if buffer.is_empty() {
+            buffer.resize(READ_SIZE, MaybeUninit::new(0));
+        }
+        read(&mut buffer)
+    }
+
+    /// Forgets everything scheduled and ends the reactor.
+    pub(super) fn close(&self, py: Python<'_>) {
+        let ready = mem::take(&mut *self.ready.borrow_mut());
+        let timers = self.timers.borrow_mut().take();
+        for timer in &timers {
+            crate::ffi::handle::set_unscheduled(timer.bind(py));
+        }
+        let sources = mem::take(&mut *self.sources.borrow_mut());
+        let flushes = mem::take(&mut *self.flushes.borrow_mut());
+        *self.read_buffer.borrow_mut() = Vec::new();
+        let watchers = self.watchers.borrow_mut().take();
+        self.claimed.borrow_mut().clear();
+        let listeners = mem::take(&mut *self.listeners.borrow_mut());
+        drop((ready, timers, sources, flushes, watchers, listeners));
+        self.driver.borrow_mut().shut_down();
+    }
+
+    /// Shows the collector everything held.
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        if let Ok(ready) = self.ready.try_borrow() {
+            for entry in &*ready {
+                match entry {
+                    Ready::Handle(handle) => visit(handle.as_any()),
+                    Ready::Io(_) => {}
+                    Ready::Deferred(deferred) => {
+                        visit(&deferred.target);
+                        deferred.argument.iter().for_each(&mut *visit);
+                    }
+                }
+            }
+        }
+        if let Ok(timers) = self.timers.try_borrow() {
+            timers.objects(visit);
+        }
+        if let Ok(sources) = self.sources.try_borrow() {
+            sources.iter().for_each(|source| source.objects(visit));
+        }
+        if let Ok(flushes) = self.flushes.try_borrow() {
+            flushes.iter().for_each(|flush| visit(&flush.target));
+        }
+    }
+}
+
+/// Bytes of one read. A size equal to common messages would make each read look full, and cost one more that finds nothing.
+pub(crate) const READ_SIZE: usize = 256 * 1024;
+
+impl fmt::Debug for Local {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Local").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}

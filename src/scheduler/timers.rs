@@ -1,0 +1,121 @@
+//! Timers by deadline.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use pyo3::prelude::*;
+
+use super::source::Visit;
+use crate::ffi::handle::{self, Handle};
+
+/// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Timer>,
+    sequence: u64,
+    /// How many in the heap were cancelled.
+    cancelled: usize,
+}
+
+#[derive(Debug)]
+struct Timer {
+    when: f64,
+    sequence: u64,
+    handle: Py<Handle>,
+}
+
+impl Timers {
+    pub(super) fn push(&mut self, when: f64, handle: Py<Handle>) {
+        self.sequence += 1;
+        self.heap.push(Timer { when, sequence: self.sequence, handle });
+    }
+
+    /// The earliest deadline, cancelled or not.
+    #[inline]
+    pub(super) fn earliest(&self) -> Option<f64> {
+        self.heap.peek().map(|timer| timer.when)
+    }
+
+    /// The next timer that is due at `now`.
+    ///
+    /// A cancelled one comes out too: running it does nothing.
+    pub(super) fn pop_due<'py>(&mut self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
+        if self.heap.peek()?.when > now {
+            return None;
+        }
+        self.pop(py)
+    }
+
+    /// The next timer if it was cancelled.
+    pub(super) fn pop_cancelled<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
+        if self.cancelled == 0 || !handle::is_cancelled(self.heap.peek()?.handle.bind(py)) {
+            return None;
+        }
+        self.pop(py)
+    }
+
+    /// Counts a cancelled timer.
+    pub(super) fn note_cancelled(&mut self) {
+        self.cancelled += 1;
+    }
+
+    /// Takes the cancelled timers out once they are too many. The caller drops them, where a
+    /// destructor may run Python code.
+    pub(super) fn sweep(&mut self, py: Python<'_>) -> Vec<Py<Handle>> {
+        if self.heap.len() <= MIN_SCHEDULED || self.cancelled * 2 <= self.heap.len() {
+            return Vec::new();
+        }
+        self.cancelled = 0;
+        let all = std::mem::take(&mut self.heap).into_vec();
+        let (dead, live): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|timer| handle::is_cancelled(timer.handle.bind(py)));
+        self.heap = live.into();
+        for timer in &dead {
+            handle::set_unscheduled(timer.handle.bind(py));
+        }
+        dead.into_iter().map(|timer| timer.handle).collect()
+    }
+
+    /// Everything, for the caller to drop.
+    pub(super) fn take(&mut self) -> Vec<Py<Handle>> {
+        self.cancelled = 0;
+        std::mem::take(&mut self.heap).into_iter().map(|timer| timer.handle).collect()
+    }
+
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        self.heap.iter().for_each(|timer| visit(timer.handle.as_any()));
+    }
+
+    fn pop<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
+        let handle = self.heap.pop()?.handle.into_bound(py);
+        handle::set_unscheduled(&handle);
+        if handle::is_cancelled(&handle) {
+            self.cancelled = self.cancelled.saturating_sub(1);
+        }
+        Some(handle)
+    }
+}
+
+/// asyncio's value (`base_events.py`): below it a sweep costs more than it frees.
+const MIN_SCHEDULED: usize = 100;
+
+// The greatest is the one to run first.
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.when.total_cmp(&self.when).then_with(|| other.sequence.cmp(&self.sequence))
+    }
+}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Timer {}

@@ -1,0 +1,242 @@
+//! One turn of the loop, and the run that repeats it: the only place where callbacks are called.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::local::Ready;
+use super::{Core, Local};
+use crate::ffi::handle::{self, Handle};
+use crate::sys::timerfd::monotonic_ns;
+
+/// Runs the loop on this thread until it is stopped.
+pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
+    let this = core.get();
+    this.check_closed()?;
+    let Some(_running) = this.owner().run(core.py()) else {
+        return Err(PyRuntimeError::new_err("This event loop is already running"));
+    };
+    let local = this.local(core.py())?;
+    let turn = Turn { core, local: &local, looked: false };
+    let driver = local.driver();
+    let result = driver.block_on(turn);
+    this.clear_stop();
+    result.unwrap_or_else(|| {
+        Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"))
+    })
+}
+
+/// The future that the runtime blocks on; each poll is a turn, and the kernel is polled in between.
+struct Turn<'a, 'py> {
+    core: &'a Bound<'py, Core>,
+    local: &'a Local,
+    /// The kernel has been polled since the run began.
+    looked: bool,
+}
+
+/// How a turn ended.
+enum Next {
+    Stop,
+    /// There is more to run: look at the kernel without waiting.
+    Again,
+    Wait,
+}
+
+impl Future for Turn<'_, '_> {
+    type Output = PyResult<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.looked {
+            // A run does I/O once before it can stop, however often it is stopped and run again.
+            self.looked = true;
+            self.local.ready_list().set_turn(context.waker());
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.core.get().shared.inbox.unpark();
+        self.local.set_in_turn(true);
+        let next = self.turn();
+        self.local.set_in_turn(false);
+        match next {
+            Ok(Next::Stop) => Poll::Ready(Ok(())),
+            Ok(Next::Again) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Ok(Next::Wait) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Turn<'_, '_> {
+    fn turn(&self) -> PyResult<Next> {
+        let (core, local) = (self.core.get(), self.local);
+        // The wait may have ended for a signal: its Python-level handler may end the run.
+        self.core.py().check_signals()?;
+        let mut run = 0;
+        let started = monotonic_ns();
+        for _ in 0..MAX_PASSES {
+            local.take_ready_io();
+            local.take_inbox(core);
+            if local.earliest().is_some() {
+                local.sweep_timers(self.core.py());
+                local.take_due_timers(self.core.py(), self.now()?);
+            }
+            // Exactly what is there now: what it schedules waits for the next pass.
+            let count = local.ready_count();
+            let result = self.pass(count);
+            result.and(local.flush(self.core.py()))?;
+            if core.is_stopping() {
+                return Ok(Next::Stop);
+            }
+            if count == 0 {
+                break;
+            }
+            run += count;
+            if run >= CLOCK_INTERVAL {
+                run = 0;
+                if monotonic_ns() - started > MAX_TURN_NS {
+                    break;
+                }
+            }
+        }
+        if local.ready_count() > 0 || !self.may_wait()? || !core.shared.inbox.park() {
+            return Ok(Next::Again);
+        }
+        Ok(Next::Wait)
+    }
+
+    fn pass(&self, count: usize) -> PyResult<()> {
+        for _ in 0..count {
+            match self.local.pop() {
+                Some(Ready::Handle(handle)) => self.call(&handle.into_bound(self.core.py()))?,
+                Some(Ready::Io(slot)) => {
+                    let source = self.local.source(&slot);
+                    let ready = slot.take();
+                    if let Some(source) = source {
+                        self.watched(None, || source.on_ready(self.core, ready))?;
+                    }
+                }
+                Some(Ready::Deferred(deferred)) => {
+                    let target = deferred.target.into_bound(self.core.py());
+                    let argument = deferred.argument.map(|argument| argument.into_bound(self.core.py()));
+                    self.watched(Some(&target), || (deferred.run)(&target, argument))?;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn call(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
+        let run = || match handle::run(handle) {
+            Ok(_) => Ok(()),
+            Err(error) => self.failed(handle, error),
+        };
+        self.watched(Some(handle.as_any()), run)
+    }
+
+    /// Runs `call`, and in debug mode tells when it took long.
+    #[inline]
+    fn watched(
+        &self,
+        culprit: Option<&Bound<'_, PyAny>>,
+        call: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<()> {
+        if self.core.get().is_debug() { self.watched_closely(culprit, call) } else { call() }
+    }
+
+    #[cold]
+    fn watched_closely(
+        &self,
+        culprit: Option<&Bound<'_, PyAny>>,
+        call: impl FnOnce() -> PyResult<()>,
+    ) -> PyResult<()> {
+        let py = self.core.py();
+        let current = intern!(py, "_current_handle");
+        // asyncio's reports tell where the callback that made them came from.
+        self.core.setattr(current, culprit.filter(|culprit| handle::downcast(culprit).is_some()))?;
+        let started = self.now()?;
+        let result = call();
+        self.core.setattr(current, py.None())?;
+        result?;
+        let name = intern!(py, "_report_slow_callback");
+        self.core.call_method1(name, (culprit, self.now()? - started)).map(drop)
+    }
+
+    /// Reports what a callback raised; what must end the run is passed on.
+    #[cold]
+    fn failed(&self, handle: &Bound<'_, Handle>, error: PyErr) -> PyResult<()> {
+        let py = self.core.py();
+        if is_exit(py, &error) {
+            return Err(error);
+        }
+        self.core
+            .call_method1(intern!(py, "_report_callback_error"), (handle.as_any(), error))
+            .map(drop)
+    }
+
+    /// Sets the timer for the earliest deadline; `false` when it is past already.
+    fn may_wait(&self) -> PyResult<bool> {
+        let Some(deadline) = self.local.next_deadline(self.core.py()) else { return Ok(true) };
+        if !self.local.has_own_clock() && deadline < MAX_SECONDS {
+            // Rounded up: a wake before the deadline would find nothing due.
+            self.local.arm(nanoseconds(deadline).saturating_add(1))?;
+            return Ok(true);
+        }
+        let seconds = (deadline - self.now()?).min(MAX_WAIT_SECONDS);
+        if seconds <= 0.0 {
+            return Ok(false);
+        }
+        self.local.arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1))?;
+        Ok(true)
+    }
+
+    /// Seconds on the loop's clock, which a subclass may have replaced.
+    #[inline]
+    fn now(&self) -> PyResult<f64> {
+        now(self.core, self.local)
+    }
+}
+
+/// Seconds on the loop's clock: `time.monotonic()`'s, or what an overridden `time()` says.
+#[inline]
+pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
+    if local.has_own_clock() {
+        return core.call_method0(intern!(core.py(), "time"))?.extract();
+    }
+    Ok(seconds(monotonic_ns()))
+}
+
+/// Whether an exception ends the run instead of being reported.
+pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// As CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.
+#[expect(clippy::cast_precision_loss, reason = "so does CPython")]
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as it should")]
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).ceil() as u64
+}
+
+/// Passes between two looks at the kernel: a chain of `call_soon` costs 165 ns a link instead of 444.
+const MAX_PASSES: usize = 32;
+/// Passes end here even so, or timers and I/O would wait for long callbacks.
+const MAX_TURN_NS: u64 = 100_000;
+/// Callbacks between two looks at the clock.
+const CLOCK_INTERVAL: usize = 8;
+/// Deadlines beyond are a wait of [`MAX_WAIT_SECONDS`], repeated.
+const MAX_SECONDS: f64 = 1e9;
+/// asyncio's longest wait.
+const MAX_WAIT_SECONDS: f64 = 24.0 * 3600.0;

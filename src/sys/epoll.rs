@@ -1,0 +1,85 @@
+//! A level-triggered epoll set of its own, nested in the reactor's.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::syscall;
+
+/// A set of descriptors that somebody else owns, and may close or reuse at any time.
+#[derive(Debug)]
+pub(crate) struct Epoll(OwnedFd);
+
+/// One ready descriptor. An error or hang-up counts as both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) fd: RawFd,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        let fd = syscall!(epoll_create1(libc::EPOLL_CLOEXEC))?;
+        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn add(&self, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, read, write)
+    }
+
+    pub(crate) fn modify(&self, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, read, write)
+    }
+
+    pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, false, false)
+    }
+
+    /// Adds what is ready now to `events`, without waiting; at most [`BATCH`] a call.
+    pub(crate) fn ready(&self, events: &mut Vec<Event>) -> io::Result<usize> {
+        let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
+        let count = syscall!(epoll_wait(
+            self.0.as_raw_fd(),
+            batch.as_mut_ptr(),
+            BATCH as libc::c_int,
+            0
+        ))?;
+        let count = usize::try_from(count).unwrap_or(0);
+        events.extend(batch[..count].iter().map(|event| {
+            let mask = event.events.cast_signed();
+            let broken = mask & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+            Event {
+                fd: RawFd::try_from(event.u64).unwrap_or(-1),
+                readable: broken || mask & libc::EPOLLIN != 0,
+                writable: broken || mask & libc::EPOLLOUT != 0,
+            }
+        }));
+        Ok(count)
+    }
+
+    fn control(&self, operation: i32, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
+        let mut mask = 0;
+        if read {
+            mask |= libc::EPOLLIN;
+        }
+        if write {
+            mask |= libc::EPOLLOUT;
+        }
+        let mut event = libc::epoll_event {
+            events: mask.cast_unsigned(),
+            u64: u64::try_from(fd).unwrap_or(u64::MAX),
+        };
+        syscall!(epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event))?;
+        Ok(())
+    }
+}
+
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Events per call: a full batch is followed by another turn, so it only bounds the stack.
+const BATCH: usize = 64;

@@ -1,0 +1,120 @@
+//! Sockets: receive, send, accept, names and options.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::syscall;
+
+/// Bytes received into the front of `buffer`; 0 at end of stream.
+pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let received = syscall!(recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0))?;
+    Ok(received.cast_unsigned())
+}
+
+/// Bytes of `data` that the kernel took.
+pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    let sent = syscall!(send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL))?;
+    Ok(sent.cast_unsigned())
+}
+
+/// Bytes of the slices, in order, that the kernel took.
+pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // `IoSlice` has the layout of `iovec`, and `sendmsg` only reads through it.
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len().min(MAX_SLICES) as _;
+    let sent = syscall!(sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL))?;
+    Ok(sent.cast_unsigned())
+}
+
+/// No more bytes will be sent.
+pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
+    syscall!(shutdown(fd, libc::SHUT_WR))?;
+    Ok(())
+}
+
+/// The next waiting connection, close-on-exec and non-blocking, with its peer.
+pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Name)> {
+    let mut name = Name::empty();
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let storage = (&raw mut name.storage).cast();
+    let accepted = syscall!(accept4(fd, storage, &raw mut name.length, flags))?;
+    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, name))
+}
+
+/// The socket's own address.
+pub(crate) fn local_name(fd: RawFd) -> io::Result<Name> {
+    let mut name = Name::empty();
+    syscall!(getsockname(fd, (&raw mut name.storage).cast(), &raw mut name.length))?;
+    Ok(name)
+}
+
+/// Sends small segments at once, as asyncio does for TCP.
+pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of_val(&on) as libc::socklen_t;
+    let on = (&raw const on).cast();
+    syscall!(setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on, length))?;
+    Ok(())
+}
+
+/// An address as the kernel writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    storage: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+impl Name {
+    /// The address, where it is an internet one.
+    pub(crate) fn internet(&self) -> Option<SocketAddr> {
+        let family = libc::c_int::from(self.storage.ss_family);
+        let storage = &raw const self.storage;
+        if family == libc::AF_INET && self.length as usize >= size_of::<libc::sockaddr_in>() {
+            // SAFETY: the kernel said that it wrote a `sockaddr_in`, and storage is large and aligned for it.
+            let v4 = unsafe { &*storage.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            return Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into());
+        }
+        if family == libc::AF_INET6 && self.length as usize >= size_of::<libc::sockaddr_in6>() {
+            // SAFETY: the kernel said that it wrote a `sockaddr_in6`, and storage is large and aligned for it.
+            let v6 = unsafe { &*storage.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let (port, flow) = (u16::from_be(v6.sin6_port), u32::from_be(v6.sin6_flowinfo));
+            return Some(SocketAddrV6::new(ip, port, flow, v6.sin6_scope_id).into());
+        }
+        None
+    }
+
+    fn empty() -> Self {
+        Self {
+            // SAFETY: all zeroes is a valid `sockaddr_storage` (family `AF_UNSPEC`).
+            storage: unsafe { std::mem::zeroed() },
+            length: size_of::<libc::sockaddr_storage>() as libc::socklen_t,
+        }
+    }
+}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Name({:?})", self.internet())
+    }
+}
+
+/// The kernel refuses more in one call (`IOV_MAX`).
+pub(crate) const MAX_SLICES: usize = 1024;
+
+/// `AF_INET` and `AF_INET6`, as Python's socket module numbers them.
+pub(crate) const INTERNET_FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+
+/// Whether accepting failed for want of descriptors or memory, which time may mend.
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}

@@ -1,0 +1,54 @@
+//! A timer as a descriptor: nanosecond resolution on the reactor, whose own clock ticks in milliseconds.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::syscall;
+
+/// A one-shot timer on the clock of `time.monotonic()`.
+#[derive(Debug)]
+pub(crate) struct TimerFd(OwnedFd);
+
+impl TimerFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        let fd = syscall!(timerfd_create(libc::CLOCK_MONOTONIC, flags))?;
+        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Becomes readable at `deadline_ns` on the monotonic clock, or at once when that is past.
+    ///
+    /// Replaces what was set before; reading is not needed, setting clears it.
+    pub(crate) fn set(&self, deadline_ns: u64) -> io::Result<()> {
+        // All zeroes would disarm it.
+        let deadline_ns = deadline_ns.max(1);
+        let new = libc::itimerspec {
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: libc::timespec {
+                tv_sec: libc::time_t::try_from(deadline_ns / NANOS_PER_SECOND).unwrap_or(libc::time_t::MAX),
+                tv_nsec: libc::c_long::try_from(deadline_ns % NANOS_PER_SECOND).unwrap_or(0),
+            },
+        };
+        let flags = libc::TFD_TIMER_ABSTIME;
+        let fd = self.0.as_raw_fd();
+        syscall!(timerfd_settime(fd, flags, &raw const new, std::ptr::null_mut()))?;
+        Ok(())
+    }
+}
+
+impl AsRawFd for TimerFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Nanoseconds on the clock of `time.monotonic()`.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let result: io::Result<i32> = syscall!(clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now));
+    result.expect("CLOCK_MONOTONIC exists on every Unix this builds on");
+    now.tv_sec.cast_unsigned() * NANOS_PER_SECOND + now.tv_nsec.cast_unsigned()
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -1,0 +1,93 @@
+//! The socket under a transport, and who closes it.
+
+use std::cell::RefCell;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// A socket that is a bare descriptor until somebody asks for the Python object.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    state: RefCell<State>,
+    kind: SocketKind,
+}
+
+/// `family`, `type` and `proto` as Python's socket module numbers them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SocketKind {
+    pub(crate) family: i32,
+    pub(crate) kind: i32,
+    pub(crate) protocol: i32,
+}
+
+#[derive(Debug)]
+enum State {
+    Raw(OwnedFd),
+    /// The `socket.socket`, which closes the descriptor.
+    Socket(Py<PyAny>),
+    Closed,
+}
+
+impl Descriptor {
+    pub(crate) fn from_fd(fd: OwnedFd, kind: SocketKind) -> Self {
+        Self { state: RefCell::new(State::Raw(fd)), kind }
+    }
+
+    pub(crate) fn from_socket(socket: &Bound<'_, PyAny>) -> Self {
+        let state = State::Socket(socket.clone().unbind());
+        Self { state: RefCell::new(state), kind: SocketKind::default() }
+    }
+
+    /// The `socket.socket`, made at the first call; `None` once closed without anybody having asked.
+    pub(crate) fn socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let fd = match &*self.state.borrow() {
+            State::Raw(fd) => fd.as_raw_fd(),
+            State::Socket(socket) => return Ok(Some(socket.bind(py).clone())),
+            State::Closed => return Ok(None),
+        };
+        let SocketKind { family, kind, protocol } = self.kind;
+        let class = SOCKET.import(py, "socket", "socket")?;
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "fileno"), fd)?;
+        let socket = class.call((family, kind, protocol), Some(&keywords))?;
+        // From here on the object closes it: the hand-over must come before anything can fail.
+        let before = self.state.replace(State::Socket(socket.clone().unbind()));
+        if let State::Raw(fd) = before {
+            let _ = fd.into_raw_fd();
+        }
+        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        Ok(Some(socket))
+    }
+
+    /// Closes it; nothing happens the second time.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        // A socket object stays, closed: asyncio's transports still answer with it.
+        let socket = match &*self.state.borrow() {
+            State::Socket(socket) => Some(socket.clone_ref(py)),
+            State::Raw(_) | State::Closed => None,
+        };
+        if let Some(socket) = socket {
+            return socket.call_method0(py, intern!(py, "close")).map(drop);
+        }
+        drop(self.state.replace(State::Closed));
+        Ok(())
+    }
+
+    /// The Python object, for the collector.
+    pub(crate) fn object(&self, visit: crate::scheduler::Visit<'_>) {
+        if let Ok(state) = self.state.try_borrow()
+            && let State::Socket(socket) = &*state
+        {
+            visit(socket);
+        }
+    }
+}
+
+/// The number of a Python socket's descriptor.
+pub(crate) fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    socket.call_method0(intern!(socket.py(), "fileno"))?.extract()
+}

@@ -1,0 +1,104 @@
+//! `get_extra_info`: socket, addresses, and what the maker of the transport added.
+
+use std::cell::RefCell;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use super::descriptor::Descriptor;
+use crate::addr;
+use crate::scheduler::Visit;
+use crate::sys::socket::Name;
+
+/// What a transport knows about its connection, made into Python objects when it is asked for.
+#[derive(Debug)]
+pub(crate) struct ExtraInfo {
+    local: Option<Name>,
+    peer: Option<Name>,
+    made: RefCell<Option<Py<PyDict>>>,
+}
+
+impl ExtraInfo {
+    /// For a socket that only the kernel has described so far.
+    pub(crate) fn from_names(local: Option<Name>, peer: Option<Name>) -> Self {
+        Self { local, peer, made: RefCell::new(None) }
+    }
+
+    /// For a Python socket: asks it for its addresses; `extra` may know the peer's already.
+    pub(crate) fn from_socket(
+        socket: &Bound<'_, PyAny>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = socket.py();
+        let info = PyDict::new(py);
+        if let Some(extra) = extra {
+            info.update(extra.cast::<PyDict>()?.as_mapping())?;
+        }
+        info.set_item(intern!(py, "socket"), transport_socket(socket)?)?;
+        // Ignored where it fails, as in asyncio: an unbound or unconnected socket has no address.
+        let address = socket.call_method0(intern!(py, "getsockname")).ok();
+        info.set_item(intern!(py, "sockname"), address)?;
+        let peer = intern!(py, "peername");
+        if !info.contains(peer)? {
+            info.set_item(peer, socket.call_method0(intern!(py, "getpeername")).ok())?;
+        }
+        Ok(Self { local: None, peer: None, made: RefCell::new(Some(info.unbind())) })
+    }
+
+    /// The dictionary behind `get_extra_info`.
+    pub(crate) fn dict<'py>(
+        &self,
+        py: Python<'py>,
+        descriptor: &Descriptor,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        if let Some(made) = &*self.made.borrow() {
+            return Ok(made.bind(py).clone());
+        }
+        let info = PyDict::new(py);
+        if let Some(socket) = descriptor.socket(py)? {
+            info.set_item(intern!(py, "socket"), transport_socket(&socket)?)?;
+        }
+        info.set_item(intern!(py, "sockname"), address(py, self.local)?)?;
+        info.set_item(intern!(py, "peername"), address(py, self.peer)?)?;
+        self.made.replace(Some(info.clone().unbind()));
+        Ok(info)
+    }
+
+    /// The value of `name` where it can be told without making the socket object.
+    pub(crate) fn get_cheaply<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if self.made.borrow().is_some() {
+            return Ok(None);
+        }
+        if name.eq(intern!(py, "peername"))? {
+            return address(py, self.peer);
+        }
+        if name.eq(intern!(py, "sockname"))? {
+            return address(py, self.local);
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn objects(&self, visit: Visit<'_>) {
+        if let Ok(made) = self.made.try_borrow()
+            && let Some(made) = &*made
+        {
+            visit(made.as_any());
+        }
+    }
+}
+
+/// The socket as users may see it: without the methods that would fight with the transport.
+pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static TRANSPORT_SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    TRANSPORT_SOCKET.import(socket.py(), "asyncio.trsock", "TransportSocket")?.call1((socket,))
+}
+
+fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    name.and_then(|name| name.internet()).map(|address| addr::to_python(py, &address)).transpose()
+}

@@ -1,0 +1,81 @@
+//! Water marks: when a protocol must stop writing, and when it may go on.
+
+/// The marks, in bytes, and which side the protocol was told it is on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowControl {
+    high: usize,
+    low: usize,
+    paused: bool,
+}
+
+/// What to tell the protocol. The two alternate, beginning with `Pause`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tell {
+    Pause,
+    Resume,
+}
+
+impl FlowControl {
+    pub(crate) fn new() -> Self {
+        Self { high: HIGH, low: HIGH / 4, paused: false }
+    }
+
+    pub(crate) fn high(&self) -> usize {
+        self.high
+    }
+
+    pub(crate) fn low(&self) -> usize {
+        self.low
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn set(&mut self, high: usize, low: usize) {
+        (self.high, self.low) = (high, low);
+    }
+
+    /// After bytes were queued: `size` of them wait.
+    #[must_use]
+    pub(crate) fn grown(&mut self, size: usize) -> Option<Tell> {
+        if self.paused || size <= self.high {
+            return None;
+        }
+        self.paused = true;
+        Some(Tell::Pause)
+    }
+
+    /// After bytes were sent: `size` of them still wait.
+    #[must_use]
+    pub(crate) fn shrunk(&mut self, size: usize) -> Option<Tell> {
+        if !self.paused || size > self.low {
+            return None;
+        }
+        self.paused = false;
+        Some(Tell::Resume)
+    }
+}
+
+/// asyncio's default (`transports.py`).
+pub(crate) const HIGH: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_and_resume_alternate_at_the_marks() {
+        let mut flow = FlowControl::new();
+        flow.set(100, 20);
+        assert_eq!(flow.shrunk(0), None);
+        assert_eq!(flow.grown(100), None);
+        assert_eq!(flow.grown(101), Some(Tell::Pause));
+        assert_eq!(flow.grown(500), None);
+        assert_eq!(flow.shrunk(21), None);
+        assert!(flow.is_paused());
+        assert_eq!(flow.shrunk(20), Some(Tell::Resume));
+        assert_eq!(flow.shrunk(0), None);
+        assert_eq!((flow.high(), flow.low()), (100, 20));
+    }
+}

@@ -1,0 +1,164 @@
+//! A listening socket, and the transports that it makes.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::descriptor::{SocketKind, fileno};
+use super::extra_info::transport_socket;
+use super::stream;
+use crate::driver::Direction;
+use crate::ffi::context::{copy_current, run_in};
+use crate::scheduler::{Core, Source, Visit, is_exit};
+use crate::sys::socket;
+
+/// One listening socket of one server. The loop's table keeps it alive.
+struct Listener {
+    fd: RawFd,
+    kind: SocketKind,
+    sock: Py<PyAny>,
+    factory: Py<PyAny>,
+    server: Option<Py<PyAny>>,
+    /// What the protocol factories and the protocols run in copies of.
+    context: Py<PyAny>,
+    backlog: usize,
+}
+
+/// Accepts connections until [`stop`]; each gets a protocol from `factory`.
+pub(crate) fn listen(
+    core: &Bound<'_, Core>,
+    sock: &Bound<'_, PyAny>,
+    factory: &Bound<'_, PyAny>,
+    server: Option<&Bound<'_, PyAny>>,
+    backlog: usize,
+) -> PyResult<()> {
+    let py = core.py();
+    core.get().check_closed()?;
+    let fd = fileno(sock)?;
+    let number = |name| sock.getattr(name)?.extract::<i32>();
+    let kind = SocketKind {
+        family: number(intern!(py, "family"))?,
+        kind: number(intern!(py, "type"))?,
+        protocol: number(intern!(py, "proto"))?,
+    };
+    let local = core.get().local(py)?;
+    let registration = local.register(fd, Direction::Read)?;
+    let listener = Arc::new(Listener {
+        fd,
+        kind,
+        sock: sock.clone().unbind(),
+        factory: factory.clone().unbind(),
+        server: server.map(|server| server.clone().unbind()),
+        context: copy_current(py)?.unbind(),
+        backlog: backlog.max(1),
+    });
+    local.attach(&registration, listener);
+    registration.arm_read();
+    local.add_listener(fd, registration);
+    Ok(())
+}
+
+/// Stops accepting; `false` when nobody listened on the descriptor.
+pub(crate) fn stop(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<bool> {
+    let local = core.get().local(core.py())?;
+    Ok(local.remove_listener(fd))
+}
+
+impl Listener {
+    /// Whether connections are still wanted: the server was not closed by what the last one did.
+    fn is_listening(&self, core: &Bound<'_, Core>) -> PyResult<bool> {
+        Ok(core.get().local(core.py())?.is_listening(self.fd))
+    }
+
+    fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        // As many as asyncio takes in one turn: then others have theirs.
+        for _ in 0..self.backlog {
+            match socket::accept(self.fd) {
+                Ok(accepted) => {
+                    if let Err(error) = self.connected(core, accepted) {
+                        self.refused(core, error)?;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    core.get().local(core.py())?.listener_drained(self.fd);
+                    return Ok(());
+                }
+                // The peer was gone before it was accepted: on to the next.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => return self.failed(core, error),
+            }
+            if !self.is_listening(core)? {
+                return Ok(());
+            }
+        }
+        resume(core, self.fd)
+    }
+
+    fn connected(
+        &self,
+        core: &Bound<'_, Core>,
+        accepted: (std::os::fd::OwnedFd, socket::Name),
+    ) -> PyResult<()> {
+        let py = core.py();
+        let context = run_in(self.context.bind(py), copy_current)?;
+        let protocol = run_in(&context, |py| self.factory.bind(py).call0())?;
+        let server = self.server.as_ref().map(|server| server.bind(py));
+        stream::from_accepted(core, accepted, self.kind, &context, &protocol, server)
+    }
+
+    /// A protocol factory raised: the connection is closed, the server lives.
+    fn refused(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        let py = core.py();
+        if is_exit(py, &error) {
+            return Err(error);
+        }
+        let context = PyDict::new(py);
+        let message = "Error on transport creation for incoming connection";
+        context.set_item(intern!(py, "message"), message)?;
+        context.set_item(intern!(py, "exception"), error.into_value(py))?;
+        core.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    }
+
+    /// Accepting failed. For want of descriptors or memory it is tried again later, and no waiting
+    /// connection is lost.
+    fn failed(&self, core: &Bound<'_, Core>, error: io::Error) -> PyResult<()> {
+        let py = core.py();
+        let retry = socket::is_out_of_resources(&error);
+        let context = PyDict::new(py);
+        let message = if retry {
+            "socket.accept() out of system resource"
+        } else {
+            "socket.accept() failed"
+        };
+        context.set_item(intern!(py, "message"), message)?;
+        context.set_item(intern!(py, "exception"), PyErr::from(error).into_value(py))?;
+        context.set_item(intern!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
+        core.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        if retry && self.is_listening(core)? {
+            core.call_method1(intern!(py, "_accept_later"), (&self.sock,))?;
+        }
+        Ok(())
+    }
+}
+
+/// Accepts in a coming turn, whether the reactor says so or not.
+pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
+    let local = core.get().local(core.py())?;
+    local.fire_listener(fd);
+    Ok(())
+}
+
+impl Source for Listener {
+    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+        if self.is_listening(core)? { self.accept(core) } else { Ok(()) }
+    }
+
+    fn objects(&self, visit: Visit<'_>) {
+        let server = self.server.iter();
+        [&self.sock, &self.factory, &self.context].into_iter().chain(server).for_each(visit);
+    }
+}

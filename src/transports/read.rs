@@ -1,0 +1,241 @@
+//! From a readable socket to the protocol.
+
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::protocol::Delivery;
+use super::reader::Reader;
+use super::stream::{Reading, State, Stream, fail, update_interest};
+use super::{stream_methods, write};
+use crate::ffi::buffer::View;
+use crate::ffi::{bytes, call, data};
+use crate::scheduler::READ_SIZE;
+use crate::sys::socket;
+
+/// How many bytes, and the bytes where the reader's buffer did not take them.
+type Received = (usize, Option<Py<PyBytes>>);
+
+/// What one read found.
+enum Found {
+    /// As much as there was room for: there may be more.
+    Full,
+    /// All that there was.
+    All,
+    End,
+    /// Nothing, after all.
+    Nothing,
+}
+
+/// Reads until the socket is empty or it is somebody else's turn.
+pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    for _ in 0..MAX_READS {
+        if state.reading.get() != Reading::On {
+            return Ok(());
+        }
+        let Some(protocol) = state.protocol(this.py()) else { return Ok(()) };
+        let found = match state.delivery.get() {
+            Delivery::Buffer => into_buffer(this, state, &protocol)?,
+            Delivery::Bytes => as_bytes(this, state, &protocol)?,
+            Delivery::Reader => match Reader::of(&protocol)? {
+                Some(reader) => into_reader(this, state, &reader)?,
+                None => as_bytes(this, state, &protocol)?,
+            },
+        };
+        match found {
+            Found::End => return at_end(this, state, &protocol),
+            Found::Full => {}
+            Found::All | Found::Nothing => {
+                let registration = state.registration.borrow();
+                if !registration.as_ref().is_some_and(|registration| registration.drained()) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    // Others are waiting: to the back of the list.
+    if let Some(registration) = &*state.registration.borrow() {
+        registration.fire_read();
+    }
+    Ok(())
+}
+
+/// `data_received(bytes)`.
+fn as_bytes(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<Found> {
+    let py = this.py();
+    let outcome = if state.large_reads.get() {
+        bytes::read_into_new(py, READ_SIZE, |buffer| socket::recv(state.fd, buffer))?
+    } else {
+        let local = data(this).core.get().local(py)?;
+        local.with_read_buffer(|buffer| {
+            socket::recv(state.fd, buffer).map(|count| {
+                (PyBytes::new(py, bytes::assume_filled(buffer, count)), count)
+            })
+        })
+    };
+    let (received, count) = match outcome {
+        Ok(received) => received,
+        Err(error) => return broken(this, error),
+    };
+    if count == 0 {
+        return Ok(Found::End);
+    }
+    let found = note(state, count, READ_SIZE);
+    let name = intern!(py, "data_received");
+    let delivered =
+        data(this).in_callback(py, state, || call::method(protocol, name, [received.as_any()]));
+    if let Err(error) = delivered {
+        fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
+    }
+    write::after_callback(this, state)?;
+    Ok(found)
+}
+
+/// Straight into the protocol's own buffer.
+fn into_buffer(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<Found> {
+    let py = this.py();
+    let stream = data(this);
+    let hint = (-1_i32).into_pyobject(py)?.into_any();
+    let view = stream
+        .in_callback(py, state, || call::method(protocol, intern!(py, "get_buffer"), [&hint]))
+        .and_then(|buffer| View::writable(&buffer))
+        .and_then(|view| if view.len() > 0 { Ok(view) } else { Err(empty_buffer()) });
+    let mut view = match view {
+        Ok(view) => view,
+        Err(error) => {
+            fail(this, "Fatal error: protocol.get_buffer() call failed.", error)?;
+            return Ok(Found::Nothing);
+        }
+    };
+    let room = view.len();
+    let received = socket::recv(state.fd, view.bytes_mut());
+    drop(view);
+    let count = match received {
+        Ok(0) => return Ok(Found::End),
+        Ok(count) => count,
+        Err(error) => return broken(this, error),
+    };
+    let found = if count == room { Found::Full } else { Found::All };
+    let count = count.into_pyobject(py)?.into_any();
+    let name = intern!(py, "buffer_updated");
+    let delivered = stream.in_callback(py, state, || call::method(protocol, name, [&count]));
+    if let Err(error) = delivered {
+        fail(this, "Fatal error: protocol.buffer_updated() call failed.", error)?;
+    }
+    write::after_callback(this, state)?;
+    Ok(found)
+}
+
+/// Straight into asyncio's own reader.
+fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> PyResult<Found> {
+    let py = this.py();
+    let receive = |buffer: &mut [MaybeUninit<u8>]| socket::recv(state.fd, buffer);
+    let outcome = if state.large_reads.get() {
+        match bytes::append_into(reader.buffer(), READ_SIZE, receive).map(Some).or_else(|error| unless_pinned(py, error))? {
+            Some(outcome) => outcome,
+            None => return pinned_reader(this, state),
+        }
+    } else {
+        let local = data(this).core.get().local(py)?;
+        let outcome: PyResult<io::Result<Received>> = local.with_read_buffer(|buffer| {
+            let count = match receive(buffer) {
+                Ok(count) => count,
+                Err(error) => return Ok(Err(error)),
+            };
+            let received = bytes::assume_filled(buffer, count);
+            match bytes::extend(reader.buffer(), received).map(Some).or_else(|error| unless_pinned(py, error))? {
+                Some(()) => Ok(Ok((count, None))),
+                None => Ok(Ok((count, Some(PyBytes::new(py, received).unbind())))),
+            }
+        });
+        match outcome? {
+            Ok((count, None)) => Ok(count),
+            Ok((count, Some(received))) => {
+                // Received already, so it goes the ordinary way, and raises what that raises.
+                let Some(protocol) = state.protocol(py) else { return Ok(Found::Nothing) };
+                let received = received.into_bound(py).into_any();
+                let name = intern!(py, "data_received");
+                let delivered =
+                    data(this).in_callback(py, state, || call::method(&protocol, name, [&received]));
+                if let Err(error) = delivered {
+                    fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
+                }
+                return Ok(note(state, count, READ_SIZE));
+            }
+            Err(error) => Err(error),
+        }
+    };
+    let count = match outcome {
+        Ok(0) => return Ok(Found::End),
+        Ok(count) => count,
+        Err(error) => return broken(this, error),
+    };
+    let found = note(state, count, READ_SIZE);
+    if reader.fed()? {
+        stream_methods::pause_reading(this, state)?;
+        reader.set_paused()?;
+    }
+    Ok(found)
+}
+
+/// `None` in place of the error that says that a `memoryview` pins the buffer.
+fn unless_pinned<T>(py: Python<'_>, error: PyErr) -> PyResult<Option<T>> {
+    if bytes::is_pinned(py, &error) { Ok(None) } else { Err(error) }
+}
+
+/// A `memoryview` pins the reader's buffer: the ordinary way raises what asyncio raises.
+fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
+    match state.protocol(this.py()) {
+        Some(protocol) => as_bytes(this, state, &protocol),
+        None => Ok(Found::Nothing),
+    }
+}
+
+/// The peer will send no more.
+fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let stream = data(this);
+    let keep_open = stream
+        .in_callback(py, state, || call::method(protocol, intern!(py, "eof_received"), []))
+        .and_then(|answer| answer.is_truthy());
+    match keep_open {
+        Err(error) => fail(this, "Fatal error: protocol.eof_received() call failed.", error)?,
+        Ok(true) => {
+            if state.reading.get() == Reading::On {
+                state.reading.set(Reading::Ended);
+                update_interest(this, state)?;
+            }
+        }
+        Ok(false) => stream_methods::close(this)?,
+    }
+    write::after_callback(this, state)
+}
+
+/// Remembers how much came, for the next read.
+#[inline]
+fn note(state: &State, count: usize, room: usize) -> Found {
+    state.large_reads.set(count > SMALL_READ);
+    if count == room { Found::Full } else { Found::All }
+}
+
+/// An error of the socket ends the connection, unless there is just nothing to read.
+fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
+    if error.kind() != ErrorKind::WouldBlock {
+        fail(this, "Fatal read error on socket transport", error.into())?;
+    }
+    Ok(Found::Nothing)
+}
+
+/// asyncio's words (`selector_events.py`).
+fn empty_buffer() -> PyErr {
+    PyRuntimeError::new_err("get_buffer() returned an empty buffer")
+}
+
+/// Reads of one turn: a peer that never stops sending shares the loop with the others.
+const MAX_READS: usize = 8;
+/// Up to this a copy out of the shared buffer is cheaper than a fresh large block.
+const SMALL_READ: usize = 4096;

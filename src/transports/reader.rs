@@ -1,0 +1,100 @@
+//! The short way into asyncio's own `StreamReader`.
+//!
+//! What `StreamReader.feed_data` does, without the Python frames and the `bytes` in between. Taken only
+//! while protocol and reader are exactly asyncio's, with nobody's changes; asyncio itself is not touched.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyString};
+
+use crate::ffi::call;
+
+/// A reader that may be fed natively.
+#[derive(Debug)]
+pub(crate) struct Reader<'py> {
+    object: Bound<'py, PyAny>,
+    buffer: Bound<'py, PyByteArray>,
+}
+
+impl<'py> Reader<'py> {
+    /// The reader behind `protocol`, or `None` where the ordinary way must be taken.
+    pub(crate) fn of(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        static DATA_RECEIVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static FEED_DATA: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = protocol.py();
+        let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
+        if !is_method(protocol, intern!(py, "data_received"), data_received)? {
+            return Ok(None);
+        }
+        let object = protocol.getattr(intern!(py, "_stream_reader_wr"))?;
+        if object.is_none() {
+            return Ok(None);
+        }
+        let object = object.call0()?;
+        if !object.get_type().is(READER.import(py, "asyncio.streams", "StreamReader")?) {
+            return Ok(None);
+        }
+        let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
+        if !is_method(&object, intern!(py, "feed_data"), feed_data)? {
+            return Ok(None);
+        }
+        let at_end = object.getattr(intern!(py, "_eof"))?.is_truthy()?;
+        let buffer = object.getattr(intern!(py, "_buffer"))?.cast_into_exact::<PyByteArray>().ok();
+        Ok(buffer.filter(|_| !at_end).map(|buffer| Self { object, buffer }))
+    }
+
+    /// Where received bytes go.
+    pub(crate) fn buffer(&self) -> &Bound<'py, PyByteArray> {
+        &self.buffer
+    }
+
+    /// Bytes were appended: wakes who waits for them. `true` when the transport must pause.
+    pub(crate) fn fed(&self) -> PyResult<bool> {
+        let py = self.object.py();
+        let name = intern!(py, "_waiter");
+        let waiter = self.object.getattr(name)?;
+        if !waiter.is_none() {
+            self.object.setattr(name, py.None())?;
+            if !call::method(&waiter, intern!(py, "cancelled"), [])?.is_truthy()? {
+                call::method(&waiter, intern!(py, "set_result"), [py.None().bind(py)])?;
+            }
+        }
+        let limit: usize = self.object.getattr(intern!(py, "_limit"))?.extract()?;
+        if self.buffer.len() <= limit.saturating_mul(2) {
+            return Ok(false);
+        }
+        let has_transport = !self.object.getattr(intern!(py, "_transport"))?.is_none();
+        Ok(has_transport && !self.object.getattr(intern!(py, "_paused"))?.is_truthy()?)
+    }
+
+    /// The transport was paused for this reader, which resumes it.
+    pub(crate) fn set_paused(&self) -> PyResult<()> {
+        self.object.setattr(intern!(self.object.py(), "_paused"), true)
+    }
+}
+
+/// A function of asyncio's, as it was when it was first asked for.
+fn stock<'py>(
+    py: Python<'py>,
+    cell: &'static PyOnceLock<Py<PyAny>>,
+    class: &str,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let function = cell.get_or_try_init(py, || {
+        let class = py.import("asyncio.streams")?.getattr(class)?;
+        class.getattr(name).map(Bound::unbind)
+    })?;
+    Ok(function.bind(py))
+}
+
+/// Whether `object.name` is `function`, bound to it: neither the class nor the object was changed.
+fn is_method(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    function: &Bound<'_, PyAny>,
+) -> PyResult<bool> {
+    let method = object.getattr(name)?;
+    Ok(crate::ffi::call::function_of(&method).is_some_and(|found| found.is(function)))
+}

@@ -1,0 +1,523 @@
+//! The transport of a connected stream socket: its state, birth and end.
+//!
+//! Receiving is in `read`, sending in `write`, what Python calls in `stream_methods`.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use super::descriptor::{Descriptor, SocketKind, fileno};
+use super::extra_info::ExtraInfo;
+use super::flow_control::FlowControl;
+use super::protocol::{self, Delivery};
+use super::write_buffer::WriteBuffer;
+use super::{read, stream_methods, write};
+use crate::driver::{Direction, Registration};
+use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::{Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance};
+use crate::scheduler::{Core, Deferred, READ, Source, Visit, WRITE, is_exit};
+use crate::sys::socket;
+
+/// `SocketTransport`: an `asyncio.Transport` over a connected stream socket.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(super) core: Py<Core>,
+    /// What the protocol's methods run in.
+    context: Py<PyAny>,
+    state: OwnerCell<State>,
+}
+
+/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) fd: RawFd,
+    // Dropped in this order: off the reactor first, then closed.
+    pub(super) registration: RefCell<Option<Registration>>,
+    pub(super) descriptor: Descriptor,
+    pub(super) extra: ExtraInfo,
+    pub(super) protocol: RefCell<Option<Py<PyAny>>>,
+    pub(super) delivery: Cell<Delivery>,
+    server: RefCell<Option<Py<PyAny>>>,
+    pub(super) phase: Cell<Phase>,
+    pub(super) reading: Cell<Reading>,
+    pub(super) writing: Cell<Writing>,
+    pub(super) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
+    pub(super) flow: Cell<FlowControl>,
+    /// The last read was large: the next one goes straight into the object.
+    pub(super) large_reads: Cell<bool>,
+    /// A protocol method of this transport is running; what it writes is sent when it returns.
+    pub(super) in_callback: Cell<bool>,
+    /// `write_eof()` was called.
+    pub(super) end_of_writing: Cell<bool>,
+    /// Writes since the connection was lost, plus one, as asyncio counts them.
+    pub(super) conn_lost: Cell<usize>,
+    /// What `sendfile` waits for: an empty buffer.
+    pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
+    /// The loop's table holds this transport.
+    attached: Cell<bool>,
+}
+
+/// How far a transport's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// `close()` was called or the connection broke; `connection_lost` is to come.
+    Closing,
+    /// `connection_lost` was called, the descriptor is closed.
+    Closed,
+}
+
+/// Whether received bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// `connection_made` is still to come.
+    Unborn,
+    On,
+    /// `pause_reading()`.
+    Paused,
+    /// End of stream, or closing.
+    Ended,
+}
+
+/// Who will send what is in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Nobody: a write tries at once.
+    Idle,
+    /// The end of the pass.
+    Queued,
+    /// The reactor, when the kernel has room again.
+    Blocked,
+}
+
+/// A transport over a Python socket, which the transport will close.
+pub(crate) fn from_socket<'py>(
+    core: &Bound<'py, Core>,
+    sock: &Bound<'py, PyAny>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
+    extra: Option<&Bound<'py, PyAny>>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = core.py();
+    let fd = fileno(sock)?;
+    let family: i32 = sock.getattr(intern!(py, "family"))?.extract()?;
+    let parts = Parts {
+        fd,
+        is_tcp: socket::INTERNET_FAMILIES.contains(&family),
+        descriptor: Descriptor::from_socket(sock),
+        extra: ExtraInfo::from_socket(sock, extra)?,
+    };
+    let context = copy_current(py)?;
+    Ok(start(core, parts, &context, protocol, waiter, server)?.into_any())
+}
+
+/// A transport over a connection that was just accepted; its protocol runs in `context`.
+pub(super) fn from_accepted(
+    core: &Bound<'_, Core>,
+    accepted: (OwnedFd, socket::Name),
+    kind: SocketKind,
+    context: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    server: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let (fd, peer) = accepted;
+    let raw = fd.as_raw_fd();
+    let parts = Parts {
+        fd: raw,
+        is_tcp: socket::INTERNET_FAMILIES.contains(&kind.family),
+        // Ignored where it fails, as in asyncio: the address is then unknown.
+        extra: ExtraInfo::from_names(socket::local_name(raw).ok(), Some(peer)),
+        descriptor: Descriptor::from_fd(fd, kind),
+    };
+    start(core, parts, context, protocol, None, server).map(drop)
+}
+
+struct Parts {
+    fd: RawFd,
+    is_tcp: bool,
+    descriptor: Descriptor,
+    extra: ExtraInfo,
+}
+
+/// Makes the transport and has `connection_made` called in the next pass, then reading begin, then `waiter` done.
+fn start<'py>(
+    core: &Bound<'py, Core>,
+    parts: Parts,
+    context: &Bound<'py, PyAny>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, Stream>> {
+    let py = core.py();
+    core.get().check_closed()?;
+    let delivery = protocol::delivery(protocol)?;
+    if parts.is_tcp {
+        // Ignored: a connection that is gone already will say so when it is read.
+        let _ = socket::set_nodelay(parts.fd);
+    }
+    let local = core.get().local(py)?;
+    let registration = local.register(parts.fd, Direction::Both)?;
+    let state = State {
+        fd: parts.fd,
+        registration: RefCell::new(Some(registration)),
+        descriptor: parts.descriptor,
+        extra: parts.extra,
+        protocol: RefCell::new(Some(protocol.clone().unbind())),
+        delivery: Cell::new(delivery),
+        server: RefCell::new(server.map(|server| server.clone().unbind())),
+        phase: Cell::new(Phase::Open),
+        reading: Cell::new(Reading::Unborn),
+        writing: Cell::new(Writing::Idle),
+        buffer: RefCell::new(WriteBuffer::new()),
+        flow: Cell::new(FlowControl::new()),
+        large_reads: Cell::new(false),
+        in_callback: Cell::new(false),
+        end_of_writing: Cell::new(false),
+        conn_lost: Cell::new(0),
+        empty_waiter: RefCell::new(None),
+        attached: Cell::new(false),
+    };
+    let stream = Stream {
+        core: core.clone().unbind(),
+        context: context.clone().unbind(),
+        state: OwnerCell::new(state),
+    };
+    let this = new_instance(py, stream)?;
+    local.claim(parts.fd);
+    if let Some(server) = server {
+        attach_to_server(server, &this)?;
+    }
+    local.defer(Deferred {
+        target: this.clone().into_any().unbind(),
+        argument: waiter.map(|waiter| waiter.clone().unbind()),
+        run: born,
+    });
+    Ok(this)
+}
+
+/// Calls `connection_made`, begins to read, completes the waiter.
+fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let this = stream_methods::cast(this)?;
+    let py = this.py();
+    let stream = data(this);
+    let state = stream.state(py)?;
+    if let Some(protocol) = state.protocol(py) {
+        let made = stream.in_callback(py, &state, || {
+            call::method(&protocol, intern!(py, "connection_made"), [this.as_any()])
+        });
+        if let Err(error) = made {
+            stream.callback_failed(this, "connection_made", error)?;
+        }
+        write::after_callback(this, &state)?;
+    }
+    if state.reading.get() == Reading::Unborn {
+        state.reading.set(Reading::On);
+        update_interest(this, &state)?;
+        if let Some(registration) = &*state.registration.borrow() {
+            // Not ready yet: the reactor has not looked at it before.
+            registration.arm_read();
+        }
+    }
+    if let Some(waiter) = waiter
+        && !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?
+    {
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    Ok(())
+}
+
+impl Stream {
+    /// The state; an error when it is at work on another thread.
+    #[inline]
+    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+        self.state.enter(py, self.core.get().owner()).ok_or_else(crate::scheduler::wrong_thread)
+    }
+
+    /// Calls a protocol method in the transport's context.
+    #[inline]
+    pub(super) fn in_callback<'py, R>(
+        &self,
+        py: Python<'py>,
+        state: &State,
+        call: impl FnOnce() -> PyResult<R>,
+    ) -> PyResult<R> {
+        let before = state.in_callback.replace(true);
+        let result = run_in(self.context.bind(py), |_| call());
+        state.in_callback.set(before);
+        result
+    }
+
+    /// A protocol method raised where asyncio has it called by a handle: reported, and nothing else happens.
+    pub(super) fn callback_failed(
+        &self,
+        this: &Bound<'_, Self>,
+        method: &str,
+        error: PyErr,
+    ) -> PyResult<()> {
+        let py = this.py();
+        if is_exit(py, &error) {
+            return Err(error);
+        }
+        let protocol = self.state(py)?.protocol(py);
+        let message = match &protocol {
+            Some(protocol) => format!("Exception in callback {}.{method}()", protocol.get_type().qualname()?),
+            None => format!("Exception in callback {method}()"),
+        };
+        protocol::report(self.core.bind(py), &message, error, this.as_any(), protocol.as_ref())
+    }
+}
+
+impl State {
+    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.delivery.set(protocol::delivery(protocol)?);
+        let before = self.protocol.replace(Some(protocol.clone().unbind()));
+        drop(before);
+        Ok(())
+    }
+}
+
+/// Keeps the loop's table right: it holds the transport while bytes are awaited in either direction,
+/// as asyncio's selector does; a paused one that nobody refers to any more may be collected.
+pub(super) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let wanted = state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked;
+    if wanted == state.attached.get() {
+        return Ok(());
+    }
+    let py = this.py();
+    let local = data(this).core.get().local(py)?;
+    state.attached.set(wanted);
+    let registration = state.registration.borrow();
+    if let Some(registration) = &*registration {
+        if wanted {
+            let source = StreamSource { fd: state.fd, transport: this.clone().unbind() };
+            local.attach(registration, Arc::new(source));
+        } else {
+            local.detach(registration);
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of the end: no more reading, and no claim on the descriptor.
+pub(super) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    state.phase.set(Phase::Closing);
+    state.reading.set(Reading::Ended);
+    data(this).core.get().local(this.py())?.release(state.fd);
+    update_interest(this, state)
+}
+
+/// Has `connection_lost` called in a later pass.
+pub(super) fn lose_later(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    state.conn_lost.set(state.conn_lost.get() + 1);
+    data(this).core.get().local(this.py())?.defer(Deferred {
+        target: this.clone().into_any().unbind(),
+        argument: error.map(Bound::unbind),
+        run: lost,
+    });
+    Ok(())
+}
+
+/// Ends the connection because of an error, reported under `message` unless it is the network's doing.
+pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyResult<()> {
+    let py = this.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    let stream = data(this);
+    let state = stream.state(py)?;
+    let protocol = state.protocol(py);
+    let core = stream.core.bind(py);
+    protocol::report_fatal(core, message, error.clone_ref(py), this.as_any(), protocol.as_ref())?;
+    force_close(this, Some(error.into_value(py).into_bound(py).into_any()))
+}
+
+/// Ends the connection without sending what is buffered.
+pub(super) fn force_close(
+    this: &Bound<'_, Stream>,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let state = data(this).state(this.py())?;
+    if state.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    state.buffer.borrow_mut().clear();
+    state.writing.set(Writing::Idle);
+    if state.is_open() {
+        begin_closing(this, &state)?;
+    }
+    update_interest(this, &state)?;
+    lose_later(this, &state, error)
+}
+
+/// Calls `connection_lost`, then lets go of everything.
+fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let this = stream_methods::cast(this)?;
+    let py = this.py();
+    let stream = data(this);
+    let state = stream.state(py)?;
+    if state.phase.replace(Phase::Closed) == Phase::Closed {
+        return Ok(());
+    }
+    let error = error.unwrap_or_else(|| py.None().into_bound(py));
+    let result = match state.protocol(py) {
+        None => Ok(()),
+        Some(protocol) => {
+            let name = intern!(py, "connection_lost");
+            let told = stream.in_callback(py, &state, || call::method(&protocol, name, [&error]));
+            told.or_else(|error| stream.callback_failed(this, "connection_lost", error).map(|()| py.None().into_bound(py))).map(drop)
+        }
+    };
+    let closed = let_go(this, &state);
+    result.and(closed)
+}
+
+fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    state.writing.set(Writing::Idle);
+    state.reading.set(Reading::Ended);
+    update_interest(this, state)?;
+    let registration = state.registration.take();
+    drop(registration);
+    let closed = state.descriptor.close(py);
+    let (protocol, server) = (state.protocol.take(), state.server.take());
+    drop(protocol);
+    if let Some(server) = server {
+        detach_from_server(server.bind(py), this)?;
+    }
+    closed
+}
+
+/// `Server` counts its connections; since 3.13 it knows them too.
+fn attach_to_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
+    let name = intern!(server.py(), "_attach");
+    if cfg!(Py_3_13) { server.call_method1(name, (this.as_any(),)) } else { server.call_method0(name) }.map(drop)
+}
+
+fn detach_from_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
+    let name = intern!(server.py(), "_detach");
+    if cfg!(Py_3_13) { server.call_method1(name, (this.as_any(),)) } else { server.call_method0(name) }.map(drop)
+}
+
+/// A transport in the loop's table.
+struct StreamSource {
+    fd: RawFd,
+    transport: Py<Stream>,
+}
+
+impl Source for StreamSource {
+    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
+        let py = core.py();
+        let this = self.transport.bind(py);
+        let state = data(this).state(py)?;
+        if ready & READ != 0 {
+            read::on_readable(this, &state)?;
+        }
+        if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
+            write::on_writable(this, &state)?;
+        }
+        Ok(())
+    }
+
+    fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+        (fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
+    }
+
+    fn objects(&self, visit: Visit<'_>) {
+        visit(self.transport.as_any());
+    }
+}
+
+impl NativeClass for Stream {
+    const NAME: &'static CStr = c"yamanote._yamanote.SocketTransport";
+    const DOC: &'static CStr = c"A transport over a connected stream socket.";
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        BASE.import(py, "asyncio.transports", "Transport").cloned()
+    }
+
+    fn members() -> Members {
+        stream_methods::members()
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        let state = self.state.while_stopped();
+        visitor.object(&self.core);
+        visitor.object(&self.context);
+        for cell in [&state.protocol, &state.server, &state.empty_waiter] {
+            if let Ok(object) = cell.try_borrow() {
+                visitor.option(object.as_ref());
+            }
+        }
+        let mut visit = |object: &Py<PyAny>| visitor.object(object);
+        state.extra.objects(&mut visit);
+        state.descriptor.object(&mut visit);
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let Ok(state) = self.state(py) else { return };
+        let gone = (state.protocol.take(), state.server.take(), state.empty_waiter.take());
+        drop(gone);
+    }
+
+    /// Nobody can close it any more: says so and closes the socket, as asyncio's transports do.
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let stream = data(this);
+        let Ok(state) = stream.state(py) else { return };
+        if state.phase.replace(Phase::Closed) == Phase::Closed {
+            return;
+        }
+        let warned = warn_unclosed(this);
+        let registration = state.registration.take();
+        drop(registration);
+        if let Ok(local) = stream.core.get().local(py) {
+            local.release(state.fd);
+        }
+        let closed = state.descriptor.close(py);
+        let server = state.server.take();
+        let detached = server.map_or(Ok(()), |server| detach_from_server(server.bind(py), this));
+        if let Err(error) = warned.and(closed).and(detached) {
+            error.write_unraisable(py, Some(this.as_any()));
+        }
+    }
+
+    fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
+        stream_methods::repr(this)
+    }
+}
+
+fn warn_unclosed(this: &Bound<'_, Stream>) -> PyResult<()> {
+    let py = this.py();
+    let message = format!("unclosed transport {}", stream_methods::repr(this)?);
+    let keywords = pyo3::types::PyDict::new(py);
+    keywords.set_item("source", this.as_any())?;
+    let arguments = (message, py.get_type::<PyResourceWarning>());
+    py.import("warnings")?.call_method("warn", arguments, Some(&keywords)).map(drop)
+}

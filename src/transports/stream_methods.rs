@@ -1,0 +1,412 @@
+//! What Python calls on a stream transport.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyInt};
+
+use super::flow_control::HIGH;
+use super::stream::{
+    Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
+};
+use super::write;
+use crate::ffi::{Args, Attribute, FastMethod, Members, data};
+use crate::sys::socket;
+
+pub(super) fn members() -> Members {
+    Members::default()
+        .method::<Write>()
+        .method::<WriteLines>()
+        .method::<WriteEof>()
+        .method::<CanWriteEof>()
+        .method::<Close>()
+        .method::<Abort>()
+        .method::<IsClosing>()
+        .method::<IsReading>()
+        .method::<PauseReading>()
+        .method::<ResumeReading>()
+        .method::<SetProtocol>()
+        .method::<GetProtocol>()
+        .method::<GetExtraInfo>()
+        .method::<SetWriteBufferLimits>()
+        .method::<GetWriteBufferLimits>()
+        .method::<GetWriteBufferSize>()
+        .attribute::<Loop>()
+        .attribute::<Sock>()
+        .attribute::<ProtocolPaused>()
+        .attribute::<SendfileCompatible>()
+}
+
+/// `object` as a stream transport.
+pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
+    crate::ffi::downcast(object).ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
+}
+
+/// Sends what is buffered, then ends the connection.
+pub(super) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
+    let state = data(this).state(this.py())?;
+    if !state.is_open() {
+        return Ok(());
+    }
+    write::settle(this, &state)?;
+    if !state.is_open() {
+        return Ok(()); // Sending failed, and that has ended it.
+    }
+    begin_closing(this, &state)?;
+    if state.buffer.borrow().is_empty() { lose_later(this, &state, None) } else { Ok(()) }
+}
+
+pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    if matches!(state.reading.get(), Reading::On | Reading::Unborn) {
+        state.reading.set(Reading::Paused);
+        update_interest(this, state)?;
+    }
+    Ok(())
+}
+
+fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    if state.reading.get() != Reading::Paused {
+        return Ok(());
+    }
+    state.reading.set(Reading::On);
+    update_interest(this, state)?;
+    if let Some(registration) = &*state.registration.borrow()
+        && registration.arm_read()
+    {
+        // What came in the meantime is read in a coming turn.
+        registration.fire_read();
+    }
+    Ok(())
+}
+
+pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
+    use super::stream::Phase;
+
+    let state = data(this).state(this.py())?;
+    let phase = match state.phase.get() {
+        Phase::Open => "",
+        Phase::Closing => " closing",
+        Phase::Closed => return Ok("<yamanote.SocketTransport closed>".to_owned()),
+    };
+    let read = if state.reading.get() == Reading::On { "polling" } else { "idle" };
+    let write = if state.writing.get() == Writing::Blocked { "polling" } else { "idle" };
+    let size = state.buffer.borrow().len();
+    let fd = state.fd;
+    Ok(format!(
+        "<yamanote.SocketTransport{phase} fd={fd} read={read} write=<{write}, bufsize={size}>>"
+    ))
+}
+
+fn none<'py>(py: Python<'py>) -> Bound<'py, PyAny> {
+    py.None().into_bound(py)
+}
+
+fn boolean<'py>(py: Python<'py>, value: bool) -> Bound<'py, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
+}
+
+fn only<'a, 'py>(arguments: Args<'a, 'py>, method: &str) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+    arguments.expect(method, 1, 1)?;
+    arguments.get(0).ok_or_else(|| PyTypeError::new_err(format!("{method}() takes one argument")))
+}
+
+/// Declares a [`FastMethod`] of `Stream`.
+macro_rules! method {
+    ($type:ident, $name:literal, $signature:literal, $doc:literal, |$this:ident, $state:ident, $arguments:ident| $body:expr) => {
+        struct $type;
+
+        impl FastMethod for $type {
+            type Receiver = Stream;
+            const NAME: &'static CStr =
+                match CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
+                    Ok(name) => name,
+                    Err(_) => panic!("a name has no zero byte"),
+                };
+            const DOC: &'static CStr = match CStr::from_bytes_with_nul(
+                concat!($name, $signature, "\n--\n\n", $doc, "\0").as_bytes(),
+            ) {
+                Ok(doc) => doc,
+                Err(_) => panic!("a text has no zero byte"),
+            };
+
+            fn call<'py>(
+                $this: &Bound<'py, Stream>,
+                $arguments: Args<'_, 'py>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                let $state = data($this).state($this.py())?;
+                $body
+            }
+        }
+    };
+}
+
+/// One that takes no arguments.
+macro_rules! simple_method {
+    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
+        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
+            arguments.expect($name, 0, 0)?;
+            $body
+        });
+    };
+}
+
+method!(
+    Write,
+    "write",
+    "($self, data)",
+    "Send bytes, now or soon, without blocking. `data` may be changed afterwards.",
+    |this, state, arguments| {
+        write::write(this, &state, &single(arguments, "write", "data")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    WriteLines,
+    "writelines",
+    "($self, list_of_data)",
+    "Send the bytes of each item, in order.",
+    |this, state, arguments| {
+        write::write_lines(this, &state, &single(arguments, "writelines", "list_of_data")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    WriteEof,
+    "write_eof",
+    "Close the sending half once everything is sent; receiving goes on.",
+    |this, state| {
+        if state.is_open() && !state.end_of_writing.get() {
+            write::settle(this, &state)?;
+            state.end_of_writing.set(true);
+            if state.is_open() && state.buffer.borrow().is_empty() {
+                socket::shutdown_write(state.fd)?;
+            }
+        }
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(CanWriteEof, "can_write_eof", "True: sockets can be half-closed.", |this, _state| {
+    Ok(boolean(this.py(), true))
+});
+
+simple_method!(
+    Close,
+    "close",
+    "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
+    |this, _state| {
+        close(this)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    Abort,
+    "abort",
+    "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        write::settle(this, &state)?;
+        force_close(this, None)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(IsClosing, "is_closing", "Whether it is closed or about to be.", |this, state| {
+    Ok(boolean(this.py(), !state.is_open()))
+});
+
+simple_method!(IsReading, "is_reading", "Whether received bytes are delivered.", |this, state| {
+    let reading = matches!(state.reading.get(), Reading::On | Reading::Unborn);
+    Ok(boolean(this.py(), state.is_open() && reading))
+});
+
+simple_method!(
+    PauseReading,
+    "pause_reading",
+    "Deliver nothing until `resume_reading()`; the peer is held back in time.",
+    |this, state| {
+        pause_reading(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(ResumeReading, "resume_reading", "Deliver received bytes again.", |this, state| {
+    resume_reading(this, &state)?;
+    Ok(none(this.py()))
+});
+
+method!(
+    SetProtocol,
+    "set_protocol",
+    "($self, protocol)",
+    "Call `protocol` from now on.",
+    |this, state, arguments| {
+        state.set_protocol(&single(arguments, "set_protocol", "protocol")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(GetProtocol, "get_protocol", "The protocol that is called.", |this, state| {
+    Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+});
+
+method!(
+    GetExtraInfo,
+    "get_extra_info",
+    "($self, name, default=None)",
+    "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
+    |this, state, arguments| {
+        let py = this.py();
+        let [name, default] = named(arguments, "get_extra_info", ["name", "default"])?;
+        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?.to_owned();
+        if let Some(value) = state.extra.get_cheaply(py, &name)? {
+            return Ok(value);
+        }
+        let found = state.extra.dict(py, &state.descriptor)?.as_any().get_item(&name);
+        match found {
+            Ok(value) => Ok(value),
+            Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
+                Ok(default.map_or_else(|| none(py), |default| default.to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+);
+
+method!(
+    SetWriteBufferLimits,
+    "set_write_buffer_limits",
+    "($self, high=None, low=None)",
+    "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
+    |this, state, arguments| {
+        let given = named(arguments, "set_write_buffer_limits", ["high", "low"])?;
+        let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
+        let (high, low) = limits(high.map(|high| high.extract()).transpose()?, low.map(|low| low.extract()).transpose()?)?;
+        write::settle(this, &state)?;
+        let mut flow = state.flow.get();
+        flow.set(high, low);
+        state.flow.set(flow);
+        write::grown(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetWriteBufferLimits,
+    "get_write_buffer_limits",
+    "`(low, high)`, in bytes.",
+    |this, state| {
+        let flow = state.flow.get();
+        Ok((flow.low(), flow.high()).into_pyobject(this.py())?.into_any())
+    }
+);
+
+simple_method!(
+    GetWriteBufferSize,
+    "get_write_buffer_size",
+    "Bytes that the kernel has not taken yet.",
+    |this, state| {
+        write::settle(this, &state)?;
+        Ok(PyInt::new(this.py(), state.buffer.borrow().len()).into_any())
+    }
+);
+
+/// The only argument, by position or by name.
+fn single<'a, 'py>(
+    arguments: Args<'a, 'py>,
+    method: &str,
+    name: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !arguments.has_keywords() {
+        return only(arguments, method).map(Borrowed::to_owned);
+    }
+    let [value] = named(arguments, method, [name])?;
+    value.map(Borrowed::to_owned).ok_or_else(|| missing(method, name))
+}
+
+/// Arguments by position or by name.
+fn named<'a, 'py, const N: usize>(
+    arguments: Args<'a, 'py>,
+    method: &str,
+    names: [&'static str; N],
+) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
+    if arguments.len() > N {
+        return Err(PyTypeError::new_err(format!(
+            "{method}() takes at most {N} arguments ({} given)",
+            arguments.len()
+        )));
+    }
+    let mut values = std::array::from_fn(|index| arguments.get(index));
+    for (keyword, value) in arguments.keywords() {
+        match names.iter().position(|name| keyword == *name) {
+            Some(index) if values[index].is_none() => values[index] = Some(value),
+            _ => {
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() got an unexpected keyword argument '{}'",
+                    &*keyword
+                )));
+            }
+        }
+    }
+    Ok(values)
+}
+
+fn missing(method: &str, argument: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{argument}'"))
+}
+
+/// asyncio's defaults for what was not given (`transports.py`), and its check.
+fn limits(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
+    let default = i64::try_from(HIGH)?;
+    let high = high.unwrap_or_else(|| low.map_or(default, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high.div_euclid(4));
+    if !(high >= low && low >= 0) {
+        return Err(PyValueError::new_err(format!(
+            "high ({high}) must be >= low ({low}) must be >= 0"
+        )));
+    }
+    Ok((usize::try_from(high)?, usize::try_from(low)?))
+}
+
+/// Declares an [`Attribute`] of `Stream`, under asyncio's name for it.
+macro_rules! attribute {
+    ($type:ident, $name:literal, |$this:ident, $state:ident| $body:expr) => {
+        struct $type;
+
+        impl Attribute for $type {
+            type Receiver = Stream;
+            const NAME: &'static CStr = $name;
+
+            fn get<'py>($this: &Bound<'py, Stream>) -> PyResult<Bound<'py, PyAny>> {
+                let $state = data($this).state($this.py())?;
+                $body
+            }
+        }
+    };
+}
+
+attribute!(Loop, c"_loop", |this, _state| Ok(data(this).core.bind(this.py()).as_any().clone()));
+
+attribute!(Sock, c"_sock", |this, state| {
+    let socket = state.descriptor.socket(this.py())?;
+    Ok(socket.unwrap_or_else(|| none(this.py())))
+});
+
+attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
+    Ok(boolean(this.py(), state.flow.get().is_paused()))
+});
+
+attribute!(SendfileCompatible, c"_sendfile_compatible", |this, _state| {
+    static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = this.py();
+    let mode = FALLBACK.get_or_try_init(py, || {
+        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+        modes.getattr("FALLBACK").map(Bound::unbind)
+    })?;
+    Ok(mode.bind(py).clone())
+});

@@ -1,0 +1,275 @@
+//! From `write()` to the socket.
+//!
+//! Small writes are gathered: those of the transport's own protocol callback until it returns, others
+//! until the end of the pass. Nobody can tell, for whatever looks at the buffer sends it first.
+
+use std::io::{ErrorKind, IoSlice};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use super::flow_control::Tell;
+use super::protocol;
+use super::stream::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
+use super::stream_methods;
+use crate::ffi::buffer::View;
+use crate::ffi::data;
+use crate::scheduler::Flush;
+use crate::sys::socket;
+
+/// Takes what `write()` was given, and sends it now or soon.
+pub(super) fn write(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    check(state, bytes)?;
+    let queued = match queue(this, state, bytes) {
+        Ok(queued) => queued,
+        Err(error) => return fail(this, "Fatal write error on socket transport", error),
+    };
+    if queued { schedule(this, state) } else { Ok(()) }
+}
+
+/// As many writes as there are items.
+pub(super) fn write_lines(this: &Bound<'_, Stream>, state: &State, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+    let lines = lines.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    for line in &lines {
+        check(state, line)?;
+    }
+    for line in &lines {
+        write(this, state, line)?;
+    }
+    Ok(())
+}
+
+fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !(bytes.is_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyByteArray>()
+        || bytes.is_instance_of::<PyMemoryView>())
+    {
+        return Err(PyTypeError::new_err(format!(
+            "data argument must be a bytes-like object, not {}",
+            bytes.get_type().name()?.repr()?
+        )));
+    }
+    if state.end_of_writing.get() {
+        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
+    }
+    if state.empty_waiter.borrow().is_some() {
+        return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"));
+    }
+    Ok(())
+}
+
+/// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there.
+fn queue(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
+        if bytes.as_bytes().is_empty() || lost(this, state)? {
+            return Ok(false);
+        }
+        state.buffer.borrow_mut().push(bytes.clone().into());
+        return Ok(true);
+    }
+    let view = View::readable(bytes)?;
+    if view.len() == 0 || lost(this, state)? {
+        return Ok(false);
+    }
+    let mut rest = view.bytes();
+    let at_once = rest.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
+    if at_once && state.buffer.borrow().is_empty() {
+        // Large and mutable: only what the kernel leaves needs a copy.
+        match socket::send(state.fd, rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    state.buffer.borrow_mut().push_copy(rest);
+    Ok(!rest.is_empty())
+}
+
+/// Whether the connection is gone; counts and at last mentions writes to it, as asyncio does.
+fn lost(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
+    let count = state.conn_lost.get();
+    if count == 0 {
+        return Ok(false);
+    }
+    if count >= LOG_THRESHOLD {
+        let logger = this.py().import("asyncio.log")?.getattr("logger")?;
+        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+    }
+    state.conn_lost.set(count + 1);
+    Ok(true)
+}
+
+/// Decides when the buffer is sent.
+fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let size = state.buffer.borrow().len();
+    if state.writing.get() == Writing::Blocked {
+        return grown(this, state);
+    }
+    // Past the high mark it is tried at once: the protocol must not be paused for bytes that the kernel takes.
+    if size > state.flow.get().high() {
+        return flush(this, state);
+    }
+    if state.in_callback.get() || state.writing.get() == Writing::Queued {
+        return Ok(());
+    }
+    let local = data(this).core.get().local(this.py())?;
+    if !local.is_in_turn() {
+        return flush(this, state);
+    }
+    state.writing.set(Writing::Queued);
+    local.flush_later(Flush { target: this.clone().into_any().unbind(), run: flush_queued });
+    Ok(())
+}
+
+/// The end of the pass.
+fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = stream_methods::cast(this)?;
+    let state = data(this).state(this.py())?;
+    if state.writing.get() == Writing::Queued { flush(this, &state) } else { Ok(()) }
+}
+
+/// A protocol method has returned: sends what it wrote.
+#[inline]
+pub(super) fn after_callback(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let ours = state.writing.get() == Writing::Idle && !state.in_callback.get();
+    if ours && !state.buffer.borrow().is_empty() { flush(this, state) } else { Ok(()) }
+}
+
+/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass or callback.
+pub(super) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
+    if waits { flush(this, state) } else { Ok(()) }
+}
+
+/// The kernel has room again.
+pub(super) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    flush(this, state)
+}
+
+/// Sends until the buffer is empty or the kernel takes no more.
+fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    if state.conn_lost.get() > 0 {
+        state.writing.set(Writing::Idle);
+        return Ok(());
+    }
+    let blocked = loop {
+        let size = state.buffer.borrow().len();
+        if size == 0 {
+            break false;
+        }
+        let mut has_more_slices = false;
+        let outcome = {
+            let buffer = state.buffer.borrow();
+            match buffer.single() {
+                Some(bytes) => socket::send(state.fd, bytes),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = buffer.fill(&mut slices);
+                    has_more_slices = count == SLICES;
+                    socket::send_vectored(state.fd, &slices[..count])
+                }
+            }
+        };
+        match outcome {
+            Ok(count) => {
+                state.buffer.borrow_mut().advance(count);
+                // More slices than one call takes are left for the next; anything else means that it is full.
+                if count < size && !has_more_slices && is_full(state) {
+                    break true;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if is_full(state) {
+                    break true;
+                }
+            }
+            Err(error) => {
+                state.writing.set(Writing::Idle);
+                let error = PyErr::from(error);
+                fail_waiter(this, state, &error)?;
+                return fail(this, "Fatal write error on socket transport", error);
+            }
+        }
+    };
+    state.writing.set(if blocked { Writing::Blocked } else { Writing::Idle });
+    update_interest(this, state)?;
+    if blocked {
+        // What was sent may already have brought it below the low mark.
+        shrunk(this, state)?;
+        return grown(this, state);
+    }
+    shrunk(this, state)?;
+    emptied(this, state)
+}
+
+/// Asks the reactor to tell when there is room; `false` when there is already.
+fn is_full(state: &State) -> bool {
+    let registration = state.registration.borrow();
+    !registration.as_ref().is_some_and(|registration| registration.filled())
+}
+
+/// The buffer is empty: on to what waited for that.
+fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    if !state.buffer.borrow().is_empty() {
+        return Ok(()); // `resume_writing` wrote more.
+    }
+    let waiter = state.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+    if let Some(waiter) = waiter
+        && !waiter.call_method0(py, intern!(py, "done"))?.is_truthy(py)?
+    {
+        waiter.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+    }
+    if state.phase.get() == Phase::Closing {
+        if state.conn_lost.get() == 0 {
+            lose_later(this, state, None)?;
+        }
+    } else if state.end_of_writing.get() {
+        // Ignored, as in asyncio: a connection that is gone will say so when it is read.
+        let _ = socket::shutdown_write(state.fd);
+    }
+    Ok(())
+}
+
+/// What waits for an empty buffer will not get it.
+fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
+    let py = this.py();
+    let waiter = state.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+    if let Some(waiter) = waiter {
+        waiter.call_method1(py, intern!(py, "set_exception"), (error.clone_ref(py),))?;
+    }
+    Ok(())
+}
+
+/// Tells the protocol to stop, when too much waits.
+pub(super) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    let told = flow.grown(state.buffer.borrow().len());
+    state.flow.set(flow);
+    tell(this, state, told)
+}
+
+/// Tells the protocol to go on, when little waits.
+fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    let told = flow.shrunk(state.buffer.borrow().len());
+    state.flow.set(flow);
+    tell(this, state, told)
+}
+
+fn tell(this: &Bound<'_, Stream>, state: &State, what: Option<Tell>) -> PyResult<()> {
+    let py = this.py();
+    match (what, state.protocol(py)) {
+        (Some(what), Some(protocol)) => {
+            protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Chunks given to the kernel at once.
+const SLICES: usize = 64;
+/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const LOG_THRESHOLD: usize = 5;

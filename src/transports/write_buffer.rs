@@ -1,0 +1,156 @@
+//! Bytes that wait for the kernel.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+/// A queue of chunks, sent from the front. `B` is a reference to immutable bytes of somebody else's.
+#[derive(Debug)]
+pub(crate) struct WriteBuffer<B> {
+    chunks: VecDeque<Chunk<B>>,
+    /// Bytes of the first chunk that are sent already.
+    sent: usize,
+    length: usize,
+}
+
+#[derive(Debug)]
+enum Chunk<B> {
+    Copied(Vec<u8>),
+    Shared(B),
+}
+
+impl<B: AsRef<[u8]>> WriteBuffer<B> {
+    pub(crate) fn new() -> Self {
+        Self { chunks: VecDeque::new(), sent: 0, length: 0 }
+    }
+
+    /// Bytes not yet sent.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Queues bytes that will not change, without copying them unless they are few and follow others.
+    pub(crate) fn push(&mut self, bytes: B) {
+        let length = bytes.as_ref().len();
+        if length < COPY_BELOW && !self.chunks.is_empty() {
+            self.push_copy(bytes.as_ref());
+        } else if length > 0 {
+            self.length += length;
+            self.chunks.push_back(Chunk::Shared(bytes));
+        }
+    }
+
+    /// Queues a snapshot.
+    pub(crate) fn push_copy(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        match self.chunks.back_mut() {
+            Some(Chunk::Copied(tail)) if tail.len() + bytes.len() <= COPIED_CHUNK => {
+                tail.extend_from_slice(bytes);
+            }
+            _ if bytes.is_empty() => {}
+            _ => self.chunks.push_back(Chunk::Copied(bytes.to_vec())),
+        }
+    }
+
+    /// The first unsent bytes, when they are all in one chunk.
+    #[inline]
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        if self.chunks.len() == 1 { Some(&self.chunks.front()?.bytes()[self.sent..]) } else { None }
+    }
+
+    /// Unsent bytes from the front on, in order, into `slices`; answers how many were set.
+    pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut sent = self.sent;
+        let mut count = 0;
+        for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+            *slice = IoSlice::new(&chunk.bytes()[sent..]);
+            sent = 0;
+            count += 1;
+        }
+        count
+    }
+
+    /// The kernel took `count` bytes from the front.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.length -= count;
+        self.sent += count;
+        while let Some(first) = self.chunks.front() {
+            let length = first.bytes().len();
+            if self.sent < length {
+                return;
+            }
+            self.sent -= length;
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Forgets everything unsent.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
+
+impl<B: AsRef<[u8]>> Chunk<B> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Shared(bytes) => bytes.as_ref(),
+        }
+    }
+}
+
+/// Below it a copy is cheaper than one more slice for the kernel.
+const COPY_BELOW: usize = 1024;
+/// Copies are gathered into chunks of up to this.
+const COPIED_CHUNK: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsent(buffer: &WriteBuffer<Vec<u8>>) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let count = buffer.fill(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    /// Agrees with a plain vector over a long random sequence of pushes and sends.
+    #[test]
+    fn agrees_with_a_vector() {
+        let mut state = 0x9e37_79b9_u32;
+        let mut random = move |below: u32| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state % below) as usize
+        };
+        let (mut buffer, mut model) = (WriteBuffer::new(), Vec::new());
+        for step in 0..2_000_u32 {
+            let bytes = vec![step.to_le_bytes()[0]; random(1_500)];
+            if random(2) == 0 {
+                buffer.push_copy(&bytes);
+            } else {
+                buffer.push(bytes.clone());
+            }
+            model.extend_from_slice(&bytes);
+            while model.len() > 6_000 {
+                let count = random(u32::try_from(model.len()).unwrap()) + 1;
+                buffer.advance(count);
+                model.drain(..count);
+            }
+            assert_eq!(buffer.len(), model.len());
+            assert_eq!(buffer.is_empty(), model.is_empty());
+            assert_eq!(unsent(&buffer), model);
+            if let Some(single) = buffer.single() {
+                assert_eq!(single, model);
+            }
+        }
+        buffer.clear();
+        assert!(buffer.is_empty());
+    }
+}
