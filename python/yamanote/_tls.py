@@ -19,7 +19,11 @@ class Tls(Base):
         Raises:
             NotImplementedError: `ssl` was given.
         """
-        _refuse_tls(kwargs.get("ssl"))
+        if kwargs.get("ssl"):
+            host = args[1] if len(args) > 1 else kwargs.get("host")
+            if not host and kwargs.get("server_hostname") is None:
+                raise ValueError("You must set server_hostname when using ssl without a host")
+            _refuse_tls(True)
         return await super().create_connection(*args, **kwargs)
 
     async def create_server(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,6 +1,6 @@
 //! The half of a loop that belongs to the thread that runs it.
 
-use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
@@ -33,8 +33,8 @@ pub(crate) struct Local {
     claimed: RefCell<HashSet<RawFd>>,
     driver: RefCell<Driver>,
     ready_list: Arc<ReadyList>,
-    /// Made with the first timer that the loop has to wait for.
-    timer: OnceCell<Timer>,
+    /// Made with the loop: one that is out of descriptors must still be able to wait.
+    timer: RefCell<Option<Timer>>,
     /// Where small reads land before they become objects; allocated by the first.
     read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
     /// A turn is running: writes may wait for the end of its pass.
@@ -71,17 +71,24 @@ impl Local {
         let parking = Arc::new(Parking::default());
         let unparking = Arc::clone(&parking);
         let driver = Driver::new(move || parking.detach(), move || unparking.attach())?;
+        let timer = Timer::new(&driver, NOBODY)?;
+        let watchers = Watchers::new(&driver)?;
+        let mut sources = Sources::default();
+        watchers.registration(|registration| {
+            registration.slot().set_key(sources.insert(Arc::<Watchers>::clone(&watchers)));
+            registration.arm_read();
+        });
         Ok(Self {
             ready: RefCell::default(),
             timers: RefCell::default(),
-            sources: RefCell::default(),
+            sources: RefCell::new(sources),
             flushes: RefCell::default(),
-            watchers: RefCell::default(),
+            watchers: RefCell::new(Some(watchers)),
             listeners: RefCell::default(),
             claimed: RefCell::default(),
             ready_list: Arc::clone(driver.ready()),
             driver: RefCell::new(driver),
-            timer: OnceCell::new(),
+            timer: RefCell::new(Some(timer)),
             read_buffer: RefCell::default(),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
@@ -174,18 +181,13 @@ impl Local {
 
     /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier.
     pub(super) fn arm(&self, deadline_ns: u64) -> io::Result<()> {
-        if self.timer.get().is_none() {
-            let timer = Timer::new(&self.driver(), NOBODY)?;
-            // Ignored: only this thread is here, and the cell was empty two lines ago.
-            let _ = self.timer.set(timer);
-        }
-        self.timer.get().map_or(Ok(()), |timer| timer.arm(deadline_ns))
+        self.timer.borrow().as_ref().map_or(Ok(()), |timer| timer.arm(deadline_ns))
     }
 
     /// Finds the source that an event is for.
     pub(super) fn source(&self, slot: &Slot) -> Option<Arc<dyn Source>> {
         if slot.key() == NOBODY {
-            if let Some(timer) = self.timer.get() {
+            if let Some(timer) = &*self.timer.borrow() {
                 timer.fired_if(slot);
             }
             return None;
@@ -218,16 +220,8 @@ impl Local {
         from.slot().set_key(NOBODY);
     }
 
-    /// The watched descriptors, made at the first call.
-    pub(super) fn watchers(&self, py: Python<'_>, core: &Core) -> PyResult<Arc<Watchers>> {
-        if let Some(watchers) = self.existing_watchers() {
-            return Ok(watchers);
-        }
-        let made = Watchers::new(py, core, self)?;
-        Ok(Arc::clone(self.watchers.borrow_mut().insert(made)))
-    }
-
-    pub(super) fn existing_watchers(&self) -> Option<Arc<Watchers>> {
+    /// The watched descriptors; `None` once the loop is closed.
+    pub(super) fn watchers(&self) -> Option<Arc<Watchers>> {
         self.watchers.borrow().clone()
     }
 
@@ -350,7 +344,8 @@ impl Local {
         let watchers = self.watchers.borrow_mut().take();
         self.claimed.borrow_mut().clear();
         let listeners = mem::take(&mut *self.listeners.borrow_mut());
-        drop((ready, timers, sources, flushes, watchers, listeners));
+        let timer = self.timer.take();
+        drop((ready, timers, sources, flushes, watchers, listeners, timer));
         self.driver.borrow_mut().shut_down();
     }
 

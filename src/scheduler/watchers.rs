@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::source::{Source, Visit};
+use super::source::{NOBODY, Source, Visit};
 use super::{Core, Local};
-use crate::driver::{Direction, Registration};
+use crate::driver::{Direction, Driver, Registration};
 use crate::ffi::OwnerCell;
 use crate::ffi::handle::{self, Handle};
 use crate::sys::{Epoll, Event};
@@ -66,7 +66,7 @@ pub(crate) fn watch(
 ) -> PyResult<()> {
     let py = core.py();
     let local = core.get().local(py)?;
-    let watchers = local.watchers(py, core.get())?;
+    let watchers = local.watchers().ok_or_else(super::closed)?;
     let before = watchers.with(py, core.get(), |set| set.watch(fd, side, handle))??;
     cancel(py, before);
     Ok(())
@@ -76,7 +76,7 @@ pub(crate) fn watch(
 pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult<bool> {
     let py = core.py();
     let local = core.get().local(py)?;
-    let Some(watchers) = local.existing_watchers() else { return Ok(false) };
+    let Some(watchers) = local.watchers() else { return Ok(false) };
     let before = watchers.with(py, core.get(), |set| set.unwatch(fd, side))?;
     let was_there = before.is_some();
     cancel(py, before);
@@ -93,16 +93,17 @@ fn cancel(py: Python<'_>, handle: Option<Py<Handle>>) {
 }
 
 impl Watchers {
-    pub(super) fn new(py: Python<'_>, core: &Core, local: &Local) -> PyResult<Arc<Self>> {
+    /// An empty set on the reactor of `driver`.
+    pub(super) fn new(driver: &Driver) -> io::Result<Arc<Self>> {
         let epoll = Epoll::new()?;
-        let registration = local.register(epoll.as_raw_fd(), Direction::Read)?;
+        let registration = driver.register(epoll.as_raw_fd(), Direction::Read, NOBODY)?;
         let set = Set { watched: HashMap::new(), registration, epoll };
-        let this = Arc::new(Self(OwnerCell::new(RefCell::new(set))));
-        this.with(py, core, |set| {
-            local.attach(&set.registration, Arc::<Self>::clone(&this));
-            set.look_again();
-        })?;
-        Ok(this)
+        Ok(Arc::new(Self(OwnerCell::new(RefCell::new(set)))))
+    }
+
+    /// Shows the registration, while the loop is being made and nobody else knows of it.
+    pub(super) fn registration(&self, show: impl FnOnce(&Registration)) {
+        show(&self.0.while_stopped().borrow().registration);
     }
 
     fn with<R>(&self, py: Python<'_>, core: &Core, call: impl FnOnce(&mut Set) -> R) -> PyResult<R> {

@@ -116,6 +116,9 @@ impl Listener {
         if is_exit(py, &error) {
             return Err(error);
         }
+        if !core.get().is_debug() {
+            return Ok(()); // asyncio is as quiet.
+        }
         let context = PyDict::new(py);
         let message = "Error on transport creation for incoming connection";
         context.set_item(intern!(py, "message"), message)?;

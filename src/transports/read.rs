@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -86,8 +86,7 @@ fn as_bytes(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>
     }
     let found = note(state, count, READ_SIZE);
     let name = intern!(py, "data_received");
-    let delivered =
-        data(this).in_callback(py, state, || call::method(protocol, name, [received.as_any()]));
+    let delivered = state.in_callback(|| call::method(protocol, name, [received.as_any()]));
     if let Err(error) = delivered {
         fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
     }
@@ -98,18 +97,20 @@ fn as_bytes(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>
 /// Straight into the protocol's own buffer.
 fn into_buffer(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<Found> {
     let py = this.py();
-    let stream = data(this);
     let hint = (-1_i32).into_pyobject(py)?.into_any();
-    let view = stream
-        .in_callback(py, state, || call::method(protocol, intern!(py, "get_buffer"), [&hint]))
-        .and_then(|buffer| View::writable(&buffer))
-        .and_then(|view| if view.len() > 0 { Ok(view) } else { Err(empty_buffer()) });
-    let mut view = match view {
-        Ok(view) => view,
+    let buffer = state
+        .in_callback(|| call::method(protocol, intern!(py, "get_buffer"), [&hint]))
+        .and_then(|buffer| if buffer.len()? > 0 { Ok(buffer) } else { Err(empty_buffer()) });
+    let buffer = match buffer {
+        Ok(buffer) => buffer,
         Err(error) => {
             fail(this, "Fatal error: protocol.get_buffer() call failed.", error)?;
             return Ok(Found::Nothing);
         }
+    };
+    let Ok(mut view) = View::writable(&buffer) else {
+        fail(this, READ_ERROR, unwritable(&buffer)?)?;
+        return Ok(Found::Nothing);
     };
     let room = view.len();
     let received = socket::recv(state.fd, view.bytes_mut());
@@ -122,7 +123,7 @@ fn into_buffer(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyA
     let found = if count == room { Found::Full } else { Found::All };
     let count = count.into_pyobject(py)?.into_any();
     let name = intern!(py, "buffer_updated");
-    let delivered = stream.in_callback(py, state, || call::method(protocol, name, [&count]));
+    let delivered = state.in_callback(|| call::method(protocol, name, [&count]));
     if let Err(error) = delivered {
         fail(this, "Fatal error: protocol.buffer_updated() call failed.", error)?;
     }
@@ -159,8 +160,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 let Some(protocol) = state.protocol(py) else { return Ok(Found::Nothing) };
                 let received = received.into_bound(py).into_any();
                 let name = intern!(py, "data_received");
-                let delivered =
-                    data(this).in_callback(py, state, || call::method(&protocol, name, [&received]));
+                let delivered = state.in_callback(|| call::method(&protocol, name, [&received]));
                 if let Err(error) = delivered {
                     fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
                 }
@@ -198,9 +198,8 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let stream = data(this);
-    let keep_open = stream
-        .in_callback(py, state, || call::method(protocol, intern!(py, "eof_received"), []))
+    let keep_open = state
+        .in_callback(|| call::method(protocol, intern!(py, "eof_received"), []))
         .and_then(|answer| answer.is_truthy());
     match keep_open {
         Err(error) => fail(this, "Fatal error: protocol.eof_received() call failed.", error)?,
@@ -225,7 +224,7 @@ fn note(state: &State, count: usize, room: usize) -> Found {
 /// An error of the socket ends the connection, unless there is just nothing to read.
 fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
     if error.kind() != ErrorKind::WouldBlock {
-        fail(this, "Fatal read error on socket transport", error.into())?;
+        fail(this, READ_ERROR, error.into())?;
     }
     Ok(Found::Nothing)
 }
@@ -235,6 +234,15 @@ fn empty_buffer() -> PyErr {
     PyRuntimeError::new_err("get_buffer() returned an empty buffer")
 }
 
+/// As `socket.recv_into` refuses it.
+fn unwritable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let class = buffer.get_type().name()?;
+    Ok(PyTypeError::new_err(format!(
+        "recv_into() argument 1 must be read-write bytes-like object, not {class}"
+    )))
+}
+
+const READ_ERROR: &str = "Fatal read error on socket transport";
 /// Reads of one turn: a peer that never stops sending shares the loop with the others.
 const MAX_READS: usize = 8;
 /// Up to this a copy out of the shared buffer is cheaper than a fresh large block.

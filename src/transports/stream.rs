@@ -12,7 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::ExtraInfo;
@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, as asyncio counts them.
     pub(super) conn_lost: Cell<usize>,
+    /// What `connection_lost` runs in.
+    lost_in: RefCell<Option<Py<PyAny>>>,
     /// What `sendfile` waits for: an empty buffer.
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
     /// The loop's table holds this transport.
@@ -183,6 +185,7 @@ fn start<'py>(
         in_callback: Cell::new(false),
         end_of_writing: Cell::new(false),
         conn_lost: Cell::new(0),
+        lost_in: RefCell::new(None),
         empty_waiter: RefCell::new(None),
         attached: Cell::new(false),
     };
@@ -211,20 +214,20 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     let stream = data(this);
     let state = stream.state(py)?;
     if let Some(protocol) = state.protocol(py) {
-        let made = stream.in_callback(py, &state, || {
-            call::method(&protocol, intern!(py, "connection_made"), [this.as_any()])
-        });
-        if let Err(error) = made {
-            stream.callback_failed(this, "connection_made", error)?;
-        }
-        write::after_callback(this, &state)?;
+        let name = intern!(py, "connection_made");
+        run_in(stream.context.bind(py), |_| {
+            let made = state.in_callback(|| call::method(&protocol, name, [this.as_any()]));
+            made.map(drop).or_else(|error| callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error))?;
+            write::after_callback(this, &state)
+        })?;
     }
     if state.reading.get() == Reading::Unborn {
         state.reading.set(Reading::On);
         update_interest(this, &state)?;
-        if let Some(registration) = &*state.registration.borrow() {
-            // Not ready yet: the reactor has not looked at it before.
-            registration.arm_read();
+        if let Some(registration) = &*state.registration.borrow()
+            && registration.arm_read()
+        {
+            registration.fire_read();
         }
     }
     if let Some(waiter) = waiter
@@ -242,41 +245,35 @@ impl Stream {
         self.state.enter(py, self.core.get().owner()).ok_or_else(crate::scheduler::wrong_thread)
     }
 
-    /// Calls a protocol method in the transport's context.
-    #[inline]
-    pub(super) fn in_callback<'py, R>(
-        &self,
-        py: Python<'py>,
-        state: &State,
-        call: impl FnOnce() -> PyResult<R>,
-    ) -> PyResult<R> {
-        let before = state.in_callback.replace(true);
-        let result = run_in(self.context.bind(py), |_| call());
-        state.in_callback.set(before);
-        result
-    }
+}
 
-    /// A protocol method raised where asyncio has it called by a handle: reported, and nothing else happens.
-    pub(super) fn callback_failed(
-        &self,
-        this: &Bound<'_, Self>,
-        method: &str,
-        error: PyErr,
-    ) -> PyResult<()> {
-        let py = this.py();
-        if is_exit(py, &error) {
-            return Err(error);
-        }
-        let protocol = self.state(py)?.protocol(py);
-        let message = match &protocol {
-            Some(protocol) => format!("Exception in callback {}.{method}()", protocol.get_type().qualname()?),
-            None => format!("Exception in callback {method}()"),
-        };
-        protocol::report(self.core.bind(py), &message, error, this.as_any(), protocol.as_ref())
+/// A protocol method raised where asyncio has it called by a handle: reported, and nothing else happens.
+fn callback_failed(
+    core: &Bound<'_, Core>,
+    protocol: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+    argument: &Bound<'_, PyAny>,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = core.py();
+    if is_exit(py, &error) {
+        return Err(error);
     }
+    let callback = protocol.getattr(method)?;
+    let handle = core.call_method1(intern!(py, "_make_handle"), (callback, argument))?;
+    core.call_method1(intern!(py, "_report_callback_error"), (handle, error)).map(drop)
 }
 
 impl State {
+    /// Calls a protocol method: what it writes is sent when it returns.
+    #[inline]
+    pub(super) fn in_callback<R>(&self, call: impl FnOnce() -> R) -> R {
+        let before = self.in_callback.replace(true);
+        let result = call();
+        self.in_callback.set(before);
+        result
+    }
+
     pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone())
     }
@@ -330,6 +327,9 @@ pub(super) fn lose_later(
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     state.conn_lost.set(state.conn_lost.get() + 1);
+    // As asyncio's `call_soon` would: what ended the connection gives the context.
+    let before = state.lost_in.replace(Some(copy_current(this.py())?.unbind()));
+    drop(before);
     data(this).core.get().local(this.py())?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: error.map(Bound::unbind),
@@ -380,13 +380,14 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
         return Ok(());
     }
     let error = error.unwrap_or_else(|| py.None().into_bound(py));
+    let context = state.lost_in.take().map_or_else(|| stream.context.clone_ref(py), |context| context);
     let result = match state.protocol(py) {
         None => Ok(()),
-        Some(protocol) => {
+        Some(protocol) => run_in(context.bind(py), |_| {
             let name = intern!(py, "connection_lost");
-            let told = stream.in_callback(py, &state, || call::method(&protocol, name, [&error]));
-            told.or_else(|error| stream.callback_failed(this, "connection_lost", error).map(|()| py.None().into_bound(py))).map(drop)
-        }
+            let told = state.in_callback(|| call::method(&protocol, name, [&error])).map(drop);
+            told.or_else(|raised| callback_failed(stream.core.bind(py), &protocol, name, &error, raised))
+        }),
     };
     let closed = let_go(this, &state);
     result.and(closed)
@@ -429,14 +430,17 @@ impl Source for StreamSource {
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
         let py = core.py();
         let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        if ready & READ != 0 {
-            read::on_readable(this, &state)?;
-        }
-        if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
-            write::on_writable(this, &state)?;
-        }
-        Ok(())
+        let stream = data(this);
+        let state = stream.state(py)?;
+        run_in(stream.context.bind(py), |_| {
+            if ready & READ != 0 {
+                read::on_readable(this, &state)?;
+            }
+            if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
+                write::on_writable(this, &state)?;
+            }
+            Ok(())
+        })
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
@@ -470,7 +474,7 @@ impl NativeClass for Stream {
         let state = self.state.while_stopped();
         visitor.object(&self.core);
         visitor.object(&self.context);
-        for cell in [&state.protocol, &state.server, &state.empty_waiter] {
+        for cell in [&state.protocol, &state.server, &state.empty_waiter, &state.lost_in] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }
@@ -491,10 +495,11 @@ impl NativeClass for Stream {
         let py = this.py();
         let stream = data(this);
         let Ok(state) = stream.state(py) else { return };
-        if state.phase.replace(Phase::Closed) == Phase::Closed {
+        if state.phase.get() == Phase::Closed {
             return;
         }
         let warned = warn_unclosed(this);
+        state.phase.set(Phase::Closed);
         let registration = state.registration.take();
         drop(registration);
         if let Ok(local) = stream.core.get().local(py) {

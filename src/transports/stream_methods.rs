@@ -89,14 +89,14 @@ pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     let phase = match state.phase.get() {
         Phase::Open => "",
         Phase::Closing => " closing",
-        Phase::Closed => return Ok("<yamanote.SocketTransport closed>".to_owned()),
+        Phase::Closed => return Ok("<SocketTransport closed>".to_owned()),
     };
     let read = if state.reading.get() == Reading::On { "polling" } else { "idle" };
     let write = if state.writing.get() == Writing::Blocked { "polling" } else { "idle" };
     let size = state.buffer.borrow().len();
     let fd = state.fd;
     Ok(format!(
-        "<yamanote.SocketTransport{phase} fd={fd} read={read} write=<{write}, bufsize={size}>>"
+        "<SocketTransport{phase} fd={fd} read={read} write=<{write}, bufsize={size}>>"
     ))
 }
 

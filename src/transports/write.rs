@@ -22,11 +22,14 @@ use crate::sys::socket;
 /// Takes what `write()` was given, and sends it now or soon.
 pub(super) fn write(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     check(state, bytes)?;
-    let queued = match queue(this, state, bytes) {
-        Ok(queued) => queued,
-        Err(error) => return fail(this, "Fatal write error on socket transport", error),
-    };
-    if queued { schedule(this, state) } else { Ok(()) }
+    if bytes.len()? == 0 || lost(this, state)? {
+        return Ok(());
+    }
+    match queue(state, bytes) {
+        Ok(true) => schedule(this, state),
+        Ok(false) => Ok(()),
+        Err(error) => fail(this, WRITE_ERROR, error),
+    }
 }
 
 /// As many writes as there are items.
@@ -35,10 +38,17 @@ pub(super) fn write_lines(this: &Bound<'_, Stream>, state: &State, lines: &Bound
     for line in &lines {
         check(state, line)?;
     }
-    for line in &lines {
-        write(this, state, line)?;
+    if lines.is_empty() || lost(this, state)? {
+        return Ok(());
     }
-    Ok(())
+    let mut queued = false;
+    for line in &lines {
+        match queue(state, line) {
+            Ok(more) => queued |= more,
+            Err(error) => return fail(this, WRITE_ERROR, error),
+        }
+    }
+    if queued { schedule(this, state) } else { Ok(()) }
 }
 
 fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -61,16 +71,16 @@ fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there.
-fn queue(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn queue(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
-        if bytes.as_bytes().is_empty() || lost(this, state)? {
+        if bytes.as_bytes().is_empty() {
             return Ok(false);
         }
         state.buffer.borrow_mut().push(bytes.clone().into());
         return Ok(true);
     }
     let view = View::readable(bytes)?;
-    if view.len() == 0 || lost(this, state)? {
+    if view.len() == 0 {
         return Ok(false);
     }
     let mut rest = view.bytes();
@@ -189,7 +199,7 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
                 state.writing.set(Writing::Idle);
                 let error = PyErr::from(error);
                 fail_waiter(this, state, &error)?;
-                return fail(this, "Fatal write error on socket transport", error);
+                return fail(this, WRITE_ERROR, error);
             }
         }
     };
@@ -269,6 +279,7 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Option<Tell>) -> PyResult
     }
 }
 
+const WRITE_ERROR: &str = "Fatal write error on socket transport";
 /// Chunks given to the kernel at once.
 const SLICES: usize = 64;
 /// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
