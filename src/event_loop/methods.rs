@@ -117,6 +117,7 @@ impl Core {
     /// Queue a handle that was made by `_make_handle`, from any thread.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         schedule::enqueue(self, own_handle(handle)?);
+        self.shared.inbox.wake();
         Ok(())
     }
 

@@ -58,11 +58,8 @@ impl FastMethod for CallSoonThreadsafe {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
         }
         let handle = call.handle(this, Kind::Plain, 0.0)?;
-        if core.owner().is_running_here(this.py()) {
-            enqueue(core, &handle);
-        } else {
-            core.shared.inbox.push(handle.clone().unbind());
-        }
+        enqueue(core, &handle);
+        core.shared.inbox.wake();
         Ok(handle.into_any())
     }
 }
@@ -130,15 +127,24 @@ impl<'a, 'py> Call<'a, 'py> {
     /// `before` positional arguments come before the callback.
     #[inline]
     fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
-        let mut call = (arguments.get(before), None, None);
-        if arguments.has_keywords() {
-            call = Self::parse_keywords(arguments, method, call.0)?;
+        let first = before + 1;
+        if let Some(callback) = arguments.get(before) {
+            if !arguments.has_keywords() {
+                return Ok(Self { callback, arguments, first, context: None, leading: None });
+            }
+            // As asyncio's tasks call it.
+            if let Some(context) = arguments.single_keyword("context") {
+                let context = (!context.is_none()).then_some(context);
+                return Ok(Self { callback, arguments, first, context, leading: None });
+            }
         }
-        let (callback, context, leading) = call;
+        let (callback, context, leading) =
+            Self::parse_keywords(arguments, method, arguments.get(before))?;
         let callback = callback.ok_or_else(|| missing(method, "callback"))?;
-        Ok(Self { callback, arguments, first: before + 1, context, leading })
+        Ok(Self { callback, arguments, first, context, leading })
     }
 
+    #[cold]
     #[expect(clippy::type_complexity, reason = "three optional arguments of one caller")]
     fn parse_keywords(
         arguments: Args<'a, 'py>,
@@ -208,6 +214,8 @@ impl<'a, 'py> Call<'a, 'py> {
 }
 
 /// Queues a handle behind everything that was queued before, by whichever thread.
+///
+/// With the GIL, whoever holds it may push to the queue itself. Without, another thread's handle goes by the inbox.
 #[inline]
 pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) {
     let py = handle.py();

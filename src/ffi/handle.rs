@@ -49,6 +49,8 @@ struct Fields {
     event_loop: *mut ffi::PyObject,
     context: *mut ffi::PyObject,
     callback: *mut ffi::PyObject,
+    /// The slot in front of the arguments that a callee may use.
+    scratch: *mut ffi::PyObject,
     arguments: [*mut ffi::PyObject; INLINE],
     /// A tuple with all of them, when there are more than fit.
     more: *mut ffi::PyObject,
@@ -58,6 +60,8 @@ struct Fields {
     count: u32,
     cancelled: bool,
     scheduled: bool,
+    /// The callback runs: its parts stay, whatever happens.
+    running: bool,
 }
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
@@ -97,14 +101,14 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
             *slot = unsafe { ffi::Py_NewRef(*argument) };
         }
     } else {
-        let all = (parts.first..parts.arguments.len()).filter_map(|index| parts.arguments.get(index));
-        more = PyTuple::new(py, all.collect::<Vec<_>>())?.into_ptr();
+        more = gather(parts)?.into_ptr();
     }
     let object = memory::allocate(py, parts.kind)?;
     let fields = Fields {
         event_loop: parts.event_loop.clone().into_ptr(),
         context: context.into_ptr(),
         callback: parts.callback.to_owned().into_ptr(),
+        scratch: ptr::null_mut(),
         arguments,
         more,
         source_traceback: ptr::null_mut(),
@@ -113,6 +117,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         count: u32::try_from(given.len())?,
         cancelled: false,
         scheduled: parts.kind == Kind::Timer,
+        running: false,
     };
     // SAFETY: `allocate` gave a block of this class, with room for the fields at its offset.
     let place = unsafe { object.byte_add(parts.kind.class().offset()) }.cast::<Fields>();
@@ -124,7 +129,15 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
 }
 
+/// The callback's arguments as a tuple.
+#[cold]
+fn gather<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
+    let all = (parts.first..parts.arguments.len()).filter_map(|index| parts.arguments.get(index));
+    PyTuple::new(parts.arguments.py(), all.collect::<Vec<_>>())
+}
+
 impl Kind {
+    #[inline]
     fn class(self) -> &'static Class {
         match self {
             Self::Plain => &PLAIN,
@@ -140,91 +153,64 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
     (class == PLAIN.object() || class == TIMER.object()).then(|| unsafe { object.cast_unchecked() })
 }
 
-/// Runs the callback in its context; `false` when the handle was cancelled.
+/// Runs the callback in its context, unless the handle was cancelled.
+///
+/// Callback and arguments are borrowed from the handle: one that is cancelled meanwhile, by its own
+/// callback or another thread, lets go of them afterwards.
 #[inline]
-pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<bool> {
+pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
-    if is_cancelled(handle) {
-        return Ok(false);
-    }
-    let Some(call) = Call::of(handle) else { return Ok(false) };
-    // SAFETY: `Call` owns the context.
-    let context = unsafe { Bound::ref_from_ptr(py, &call.context) };
-    run_in(context, |py| {
-        let count = call.count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        // SAFETY: attached; `Call` owns the callback and `count` arguments behind a slot that may be
-        // scribbled on, as the flag says. A new reference, or null with an exception set.
+    let Some(before) = begin(handle) else { return Ok(()) };
+    let fields = fields(handle.as_ptr());
+    // SAFETY: the handle is alive, and `running` keeps callback, arguments and context as they are.
+    let (callback, count, more) = unsafe { ((*fields).callback, (*fields).count as usize, (*fields).more) };
+    // SAFETY: as above; a handle always has a context.
+    let context = unsafe { Bound::ref_from_ptr(py, &(*fields).context) };
+    let result = run_in(context, |py| {
+        let (arguments, flags) = if more.is_null() {
+            // SAFETY: as above. Only the address is taken; `scratch` lies in front of the first.
+            (unsafe { (&raw const (*fields).arguments).cast() }, ffi::PY_VECTORCALL_ARGUMENTS_OFFSET)
+        } else {
+            (tuple_items(more), 0)
+        };
+        // SAFETY: attached; callback and `count` arguments stay alive as said above, and the slot in front of
+        // inline ones may be scribbled on, as the flag says. A new reference, or null with an exception set.
         unsafe {
-            let result = ffi::PyObject_Vectorcall(
-                call.callback,
-                call.arguments().add(1),
-                count,
-                ptr::null_mut(),
-            );
+            let result = ffi::PyObject_Vectorcall(callback, arguments, count | flags, ptr::null_mut());
             Bound::from_owned_ptr_or_err(py, result)
         }
-    })?;
-    Ok(true)
+    });
+    end(handle, before);
+    result.map(drop)
 }
 
-/// References for the length of one call: the callback may cancel its own handle.
-struct Call<'py> {
-    py: Python<'py>,
-    callback: *mut ffi::PyObject,
-    context: *mut ffi::PyObject,
-    inline: [*mut ffi::PyObject; INLINE + 1],
-    many: Vec<*mut ffi::PyObject>,
-    count: usize,
-}
-
-impl<'py> Call<'py> {
-    #[inline]
-    fn of(handle: &Bound<'py, Handle>) -> Option<Self> {
-        with(handle, |fields| {
-            if fields.callback.is_null() {
-                return None;
-            }
-            let count = fields.count as usize;
-            let mut call = Self {
-                py: handle.py(),
-                callback: new_reference(fields.callback),
-                context: new_reference(fields.context),
-                inline: [ptr::null_mut(); INLINE + 1],
-                many: Vec::new(),
-                count,
-            };
-            if fields.more.is_null() {
-                for index in 0..count.min(INLINE) {
-                    call.inline[index + 1] = new_reference(fields.arguments[index]);
-                }
-            } else {
-                call.many.push(ptr::null_mut());
-                for index in 0..count {
-                    // SAFETY: `more` is a tuple of `count` objects.
-                    let argument = unsafe { ffi::PyTuple_GET_ITEM(fields.more, index.cast_signed()) };
-                    call.many.push(new_reference(argument));
-                }
-            }
-            Some(call)
-        })
-    }
-
-    fn arguments(&self) -> *const *mut ffi::PyObject {
-        if self.many.is_empty() { self.inline.as_ptr() } else { self.many.as_ptr() }
-    }
-}
-
-impl Drop for Call<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        let _attached = self.py;
-        release(self.callback);
-        release(self.context);
-        let arguments = if self.many.is_empty() { &self.inline[1..=self.count] } else { &self.many[1..] };
-        for argument in arguments {
-            release(*argument);
+/// Keeps the parts from going; `None` when the handle was cancelled, else whether they were kept already.
+#[inline]
+fn begin(handle: &Bound<'_, Handle>) -> Option<bool> {
+    with(handle, |fields| {
+        if fields.cancelled || fields.callback.is_null() {
+            return None;
         }
+        Some(std::mem::replace(&mut fields.running, true))
+    })
+}
+
+/// Lets the parts go where the handle was cancelled meanwhile.
+#[inline]
+fn end(handle: &Bound<'_, Handle>, before: bool) {
+    let cancelled = with(handle, |fields| {
+        fields.running = before;
+        fields.cancelled
+    });
+    if cancelled {
+        let_go(handle, None);
     }
+}
+
+/// Where a tuple keeps its items.
+fn tuple_items(tuple: *mut ffi::PyObject) -> *const *mut ffi::PyObject {
+    // SAFETY: called with a live tuple; only the address is taken.
+    unsafe { (&raw const (*tuple.cast::<ffi::PyTupleObject>()).ob_item).cast() }
 }
 
 /// Keeps the callback from running; `false` when that was done before.
@@ -232,16 +218,20 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
     with(handle, |fields| !std::mem::replace(&mut fields.cancelled, true))
 }
 
-/// Lets go of callback and arguments of a cancelled handle. `repr` is what it shows itself as from now on.
+/// Lets go of callback and arguments of a cancelled handle, called once or again. `repr`, given once, is what
+/// it shows itself as from now on.
 pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>) {
     let gone = with(handle, |fields| {
-        let mut gone = [ptr::null_mut(); INLINE + 3];
+        if let Some(repr) = repr {
+            fields.repr = repr.into_ptr();
+        }
+        if fields.running {
+            return [ptr::null_mut(); INLINE + 2]; // `run` comes back to it.
+        }
+        let mut gone = [ptr::null_mut(); INLINE + 2];
         gone[..INLINE].copy_from_slice(&fields.arguments);
         gone[INLINE] = std::mem::replace(&mut fields.callback, ptr::null_mut());
         gone[INLINE + 1] = std::mem::replace(&mut fields.more, ptr::null_mut());
-        if let Some(repr) = repr {
-            gone[INLINE + 2] = std::mem::replace(&mut fields.repr, repr.into_ptr());
-        }
         fields.arguments = [ptr::null_mut(); INLINE];
         gone
     });
@@ -307,12 +297,30 @@ pub(crate) fn part<'py>(handle: &Bound<'py, Handle>, part: Part) -> Bound<'py, P
 
 /// The callback's arguments, or `None` once cancelled.
 pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let Some(call) = Call::of(handle) else { return Ok(None) };
-    let all = (1..=call.count).map(|index| {
-        // SAFETY: `Call` owns `count` references behind the first slot.
-        unsafe { Bound::from_borrowed_ptr(handle.py(), *call.arguments().add(index)) }
-    });
-    PyTuple::new(handle.py(), all.collect::<Vec<_>>()).map(Some)
+    let Some(before) = with(handle, |fields| {
+        if fields.callback.is_null() { None } else { Some(std::mem::replace(&mut fields.running, true)) }
+    }) else {
+        return Ok(None);
+    };
+    let py = handle.py();
+    let place = fields(handle.as_ptr());
+    // SAFETY: the handle is alive, and `running` keeps its arguments as they are.
+    let (count, more) = unsafe { ((*place).count as usize, (*place).more) };
+    let result = if more.is_null() {
+        // SAFETY: as above: `count` live references.
+        let inline = unsafe { &(*place).arguments }[..count].iter();
+        let all = inline.map(|argument| {
+            // SAFETY: as above.
+            unsafe { Bound::from_borrowed_ptr(py, *argument) }
+        });
+        PyTuple::new(py, all.collect::<Vec<_>>())
+    } else {
+        // SAFETY: as above: a live tuple.
+        let all = unsafe { Bound::from_borrowed_ptr(py, more) };
+        all.cast_into::<PyTuple>().map_err(PyErr::from)
+    };
+    end(handle, before);
+    result.map(Some)
 }
 
 /// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
@@ -374,14 +382,27 @@ fn make<'py>(
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: called by the interpreter with a handle whose count has dropped to zero; tracked since made.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    // SAFETY: live memory of an instance, attached.
-    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    // SAFETY: live memory of an instance, whose class says where the list is.
+    let has_weak_references = unsafe {
+        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
+        !object.byte_offset(offset).cast::<*mut ffi::PyObject>().read().is_null()
+    };
+    if has_weak_references {
+        // SAFETY: live memory of an instance, attached.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
     // SAFETY: nobody can reach the fields any more; copied out, and not used again in place.
     let fields = unsafe { fields(object).read() };
     // The memory goes first: the destructors below may make new handles.
     memory::give_back(object);
-    for pointer in fields.pointers() {
-        release(pointer);
+    release(fields.callback);
+    for argument in &fields.arguments[..(fields.count as usize).min(INLINE)] {
+        release(*argument);
+    }
+    release(fields.context);
+    release(fields.event_loop);
+    if !(fields.more.is_null() && fields.source_traceback.is_null() && fields.repr.is_null()) {
+        [fields.more, fields.source_traceback, fields.repr].into_iter().for_each(release);
     }
 }
 

@@ -73,6 +73,21 @@ impl<'a, 'py> Args<'a, 'py> {
         !self.values.is_empty()
     }
 
+    /// The value of the only keyword argument, if that is its name.
+    #[inline]
+    pub(crate) fn single_keyword(&self, name: &str) -> Option<Borrowed<'a, 'py, PyAny>> {
+        let [value] = self.values else { return None };
+        // SAFETY: `names` is a tuple with one `str` for the one value, alive for the call.
+        let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
+        // SAFETY: as above: a live `str`.
+        let given = unsafe { Borrowed::from_ptr(self.py, given).cast_unchecked::<PyString>() };
+        if !given.to_str().is_ok_and(|given| given == name) {
+            return None;
+        }
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+        Some(unsafe { Borrowed::from_ptr(self.py, *value) })
+    }
+
     /// Name and value of each keyword argument.
     pub(crate) fn keywords(
         self,

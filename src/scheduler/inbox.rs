@@ -1,7 +1,9 @@
 //! Handles from other threads.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::atomic::fence;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
@@ -13,7 +15,7 @@ use crate::ffi::handle::Handle;
 /// Where `call_soon_threadsafe` leaves its handles.
 ///
 /// Push first, then wake: a foreign wake writes to a descriptor, so it is made only when the loop
-/// said that it is about to wait. Saying so and looking once more is the other half (`is_parking`).
+/// said that it is about to wait. Saying so and looking once more is the other half (`park`).
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     handles: Mutex<Vec<Py<Handle>>>,
@@ -29,20 +31,21 @@ impl Inbox {
         Self { ready, ..Self::default() }
     }
 
-    /// Leaves a handle and wakes the loop if it waits. From any thread.
+    /// Leaves a handle; `wake` must follow. From any thread.
     pub(crate) fn push(&self, handle: Py<Handle>) {
-        {
-            let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-            handles.push(handle);
-            self.filled.store(true, Ordering::Relaxed);
-        }
-        self.wake();
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.push(handle);
+        self.filled.store(true, Ordering::Relaxed);
     }
 
-    /// Wakes the loop if it waits.
+    /// Wakes the loop if it waits. From any thread, attached.
+    #[inline]
     pub(crate) fn wake(&self) {
+        // With the GIL, that orders the two sides: the loop lets go of it only after `park`.
+        #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
-        if self.parked.swap(false, Ordering::Relaxed)
+        if self.parked.load(Ordering::Relaxed)
+            && self.parked.swap(false, Ordering::Relaxed)
             && let Some(turn) = self.ready.turn()
         {
             driver::wake(turn);
@@ -64,6 +67,7 @@ impl Inbox {
     /// Says that the loop is about to wait; `false` when it must not, because something has come.
     pub(crate) fn park(&self) -> bool {
         self.parked.store(true, Ordering::Relaxed);
+        #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
         if self.is_filled() {
             self.parked.store(false, Ordering::Relaxed);

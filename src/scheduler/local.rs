@@ -125,11 +125,17 @@ impl Local {
     }
 
     /// Moves handles that other threads left behind what is queued already.
+    #[inline]
     pub(crate) fn take_inbox(&self, core: &Core) {
         if core.shared.inbox.is_filled() {
-            let handles = core.shared.inbox.take();
-            self.ready.borrow_mut().extend(handles.into_iter().map(Ready::Handle));
+            self.empty_inbox(core);
         }
+    }
+
+    #[cold]
+    fn empty_inbox(&self, core: &Core) {
+        let handles = core.shared.inbox.take();
+        self.ready.borrow_mut().extend(handles.into_iter().map(Ready::Handle));
     }
 
     /// Queues what the reactor found ready.

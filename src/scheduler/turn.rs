@@ -136,7 +136,7 @@ impl Turn<'_, '_> {
     #[inline]
     fn call(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
         let run = || match handle::run(handle) {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) => self.failed(handle, error),
         };
         self.watched(Some(handle.as_any()), run)
