@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `sys` | system calls |
 //! | `ffi` | raw CPython: classes, calls, contexts, buffers, who owns what |
+//! | `errors` | the kernel's errors, in Python's words |
 //! | `addr` | addresses, in Python's words |
 //! | `driver` | tokio's runtime: descriptors, wakers, the timer |
 //! | `scheduler` | what runs when: ready queue, timers, inbox, sources, the turn |
@@ -15,6 +16,7 @@
 mod addr;
 #[expect(unsafe_code, reason = "registrations and wakers")]
 mod driver;
+mod errors;
 mod event_loop;
 #[expect(unsafe_code, reason = "the one home of raw CPython calls")]
 mod ffi;

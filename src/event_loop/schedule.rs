@@ -108,7 +108,9 @@ impl FastMethod for MakeHandle {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = Call::parse(arguments, "_make_handle", 0)?;
-        Ok(call.handle(this, Kind::Plain, 0.0)?.into_any())
+        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        handle::track(&handle);
+        Ok(handle.into_any())
     }
 }
 
@@ -193,6 +195,8 @@ impl<'a, 'py> Call<'a, 'py> {
             context: self.context,
             when,
             kind,
+            // Without the GIL the collector goes over all objects anyway.
+            tracked: cfg!(Py_GIL_DISABLED) || core.get().owner().running_thread().is_none(),
         })?;
         if core.get().is_debug() {
             trace_source(&handle)?;

@@ -2,6 +2,11 @@
 //!
 //! Real subclasses of asyncio's two, with up to four arguments inline and a free list. Everything that
 //! asyncio's own methods read (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
+//!
+//! Most handles are made while the loop runs, held by its queue alone, and gone after their turn: the
+//! collector need not know them. While the loop runs it is alive, and with it what its handles refer to.
+//! A handle that leaves the queue and is still held (`leave`) is told to the collector then, and when a run
+//! ends, all that are left (`track`).
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
@@ -38,6 +43,8 @@ pub(crate) struct Parts<'a, 'py> {
     /// Seconds on the loop's clock; of meaning to a timer only.
     pub(crate) when: f64,
     pub(crate) kind: Kind,
+    /// The collector is told of it at once.
+    pub(crate) tracked: bool,
 }
 
 /// # Invariant
@@ -62,6 +69,8 @@ struct Fields {
     scheduled: bool,
     /// The callback runs: its parts stay, whatever happens.
     running: bool,
+    /// The collector knows it.
+    tracked: bool,
 }
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
@@ -118,13 +127,16 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         cancelled: false,
         scheduled: parts.kind == Kind::Timer,
         running: false,
+        tracked: parts.tracked,
     };
     // SAFETY: `allocate` gave a block of this class, with room for the fields at its offset.
     let place = unsafe { object.byte_add(parts.kind.class().offset()) }.cast::<Fields>();
     // SAFETY: as above, and nothing that needs dropping is there.
     unsafe { place.write(fields) };
-    // SAFETY: complete now: the base's part is zeroed, our fields are written.
-    unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    if parts.tracked {
+        // SAFETY: complete now: the base's part is zeroed, our fields are written.
+        unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    }
     // SAFETY: a new reference to a handle.
     Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
 }
@@ -204,6 +216,23 @@ fn end(handle: &Bound<'_, Handle>, before: bool) {
     });
     if cancelled {
         let_go(handle, None);
+    }
+}
+
+/// Tells the collector of the handle, where it does not know it yet.
+pub(crate) fn track(handle: &Bound<'_, Handle>) {
+    if !with(handle, |fields| std::mem::replace(&mut fields.tracked, true)) {
+        // SAFETY: complete, and not tracked yet.
+        unsafe { ffi::PyObject_GC_Track(handle.as_ptr().cast()) };
+    }
+}
+
+/// The handle leaves the loop: from now on it is the business of whoever still holds it.
+#[inline]
+pub(crate) fn leave(handle: &Bound<'_, Handle>) {
+    // SAFETY: a live object.
+    if unsafe { ffi::Py_REFCNT(handle.as_ptr()) } > 1 {
+        track(handle);
     }
 }
 
@@ -380,8 +409,11 @@ fn make<'py>(
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter with a handle whose count has dropped to zero; tracked since made.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: called by the interpreter with a complete handle whose count has dropped to zero.
+    if unsafe { (*fields(object)).tracked } {
+        // SAFETY: as above, and tracked.
+        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    }
     // SAFETY: live memory of an instance, whose class says where the list is.
     let has_weak_references = unsafe {
         let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;

@@ -3,7 +3,6 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::io;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -15,8 +14,9 @@ use super::source::{NOBODY, Source, Sources, Visit};
 use super::timers::Timers;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
+use crate::errors::os_error;
 use crate::ffi::Parking;
-use crate::ffi::handle::Handle;
+use crate::ffi::handle::{self, Handle};
 use crate::sys;
 
 /// Queues, timers, sources and the reactor of one loop.
@@ -70,9 +70,9 @@ impl Local {
         sys::memory::raise_mmap_threshold();
         let parking = Arc::new(Parking::default());
         let unparking = Arc::clone(&parking);
-        let driver = Driver::new(move || parking.detach(), move || unparking.attach())?;
-        let timer = Timer::new(&driver, NOBODY)?;
-        let watchers = Watchers::new(&driver)?;
+        let driver = Driver::new(move || parking.detach(), move || unparking.attach()).map_err(os_error)?;
+        let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
+        let watchers = Watchers::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
         watchers.registration(|registration| {
             registration.slot().set_key(sources.insert(Arc::<Watchers>::clone(&watchers)));
@@ -157,6 +157,7 @@ impl Local {
     /// Lets go of cancelled timers when they are most of all.
     pub(super) fn sweep_timers(&self, py: Python<'_>) {
         let dead = self.timers.borrow_mut().sweep(py);
+        dead.iter().for_each(|handle| handle::leave(handle.bind(py)));
         drop(dead);
     }
 
@@ -173,9 +174,8 @@ impl Local {
     pub(super) fn next_deadline(&self, py: Python<'_>) -> Option<f64> {
         loop {
             let cancelled = self.timers.borrow_mut().pop_cancelled(py);
-            if cancelled.is_none() {
-                break;
-            }
+            let Some(handle) = cancelled else { break };
+            handle::leave(&handle);
         }
         self.earliest()
     }
@@ -186,8 +186,19 @@ impl Local {
     }
 
     /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier.
-    pub(super) fn arm(&self, deadline_ns: u64) -> io::Result<()> {
-        self.timer.borrow().as_ref().map_or(Ok(()), |timer| timer.arm(deadline_ns))
+    pub(super) fn arm(&self, deadline_ns: u64) -> PyResult<()> {
+        let timer = self.timer.borrow();
+        timer.as_ref().map_or(Ok(()), |timer| timer.arm(deadline_ns)).map_err(os_error)
+    }
+
+    /// The run is over: the collector must know every handle that waits for the next.
+    pub(super) fn track_handles(&self, py: Python<'_>) {
+        for entry in &*self.ready.borrow() {
+            if let Ready::Handle(handle) = entry {
+                handle::track(handle.bind(py));
+            }
+        }
+        self.timers.borrow().handles().for_each(|handle| handle::track(handle.bind(py)));
     }
 
     /// Finds the source that an event is for.
@@ -202,8 +213,8 @@ impl Local {
     }
 
     /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
-    pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> io::Result<Registration> {
-        self.driver().register(fd, direction, NOBODY)
+    pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
+        self.driver().register(fd, direction, NOBODY).map_err(os_error)
     }
 
     /// From now on the registration's events go to `source`, which the loop keeps alive.
@@ -342,7 +353,7 @@ impl Local {
         let ready = mem::take(&mut *self.ready.borrow_mut());
         let timers = self.timers.borrow_mut().take();
         for timer in &timers {
-            crate::ffi::handle::set_unscheduled(timer.bind(py));
+            handle::set_unscheduled(timer.bind(py));
         }
         let sources = mem::take(&mut *self.sources.borrow_mut());
         let flushes = mem::take(&mut *self.flushes.borrow_mut());
@@ -370,7 +381,7 @@ impl Local {
             }
         }
         if let Ok(timers) = self.timers.try_borrow() {
-            timers.objects(visit);
+            timers.handles().for_each(|handle| visit(handle.as_any()));
         }
         if let Ok(sources) = self.sources.try_borrow() {
             sources.iter().for_each(|source| source.objects(visit));

@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 
 use pyo3::prelude::*;
 
-use super::source::Visit;
 use crate::ffi::handle::{self, Handle};
 
 /// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
@@ -20,6 +19,8 @@ pub(super) struct Timers {
 #[derive(Debug)]
 struct Timer {
     when: f64,
+    /// `when` as an integer of the same order: what the heap compares.
+    order: i64,
     sequence: u64,
     handle: Py<Handle>,
 }
@@ -27,7 +28,7 @@ struct Timer {
 impl Timers {
     pub(super) fn push(&mut self, when: f64, handle: Py<Handle>) {
         self.sequence += 1;
-        self.heap.push(Timer { when, sequence: self.sequence, handle });
+        self.heap.push(Timer { when, order: order(when), sequence: self.sequence, handle });
     }
 
     /// The earliest deadline, cancelled or not.
@@ -82,8 +83,9 @@ impl Timers {
         std::mem::take(&mut self.heap).into_iter().map(|timer| timer.handle).collect()
     }
 
-    pub(super) fn objects(&self, visit: Visit<'_>) {
-        self.heap.iter().for_each(|timer| visit(timer.handle.as_any()));
+    /// All that wait.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &Py<Handle>> {
+        self.heap.iter().map(|timer| &timer.handle)
     }
 
     fn pop<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
@@ -96,13 +98,19 @@ impl Timers {
     }
 }
 
+/// The order of `f64::total_cmp`, whose transformation this makes once instead of at each comparison.
+fn order(when: f64) -> i64 {
+    let bits = when.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
 /// asyncio's value (`base_events.py`): below it a sweep costs more than it frees.
 const MIN_SCHEDULED: usize = 100;
 
 // The greatest is the one to run first.
 impl Ord for Timer {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.when.total_cmp(&self.when).then_with(|| other.sequence.cmp(&self.sequence))
+        (other.order, other.sequence).cmp(&(self.order, self.sequence))
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
     let driver = local.driver();
     let result = driver.block_on(turn);
     this.clear_stop();
+    local.take_inbox(this);
+    local.track_handles(core.py());
     result.unwrap_or_else(|| {
         Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"))
     })
@@ -139,7 +141,9 @@ impl Turn<'_, '_> {
             Ok(()) => Ok(()),
             Err(error) => self.failed(handle, error),
         };
-        self.watched(Some(handle.as_any()), run)
+        let result = self.watched(Some(handle.as_any()), run);
+        handle::leave(handle);
+        result
     }
 
     /// Runs `call`, and in debug mode tells when it took long.

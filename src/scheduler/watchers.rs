@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::source::{NOBODY, Source, Visit};
 use super::{Core, Local};
 use crate::driver::{Direction, Driver, Registration};
+use crate::errors::os_error;
 use crate::ffi::OwnerCell;
 use crate::ffi::handle::{self, Handle};
 use crate::sys::{Epoll, Event};
@@ -67,7 +68,7 @@ pub(crate) fn watch(
     let py = core.py();
     let local = core.get().local(py)?;
     let watchers = local.watchers().ok_or_else(super::closed)?;
-    let before = watchers.with(py, core.get(), |set| set.watch(fd, side, handle))??;
+    let before = watchers.with(py, core.get(), |set| set.watch(fd, side, handle))?.map_err(os_error)?;
     cancel(py, before);
     Ok(())
 }
@@ -176,7 +177,7 @@ impl Set {
     /// The callbacks of what is ready now. While anything is, the set is looked at again after they ran.
     fn due(&mut self, py: Python<'_>, local: &Local) -> PyResult<Vec<Py<Handle>>> {
         let mut events = Vec::new();
-        self.epoll.ready(&mut events)?;
+        self.epoll.ready(&mut events).map_err(os_error)?;
         let mut due = Vec::with_capacity(events.len());
         let mut stale = false;
         for Event { fd, readable, writable } in events.iter().copied() {
@@ -204,7 +205,7 @@ impl Set {
 
     /// A new set without files that nobody watches and nobody can take out.
     fn rebuild(&mut self, local: &Local) -> PyResult<()> {
-        let epoll = Epoll::new()?;
+        let epoll = Epoll::new().map_err(os_error)?;
         for (fd, watched) in &self.watched {
             let (read, write) = watched.wants();
             // Ignored: closed behind our back, so it would call nobody.

@@ -12,6 +12,7 @@ use super::descriptor::{SocketKind, fileno};
 use super::extra_info::transport_socket;
 use super::stream;
 use crate::driver::Direction;
+use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
@@ -138,7 +139,7 @@ impl Listener {
             "socket.accept() failed"
         };
         context.set_item(intern!(py, "message"), message)?;
-        context.set_item(intern!(py, "exception"), PyErr::from(error).into_value(py))?;
+        context.set_item(intern!(py, "exception"), os_error(error).into_value(py))?;
         context.set_item(intern!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
         core.call_method1(intern!(py, "call_exception_handler"), (context,))?;
         if retry && self.is_listening(core)? {

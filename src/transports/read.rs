@@ -12,6 +12,7 @@ use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
 use super::{stream_methods, write};
+use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data};
 use crate::scheduler::READ_SIZE;
@@ -224,7 +225,7 @@ fn note(state: &State, count: usize, room: usize) -> Found {
 /// An error of the socket ends the connection, unless there is just nothing to read.
 fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
     if error.kind() != ErrorKind::WouldBlock {
-        fail(this, READ_ERROR, error.into())?;
+        fail(this, READ_ERROR, os_error(error))?;
     }
     Ok(Found::Nothing)
 }

@@ -13,6 +13,7 @@ use super::stream::{
     Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
 };
 use super::write;
+use crate::errors::os_error;
 use crate::ffi::{Args, Attribute, FastMethod, Members, data};
 use crate::sys::socket;
 
@@ -184,7 +185,7 @@ simple_method!(
             write::settle(this, &state)?;
             state.end_of_writing.set(true);
             if state.is_open() && state.buffer.borrow().is_empty() {
-                socket::shutdown_write(state.fd)?;
+                socket::shutdown_write(state.fd).map_err(os_error)?;
             }
         }
         Ok(none(this.py()))

@@ -14,6 +14,7 @@ use super::flow_control::Tell;
 use super::protocol;
 use super::stream::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
 use super::stream_methods;
+use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::data;
 use crate::scheduler::Flush;
@@ -90,7 +91,7 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
         match socket::send(state.fd, rest) {
             Ok(count) => rest = &rest[count..],
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(os_error(error)),
         }
     }
     state.buffer.borrow_mut().push_copy(rest);
@@ -197,7 +198,7 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
             }
             Err(error) => {
                 state.writing.set(Writing::Idle);
-                let error = PyErr::from(error);
+                let error = os_error(error);
                 fail_waiter(this, state, &error)?;
                 return fail(this, WRITE_ERROR, error);
             }
