@@ -37,7 +37,10 @@ impl Driver {
             .on_thread_park(park)
             .on_thread_unpark(unpark)
             .build()?;
-        Ok(Self { runtime: Some(runtime), ready: Arc::default() })
+        Ok(Self {
+            runtime: Some(runtime),
+            ready: Arc::default(),
+        })
     }
 
     /// Runs `turn` to its end on this thread, polling the kernel between its polls.
@@ -55,7 +58,12 @@ impl Driver {
     /// Watches `fd` for `direction`; wakes put its slot, marked with `key`, on the ready list.
     ///
     /// The descriptor must stay open until the registration is dropped.
-    pub(crate) fn register(&self, fd: RawFd, direction: Direction, key: u64) -> io::Result<Registration> {
+    pub(crate) fn register(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        key: u64,
+    ) -> io::Result<Registration> {
         let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
         Registration::new(fd, direction, Slot::new(Arc::clone(&self.ready), key))
     }
@@ -75,7 +83,10 @@ impl Driver {
 
 impl fmt::Debug for Driver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Driver").field("open", &self.runtime.is_some()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Driver")
+            .field("open", &self.runtime.is_some())
+            .finish_non_exhaustive()
     }
 }
 

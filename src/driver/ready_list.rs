@@ -147,7 +147,14 @@ static WRITE_WAKER: RawWakerVTable =
 unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
     // SAFETY: a waker's pointer is a live reference made by `Arc::into_raw`; this adds one for the clone.
     unsafe { Arc::increment_strong_count(slot.cast::<Slot>()) };
-    RawWaker::new(slot, if BIT == READ { &READ_WAKER } else { &WRITE_WAKER })
+    RawWaker::new(
+        slot,
+        if BIT == READ {
+            &READ_WAKER
+        } else {
+            &WRITE_WAKER
+        },
+    )
 }
 
 unsafe fn wake<const BIT: u8>(slot: *const ()) {
@@ -168,13 +175,19 @@ unsafe fn release(slot: *const ()) {
 
 impl fmt::Debug for ReadyList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ReadyList").field("empty", &self.is_empty()).finish_non_exhaustive()
+        formatter
+            .debug_struct("ReadyList")
+            .field("empty", &self.is_empty())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Slot").field("key", &self.key()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Slot")
+            .field("key", &self.key())
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,7 +204,9 @@ mod tests {
     #[test]
     fn slots_come_out_once_and_in_the_order_of_their_wakes() {
         let list = Arc::new(ReadyList::default());
-        let slots: Vec<_> = (0..3).map(|key| Slot::new(Arc::clone(&list), key)).collect();
+        let slots: Vec<_> = (0..3)
+            .map(|key| Slot::new(Arc::clone(&list), key))
+            .collect();
         slots[1].fire(READ);
         Arc::clone(&slots[0]).write_waker().wake();
         slots[1].fire(WRITE);

@@ -87,7 +87,6 @@ impl Registration {
     pub(crate) fn fire_read(&self) {
         self.slot.fire(READ);
     }
-
 }
 
 impl fmt::Debug for Registration {

@@ -17,7 +17,7 @@ use crate::sys::timerfd::TimerFd;
 pub(crate) struct Timer {
     // Dropped in this order: off the reactor first, then closed.
     registration: Registration,
-    timer: TimerFd,
+    fd: TimerFd,
     /// What will fire, in nanoseconds on the monotonic clock; emptied by the event, not by the time.
     armed: Cell<Option<u64>>,
 }
@@ -25,16 +25,20 @@ pub(crate) struct Timer {
 impl Timer {
     /// A timer whose events carry `key`.
     pub(crate) fn new(driver: &Driver, key: u64) -> io::Result<Self> {
-        let timer = TimerFd::new()?;
-        let registration = driver.register(timer.as_raw_fd(), Direction::Read, key)?;
+        let fd = TimerFd::new()?;
+        let registration = driver.register(fd.as_raw_fd(), Direction::Read, key)?;
         registration.arm_read();
-        Ok(Self { registration, timer, armed: Cell::new(None) })
+        Ok(Self {
+            registration,
+            fd,
+            armed: Cell::new(None),
+        })
     }
 
     /// Fires at `deadline_ns` on the monotonic clock or earlier, never later.
     pub(crate) fn arm(&self, deadline_ns: u64) -> io::Result<()> {
         if self.armed.get().is_none_or(|armed| deadline_ns < armed) {
-            self.timer.set(deadline_ns)?;
+            self.fd.set(deadline_ns)?;
             self.armed.set(Some(deadline_ns));
         }
         Ok(())

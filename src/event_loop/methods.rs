@@ -151,7 +151,9 @@ impl Core {
             Some(transport) => transport.repr()?.to_string(),
             None => "that is paused".to_owned(),
         };
-        Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by transport {owner}")))
+        Err(PyRuntimeError::new_err(format!(
+            "File descriptor {fd} is used by transport {owner}"
+        )))
     }
 
     /// A transport over a connected stream socket; `waiter` is completed once `connection_made` was called.
@@ -191,5 +193,6 @@ impl Core {
 }
 
 fn own_handle<'a, 'py>(handle: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Handle>> {
-    handle::downcast(handle).ok_or_else(|| PyTypeError::new_err("a handle made by this loop is required"))
+    handle::downcast(handle)
+        .ok_or_else(|| PyTypeError::new_err("a handle made by this loop is required"))
 }

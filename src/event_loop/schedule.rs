@@ -36,7 +36,7 @@ impl FastMethod for CallSoon {
             check_thread(this.py(), core)?;
             check_callback(this, call.callback, "call_soon")?;
         }
-        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        let handle = call.handle(this, Kind::Plain, 0.0, false)?;
         enqueue(core, &handle);
         Ok(handle.into_any())
     }
@@ -47,7 +47,8 @@ struct CallSoonThreadsafe;
 impl FastMethod for CallSoonThreadsafe {
     type Receiver = Core;
     const NAME: &'static CStr = c"call_soon_threadsafe";
-    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
+    const DOC: &'static CStr =
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
         Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.";
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -57,7 +58,7 @@ impl FastMethod for CallSoonThreadsafe {
         if core.is_debug() {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
         }
-        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        let handle = call.handle(this, Kind::Plain, 0.0, cfg!(Py_3_14))?;
         enqueue(core, &handle);
         core.shared.inbox.wake();
         Ok(handle.into_any())
@@ -108,7 +109,7 @@ impl FastMethod for MakeHandle {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = Call::parse(arguments, "_make_handle", 0)?;
-        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        let handle = call.handle(this, Kind::Plain, 0.0, false)?;
         handle::track(&handle);
         Ok(handle.into_any())
     }
@@ -132,22 +133,43 @@ impl<'a, 'py> Call<'a, 'py> {
         let first = before + 1;
         if let Some(callback) = arguments.get(before) {
             if !arguments.has_keywords() {
-                return Ok(Self { callback, arguments, first, context: None, leading: None });
+                return Ok(Self {
+                    callback,
+                    arguments,
+                    first,
+                    context: None,
+                    leading: None,
+                });
             }
             // As asyncio's tasks call it.
             if let Some(context) = arguments.single_keyword("context") {
                 let context = (!context.is_none()).then_some(context);
-                return Ok(Self { callback, arguments, first, context, leading: None });
+                return Ok(Self {
+                    callback,
+                    arguments,
+                    first,
+                    context,
+                    leading: None,
+                });
             }
         }
         let (callback, context, leading) =
             Self::parse_keywords(arguments, method, arguments.get(before))?;
         let callback = callback.ok_or_else(|| missing(method, "callback"))?;
-        Ok(Self { callback, arguments, first, context, leading })
+        Ok(Self {
+            callback,
+            arguments,
+            first,
+            context,
+            leading,
+        })
     }
 
     #[cold]
-    #[expect(clippy::type_complexity, reason = "three optional arguments of one caller")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "three optional arguments of one caller"
+    )]
     fn parse_keywords(
         arguments: Args<'a, 'py>,
         method: &str,
@@ -178,7 +200,10 @@ impl<'a, 'py> Call<'a, 'py> {
 
     /// The number in front of the callback.
     fn leading(&self, arguments: Args<'a, 'py>, name: &str, none: &'static str) -> PyResult<f64> {
-        let value = self.leading.or_else(|| arguments.get(0)).ok_or_else(|| missing(name, name))?;
+        let value = self
+            .leading
+            .or_else(|| arguments.get(0))
+            .ok_or_else(|| missing(name, name))?;
         if value.is_none() {
             return Err(PyTypeError::new_err(none));
         }
@@ -186,7 +211,13 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     #[inline]
-    fn handle(&self, core: &Bound<'py, Core>, kind: Kind, when: f64) -> PyResult<Bound<'py, Handle>> {
+    fn handle(
+        &self,
+        core: &Bound<'py, Core>,
+        kind: Kind,
+        when: f64,
+        waits: bool,
+    ) -> PyResult<Bound<'py, Handle>> {
         let handle = handle::new(&Parts {
             event_loop: core.as_any(),
             callback: self.callback,
@@ -197,6 +228,7 @@ impl<'a, 'py> Call<'a, 'py> {
             kind,
             // Without the GIL the collector goes over all objects anyway.
             tracked: cfg!(Py_GIL_DISABLED) || core.get().owner().running_thread().is_none(),
+            waits,
         })?;
         if core.get().is_debug() {
             trace_source(&handle)?;
@@ -211,8 +243,9 @@ impl<'a, 'py> Call<'a, 'py> {
             // `call_later` is asyncio's `call_at` too.
             check_callback(this, self.callback, "call_at")?;
         }
-        let handle = self.handle(this, Kind::Timer, when)?;
-        core.local(this.py())?.add_timer(when, handle.clone().unbind());
+        let handle = self.handle(this, Kind::Timer, when, false)?;
+        core.local(this.py())?
+            .add_timer(when, handle.clone().unbind());
         Ok(handle.into_any())
     }
 }
@@ -249,9 +282,12 @@ fn check_callback(
     callback: Borrowed<'_, '_, PyAny>,
     method: &str,
 ) -> PyResult<()> {
-    core.call_method1(intern!(core.py(), "_check_callback"), (callback, method)).map(drop)
+    core.call_method1(intern!(core.py(), "_check_callback"), (callback, method))
+        .map(drop)
 }
 
 fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{argument}'"))
+    PyTypeError::new_err(format!(
+        "{method}() missing 1 required positional argument: '{argument}'"
+    ))
 }

@@ -64,9 +64,11 @@ impl FastMethod for CreateTask {
         let event_loop = Some(this.as_any().as_borrowed());
         match name {
             None => call::with_keywords(task, &[Some(coroutine), event_loop], with_loop.bind(py)),
-            Some(_) => {
-                call::with_keywords(task, &[Some(coroutine), event_loop, name], with_name.bind(py))
-            }
+            Some(_) => call::with_keywords(
+                task,
+                &[Some(coroutine), event_loop, name],
+                with_name.bind(py),
+            ),
         }
     }
 }
@@ -79,7 +81,10 @@ fn only_name<'a, 'py>(arguments: Args<'a, 'py>) -> Option<Borrowed<'a, 'py, PyAn
 }
 
 /// A task factory, debug mode, other keywords: as the running interpreter's asyncio does it.
-fn with_asyncio<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+fn with_asyncio<'py>(
+    this: &Bound<'py, Core>,
+    arguments: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
     static CREATE_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = this.py();
     let create_task = CREATE_TASK.get_or_try_init(py, || {
@@ -87,12 +92,16 @@ fn with_asyncio<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyRes
         base.getattr("create_task").map(Bound::unbind)
     })?;
     let positional = (0..arguments.len()).filter_map(|index| arguments.get(index));
-    let all = std::iter::once(this.as_any().as_borrowed()).chain(positional).collect::<Vec<_>>();
+    let all = std::iter::once(this.as_any().as_borrowed())
+        .chain(positional)
+        .collect::<Vec<_>>();
     let keywords = PyDict::new(py);
     for (name, value) in arguments.keywords() {
         keywords.set_item(name, value)?;
     }
-    create_task.bind(py).call(PyTuple::new(py, all)?, Some(&keywords))
+    create_task
+        .bind(py)
+        .call(PyTuple::new(py, all)?, Some(&keywords))
 }
 
 fn names<const N: usize>(py: Python<'_>, names: [&str; N]) -> PyResult<Py<PyTuple>> {

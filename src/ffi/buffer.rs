@@ -1,5 +1,6 @@
 //! The buffer protocol: memory of other objects, borrowed while attached.
 
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use pyo3::ffi;
@@ -7,7 +8,7 @@ use pyo3::prelude::*;
 
 /// A contiguous view of an object's memory, released when dropped.
 pub(crate) struct View<'py> {
-    py: Python<'py>,
+    attached: PhantomData<Python<'py>>,
     raw: Box<ffi::Py_buffer>,
 }
 
@@ -51,14 +52,16 @@ impl<'py> View<'py> {
         if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *raw, flags) } < 0 {
             return Err(PyErr::fetch(object.py()));
         }
-        Ok(Self { py: object.py(), raw })
+        Ok(Self {
+            attached: PhantomData,
+            raw,
+        })
     }
 }
 
 impl Drop for View<'_> {
     fn drop(&mut self) {
-        let _attached = self.py;
-        // SAFETY: attached by `py`; the view was filled by `PyObject_GetBuffer` and is released only here.
+        // SAFETY: attached, as `py` in the view proves; the view was filled by `PyObject_GetBuffer` and is released only here.
         unsafe { ffi::PyBuffer_Release(&raw mut *self.raw) };
     }
 }

@@ -7,14 +7,16 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
+use super::reference::owned;
+
 /// A new `bytes` of up to `capacity`, filled by `fill`, which answers how many it wrote.
 ///
 /// The object is shrunk in place to what was written; an error of `fill` frees it.
-pub(crate) fn read_into_new<'py, E>(
-    py: Python<'py>,
+pub(crate) fn read_into_new<E>(
+    py: Python<'_>,
     capacity: usize,
     fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
-) -> PyResult<Result<(Bound<'py, PyBytes>, usize), E>> {
+) -> PyResult<Result<(Bound<'_, PyBytes>, usize), E>> {
     let size = ffi::Py_ssize_t::try_from(capacity)?;
     // SAFETY: attached; a null source means uninitialised contents. A new reference, or null with
     // an exception set.
@@ -39,7 +41,7 @@ pub(crate) fn read_into_new<'py, E>(
         }
     }
     // SAFETY: a live new reference (checked above), and it is a `bytes`.
-    let object = unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() };
+    let object = unsafe { owned(py, raw) };
     Ok(Ok((object, written)))
 }
 
@@ -61,7 +63,9 @@ pub(crate) fn append_into<E>(
         let tail = unsafe { std::slice::from_raw_parts_mut(tail.cast(), capacity) };
         fill(tail)
     };
-    let written = outcome.as_ref().map_or(0, |written| (*written).min(capacity));
+    let written = outcome
+        .as_ref()
+        .map_or(0, |written| (*written).min(capacity));
     target.resize(length + written)?;
     Ok(outcome)
 }

@@ -1,8 +1,10 @@
 //! Calls by vectorcall, without argument tuples.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use pyo3::ffi;
+
+use super::reference::returned;
 
 /// `object.name(*arguments)`, without making a bound method.
 #[inline]
@@ -19,14 +21,17 @@ pub(crate) fn method<'py, const N: usize>(
     const { assert!(N <= MAX_METHOD_ARGUMENTS, "widen the stack") };
     let count = (N + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
     // SAFETY: attached by `object`; `stack[1..N + 2]` holds live borrowed references, `stack[0]` is ours to be
-    // scribbled on as the offset flag says; no keywords. The result is a new reference or null
-    // with an exception set.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            object.py(),
-            ffi::PyObject_VectorcallMethod(name.as_ptr(), stack[1..].as_ptr(), count, std::ptr::null_mut()),
+    // scribbled on as the offset flag says; no keywords.
+    let result = unsafe {
+        ffi::PyObject_VectorcallMethod(
+            name.as_ptr(),
+            stack[1..].as_ptr(),
+            count,
+            std::ptr::null_mut(),
         )
-    }
+    };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(object.py(), result) }
 }
 
 /// `callable(*positional, **dict(zip(names, values)))`, with `arguments` the positional ones and then the values.
@@ -37,23 +42,26 @@ pub(crate) fn with_keywords<'py>(
     names: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let given = arguments.iter().flatten().count();
-    assert!(given == arguments.len() && given >= names.len(), "every argument is there");
+    assert!(
+        given == arguments.len() && given >= names.len(),
+        "every argument is there"
+    );
     let positional = given - names.len();
     // `Option<Borrowed>` is a pointer that may be null, and none is.
     let stack = arguments.as_ptr().cast();
     // SAFETY: attached by `callable`; the slice holds `positional` + `names.len()` live borrowed references, as
-    // asserted above. The result is a new reference or null with an exception set.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            callable.py(),
-            ffi::PyObject_Vectorcall(callable.as_ptr(), stack, positional, names.as_ptr()),
-        )
-    }
+    // asserted above.
+    let result =
+        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), stack, positional, names.as_ptr()) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(callable.py(), result) }
 }
 
 /// The function of a bound method.
 #[inline]
-pub(crate) fn function_of<'a, 'py>(method: &'a Bound<'py, PyAny>) -> Option<Borrowed<'a, 'py, PyAny>> {
+pub(crate) fn function_of<'a, 'py>(
+    method: &'a Bound<'py, PyAny>,
+) -> Option<Borrowed<'a, 'py, PyAny>> {
     // SAFETY: attached, a live object.
     let class = unsafe { ffi::Py_TYPE(method.as_ptr()) };
     if class != &raw mut PyMethod_Type {

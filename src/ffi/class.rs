@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::method::Members;
+use super::reference::{borrowed, owned, returned};
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
 pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
@@ -49,7 +50,10 @@ pub(crate) struct Class {
 
 impl Class {
     pub(crate) const fn new() -> Self {
-        Self { object: AtomicPtr::new(ptr::null_mut()), offset: AtomicUsize::new(0) }
+        Self {
+            object: AtomicPtr::new(ptr::null_mut()),
+            offset: AtomicUsize::new(0),
+        }
     }
 
     pub(super) fn object(&self) -> *mut ffi::PyTypeObject {
@@ -102,7 +106,7 @@ pub(crate) fn new_instance<T: NativeClass>(py: Python<'_>, value: T) -> PyResult
     // SAFETY: as above, and nothing is there yet. No Python code has run since the allocation.
     unsafe { place.write(value) };
     // SAFETY: a new reference to an instance of `T`'s class.
-    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+    Ok(unsafe { owned(py, object) })
 }
 
 /// `object` as an instance of `T`'s class, if it is one.
@@ -166,12 +170,19 @@ impl Layout {
             next += word;
         }
         let value = next.next_multiple_of(align_of::<T>());
-        Ok(Self { weak_references, value, size: (value + size_of::<T>()).next_multiple_of(word) })
+        Ok(Self {
+            weak_references,
+            value,
+            size: (value + size_of::<T>()).next_multiple_of(word),
+        })
     }
 }
 
 pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
-    ffi::PyType_Slot { slot: number, pfunc: function }
+    ffi::PyType_Slot {
+        slot: number,
+        pfunc: function,
+    }
 }
 
 /// A class from its parts.
@@ -190,7 +201,10 @@ pub(super) fn make<'py>(
     slots.push(slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()));
     // The interpreter keeps pointing at these tables; a class is made once per process.
     slots.push(slot(ffi::Py_tp_methods, methods.leak().as_mut_ptr().cast()));
-    slots.push(slot(ffi::Py_tp_getset, attributes.leak().as_mut_ptr().cast()));
+    slots.push(slot(
+        ffi::Py_tp_getset,
+        attributes.leak().as_mut_ptr().cast(),
+    ));
     if let Some(offset) = layout.weak_references {
         let place = ffi::PyMemberDef {
             name: c"__weaklistoffset__".as_ptr(),
@@ -212,13 +226,10 @@ pub(super) fn make<'py>(
         slots: slots.leak().as_mut_ptr(),
     };
     // SAFETY: attached; the spec's tables are terminated above and live for ever, its functions have
-    // the signatures of their slots, and `base` is a live type. A new reference, or null with an exception set.
-    unsafe {
-        Bound::from_owned_ptr_or_err(
-            base.py(),
-            ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()),
-        )
-    }
+    // the signatures of their slots, and `base` is a live type.
+    let made = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(base.py(), made) }
 }
 
 /// Frees the memory of an instance whose value is gone, and the reference to its class.
@@ -273,13 +284,20 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    let mut visitor = Visitor { visit, argument, result: 0, lifetime: PhantomData };
+    let mut visitor = Visitor {
+        visit,
+        argument,
+        result: 0,
+        lifetime: PhantomData,
+    };
     // SAFETY: a live object; its class is counted by every instance.
     visitor.raw(unsafe { ffi::Py_TYPE(object) }.cast());
     // SAFETY: the collector only knows instances that carry a value.
     let value = unsafe { value::<T>(object) };
     // Ignored: the panic hook has printed it; to the collector the object then looks referenced from outside.
-    drop(catch_unwind(AssertUnwindSafe(|| value.traverse(&mut visitor))));
+    drop(catch_unwind(AssertUnwindSafe(|| {
+        value.traverse(&mut visitor);
+    })));
     visitor.result
 }
 
@@ -300,7 +318,7 @@ unsafe extern "C" fn finalize<T: NativeClass>(object: *mut ffi::PyObject) {
         // A finalizer must leave an exception that is on its way as it was.
         let passing = PyErr::take(py);
         // SAFETY: called by the interpreter with an instance of this class.
-        let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+        let this = unsafe { borrowed::<T>(py, &object) };
         // Ignored: the panic hook has printed it, and a finalizer has nobody to tell.
         drop(catch_unwind(AssertUnwindSafe(|| T::finalize(this))));
         if let Some(passing) = passing {
@@ -315,7 +333,7 @@ unsafe extern "C" fn repr<T: NativeClass>(object: *mut ffi::PyObject) -> *mut ff
     // SAFETY: the interpreter calls this while attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: called by the interpreter with an instance of this class.
-    let this = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<T>() };
+    let this = unsafe { borrowed::<T>(py, &object) };
     super::method::guarded(py, || {
         T::repr(this).map(|text| pyo3::types::PyString::new(py, &text).into_any())
     })

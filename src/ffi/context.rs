@@ -1,14 +1,17 @@
 //! `contextvars.Context`, entered and left natively.
 
-use pyo3::prelude::*;
 use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::reference::returned;
 
 /// A copy of the calling thread's current context.
 #[inline]
 pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: `py` proves that the thread is attached; the result is a new reference or null with
-    // an exception set.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
+    // SAFETY: `py` proves that the thread is attached.
+    let copy = unsafe { ffi::PyContext_CopyCurrent() };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(py, copy) }
 }
 
 /// Runs `call` inside `context`, and leaves it on every path.
@@ -38,7 +41,11 @@ impl Leave<'_, '_> {
         let result = unsafe { ffi::PyContext_Exit(self.0.as_ptr()) };
         let py = self.0.py();
         std::mem::forget(self);
-        if result < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
+        if result < 0 {
+            Err(PyErr::fetch(py))
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use pyo3::types::{PyTuple, PyType};
 use super::class::{self, Class, Layout, slot};
 use super::context::run_in;
 use super::method::{Args, Members};
+use super::reference::{borrowed, owned, returned};
 
 /// An instance of `Handle` or `TimerHandle`; `Py<Handle>` points at either.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) kind: Kind,
     /// The collector is told of it at once.
     pub(crate) tracked: bool,
+    /// Whoever cancels it on another thread waits for a callback that has started.
+    pub(crate) waits: bool,
 }
 
 /// # Invariant
@@ -71,6 +75,10 @@ struct Fields {
     running: bool,
     /// The collector knows it.
     tracked: bool,
+    /// See [`Parts::waits`].
+    waits: bool,
+    /// Somebody waits for the callback's end.
+    awaited: bool,
 }
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
@@ -88,8 +96,18 @@ pub(crate) fn make_classes(
     let events = py.import("asyncio.events")?;
     let plain_base = events.getattr("Handle")?.cast_into::<PyType>()?;
     let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
-    let plain = make(c"yamanote._yamanote.Handle", &plain_base, plain(), Kind::Plain)?;
-    let timer = make(c"yamanote._yamanote.TimerHandle", &timer_base, timer(), Kind::Timer)?;
+    let plain = make(
+        c"yamanote._yamanote.Handle",
+        &plain_base,
+        plain(),
+        Kind::Plain,
+    )?;
+    let timer = make(
+        c"yamanote._yamanote.TimerHandle",
+        &timer_base,
+        timer(),
+        Kind::Timer,
+    )?;
     Ok([plain, timer])
 }
 
@@ -128,6 +146,8 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         scheduled: parts.kind == Kind::Timer,
         running: false,
         tracked: parts.tracked,
+        waits: parts.waits,
+        awaited: false,
     };
     // SAFETY: `allocate` gave a block of this class, with room for the fields at its offset.
     let place = unsafe { object.byte_add(parts.kind.class().offset()) }.cast::<Fields>();
@@ -138,7 +158,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         unsafe { ffi::PyObject_GC_Track(object.cast()) };
     }
     // SAFETY: a new reference to a handle.
-    Ok(unsafe { Bound::from_owned_ptr(py, object).cast_into_unchecked() })
+    Ok(unsafe { owned(py, object) })
 }
 
 /// The callback's arguments as a tuple.
@@ -172,56 +192,133 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
 #[inline]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
-    let Some(before) = begin(handle) else { return Ok(()) };
-    let fields = fields(handle.as_ptr());
-    // SAFETY: the handle is alive, and `running` keeps callback, arguments and context as they are.
-    let (callback, count, more) = unsafe { ((*fields).callback, (*fields).count as usize, (*fields).more) };
-    // SAFETY: as above; a handle always has a context.
-    let context = unsafe { Bound::ref_from_ptr(py, &(*fields).context) };
+    let Some(call) = begin(handle).filter(|call| !call.cancelled) else {
+        return Ok(());
+    };
+    // SAFETY: attached; a handle has a context for as long as it lives.
+    let context = unsafe { borrowed::<PyAny>(py, &call.context) };
     let result = run_in(context, |py| {
-        let (arguments, flags) = if more.is_null() {
-            // SAFETY: as above. Only the address is taken; `scratch` lies in front of the first.
-            (unsafe { (&raw const (*fields).arguments).cast() }, ffi::PY_VECTORCALL_ARGUMENTS_OFFSET)
+        let (arguments, flags) = if call.more.is_null() {
+            (
+                inline_arguments(handle),
+                ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            )
         } else {
-            (tuple_items(more), 0)
+            (tuple_items(call.more), 0)
         };
-        // SAFETY: attached; callback and `count` arguments stay alive as said above, and the slot in front of
-        // inline ones may be scribbled on, as the flag says. A new reference, or null with an exception set.
-        unsafe {
-            let result = ffi::PyObject_Vectorcall(callback, arguments, count | flags, ptr::null_mut());
-            Bound::from_owned_ptr_or_err(py, result)
-        }
+        let count = call.count | flags;
+        // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of
+        // inline ones, may be scribbled on, as the flag says.
+        let result =
+            unsafe { ffi::PyObject_Vectorcall(call.callback, arguments, count, ptr::null_mut()) };
+        // SAFETY: attached; a new reference, or null with an exception set.
+        unsafe { returned(py, result) }
     });
-    end(handle, before);
+    end(handle, &call);
     result.map(drop)
 }
 
-/// Keeps the parts from going; `None` when the handle was cancelled, else whether they were kept already.
+/// What a handle consists of, kept alive by it until `end`.
+struct Call {
+    callback: *mut ffi::PyObject,
+    context: *mut ffi::PyObject,
+    more: *mut ffi::PyObject,
+    count: usize,
+    cancelled: bool,
+    /// It was kept before: the handle runs inside its own callback.
+    nested: bool,
+}
+
+/// Keeps the parts from going; `None` when they are gone.
 #[inline]
-fn begin(handle: &Bound<'_, Handle>) -> Option<bool> {
+fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
     with(handle, |fields| {
-        if fields.cancelled || fields.callback.is_null() {
+        if fields.callback.is_null() {
             return None;
         }
-        Some(std::mem::replace(&mut fields.running, true))
+        Some(Call {
+            callback: fields.callback,
+            context: fields.context,
+            more: fields.more,
+            count: fields.count as usize,
+            cancelled: fields.cancelled,
+            nested: if fields.cancelled {
+                fields.running
+            } else {
+                std::mem::replace(&mut fields.running, true)
+            },
+        })
     })
 }
 
 /// Lets the parts go where the handle was cancelled meanwhile.
 #[inline]
-fn end(handle: &Bound<'_, Handle>, before: bool) {
-    let cancelled = with(handle, |fields| {
-        fields.running = before;
-        fields.cancelled
+fn end(handle: &Bound<'_, Handle>, call: &Call) {
+    let (cancelled, awaited) = with(handle, |fields| {
+        fields.running = call.nested;
+        (
+            fields.cancelled,
+            !call.nested && std::mem::replace(&mut fields.awaited, false),
+        )
     });
+    if awaited {
+        ENDED.announce();
+    }
     if cancelled {
         let_go(handle, None);
     }
 }
 
+/// Waits, detached, until the callback does not run any more, where the handle was made for that.
+pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
+    loop {
+        let seen = ENDED.count();
+        let runs = with(handle, |fields| {
+            fields.awaited = fields.waits && fields.running;
+            fields.awaited
+        });
+        if !runs {
+            return;
+        }
+        handle.py().detach(|| ENDED.wait(seen));
+    }
+}
+
+/// Tells of callbacks that ended while somebody waited for one: there are few, so all share it.
+static ENDED: Ended = Ended {
+    count: Mutex::new(0),
+    changed: Condvar::new(),
+};
+
+struct Ended {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Ended {
+    fn count(&self) -> u64 {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    fn announce(&self) {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next announcement after the count was `seen`.
+    fn wait(&self, seen: u64) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.wait_while(count, |count| *count == seen);
+        drop(changed.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
 /// Tells the collector of the handle, where it does not know it yet.
 pub(crate) fn track(handle: &Bound<'_, Handle>) {
-    if !with(handle, |fields| std::mem::replace(&mut fields.tracked, true)) {
+    if !with(handle, |fields| {
+        std::mem::replace(&mut fields.tracked, true)
+    }) {
         // SAFETY: complete, and not tracked yet.
         unsafe { ffi::PyObject_GC_Track(handle.as_ptr().cast()) };
     }
@@ -236,6 +333,14 @@ pub(crate) fn leave(handle: &Bound<'_, Handle>) {
     }
 }
 
+/// Where a handle keeps its inline arguments.
+#[inline]
+fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
+    let place = fields(handle.as_ptr());
+    // SAFETY: the handle is alive; only the address is taken.
+    unsafe { (&raw const (*place).arguments).cast() }
+}
+
 /// Where a tuple keeps its items.
 fn tuple_items(tuple: *mut ffi::PyObject) -> *const *mut ffi::PyObject {
     // SAFETY: called with a live tuple; only the address is taken.
@@ -244,7 +349,9 @@ fn tuple_items(tuple: *mut ffi::PyObject) -> *const *mut ffi::PyObject {
 
 /// Keeps the callback from running; `false` when that was done before.
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| !std::mem::replace(&mut fields.cancelled, true))
+    with(handle, |fields| {
+        !std::mem::replace(&mut fields.cancelled, true)
+    })
 }
 
 /// Lets go of callback and arguments of a cancelled handle, called once or again. `repr`, given once, is what
@@ -318,7 +425,11 @@ pub(crate) fn part<'py>(handle: &Bound<'py, Handle>, part: Part) -> Bound<'py, P
             Part::SourceTraceback => fields.source_traceback,
             Part::Repr => fields.repr,
         };
-        if pointer.is_null() { pointer } else { new_reference(pointer) }
+        if pointer.is_null() {
+            pointer
+        } else {
+            new_reference(pointer)
+        }
     });
     // SAFETY: attached; a new reference or null.
     unsafe { Bound::from_owned_ptr_or_opt(py, pointer) }.unwrap_or_else(|| py.None().into_bound(py))
@@ -326,30 +437,32 @@ pub(crate) fn part<'py>(handle: &Bound<'py, Handle>, part: Part) -> Bound<'py, P
 
 /// The callback's arguments, or `None` once cancelled.
 pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let Some(before) = with(handle, |fields| {
-        if fields.callback.is_null() { None } else { Some(std::mem::replace(&mut fields.running, true)) }
-    }) else {
+    let py = handle.py();
+    let all = with(handle, |fields| {
+        if fields.callback.is_null() {
+            return None;
+        }
+        let inline = &fields.arguments[..(fields.count as usize).min(INLINE)];
+        let mut all: Vec<_> = inline
+            .iter()
+            .map(|argument| new_reference(*argument))
+            .collect();
+        if !fields.more.is_null() {
+            all = vec![new_reference(fields.more)];
+        }
+        Some((all, !fields.more.is_null()))
+    });
+    let Some((all, is_tuple)) = all else {
         return Ok(None);
     };
-    let py = handle.py();
-    let place = fields(handle.as_ptr());
-    // SAFETY: the handle is alive, and `running` keeps its arguments as they are.
-    let (count, more) = unsafe { ((*place).count as usize, (*place).more) };
-    let result = if more.is_null() {
-        // SAFETY: as above: `count` live references.
-        let inline = unsafe { &(*place).arguments }[..count].iter();
-        let all = inline.map(|argument| {
-            // SAFETY: as above.
-            unsafe { Bound::from_borrowed_ptr(py, *argument) }
-        });
-        PyTuple::new(py, all.collect::<Vec<_>>())
-    } else {
-        // SAFETY: as above: a live tuple.
-        let all = unsafe { Bound::from_borrowed_ptr(py, more) };
-        all.cast_into::<PyTuple>().map_err(PyErr::from)
-    };
-    end(handle, before);
-    result.map(Some)
+    let mut all = all.into_iter().map(|object| {
+        // SAFETY: attached; a new reference made above.
+        unsafe { owned::<PyAny>(py, object) }
+    });
+    if is_tuple && let Some(tuple) = all.next() {
+        return Ok(Some(tuple.cast_into::<PyTuple>()?));
+    }
+    PyTuple::new(py, all.collect::<Vec<_>>()).map(Some)
 }
 
 /// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
@@ -372,7 +485,11 @@ fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) ->
 fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
     // SAFETY: a live handle.
     let class = unsafe { ffi::Py_TYPE(handle) };
-    let kind = if class == TIMER.object() { Kind::Timer } else { Kind::Plain };
+    let kind = if class == TIMER.object() {
+        Kind::Timer
+    } else {
+        Kind::Plain
+    };
     // SAFETY: an instance of that class has its fields at that offset.
     unsafe { handle.byte_add(kind.class().offset()) }.cast()
 }
@@ -401,10 +518,18 @@ fn make<'py>(
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
     ];
-    let made = class::make(name, c"A callback that the loop will run.", base, &layout, slots, members)?;
+    let made = class::make(
+        name,
+        c"A callback that the loop will run.",
+        base,
+        &layout,
+        slots,
+        members,
+    )?;
     let made = made.cast_into::<PyType>()?;
     // The class lives for as long as the process: its methods' definitions do.
-    kind.class().publish(made.clone().into_ptr().cast(), layout.value);
+    kind.class()
+        .publish(made.clone().into_ptr().cast(), layout.value);
     Ok(made)
 }
 
@@ -414,12 +539,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         // SAFETY: as above, and tracked.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     }
-    // SAFETY: live memory of an instance, whose class says where the list is.
-    let has_weak_references = unsafe {
-        let offset = (*ffi::Py_TYPE(object)).tp_weaklistoffset;
-        !object.byte_offset(offset).cast::<*mut ffi::PyObject>().read().is_null()
-    };
-    if has_weak_references {
+    if has_weak_references(object) {
         // SAFETY: live memory of an instance, attached.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
@@ -434,8 +554,22 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     release(fields.context);
     release(fields.event_loop);
     if !(fields.more.is_null() && fields.source_traceback.is_null() && fields.repr.is_null()) {
-        [fields.more, fields.source_traceback, fields.repr].into_iter().for_each(release);
+        [fields.more, fields.source_traceback, fields.repr]
+            .into_iter()
+            .for_each(release);
     }
+}
+
+/// Whether somebody made a weak reference: asking is cheaper than clearing none.
+fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
+    // SAFETY: called with the live memory of a handle.
+    let class = unsafe { ffi::Py_TYPE(handle) };
+    // SAFETY: a live type.
+    let offset = unsafe { (*class).tp_weaklistoffset };
+    // SAFETY: by its definition, the offset leads to the list's head within the object's allocation.
+    let list = unsafe { handle.byte_offset(offset) }.cast::<*mut ffi::PyObject>();
+    // SAFETY: as above; the count has dropped to zero, so nobody writes it.
+    !unsafe { list.read() }.is_null()
 }
 
 unsafe extern "C" fn traverse(
@@ -464,7 +598,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: the interpreter calls this while attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: called by the collector with a live handle.
-    let handle = unsafe { Bound::ref_from_ptr(py, &object).cast_unchecked::<Handle>() };
+    let handle = unsafe { borrowed::<Handle>(py, &object) };
     cancel(handle);
     let_go(handle, None);
     0
@@ -473,8 +607,22 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 impl Fields {
     fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 6] {
         let [a, b, c, d] = self.arguments;
-        let (own, debug) = ((self.callback, self.context), (self.source_traceback, self.repr));
-        [self.event_loop, own.0, own.1, a, b, c, d, self.more, debug.0, debug.1]
+        let (own, debug) = (
+            (self.callback, self.context),
+            (self.source_traceback, self.repr),
+        );
+        [
+            self.event_loop,
+            own.0,
+            own.1,
+            a,
+            b,
+            c,
+            d,
+            self.more,
+            debug.0,
+            debug.1,
+        ]
     }
 }
 
@@ -500,7 +648,11 @@ mod memory {
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
     #[inline]
     pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
-        let list = if kind == Kind::Timer { &TIMERS } else { &PLAINS };
+        let list = if kind == Kind::Timer {
+            &TIMERS
+        } else {
+            &PLAINS
+        };
         let class = kind.class().object();
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
@@ -516,7 +668,11 @@ mod memory {
     pub(super) fn give_back(object: *mut ffi::PyObject) {
         // SAFETY: live memory of an instance.
         let class = unsafe { ffi::Py_TYPE(object) };
-        let list = if class == TIMER.object() { &TIMERS } else { &PLAINS };
+        let list = if class == TIMER.object() {
+            &TIMERS
+        } else {
+            &PLAINS
+        };
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         let list = unsafe { &mut *list.0.get() };
         if list.len() < KEPT {
@@ -528,7 +684,6 @@ mod memory {
             unsafe { class::free(object) };
         }
     }
-
 }
 
 /// Blocks of memory for handles. Free-threaded builds have fast thread-local allocation of their own.

@@ -11,6 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+use super::reference::{borrowed, returned};
+
 /// A method of the class whose instances are `Receiver`s.
 pub(crate) trait FastMethod {
     type Receiver;
@@ -80,7 +82,7 @@ impl<'a, 'py> Args<'a, 'py> {
         // SAFETY: `names` is a tuple with one `str` for the one value, alive for the call.
         let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
         // SAFETY: as above: a live `str`.
-        let given = unsafe { Borrowed::from_ptr(self.py, given).cast_unchecked::<PyString>() };
+        let given = unsafe { string(self.py, given) };
         if !given.to_str().is_ok_and(|given| given == name) {
             return None;
         }
@@ -96,7 +98,7 @@ impl<'a, 'py> Args<'a, 'py> {
             // SAFETY: `names` is a tuple with a `str` for each of `values`, alive for the call.
             let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index) };
             // SAFETY: as above: a live `str`.
-            let name = unsafe { Borrowed::from_ptr(self.py, name).cast_unchecked() };
+            let name = unsafe { string(self.py, name) };
             // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
             (name, unsafe { Borrowed::from_ptr(self.py, *value) })
         })
@@ -105,13 +107,19 @@ impl<'a, 'py> Args<'a, 'py> {
     /// Takes only positional arguments, between `least` and `most` of them.
     pub(crate) fn expect(&self, name: &str, least: usize, most: usize) -> PyResult<()> {
         if self.has_keywords() {
-            return Err(PyTypeError::new_err(format!("{name}() takes no keyword arguments")));
+            return Err(PyTypeError::new_err(format!(
+                "{name}() takes no keyword arguments"
+            )));
         }
         let given = self.len();
         if (least..=most).contains(&given) {
             return Ok(());
         }
-        let takes = if least == most { format!("{most}") } else { format!("from {least} to {most}") };
+        let takes = if least == most {
+            format!("{most}")
+        } else {
+            format!("from {least} to {most}")
+        };
         Err(PyTypeError::new_err(format!(
             "{name}() takes {takes} positional arguments but {given} were given"
         )))
@@ -148,20 +156,22 @@ pub(crate) fn add_fast_method<M: FastMethod>(class: &Bound<'_, PyType>) -> PyRes
     // The interpreter keeps pointing at the definition: it is made once per class and never freed.
     let definition = Box::leak(Box::new(definition::<M>()));
     // SAFETY: attached; `class` is a live type whose instances are `M::Receiver`s, and the
-    // definition lives for ever. A new reference, or null with an exception set.
-    let descriptor = unsafe {
-        Bound::from_owned_ptr_or_err(
-            class.py(),
-            ffi::PyDescr_NewMethod(class.as_type_ptr(), definition),
-        )
-    }?;
-    class.setattr(PyString::new(class.py(), &M::NAME.to_string_lossy()), descriptor)
+    // definition lives for ever.
+    let made = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    let descriptor = unsafe { returned(class.py(), made) }?;
+    class.setattr(
+        PyString::new(class.py(), &M::NAME.to_string_lossy()),
+        descriptor,
+    )
 }
 
 fn definition<M: FastMethod>() -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: M::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call::<M> },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: call::<M>,
+        },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: M::DOC.as_ptr(),
     }
@@ -191,8 +201,18 @@ unsafe extern "C" fn call<M: FastMethod>(
     };
     let (positional, values) = all.split_at(count);
     // SAFETY: the method descriptor has checked that `this` is an instance of its class.
-    let this = unsafe { Bound::ref_from_ptr(py, &this).cast_unchecked::<M::Receiver>() };
-    guarded(py, || M::call(this, Args { py, positional, values, names }))
+    let this = unsafe { borrowed::<M::Receiver>(py, &this) };
+    guarded(py, || {
+        M::call(
+            this,
+            Args {
+                py,
+                positional,
+                values,
+                names,
+            },
+        )
+    })
 }
 
 unsafe extern "C" fn get<A: Attribute>(
@@ -202,8 +222,18 @@ unsafe extern "C" fn get<A: Attribute>(
     // SAFETY: the interpreter reads attributes while attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: the descriptor has checked that `this` is an instance of its class.
-    let this = unsafe { Bound::ref_from_ptr(py, &this).cast_unchecked::<A::Receiver>() };
+    let this = unsafe { borrowed::<A::Receiver>(py, &this) };
     guarded(py, || A::get(this))
+}
+
+/// # Safety
+///
+/// `pointer` is a `str` that is alive for `'a`.
+unsafe fn string<'a>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Borrowed<'a, '_, PyString> {
+    // SAFETY: the caller's.
+    let object = unsafe { Borrowed::from_ptr(py, pointer) };
+    // SAFETY: the caller's.
+    unsafe { object.cast_unchecked() }
 }
 
 /// A new reference, or null with the exception set; a panic becomes an exception too.

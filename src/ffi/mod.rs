@@ -12,6 +12,7 @@ pub(crate) mod handle;
 mod method;
 mod owner;
 mod park;
+mod reference;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use method::{Args, Attribute, FastMethod, Members, add_fast_method};

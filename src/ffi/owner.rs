@@ -20,21 +20,29 @@ pub(crate) struct Owner {
 impl Owner {
     /// The thread that runs the loop, or `None` while it does not run.
     pub(crate) fn running_thread(&self) -> Option<usize> {
-        self.running.load(Ordering::Acquire).then(|| self.thread.load(Ordering::Relaxed))
+        self.running
+            .load(Ordering::Acquire)
+            .then(|| self.thread.load(Ordering::Relaxed))
     }
 
     /// Whether the calling thread is the one that runs the loop.
     pub(crate) fn is_running_here(&self, py: Python<'_>) -> bool {
-        self.running.load(Ordering::Relaxed) && self.thread.load(Ordering::Relaxed) == current_thread(py)
+        self.running.load(Ordering::Relaxed)
+            && self.thread.load(Ordering::Relaxed) == current_thread(py)
     }
 
     /// Makes the calling thread the one that runs the loop; `None` when it runs already.
     pub(crate) fn run(&self, py: Python<'_>) -> Option<Running<'_>> {
         let (before, after) = (Ordering::AcqRel, Ordering::Acquire);
-        self.running.compare_exchange(false, true, before, after).ok()?;
+        self.running
+            .compare_exchange(false, true, before, after)
+            .ok()?;
         let me = current_thread(py);
         while self.thread.load(Ordering::Relaxed) != me
-            && self.thread.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err()
+            && self
+                .thread
+                .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
         {
             py.detach(std::thread::yield_now);
         }
@@ -53,7 +61,9 @@ impl Owner {
             if self.running.load(Ordering::Acquire) {
                 return None;
             }
-            let exchange = self.thread.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
+            let exchange =
+                self.thread
+                    .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
             if exchange.is_ok() {
                 return Some(true);
             }
@@ -94,13 +104,22 @@ impl<T> OwnerCell<T> {
 
     /// The value, or `None` when it is at work on another thread (free-threaded builds only).
     #[inline]
-    #[cfg_attr(not(Py_GIL_DISABLED), expect(clippy::unnecessary_wraps, reason = "the other build may fail"))]
+    #[cfg_attr(
+        not(Py_GIL_DISABLED),
+        expect(clippy::unnecessary_wraps, reason = "the other build may fail")
+    )]
     pub(crate) fn enter<'a>(&'a self, py: Python<'a>, owner: &'a Owner) -> Option<Entered<'a, T>> {
         #[cfg(Py_GIL_DISABLED)]
         let leave = owner.enter(py)?.then_some(owner);
         #[cfg(not(Py_GIL_DISABLED))]
-        let (_, leave) = (py, { let _ = owner; None });
-        Some(Entered { value: &self.0, leave })
+        let (_, leave) = (py, {
+            let _ = owner;
+            None
+        });
+        Some(Entered {
+            value: &self.0,
+            leave,
+        })
     }
 
     /// The value while no thread can be inside: the collector has stopped them all, or it is the last.
@@ -138,5 +157,6 @@ impl<T> Drop for Entered<'_, T> {
 /// `threading.get_ident()` of the calling thread.
 fn current_thread(_py: Python<'_>) -> usize {
     // SAFETY: may be called from any thread, and has no failure for one that is attached.
-    unsafe { pyo3::ffi::PyThread_get_thread_ident() as usize }
+    let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
+    usize::try_from(ident).unwrap_or(usize::MAX)
 }

@@ -12,22 +12,23 @@ use crate::ffi::{Args, Attribute, FastMethod, Members};
 
 /// Makes both classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<[Bound<'_, PyType>; 2]> {
-    handle::make_classes(py, plain, || plain().attribute::<When>().attribute::<Scheduled>())
+    handle::make_classes(py, plain, || {
+        plain().attribute::<When>().attribute::<Scheduled>()
+    })
 }
 
 fn plain() -> Members {
     Members::default()
-
-            .method::<Cancel>()
-            .method::<Cancelled>()
-            .method::<GetContext>()
-            .attribute::<Object<{ LOOP }>>()
-            .attribute::<Object<{ CALLBACK }>>()
-            .attribute::<Object<{ CONTEXT }>>()
-            .attribute::<Object<{ SOURCE_TRACEBACK }>>()
-            .attribute::<Object<{ REPR }>>()
-            .attribute::<Arguments>()
-            .attribute::<IsCancelled>()
+        .method::<Cancel>()
+        .method::<Cancelled>()
+        .method::<GetContext>()
+        .attribute::<Object<{ LOOP }>>()
+        .attribute::<Object<{ CALLBACK }>>()
+        .attribute::<Object<{ CONTEXT }>>()
+        .attribute::<Object<{ SOURCE_TRACEBACK }>>()
+        .attribute::<Object<{ REPR }>>()
+        .attribute::<Arguments>()
+        .attribute::<IsCancelled>()
 }
 
 /// In debug mode, remembers who made the handle.
@@ -43,12 +44,17 @@ pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
 /// Cancels, and in debug mode keeps what the handle looked like.
 fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     let py = this.py();
+    let event_loop = handle::part(this, Part::Loop);
+    let core = event_loop.cast::<Core>()?;
+    wait_for_callback(core, this);
     if !handle::cancel(this) {
         return Ok(());
     }
-    let event_loop = handle::part(this, Part::Loop);
-    let core = event_loop.cast::<Core>()?;
-    let repr = if core.get().is_debug() { Some(this.as_any().repr()?.into_any()) } else { None };
+    let repr = if core.get().is_debug() {
+        Some(this.as_any().repr()?.into_any())
+    } else {
+        None
+    };
     handle::let_go(this, repr);
     if handle::is_scheduled(this)
         && let Some(local) = core.get().try_local(py)
@@ -59,6 +65,13 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     Ok(())
 }
 
+/// Since Python 3.14, `call_soon_threadsafe` promises other threads that a callback has ended, or never starts.
+fn wait_for_callback(core: &Bound<'_, Core>, this: &Bound<'_, Handle>) {
+    if cfg!(Py_3_14) && !core.get().owner().is_running_here(core.py()) {
+        handle::wait_until_ended(this);
+    }
+}
+
 struct Cancel;
 
 impl FastMethod for Cancel {
@@ -67,7 +80,10 @@ impl FastMethod for Cancel {
     const DOC: &'static CStr =
         c"cancel($self)\n--\n\nKeep the callback from running, and let go of it and its arguments.";
 
-    fn call<'py>(this: &Bound<'py, Handle>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        this: &Bound<'py, Handle>,
+        arguments: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("cancel", 0, 0)?;
         cancel(this)?;
         Ok(this.py().None().into_bound(this.py()))
@@ -81,8 +97,12 @@ impl FastMethod for Cancelled {
     const NAME: &'static CStr = c"cancelled";
     const DOC: &'static CStr = c"cancelled($self)\n--\n\nWhether the callback was cancelled.";
 
-    fn call<'py>(this: &Bound<'py, Handle>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        this: &Bound<'py, Handle>,
+        arguments: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("cancelled", 0, 0)?;
+        wait_for_callback(handle::part(this, Part::Loop).cast::<Core>()?, this);
         IsCancelled::get(this)
     }
 }
@@ -95,7 +115,10 @@ impl FastMethod for GetContext {
     const DOC: &'static CStr =
         c"get_context($self)\n--\n\nThe `contextvars.Context` that the callback runs in.";
 
-    fn call<'py>(this: &Bound<'py, Handle>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        this: &Bound<'py, Handle>,
+        arguments: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("get_context", 0, 0)?;
         Ok(handle::part(this, Part::Context))
     }
@@ -108,7 +131,9 @@ impl Attribute for IsCancelled {
     const NAME: &'static CStr = c"_cancelled";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyBool::new(this.py(), handle::is_cancelled(this)).to_owned().into_any())
+        Ok(PyBool::new(this.py(), handle::is_cancelled(this))
+            .to_owned()
+            .into_any())
     }
 }
 
@@ -142,7 +167,9 @@ impl Attribute for Scheduled {
     const NAME: &'static CStr = c"_scheduled";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyBool::new(this.py(), handle::is_scheduled(this)).to_owned().into_any())
+        Ok(PyBool::new(this.py(), handle::is_scheduled(this))
+            .to_owned()
+            .into_any())
     }
 }
 

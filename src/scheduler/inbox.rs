@@ -28,7 +28,10 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(ready: Arc<ReadyList>) -> Self {
-        Self { ready, ..Self::default() }
+        Self {
+            ready,
+            ..Self::default()
+        }
     }
 
     /// Leaves a handle; `wake` must follow. From any thread.

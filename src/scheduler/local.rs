@@ -70,12 +70,15 @@ impl Local {
         sys::memory::raise_mmap_threshold();
         let parking = Arc::new(Parking::default());
         let unparking = Arc::clone(&parking);
-        let driver = Driver::new(move || parking.detach(), move || unparking.attach()).map_err(os_error)?;
+        let driver =
+            Driver::new(move || parking.detach(), move || unparking.attach()).map_err(os_error)?;
         let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
         let watchers = Watchers::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
         watchers.registration(|registration| {
-            registration.slot().set_key(sources.insert(Arc::<Watchers>::clone(&watchers)));
+            registration
+                .slot()
+                .set_key(sources.insert(Arc::<Watchers>::clone(&watchers)));
             registration.arm_read();
         });
         Ok(Self {
@@ -111,7 +114,9 @@ impl Local {
 
     /// Queues a native call for the next pass.
     pub(crate) fn defer(&self, deferred: Deferred) {
-        self.ready.borrow_mut().push_back(Ready::Deferred(Box::new(deferred)));
+        self.ready
+            .borrow_mut()
+            .push_back(Ready::Deferred(Box::new(deferred)));
     }
 
     #[inline]
@@ -135,14 +140,17 @@ impl Local {
     #[cold]
     fn empty_inbox(&self, core: &Core) {
         let handles = core.shared.inbox.take();
-        self.ready.borrow_mut().extend(handles.into_iter().map(Ready::Handle));
+        self.ready
+            .borrow_mut()
+            .extend(handles.into_iter().map(Ready::Handle));
     }
 
     /// Queues what the reactor found ready.
     pub(super) fn take_ready_io(&self) {
         if !self.ready_list.is_empty() {
             let mut ready = self.ready.borrow_mut();
-            self.ready_list.drain(|slot| ready.push_back(Ready::Io(slot)));
+            self.ready_list
+                .drain(|slot| ready.push_back(Ready::Io(slot)));
         }
     }
 
@@ -157,7 +165,9 @@ impl Local {
     /// Lets go of cancelled timers when they are most of all.
     pub(super) fn sweep_timers(&self, py: Python<'_>) {
         let dead = self.timers.borrow_mut().sweep(py);
-        dead.iter().for_each(|handle| handle::leave(handle.bind(py)));
+        for handle in &dead {
+            handle::leave(handle.bind(py));
+        }
         drop(dead);
     }
 
@@ -188,7 +198,10 @@ impl Local {
     /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier.
     pub(super) fn arm(&self, deadline_ns: u64) -> PyResult<()> {
         let timer = self.timer.borrow();
-        timer.as_ref().map_or(Ok(()), |timer| timer.arm(deadline_ns)).map_err(os_error)
+        timer
+            .as_ref()
+            .map_or(Ok(()), |timer| timer.arm(deadline_ns))
+            .map_err(os_error)
     }
 
     /// The run is over: the collector must know every handle that waits for the next.
@@ -198,7 +211,10 @@ impl Local {
                 handle::track(handle.bind(py));
             }
         }
-        self.timers.borrow().handles().for_each(|handle| handle::track(handle.bind(py)));
+        self.timers
+            .borrow()
+            .handles()
+            .for_each(|handle| handle::track(handle.bind(py)));
     }
 
     /// Finds the source that an event is for.
@@ -214,7 +230,9 @@ impl Local {
 
     /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
     pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
-        self.driver().register(fd, direction, NOBODY).map_err(os_error)
+        self.driver()
+            .register(fd, direction, NOBODY)
+            .map_err(os_error)
     }
 
     /// From now on the registration's events go to `source`, which the loop keeps alive.
@@ -229,12 +247,6 @@ impl Local {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NOBODY);
         drop(source);
-    }
-
-    /// The events of `to` go to the source that had those of `from`.
-    pub(super) fn move_source(&self, from: &Registration, to: &Registration) {
-        to.slot().set_key(from.slot().key());
-        from.slot().set_key(NOBODY);
     }
 
     /// The watched descriptors; `None` once the loop is closed.
@@ -295,8 +307,15 @@ impl Local {
     }
 
     /// The transport that owns `fd`, where it is on the reactor.
-    pub(crate) fn transport_of<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
-        self.sources.borrow().iter().find_map(|source| source.transport(py, fd))
+    pub(crate) fn transport_of<'py>(
+        &self,
+        py: Python<'py>,
+        fd: RawFd,
+    ) -> Option<Bound<'py, PyAny>> {
+        self.sources
+            .borrow()
+            .iter()
+            .find_map(|source| source.transport(py, fd))
     }
 
     /// Has `flush` called at the end of this pass.
@@ -397,6 +416,9 @@ pub(crate) const READ_SIZE: usize = 256 * 1024;
 
 impl fmt::Debug for Local {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Local").field("driver", &self.driver).finish_non_exhaustive()
+        formatter
+            .debug_struct("Local")
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
     }
 }

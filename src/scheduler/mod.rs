@@ -49,8 +49,15 @@ impl Core {
     /// A loop that is neither running nor closed. With `own_clock`, its time is what Python's `time()` says.
     pub(crate) fn new(own_clock: bool) -> PyResult<Self> {
         let local = Local::new(own_clock)?;
-        let shared = Shared { inbox: Inbox::new(local.ready_list()), ..Shared::default() };
-        Ok(Self { shared, owner: Owner::default(), local: OwnerCell::new(local) })
+        let shared = Shared {
+            inbox: Inbox::new(local.ready_list()),
+            ..Shared::default()
+        };
+        Ok(Self {
+            shared,
+            owner: Owner::default(),
+            local: OwnerCell::new(local),
+        })
     }
 
     pub(crate) fn owner(&self) -> &Owner {
@@ -74,7 +81,11 @@ impl Core {
 
     #[inline]
     pub(crate) fn check_closed(&self) -> PyResult<()> {
-        if self.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]

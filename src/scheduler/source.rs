@@ -44,8 +44,12 @@ struct Entry {
 impl Sources {
     pub(super) fn insert(&mut self, source: Arc<dyn Source>) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.entries.push(Entry { generation: 1, source: None });
-            u32::try_from(self.entries.len() - 1).expect("there are fewer descriptors than u32::MAX")
+            self.entries.push(Entry {
+                generation: 1,
+                source: None,
+            });
+            u32::try_from(self.entries.len() - 1)
+                .expect("there are fewer descriptors than u32::MAX")
         });
         let entry = &mut self.entries[index as usize];
         entry.source = Some(source);
@@ -55,7 +59,10 @@ impl Sources {
     /// Forgets the source; events that carry its key find nothing from now on.
     pub(super) fn remove(&mut self, key: u64) -> Option<Arc<dyn Source>> {
         let (generation, index) = parts(key);
-        let entry = self.entries.get_mut(index as usize).filter(|entry| entry.generation == generation)?;
+        let entry = self
+            .entries
+            .get_mut(index as usize)
+            .filter(|entry| entry.generation == generation)?;
         let source = entry.source.take()?;
         entry.generation = entry.generation.wrapping_add(1).max(1);
         self.free.push(index);
@@ -65,11 +72,17 @@ impl Sources {
     pub(super) fn get(&self, key: u64) -> Option<Arc<dyn Source>> {
         let (generation, index) = parts(key);
         let entry = self.entries.get(index as usize)?;
-        if entry.generation == generation { entry.source.clone() } else { None }
+        if entry.generation == generation {
+            entry.source.clone()
+        } else {
+            None
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
-        self.entries.iter().filter_map(|entry| entry.source.as_ref())
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.source.as_ref())
     }
 }
 
@@ -80,7 +93,10 @@ fn key(generation: u32, index: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(index)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "splits a word into its halves")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "splits a word into its halves"
+)]
 fn parts(key: u64) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
 }

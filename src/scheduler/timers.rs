@@ -28,7 +28,12 @@ struct Timer {
 impl Timers {
     pub(super) fn push(&mut self, when: f64, handle: Py<Handle>) {
         self.sequence += 1;
-        self.heap.push(Timer { when, order: order(when), sequence: self.sequence, handle });
+        self.heap.push(Timer {
+            when,
+            order: order(when),
+            sequence: self.sequence,
+            handle,
+        });
     }
 
     /// The earliest deadline, cancelled or not.
@@ -68,8 +73,9 @@ impl Timers {
         }
         self.cancelled = 0;
         let all = std::mem::take(&mut self.heap).into_vec();
-        let (dead, live): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|timer| handle::is_cancelled(timer.handle.bind(py)));
+        let (dead, live): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|timer| handle::is_cancelled(timer.handle.bind(py)));
         self.heap = live.into();
         for timer in &dead {
             handle::set_unscheduled(timer.handle.bind(py));
@@ -80,7 +86,10 @@ impl Timers {
     /// Everything, for the caller to drop.
     pub(super) fn take(&mut self) -> Vec<Py<Handle>> {
         self.cancelled = 0;
-        std::mem::take(&mut self.heap).into_iter().map(|timer| timer.handle).collect()
+        std::mem::take(&mut self.heap)
+            .into_iter()
+            .map(|timer| timer.handle)
+            .collect()
     }
 
     /// All that wait.

@@ -18,17 +18,25 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
     let this = core.get();
     this.check_closed()?;
     let Some(_running) = this.owner().run(core.py()) else {
-        return Err(PyRuntimeError::new_err("This event loop is already running"));
+        return Err(PyRuntimeError::new_err(
+            "This event loop is already running",
+        ));
     };
     let local = this.local(core.py())?;
-    let turn = Turn { core, local: &local, looked: false };
+    let turn = Turn {
+        core,
+        local: &local,
+        looked: false,
+    };
     let driver = local.driver();
     let result = driver.block_on(turn);
     this.clear_stop();
     local.take_inbox(this);
     local.track_handles(core.py());
     result.unwrap_or_else(|| {
-        Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"))
+        Err(PyRuntimeError::new_err(
+            "Cannot run the event loop while another loop is running",
+        ))
     })
 }
 
@@ -126,7 +134,9 @@ impl Turn<'_, '_> {
                 }
                 Some(Ready::Deferred(deferred)) => {
                     let target = deferred.target.into_bound(self.core.py());
-                    let argument = deferred.argument.map(|argument| argument.into_bound(self.core.py()));
+                    let argument = deferred
+                        .argument
+                        .map(|argument| argument.into_bound(self.core.py()));
                     self.watched(Some(&target), || (deferred.run)(&target, argument))?;
                 }
                 None => break,
@@ -153,7 +163,11 @@ impl Turn<'_, '_> {
         culprit: Option<&Bound<'_, PyAny>>,
         call: impl FnOnce() -> PyResult<()>,
     ) -> PyResult<()> {
-        if self.core.get().is_debug() { self.watched_closely(culprit, call) } else { call() }
+        if self.core.get().is_debug() {
+            self.watched_closely(culprit, call)
+        } else {
+            call()
+        }
     }
 
     #[cold]
@@ -165,13 +179,18 @@ impl Turn<'_, '_> {
         let py = self.core.py();
         let current = intern!(py, "_current_handle");
         // asyncio's reports tell where the callback that made them came from.
-        self.core.setattr(current, culprit.filter(|culprit| handle::downcast(culprit).is_some()))?;
+        self.core.setattr(
+            current,
+            culprit.filter(|culprit| handle::downcast(culprit).is_some()),
+        )?;
         let started = self.now()?;
         let result = call();
         self.core.setattr(current, py.None())?;
         result?;
         let name = intern!(py, "_report_slow_callback");
-        self.core.call_method1(name, (culprit, self.now()? - started)).map(drop)
+        self.core
+            .call_method1(name, (culprit, self.now()? - started))
+            .map(drop)
     }
 
     /// Reports what a callback raised; what must end the run is passed on.
@@ -182,13 +201,18 @@ impl Turn<'_, '_> {
             return Err(error);
         }
         self.core
-            .call_method1(intern!(py, "_report_callback_error"), (handle.as_any(), error))
+            .call_method1(
+                intern!(py, "_report_callback_error"),
+                (handle.as_any(), error),
+            )
             .map(drop)
     }
 
     /// Sets the timer for the earliest deadline; `false` when it is past already.
     fn may_wait(&self) -> PyResult<bool> {
-        let Some(deadline) = self.local.next_deadline(self.core.py()) else { return Ok(true) };
+        let Some(deadline) = self.local.next_deadline(self.core.py()) else {
+            return Ok(true);
+        };
         if !self.local.has_own_clock() && deadline < MAX_SECONDS {
             // Rounded up: a wake before the deadline would find nothing due.
             self.local.arm(nanoseconds(deadline).saturating_add(1))?;
@@ -198,7 +222,8 @@ impl Turn<'_, '_> {
         if seconds <= 0.0 {
             return Ok(false);
         }
-        self.local.arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1))?;
+        self.local
+            .arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1))?;
         Ok(true)
     }
 
@@ -229,7 +254,11 @@ fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as it should")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, as it should"
+)]
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
 }

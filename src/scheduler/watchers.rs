@@ -68,7 +68,9 @@ pub(crate) fn watch(
     let py = core.py();
     let local = core.get().local(py)?;
     let watchers = local.watchers().ok_or_else(super::closed)?;
-    let before = watchers.with(py, core.get(), |set| set.watch(fd, side, handle))?.map_err(os_error)?;
+    let before = watchers
+        .with(py, core.get(), |set| set.watch(fd, side, handle))?
+        .map_err(os_error)?;
     cancel(py, before);
     Ok(())
 }
@@ -77,7 +79,9 @@ pub(crate) fn watch(
 pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult<bool> {
     let py = core.py();
     let local = core.get().local(py)?;
-    let Some(watchers) = local.watchers() else { return Ok(false) };
+    let Some(watchers) = local.watchers() else {
+        return Ok(false);
+    };
     let before = watchers.with(py, core.get(), |set| set.unwatch(fd, side))?;
     let was_there = before.is_some();
     cancel(py, before);
@@ -98,7 +102,11 @@ impl Watchers {
     pub(super) fn new(driver: &Driver) -> io::Result<Arc<Self>> {
         let epoll = Epoll::new()?;
         let registration = driver.register(epoll.as_raw_fd(), Direction::Read, NOBODY)?;
-        let set = Set { watched: HashMap::new(), registration, epoll };
+        let set = Set {
+            watched: HashMap::new(),
+            registration,
+            epoll,
+        };
         Ok(Arc::new(Self(OwnerCell::new(RefCell::new(set)))))
     }
 
@@ -107,8 +115,16 @@ impl Watchers {
         show(&self.0.while_stopped().borrow().registration);
     }
 
-    fn with<R>(&self, py: Python<'_>, core: &Core, call: impl FnOnce(&mut Set) -> R) -> PyResult<R> {
-        let set = self.0.enter(py, core.owner()).ok_or_else(super::wrong_thread)?;
+    fn with<R>(
+        &self,
+        py: Python<'_>,
+        core: &Core,
+        call: impl FnOnce(&mut Set) -> R,
+    ) -> PyResult<R> {
+        let set = self
+            .0
+            .enter(py, core.owner())
+            .ok_or_else(super::wrong_thread)?;
         Ok(call(&mut set.borrow_mut()))
     }
 }
@@ -118,7 +134,9 @@ impl Source for Watchers {
         let py = core.py();
         let local = core.get().local(py)?;
         let due = self.with(py, core.get(), |set| set.due(py, &local))??;
-        due.into_iter().for_each(|handle| local.push(handle));
+        for handle in due {
+            local.push(handle);
+        }
         Ok(())
     }
 
@@ -133,13 +151,21 @@ impl Source for Watchers {
 }
 
 impl Set {
-    fn watch(&mut self, fd: RawFd, side: Side, handle: Py<Handle>) -> io::Result<Option<Py<Handle>>> {
+    fn watch(
+        &mut self,
+        fd: RawFd,
+        side: Side,
+        handle: Py<Handle>,
+    ) -> io::Result<Option<Py<Handle>>> {
         let watched = self.watched.entry(fd).or_default();
         let known = watched.wants() != (false, false);
         let before = watched.side(side).replace(handle);
         let (read, write) = watched.wants();
-        let mut result =
-            if known { self.epoll.modify(fd, read, write) } else { self.epoll.add(fd, read, write) };
+        let mut result = if known {
+            self.epoll.modify(fd, read, write)
+        } else {
+            self.epoll.add(fd, read, write)
+        };
         // The number was closed and reused behind our back, or its old file lives on as a duplicate.
         match &result {
             Err(error) if known && error.kind() == ErrorKind::NotFound => {
@@ -180,7 +206,12 @@ impl Set {
         self.epoll.ready(&mut events).map_err(os_error)?;
         let mut due = Vec::with_capacity(events.len());
         let mut stale = false;
-        for Event { fd, readable, writable } in events.iter().copied() {
+        for Event {
+            fd,
+            readable,
+            writable,
+        } in events.iter().copied()
+        {
             let Some(watched) = self.watched.get(&fd) else {
                 // Its file lives on under another number: this one may take it out of the set, or not.
                 stale |= self.epoll.remove(fd).is_err();
@@ -193,7 +224,11 @@ impl Set {
         if stale {
             self.rebuild(local)?;
         }
-        if events.is_empty() { self.look_again() } else { self.registration.fire_read() }
+        if events.is_empty() {
+            self.look_again();
+        } else {
+            self.registration.fire_read();
+        }
         Ok(due)
     }
 
@@ -212,7 +247,9 @@ impl Set {
             let _ = epoll.add(*fd, read, write);
         }
         let registration = local.register(epoll.as_raw_fd(), Direction::Read)?;
-        local.move_source(&self.registration, &registration);
+        let (from, to) = (self.registration.slot(), registration.slot());
+        to.set_key(from.key());
+        from.set_key(NOBODY);
         self.registration = registration;
         self.epoll = epoll;
         Ok(())

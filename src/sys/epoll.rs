@@ -38,13 +38,8 @@ impl Epoll {
 
     /// Adds what is ready now to `events`, without waiting; at most [`BATCH`] a call.
     pub(crate) fn ready(&self, events: &mut Vec<Event>) -> io::Result<usize> {
-        let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH];
-        let count = syscall!(epoll_wait(
-            self.0.as_raw_fd(),
-            batch.as_mut_ptr(),
-            BATCH as libc::c_int,
-            0
-        ))?;
+        let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH.cast_unsigned() as usize];
+        let count = syscall!(epoll_wait(self.0.as_raw_fd(), batch.as_mut_ptr(), BATCH, 0))?;
         let count = usize::try_from(count).unwrap_or(0);
         events.extend(batch[..count].iter().map(|event| {
             let mask = event.events.cast_signed();
@@ -82,4 +77,4 @@ impl AsRawFd for Epoll {
 }
 
 /// Events per call: a full batch is followed by another turn, so it only bounds the stack.
-const BATCH: usize = 64;
+const BATCH: libc::c_int = 64;

@@ -15,7 +15,12 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usiz
 
 /// Bytes of `data` that the kernel took.
 pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
-    let sent = syscall!(send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL))?;
+    let sent = syscall!(send(
+        fd,
+        data.as_ptr().cast(),
+        data.len(),
+        libc::MSG_NOSIGNAL
+    ))?;
     Ok(sent.cast_unsigned())
 }
 
@@ -49,16 +54,26 @@ pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Name)> {
 /// The socket's own address.
 pub(crate) fn local_name(fd: RawFd) -> io::Result<Name> {
     let mut name = Name::empty();
-    syscall!(getsockname(fd, (&raw mut name.storage).cast(), &raw mut name.length))?;
+    syscall!(getsockname(
+        fd,
+        (&raw mut name.storage).cast(),
+        &raw mut name.length
+    ))?;
     Ok(name)
 }
 
 /// Sends small segments at once, as asyncio does for TCP.
 pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
-    let length = size_of_val(&on) as libc::socklen_t;
+    let length = socklen(size_of_val(&on));
     let on = (&raw const on).cast();
-    syscall!(setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on, length))?;
+    syscall!(setsockopt(
+        fd,
+        libc::IPPROTO_TCP,
+        libc::TCP_NODELAY,
+        on,
+        length
+    ))?;
     Ok(())
 }
 
@@ -94,7 +109,7 @@ impl Name {
         Self {
             // SAFETY: all zeroes is a valid `sockaddr_storage` (family `AF_UNSPEC`).
             storage: unsafe { std::mem::zeroed() },
-            length: size_of::<libc::sockaddr_storage>() as libc::socklen_t,
+            length: socklen(size_of::<libc::sockaddr_storage>()),
         }
     }
 }
@@ -103,6 +118,11 @@ impl std::fmt::Debug for Name {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Name({:?})", self.internet())
     }
+}
+
+/// The sizes passed here are a few bytes.
+fn socklen(size: usize) -> libc::socklen_t {
+    libc::socklen_t::try_from(size).unwrap_or(libc::socklen_t::MAX)
 }
 
 /// The kernel refuses more in one call (`IOV_MAX`).

@@ -24,15 +24,24 @@ impl TimerFd {
         // All zeroes would disarm it.
         let deadline_ns = deadline_ns.max(1);
         let new = libc::itimerspec {
-            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: libc::timespec {
-                tv_sec: libc::time_t::try_from(deadline_ns / NANOS_PER_SECOND).unwrap_or(libc::time_t::MAX),
+                tv_sec: libc::time_t::try_from(deadline_ns / NANOS_PER_SECOND)
+                    .unwrap_or(libc::time_t::MAX),
                 tv_nsec: libc::c_long::try_from(deadline_ns % NANOS_PER_SECOND).unwrap_or(0),
             },
         };
         let flags = libc::TFD_TIMER_ABSTIME;
         let fd = self.0.as_raw_fd();
-        syscall!(timerfd_settime(fd, flags, &raw const new, std::ptr::null_mut()))?;
+        syscall!(timerfd_settime(
+            fd,
+            flags,
+            &raw const new,
+            std::ptr::null_mut()
+        ))?;
         Ok(())
     }
 }
@@ -45,7 +54,10 @@ impl AsRawFd for TimerFd {
 
 /// Nanoseconds on the clock of `time.monotonic()`.
 pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let result: io::Result<i32> = syscall!(clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now));
     result.expect("CLOCK_MONOTONIC exists on every Unix this builds on");
     now.tv_sec.cast_unsigned() * NANOS_PER_SECOND + now.tv_nsec.cast_unsigned()

@@ -33,12 +33,18 @@ enum State {
 
 impl Descriptor {
     pub(crate) fn from_fd(fd: OwnedFd, kind: SocketKind) -> Self {
-        Self { state: RefCell::new(State::Raw(fd)), kind }
+        Self {
+            state: RefCell::new(State::Raw(fd)),
+            kind,
+        }
     }
 
     pub(crate) fn from_socket(socket: &Bound<'_, PyAny>) -> Self {
         let state = State::Socket(socket.clone().unbind());
-        Self { state: RefCell::new(state), kind: SocketKind::default() }
+        Self {
+            state: RefCell::new(state),
+            kind: SocketKind::default(),
+        }
     }
 
     /// The `socket.socket`, made at the first call; `None` once closed without anybody having asked.
@@ -49,7 +55,11 @@ impl Descriptor {
             State::Socket(socket) => return Ok(Some(socket.bind(py).clone())),
             State::Closed => return Ok(None),
         };
-        let SocketKind { family, kind, protocol } = self.kind;
+        let SocketKind {
+            family,
+            kind,
+            protocol,
+        } = self.kind;
         let class = SOCKET.import(py, "socket", "socket")?;
         let keywords = PyDict::new(py);
         keywords.set_item(intern!(py, "fileno"), fd)?;
@@ -89,5 +99,7 @@ impl Descriptor {
 
 /// The number of a Python socket's descriptor.
 pub(crate) fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    socket.call_method0(intern!(socket.py(), "fileno"))?.extract()
+    socket
+        .call_method0(intern!(socket.py(), "fileno"))?
+        .extract()
 }

@@ -23,7 +23,11 @@ pub(crate) struct ExtraInfo {
 impl ExtraInfo {
     /// For a socket that only the kernel has described so far.
     pub(crate) fn from_names(local: Option<Name>, peer: Option<Name>) -> Self {
-        Self { local, peer, made: RefCell::new(None) }
+        Self {
+            local,
+            peer,
+            made: RefCell::new(None),
+        }
     }
 
     /// For a Python socket: asks it for its addresses; `extra` may know the peer's already.
@@ -44,7 +48,11 @@ impl ExtraInfo {
         if !info.contains(peer)? {
             info.set_item(peer, socket.call_method0(intern!(py, "getpeername")).ok())?;
         }
-        Ok(Self { local: None, peer: None, made: RefCell::new(Some(info.unbind())) })
+        Ok(Self {
+            local: None,
+            peer: None,
+            made: RefCell::new(Some(info.unbind())),
+        })
     }
 
     /// The dictionary behind `get_extra_info`.
@@ -96,9 +104,13 @@ impl ExtraInfo {
 /// The socket as users may see it: without the methods that would fight with the transport.
 pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static TRANSPORT_SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    TRANSPORT_SOCKET.import(socket.py(), "asyncio.trsock", "TransportSocket")?.call1((socket,))
+    TRANSPORT_SOCKET
+        .import(socket.py(), "asyncio.trsock", "TransportSocket")?
+        .call1((socket,))
 }
 
 fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    name.and_then(|name| name.internet()).map(|address| addr::to_python(py, &address)).transpose()
+    name.and_then(|name| name.internet())
+        .map(|address| addr::to_python(py, &address))
+        .transpose()
 }

@@ -17,7 +17,11 @@ pub(crate) enum Tell {
 
 impl FlowControl {
     pub(crate) fn new() -> Self {
-        Self { high: HIGH, low: HIGH / 4, paused: false }
+        Self {
+            high: HIGH,
+            low: HIGH / 4,
+            paused: false,
+        }
     }
 
     pub(crate) fn high(&self) -> usize {

@@ -81,7 +81,7 @@ impl Listener {
             match socket::accept(self.fd) {
                 Ok(accepted) => {
                     if let Err(error) = self.connected(core, accepted) {
-                        self.refused(core, error)?;
+                        refused(core, error)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -111,22 +111,6 @@ impl Listener {
         stream::from_accepted(core, accepted, self.kind, &context, &protocol, server)
     }
 
-    /// A protocol factory raised: the connection is closed, the server lives.
-    fn refused(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
-        let py = core.py();
-        if is_exit(py, &error) {
-            return Err(error);
-        }
-        if !core.get().is_debug() {
-            return Ok(()); // asyncio is as quiet.
-        }
-        let context = PyDict::new(py);
-        let message = "Error on transport creation for incoming connection";
-        context.set_item(intern!(py, "message"), message)?;
-        context.set_item(intern!(py, "exception"), error.into_value(py))?;
-        core.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
-    }
-
     /// Accepting failed. For want of descriptors or memory it is tried again later, and no waiting
     /// connection is lost.
     fn failed(&self, core: &Bound<'_, Core>, error: io::Error) -> PyResult<()> {
@@ -149,6 +133,23 @@ impl Listener {
     }
 }
 
+/// A protocol factory raised: the connection is closed, the server lives.
+fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+    let py = core.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    if !core.get().is_debug() {
+        return Ok(()); // asyncio is as quiet.
+    }
+    let context = PyDict::new(py);
+    let message = "Error on transport creation for incoming connection";
+    context.set_item(intern!(py, "message"), message)?;
+    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+        .map(drop)
+}
+
 /// Accepts in a coming turn, whether the reactor says so or not.
 pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let local = core.get().local(core.py())?;
@@ -158,11 +159,18 @@ pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
 
 impl Source for Listener {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        if self.is_listening(core)? { self.accept(core) } else { Ok(()) }
+        if self.is_listening(core)? {
+            self.accept(core)
+        } else {
+            Ok(())
+        }
     }
 
     fn objects(&self, visit: Visit<'_>) {
         let server = self.server.iter();
-        [&self.sock, &self.factory, &self.context].into_iter().chain(server).for_each(visit);
+        [&self.sock, &self.factory, &self.context]
+            .into_iter()
+            .chain(server)
+            .for_each(visit);
     }
 }

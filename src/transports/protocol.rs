@@ -31,7 +31,11 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
         return Ok(Delivery::Buffer);
     }
     let reader = STREAM_READER.import(py, "asyncio.streams", "StreamReaderProtocol")?;
-    Ok(if protocol.get_type().is(reader) { Delivery::Reader } else { Delivery::Bytes })
+    Ok(if protocol.get_type().is(reader) {
+        Delivery::Reader
+    } else {
+        Delivery::Bytes
+    })
 }
 
 /// Calls `pause_writing` or `resume_writing`; a failure is reported and the transport lives.
@@ -43,8 +47,14 @@ pub(crate) fn tell(
 ) -> PyResult<()> {
     let py = core.py();
     let (name, message) = match what {
-        Tell::Pause => (intern!(py, "pause_writing"), "protocol.pause_writing() failed"),
-        Tell::Resume => (intern!(py, "resume_writing"), "protocol.resume_writing() failed"),
+        Tell::Pause => (
+            intern!(py, "pause_writing"),
+            "protocol.pause_writing() failed",
+        ),
+        Tell::Resume => (
+            intern!(py, "resume_writing"),
+            "protocol.resume_writing() failed",
+        ),
     };
     match call::method(protocol, name, []) {
         Ok(_) => Ok(()),
@@ -67,7 +77,8 @@ pub(crate) fn report(
     context.set_item(intern!(py, "exception"), error.into_value(py))?;
     context.set_item(intern!(py, "transport"), transport)?;
     context.set_item(intern!(py, "protocol"), protocol)?;
-    core.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+        .map(drop)
 }
 
 /// Reports what ends a connection: to the handler, or only to the debug log where it is the network's doing.

@@ -12,6 +12,7 @@ use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
 use super::{stream_methods, write};
+use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data};
@@ -38,7 +39,9 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         if state.reading.get() != Reading::On {
             return Ok(());
         }
-        let Some(protocol) = state.protocol(this.py()) else { return Ok(()) };
+        let Some(protocol) = state.protocol(this.py()) else {
+            return Ok(());
+        };
         let found = match state.delivery.get() {
             Delivery::Buffer => into_buffer(this, state, &protocol)?,
             Delivery::Bytes => as_bytes(this, state, &protocol)?,
@@ -52,7 +55,7 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
             Found::Full => {}
             Found::All | Found::Nothing => {
                 let registration = state.registration.borrow();
-                if !registration.as_ref().is_some_and(|registration| registration.drained()) {
+                if !registration.as_ref().is_some_and(Registration::drained) {
                     return Ok(());
                 }
             }
@@ -66,16 +69,19 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
 }
 
 /// `data_received(bytes)`.
-fn as_bytes(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<Found> {
+fn as_bytes(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
     let py = this.py();
     let outcome = if state.large_reads.get() {
         bytes::read_into_new(py, READ_SIZE, |buffer| socket::recv(state.fd, buffer))?
     } else {
         let local = data(this).core.get().local(py)?;
         local.with_read_buffer(|buffer| {
-            socket::recv(state.fd, buffer).map(|count| {
-                (PyBytes::new(py, bytes::assume_filled(buffer, count)), count)
-            })
+            socket::recv(state.fd, buffer)
+                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
         })
     };
     let (received, count) = match outcome {
@@ -89,23 +95,41 @@ fn as_bytes(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>
     let name = intern!(py, "data_received");
     let delivered = state.in_callback(|| call::method(protocol, name, [received.as_any()]));
     if let Err(error) = delivered {
-        fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
+        fail(
+            this,
+            "Fatal error: protocol.data_received() call failed.",
+            error,
+        )?;
     }
     write::after_callback(this, state)?;
     Ok(found)
 }
 
 /// Straight into the protocol's own buffer.
-fn into_buffer(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<Found> {
+fn into_buffer(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
     let py = this.py();
     let hint = (-1_i32).into_pyobject(py)?.into_any();
     let buffer = state
         .in_callback(|| call::method(protocol, intern!(py, "get_buffer"), [&hint]))
-        .and_then(|buffer| if buffer.len()? > 0 { Ok(buffer) } else { Err(empty_buffer()) });
+        .and_then(|buffer| {
+            if buffer.len()? > 0 {
+                Ok(buffer)
+            } else {
+                Err(empty_buffer())
+            }
+        });
     let buffer = match buffer {
         Ok(buffer) => buffer,
         Err(error) => {
-            fail(this, "Fatal error: protocol.get_buffer() call failed.", error)?;
+            fail(
+                this,
+                "Fatal error: protocol.get_buffer() call failed.",
+                error,
+            )?;
             return Ok(Found::Nothing);
         }
     };
@@ -121,12 +145,20 @@ fn into_buffer(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyA
         Ok(count) => count,
         Err(error) => return broken(this, error),
     };
-    let found = if count == room { Found::Full } else { Found::All };
+    let found = if count == room {
+        Found::Full
+    } else {
+        Found::All
+    };
     let count = count.into_pyobject(py)?.into_any();
     let name = intern!(py, "buffer_updated");
     let delivered = state.in_callback(|| call::method(protocol, name, [&count]));
     if let Err(error) = delivered {
-        fail(this, "Fatal error: protocol.buffer_updated() call failed.", error)?;
+        fail(
+            this,
+            "Fatal error: protocol.buffer_updated() call failed.",
+            error,
+        )?;
     }
     write::after_callback(this, state)?;
     Ok(found)
@@ -137,7 +169,10 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     let py = this.py();
     let receive = |buffer: &mut [MaybeUninit<u8>]| socket::recv(state.fd, buffer);
     let outcome = if state.large_reads.get() {
-        match bytes::append_into(reader.buffer(), READ_SIZE, receive).map(Some).or_else(|error| unless_pinned(py, error))? {
+        match bytes::append_into(reader.buffer(), READ_SIZE, receive)
+            .map(Some)
+            .or_else(|error| unless_pinned(py, error))?
+        {
             Some(outcome) => outcome,
             None => return pinned_reader(this, state),
         }
@@ -149,7 +184,10 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 Err(error) => return Ok(Err(error)),
             };
             let received = bytes::assume_filled(buffer, count);
-            match bytes::extend(reader.buffer(), received).map(Some).or_else(|error| unless_pinned(py, error))? {
+            match bytes::extend(reader.buffer(), received)
+                .map(Some)
+                .or_else(|error| unless_pinned(py, error))?
+            {
                 Some(()) => Ok(Ok((count, None))),
                 None => Ok(Ok((count, Some(PyBytes::new(py, received).unbind())))),
             }
@@ -158,12 +196,18 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
             Ok((count, None)) => Ok(count),
             Ok((count, Some(received))) => {
                 // Received already, so it goes the ordinary way, and raises what that raises.
-                let Some(protocol) = state.protocol(py) else { return Ok(Found::Nothing) };
+                let Some(protocol) = state.protocol(py) else {
+                    return Ok(Found::Nothing);
+                };
                 let received = received.into_bound(py).into_any();
                 let name = intern!(py, "data_received");
                 let delivered = state.in_callback(|| call::method(&protocol, name, [&received]));
                 if let Err(error) = delivered {
-                    fail(this, "Fatal error: protocol.data_received() call failed.", error)?;
+                    fail(
+                        this,
+                        "Fatal error: protocol.data_received() call failed.",
+                        error,
+                    )?;
                 }
                 return Ok(note(state, count, READ_SIZE));
             }
@@ -185,7 +229,11 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
 
 /// `None` in place of the error that says that a `memoryview` pins the buffer.
 fn unless_pinned<T>(py: Python<'_>, error: PyErr) -> PyResult<Option<T>> {
-    if bytes::is_pinned(py, &error) { Ok(None) } else { Err(error) }
+    if bytes::is_pinned(py, &error) {
+        Ok(None)
+    } else {
+        Err(error)
+    }
 }
 
 /// A `memoryview` pins the reader's buffer: the ordinary way raises what asyncio raises.
@@ -203,7 +251,11 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
         .in_callback(|| call::method(protocol, intern!(py, "eof_received"), []))
         .and_then(|answer| answer.is_truthy());
     match keep_open {
-        Err(error) => fail(this, "Fatal error: protocol.eof_received() call failed.", error)?,
+        Err(error) => fail(
+            this,
+            "Fatal error: protocol.eof_received() call failed.",
+            error,
+        )?,
         Ok(true) => {
             if state.reading.get() == Reading::On {
                 state.reading.set(Reading::Ended);
@@ -219,7 +271,11 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
 #[inline]
 fn note(state: &State, count: usize, room: usize) -> Found {
     state.large_reads.set(count > SMALL_READ);
-    if count == room { Found::Full } else { Found::All }
+    if count == room {
+        Found::Full
+    } else {
+        Found::All
+    }
 }
 
 /// An error of the socket ends the connection, unless there is just nothing to read.

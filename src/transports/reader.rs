@@ -33,7 +33,10 @@ impl<'py> Reader<'py> {
             return Ok(None);
         }
         let object = object.call0()?;
-        if !object.get_type().is(READER.import(py, "asyncio.streams", "StreamReader")?) {
+        if !object
+            .get_type()
+            .is(READER.import(py, "asyncio.streams", "StreamReader")?)
+        {
             return Ok(None);
         }
         let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
@@ -41,8 +44,13 @@ impl<'py> Reader<'py> {
             return Ok(None);
         }
         let at_end = object.getattr(intern!(py, "_eof"))?.is_truthy()?;
-        let buffer = object.getattr(intern!(py, "_buffer"))?.cast_into_exact::<PyByteArray>().ok();
-        Ok(buffer.filter(|_| !at_end).map(|buffer| Self { object, buffer }))
+        let buffer = object
+            .getattr(intern!(py, "_buffer"))?
+            .cast_into_exact::<PyByteArray>()
+            .ok();
+        Ok(buffer
+            .filter(|_| !at_end)
+            .map(|buffer| Self { object, buffer }))
     }
 
     /// Where received bytes go.
@@ -71,7 +79,8 @@ impl<'py> Reader<'py> {
 
     /// The transport was paused for this reader, which resumes it.
     pub(crate) fn set_paused(&self) -> PyResult<()> {
-        self.object.setattr(intern!(self.object.py(), "_paused"), true)
+        self.object
+            .setattr(intern!(self.object.py(), "_paused"), true)
     }
 }
 

@@ -22,7 +22,9 @@ use super::write_buffer::WriteBuffer;
 use super::{read, stream_methods, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance};
+use crate::ffi::{
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
+};
 use crate::scheduler::{Core, Deferred, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
 
@@ -217,7 +219,9 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
         let name = intern!(py, "connection_made");
         run_in(stream.context.bind(py), |_| {
             let made = state.in_callback(|| call::method(&protocol, name, [this.as_any()]));
-            made.map(drop).or_else(|error| callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error))?;
+            made.map(drop).or_else(|error| {
+                callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error)
+            })?;
             write::after_callback(this, &state)
         })?;
     }
@@ -242,9 +246,10 @@ impl Stream {
     /// The state; an error when it is at work on another thread.
     #[inline]
     pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
-        self.state.enter(py, self.core.get().owner()).ok_or_else(crate::scheduler::wrong_thread)
+        self.state
+            .enter(py, self.core.get().owner())
+            .ok_or_else(crate::scheduler::wrong_thread)
     }
-
 }
 
 /// A protocol method raised where asyncio has it called by a handle: reported, and nothing else happens.
@@ -261,7 +266,8 @@ fn callback_failed(
     }
     let callback = protocol.getattr(method)?;
     let handle = core.call_method1(intern!(py, "_make_handle"), (callback, argument))?;
-    core.call_method1(intern!(py, "_report_callback_error"), (handle, error)).map(drop)
+    core.call_method1(intern!(py, "_report_callback_error"), (handle, error))
+        .map(drop)
 }
 
 impl State {
@@ -275,7 +281,10 @@ impl State {
     }
 
     pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone())
+        self.protocol
+            .borrow()
+            .as_ref()
+            .map(|protocol| protocol.bind(py).clone())
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -303,7 +312,10 @@ pub(super) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResu
     let registration = state.registration.borrow();
     if let Some(registration) = &*registration {
         if wanted {
-            let source = StreamSource { fd: state.fd, transport: this.clone().unbind() };
+            let source = StreamSource {
+                fd: state.fd,
+                transport: this.clone().unbind(),
+            };
             local.attach(registration, Arc::new(source));
         } else {
             local.detach(registration);
@@ -328,7 +340,9 @@ pub(super) fn lose_later(
 ) -> PyResult<()> {
     state.conn_lost.set(state.conn_lost.get() + 1);
     // As asyncio's `call_soon` would: what ended the connection gives the context.
-    let before = state.lost_in.replace(Some(copy_current(this.py())?.unbind()));
+    let before = state
+        .lost_in
+        .replace(Some(copy_current(this.py())?.unbind()));
     drop(before);
     data(this).core.get().local(this.py())?.defer(Deferred {
         target: this.clone().into_any().unbind(),
@@ -348,7 +362,13 @@ pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyR
     let state = stream.state(py)?;
     let protocol = state.protocol(py);
     let core = stream.core.bind(py);
-    protocol::report_fatal(core, message, error.clone_ref(py), this.as_any(), protocol.as_ref())?;
+    protocol::report_fatal(
+        core,
+        message,
+        error.clone_ref(py),
+        this.as_any(),
+        protocol.as_ref(),
+    )?;
     force_close(this, Some(error.into_value(py).into_bound(py).into_any()))
 }
 
@@ -380,13 +400,20 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
         return Ok(());
     }
     let error = error.unwrap_or_else(|| py.None().into_bound(py));
-    let context = state.lost_in.take().map_or_else(|| stream.context.clone_ref(py), |context| context);
+    let context = state
+        .lost_in
+        .take()
+        .unwrap_or_else(|| stream.context.clone_ref(py));
     let result = match state.protocol(py) {
         None => Ok(()),
         Some(protocol) => run_in(context.bind(py), |_| {
             let name = intern!(py, "connection_lost");
-            let told = state.in_callback(|| call::method(&protocol, name, [&error])).map(drop);
-            told.or_else(|raised| callback_failed(stream.core.bind(py), &protocol, name, &error, raised))
+            let told = state
+                .in_callback(|| call::method(&protocol, name, [&error]))
+                .map(drop);
+            told.or_else(|raised| {
+                callback_failed(stream.core.bind(py), &protocol, name, &error, raised)
+            })
         }),
     };
     let closed = let_go(this, &state);
@@ -412,12 +439,22 @@ fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 /// `Server` counts its connections; since 3.13 it knows them too.
 fn attach_to_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
     let name = intern!(server.py(), "_attach");
-    if cfg!(Py_3_13) { server.call_method1(name, (this.as_any(),)) } else { server.call_method0(name) }.map(drop)
+    if cfg!(Py_3_13) {
+        server.call_method1(name, (this.as_any(),))
+    } else {
+        server.call_method0(name)
+    }
+    .map(drop)
 }
 
 fn detach_from_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
     let name = intern!(server.py(), "_detach");
-    if cfg!(Py_3_13) { server.call_method1(name, (this.as_any(),)) } else { server.call_method0(name) }.map(drop)
+    if cfg!(Py_3_13) {
+        server.call_method1(name, (this.as_any(),))
+    } else {
+        server.call_method0(name)
+    }
+    .map(drop)
 }
 
 /// A transport in the loop's table.
@@ -474,7 +511,12 @@ impl NativeClass for Stream {
         let state = self.state.while_stopped();
         visitor.object(&self.core);
         visitor.object(&self.context);
-        for cell in [&state.protocol, &state.server, &state.empty_waiter, &state.lost_in] {
+        for cell in [
+            &state.protocol,
+            &state.server,
+            &state.empty_waiter,
+            &state.lost_in,
+        ] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }
@@ -486,7 +528,11 @@ impl NativeClass for Stream {
 
     fn clear(&self, py: Python<'_>) {
         let Ok(state) = self.state(py) else { return };
-        let gone = (state.protocol.take(), state.server.take(), state.empty_waiter.take());
+        let gone = (
+            state.protocol.take(),
+            state.server.take(),
+            state.empty_waiter.take(),
+        );
         drop(gone);
     }
 
@@ -524,5 +570,7 @@ fn warn_unclosed(this: &Bound<'_, Stream>) -> PyResult<()> {
     let keywords = pyo3::types::PyDict::new(py);
     keywords.set_item("source", this.as_any())?;
     let arguments = (message, py.get_type::<PyResourceWarning>());
-    py.import("warnings")?.call_method("warn", arguments, Some(&keywords)).map(drop)
+    py.import("warnings")?
+        .call_method("warn", arguments, Some(&keywords))
+        .map(drop)
 }

@@ -43,7 +43,8 @@ pub(super) fn members() -> Members {
 
 /// `object` as a stream transport.
 pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
-    crate::ffi::downcast(object).ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
+    crate::ffi::downcast(object)
+        .ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
 }
 
 /// Sends what is buffered, then ends the connection.
@@ -57,7 +58,11 @@ pub(super) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
         return Ok(()); // Sending failed, and that has ended it.
     }
     begin_closing(this, &state)?;
-    if state.buffer.borrow().is_empty() { lose_later(this, &state, None) } else { Ok(()) }
+    if state.buffer.borrow().is_empty() {
+        lose_later(this, &state, None)
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
@@ -92,8 +97,16 @@ pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
         Phase::Closing => " closing",
         Phase::Closed => return Ok("<SocketTransport closed>".to_owned()),
     };
-    let read = if state.reading.get() == Reading::On { "polling" } else { "idle" };
-    let write = if state.writing.get() == Writing::Blocked { "polling" } else { "idle" };
+    let read = if state.reading.get() == Reading::On {
+        "polling"
+    } else {
+        "idle"
+    };
+    let write = if state.writing.get() == Writing::Blocked {
+        "polling"
+    } else {
+        "idle"
+    };
     let size = state.buffer.borrow().len();
     let fd = state.fd;
     Ok(format!(
@@ -101,17 +114,12 @@ pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
-fn none<'py>(py: Python<'py>) -> Bound<'py, PyAny> {
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
     py.None().into_bound(py)
 }
 
-fn boolean<'py>(py: Python<'py>, value: bool) -> Bound<'py, PyAny> {
+fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
     PyBool::new(py, value).to_owned().into_any()
-}
-
-fn only<'a, 'py>(arguments: Args<'a, 'py>, method: &str) -> PyResult<Borrowed<'a, 'py, PyAny>> {
-    arguments.expect(method, 1, 1)?;
-    arguments.get(0).ok_or_else(|| PyTypeError::new_err(format!("{method}() takes one argument")))
 }
 
 /// Declares a [`FastMethod`] of `Stream`.
@@ -171,7 +179,11 @@ method!(
     "($self, list_of_data)",
     "Send the bytes of each item, in order.",
     |this, state, arguments| {
-        write::write_lines(this, &state, &single(arguments, "writelines", "list_of_data")?)?;
+        write::write_lines(
+            this,
+            &state,
+            &single(arguments, "writelines", "list_of_data")?,
+        )?;
         Ok(none(this.py()))
     }
 );
@@ -192,9 +204,12 @@ simple_method!(
     }
 );
 
-simple_method!(CanWriteEof, "can_write_eof", "True: sockets can be half-closed.", |this, _state| {
-    Ok(boolean(this.py(), true))
-});
+simple_method!(
+    CanWriteEof,
+    "can_write_eof",
+    "True: sockets can be half-closed.",
+    |this, _state| Ok(boolean(this.py(), true))
+);
 
 simple_method!(
     Close,
@@ -217,14 +232,22 @@ simple_method!(
     }
 );
 
-simple_method!(IsClosing, "is_closing", "Whether it is closed or about to be.", |this, state| {
-    Ok(boolean(this.py(), !state.is_open()))
-});
+simple_method!(
+    IsClosing,
+    "is_closing",
+    "Whether it is closed or about to be.",
+    |this, state| Ok(boolean(this.py(), !state.is_open()))
+);
 
-simple_method!(IsReading, "is_reading", "Whether received bytes are delivered.", |this, state| {
-    let reading = matches!(state.reading.get(), Reading::On | Reading::Unborn);
-    Ok(boolean(this.py(), state.is_open() && reading))
-});
+simple_method!(
+    IsReading,
+    "is_reading",
+    "Whether received bytes are delivered.",
+    |this, state| {
+        let reading = matches!(state.reading.get(), Reading::On | Reading::Unborn);
+        Ok(boolean(this.py(), state.is_open() && reading))
+    }
+);
 
 simple_method!(
     PauseReading,
@@ -236,10 +259,15 @@ simple_method!(
     }
 );
 
-simple_method!(ResumeReading, "resume_reading", "Deliver received bytes again.", |this, state| {
-    resume_reading(this, &state)?;
-    Ok(none(this.py()))
-});
+simple_method!(
+    ResumeReading,
+    "resume_reading",
+    "Deliver received bytes again.",
+    |this, state| {
+        resume_reading(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
 
 method!(
     SetProtocol,
@@ -252,9 +280,12 @@ method!(
     }
 );
 
-simple_method!(GetProtocol, "get_protocol", "The protocol that is called.", |this, state| {
-    Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
-});
+simple_method!(
+    GetProtocol,
+    "get_protocol",
+    "The protocol that is called.",
+    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+);
 
 method!(
     GetExtraInfo,
@@ -264,15 +295,21 @@ method!(
     |this, state, arguments| {
         let py = this.py();
         let [name, default] = named(arguments, "get_extra_info", ["name", "default"])?;
-        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?.to_owned();
+        let name = name
+            .ok_or_else(|| missing("get_extra_info", "name"))?
+            .to_owned();
         if let Some(value) = state.extra.get_cheaply(py, &name)? {
             return Ok(value);
         }
-        let found = state.extra.dict(py, &state.descriptor)?.as_any().get_item(&name);
+        let found = state
+            .extra
+            .dict(py, &state.descriptor)?
+            .as_any()
+            .get_item(&name);
         match found {
             Ok(value) => Ok(value),
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
-                Ok(default.map_or_else(|| none(py), |default| default.to_owned()))
+                Ok(default.map_or_else(|| none(py), Borrowed::to_owned))
             }
             Err(error) => Err(error),
         }
@@ -287,7 +324,10 @@ method!(
     |this, state, arguments| {
         let given = named(arguments, "set_write_buffer_limits", ["high", "low"])?;
         let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
-        let (high, low) = limits(high.map(|high| high.extract()).transpose()?, low.map(|low| low.extract()).transpose()?)?;
+        let (high, low) = limits(
+            high.map(Borrowed::extract).transpose()?,
+            low.map(Borrowed::extract).transpose()?,
+        )?;
         write::settle(this, &state)?;
         let mut flow = state.flow.get();
         flow.set(high, low);
@@ -303,7 +343,9 @@ simple_method!(
     "`(low, high)`, in bytes.",
     |this, state| {
         let flow = state.flow.get();
-        Ok((flow.low(), flow.high()).into_pyobject(this.py())?.into_any())
+        Ok((flow.low(), flow.high())
+            .into_pyobject(this.py())?
+            .into_any())
     }
 );
 
@@ -318,16 +360,21 @@ simple_method!(
 );
 
 /// The only argument, by position or by name.
-fn single<'a, 'py>(
-    arguments: Args<'a, 'py>,
+fn single<'py>(
+    arguments: Args<'_, 'py>,
     method: &str,
     name: &'static str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !arguments.has_keywords() {
-        return only(arguments, method).map(Borrowed::to_owned);
+    if arguments.len() == 1
+        && !arguments.has_keywords()
+        && let Some(value) = arguments.get(0)
+    {
+        return Ok(value.to_owned());
     }
     let [value] = named(arguments, method, [name])?;
-    value.map(Borrowed::to_owned).ok_or_else(|| missing(method, name))
+    value
+        .map(Borrowed::to_owned)
+        .ok_or_else(|| missing(method, name))
 }
 
 /// Arguments by position or by name.
@@ -358,7 +405,9 @@ fn named<'a, 'py, const N: usize>(
 }
 
 fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!("{method}() missing 1 required positional argument: '{argument}'"))
+    PyTypeError::new_err(format!(
+        "{method}() missing 1 required positional argument: '{argument}'"
+    ))
 }
 
 /// asyncio's defaults for what was not given (`transports.py`), and its check.
@@ -391,7 +440,11 @@ macro_rules! attribute {
     };
 }
 
-attribute!(Loop, c"_loop", |this, _state| Ok(data(this).core.bind(this.py()).as_any().clone()));
+attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
+    .core
+    .bind(this.py())
+    .as_any()
+    .clone()));
 
 attribute!(Sock, c"_sock", |this, state| {
     let socket = state.descriptor.socket(this.py())?;
@@ -402,12 +455,16 @@ attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
     Ok(boolean(this.py(), state.flow.get().is_paused()))
 });
 
-attribute!(SendfileCompatible, c"_sendfile_compatible", |this, _state| {
-    static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = this.py();
-    let mode = FALLBACK.get_or_try_init(py, || {
-        let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
-        modes.getattr("FALLBACK").map(Bound::unbind)
-    })?;
-    Ok(mode.bind(py).clone())
-});
+attribute!(
+    SendfileCompatible,
+    c"_sendfile_compatible",
+    |this, _state| {
+        static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = this.py();
+        let mode = FALLBACK.get_or_try_init(py, || {
+            let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+            modes.getattr("FALLBACK").map(Bound::unbind)
+        })?;
+        Ok(mode.bind(py).clone())
+    }
+);

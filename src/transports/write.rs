@@ -14,6 +14,7 @@ use super::flow_control::Tell;
 use super::protocol;
 use super::stream::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
 use super::stream_methods;
+use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::data;
@@ -21,9 +22,17 @@ use crate::scheduler::Flush;
 use crate::sys::socket;
 
 /// Takes what `write()` was given, and sends it now or soon.
-pub(super) fn write(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn write(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    bytes: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     check(state, bytes)?;
-    if bytes.len()? == 0 || lost(this, state)? {
+    let is_empty = match bytes.cast_exact::<PyBytes>() {
+        Ok(bytes) => bytes.as_bytes().is_empty(),
+        Err(_) => bytes.len()? == 0,
+    };
+    if is_empty || lost(this, state)? {
         return Ok(());
     }
     match queue(state, bytes) {
@@ -34,7 +43,11 @@ pub(super) fn write(this: &Bound<'_, Stream>, state: &State, bytes: &Bound<'_, P
 }
 
 /// As many writes as there are items.
-pub(super) fn write_lines(this: &Bound<'_, Stream>, state: &State, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(super) fn write_lines(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    lines: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let lines = lines.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     for line in &lines {
         check(state, line)?;
@@ -49,24 +62,38 @@ pub(super) fn write_lines(this: &Bound<'_, Stream>, state: &State, lines: &Bound
             Err(error) => return fail(this, WRITE_ERROR, error),
         }
     }
-    if queued { schedule(this, state) } else { Ok(()) }
+    if queued {
+        schedule(this, state)
+    } else {
+        Ok(())
+    }
 }
 
 fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !(bytes.is_instance_of::<PyBytes>()
+    if !(bytes.is_exact_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyBytes>()
         || bytes.is_instance_of::<PyByteArray>()
         || bytes.is_instance_of::<PyMemoryView>())
     {
+        let wanted = if cfg!(Py_3_14) {
+            "bytes, bytearray, or memoryview object"
+        } else {
+            "bytes-like object"
+        };
+        let class = bytes.get_type().name()?.repr()?;
         return Err(PyTypeError::new_err(format!(
-            "data argument must be a bytes-like object, not {}",
-            bytes.get_type().name()?.repr()?
+            "data argument must be a {wanted}, not {class}"
         )));
     }
     if state.end_of_writing.get() {
-        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
+        return Err(PyRuntimeError::new_err(
+            "Cannot call write() after write_eof()",
+        ));
     }
     if state.empty_waiter.borrow().is_some() {
-        return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"));
+        return Err(PyRuntimeError::new_err(
+            "unable to write; sendfile is in progress",
+        ));
     }
     Ok(())
 }
@@ -130,7 +157,10 @@ fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         return flush(this, state);
     }
     state.writing.set(Writing::Queued);
-    local.flush_later(Flush { target: this.clone().into_any().unbind(), run: flush_queued });
+    local.flush_later(Flush {
+        target: this.clone().into_any().unbind(),
+        run: flush_queued,
+    });
     Ok(())
 }
 
@@ -138,14 +168,22 @@ fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = stream_methods::cast(this)?;
     let state = data(this).state(this.py())?;
-    if state.writing.get() == Writing::Queued { flush(this, &state) } else { Ok(()) }
+    if state.writing.get() == Writing::Queued {
+        flush(this, &state)
+    } else {
+        Ok(())
+    }
 }
 
 /// A protocol method has returned: sends what it wrote.
 #[inline]
 pub(super) fn after_callback(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let ours = state.writing.get() == Writing::Idle && !state.in_callback.get();
-    if ours && !state.buffer.borrow().is_empty() { flush(this, state) } else { Ok(()) }
+    if ours && !state.buffer.borrow().is_empty() {
+        flush(this, state)
+    } else {
+        Ok(())
+    }
 }
 
 /// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass or callback.
@@ -173,14 +211,13 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         let mut has_more_slices = false;
         let outcome = {
             let buffer = state.buffer.borrow();
-            match buffer.single() {
-                Some(bytes) => socket::send(state.fd, bytes),
-                None => {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = buffer.fill(&mut slices);
-                    has_more_slices = count == SLICES;
-                    socket::send_vectored(state.fd, &slices[..count])
-                }
+            if let Some(bytes) = buffer.single() {
+                socket::send(state.fd, bytes)
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = buffer.fill(&mut slices);
+                has_more_slices = count == SLICES;
+                socket::send_vectored(state.fd, &slices[..count])
             }
         };
         match outcome {
@@ -204,7 +241,11 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
             }
         }
     };
-    state.writing.set(if blocked { Writing::Blocked } else { Writing::Idle });
+    state.writing.set(if blocked {
+        Writing::Blocked
+    } else {
+        Writing::Idle
+    });
     update_interest(this, state)?;
     if blocked {
         // What was sent may already have brought it below the low mark.
@@ -218,7 +259,7 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 /// Asks the reactor to tell when there is room; `false` when there is already.
 fn is_full(state: &State) -> bool {
     let registration = state.registration.borrow();
-    !registration.as_ref().is_some_and(|registration| registration.filled())
+    !registration.as_ref().is_some_and(Registration::filled)
 }
 
 /// The buffer is empty: on to what waited for that.
@@ -227,9 +268,15 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if !state.buffer.borrow().is_empty() {
         return Ok(()); // `resume_writing` wrote more.
     }
-    let waiter = state.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+    let waiter = state
+        .empty_waiter
+        .borrow()
+        .as_ref()
+        .map(|waiter| waiter.clone_ref(py));
     if let Some(waiter) = waiter
-        && !waiter.call_method0(py, intern!(py, "done"))?.is_truthy(py)?
+        && !waiter
+            .call_method0(py, intern!(py, "done"))?
+            .is_truthy(py)?
     {
         waiter.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
     }
@@ -247,7 +294,11 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 /// What waits for an empty buffer will not get it.
 fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
     let py = this.py();
-    let waiter = state.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+    let waiter = state
+        .empty_waiter
+        .borrow()
+        .as_ref()
+        .map(|waiter| waiter.clone_ref(py));
     if let Some(waiter) = waiter {
         waiter.call_method1(py, intern!(py, "set_exception"), (error.clone_ref(py),))?;
     }
@@ -257,27 +308,30 @@ fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResu
 /// Tells the protocol to stop, when too much waits.
 pub(super) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
-    let told = flow.grown(state.buffer.borrow().len());
+    let Some(what) = flow.grown(state.buffer.borrow().len()) else {
+        return Ok(());
+    };
     state.flow.set(flow);
-    tell(this, state, told)
+    tell(this, state, what)
 }
 
 /// Tells the protocol to go on, when little waits.
 fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
-    let told = flow.shrunk(state.buffer.borrow().len());
+    let Some(what) = flow.shrunk(state.buffer.borrow().len()) else {
+        return Ok(());
+    };
     state.flow.set(flow);
-    tell(this, state, told)
+    tell(this, state, what)
 }
 
-fn tell(this: &Bound<'_, Stream>, state: &State, what: Option<Tell>) -> PyResult<()> {
+#[cold]
+fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
     let py = this.py();
-    match (what, state.protocol(py)) {
-        (Some(what), Some(protocol)) => {
-            protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
-        }
-        _ => Ok(()),
-    }
+    let Some(protocol) = state.protocol(py) else {
+        return Ok(());
+    };
+    protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
 }
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";

@@ -20,7 +20,11 @@ enum Chunk<B> {
 
 impl<B: AsRef<[u8]>> WriteBuffer<B> {
     pub(crate) fn new() -> Self {
-        Self { chunks: VecDeque::new(), sent: 0, length: 0 }
+        Self {
+            chunks: VecDeque::new(),
+            sent: 0,
+            length: 0,
+        }
     }
 
     /// Bytes not yet sent.
@@ -60,7 +64,11 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
     /// The first unsent bytes, when they are all in one chunk.
     #[inline]
     pub(crate) fn single(&self) -> Option<&[u8]> {
-        if self.chunks.len() == 1 { Some(&self.chunks.front()?.bytes()[self.sent..]) } else { None }
+        if self.chunks.len() == 1 {
+            Some(&self.chunks.front()?.bytes()[self.sent..])
+        } else {
+            None
+        }
     }
 
     /// Unsent bytes from the front on, in order, into `slices`; answers how many were set.
@@ -116,7 +124,10 @@ mod tests {
     fn unsent(buffer: &WriteBuffer<Vec<u8>>) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 16];
         let count = buffer.fill(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
     }
 
     /// Agrees with a plain vector over a long random sequence of pushes and sends.

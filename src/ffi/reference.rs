@@ -1,0 +1,47 @@
+//! From raw pointers to references that PyO3 counts.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// What a call of CPython's returned.
+///
+/// # Safety
+///
+/// `pointer` is a new reference that the caller gives up, or null with an exception set.
+#[inline]
+pub(super) unsafe fn returned(
+    py: Python<'_>,
+    pointer: *mut ffi::PyObject,
+) -> PyResult<Bound<'_, PyAny>> {
+    // SAFETY: the caller's.
+    unsafe { Bound::from_owned_ptr_or_err(py, pointer) }
+}
+
+/// A new reference, as what it is known to be.
+///
+/// # Safety
+///
+/// `pointer` is a new reference that the caller gives up, to what `Bound<T>` may stand for.
+#[inline]
+pub(super) unsafe fn owned<T>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Bound<'_, T> {
+    // SAFETY: the caller's.
+    let object = unsafe { Bound::from_owned_ptr(py, pointer) };
+    // SAFETY: the caller's.
+    unsafe { object.cast_into_unchecked() }
+}
+
+/// A pointer that somebody else keeps alive, as what it is known to be.
+///
+/// # Safety
+///
+/// The object is alive for `'a`, and what `Bound<T>` may stand for.
+#[inline]
+pub(super) unsafe fn borrowed<'a, 'py, T>(
+    py: Python<'py>,
+    pointer: &'a *mut ffi::PyObject,
+) -> &'a Bound<'py, T> {
+    // SAFETY: the caller's.
+    let object = unsafe { Bound::ref_from_ptr(py, pointer) };
+    // SAFETY: the caller's.
+    unsafe { object.cast_unchecked() }
+}
