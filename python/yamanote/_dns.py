@@ -13,17 +13,17 @@ else:
 
 
 class Dns(Base):
-    """Look-ups have threads of their own: they neither fill the default executor nor wait for it."""
+    """Look-ups have their own threads: they neither fill the default executor nor wait for it."""
 
     _dns_threads: ThreadPoolExecutor | None = None
 
     async def getaddrinfo(
         self,
-        host: Any,
-        port: Any,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
         *,
         family: int = 0,
-        type: int = 0,  # noqa: A002
+        type: int = 0,
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
@@ -38,7 +38,9 @@ class Dns(Base):
             return socket.getaddrinfo(*arguments)
         return await self.run_in_executor(self._dns(), socket.getaddrinfo, *arguments)
 
-    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
+    ) -> tuple[str, str]:
         """`socket.getnameinfo`, without blocking the loop."""
         if flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)

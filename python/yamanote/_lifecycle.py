@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from yamanote._parts import Base
@@ -59,6 +59,6 @@ class Lifecycle(Base):
         if name == "time":
             self._use_own_clock()
 
-    def set_debug(self, enabled: Any) -> None:
+    def set_debug(self, enabled: object) -> None:
         """Switch debug mode: slow callbacks are logged, wrong threads and callbacks refused."""
         super().set_debug(bool(enabled))

@@ -16,7 +16,6 @@ from yamanote._yamanote import Core
 
 
 class Loop(
-    Core,
     Lifecycle,
     Signals,
     Reports,
@@ -25,11 +24,12 @@ class Loop(
     Serving,
     Dns,
     Tls,
+    Core,
     asyncio.BaseEventLoop,
 ):
     """An asyncio event loop on tokio's reactor.
 
     What runs for each callback or each packet is native (`Core`). What asyncio's own base class
-    does once for a connection, a server or a loop is the running interpreter's: argument checks, happy
-    eyeballs, `Server`, executors, async generators, the exception handler.
+    does once for a connection, a server or a loop is the running interpreter's: argument checks,
+    happy eyeballs, `Server`, executors, async generators, the exception handler.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from yamanote._yamanote import Core
-
 if TYPE_CHECKING:
+    import asyncio
     from contextlib import AbstractContextManager
+
+    from yamanote._yamanote import Core
 
     class Base(Core, asyncio.BaseEventLoop):
         """The core, asyncio's base class, and the hooks between the parts."""

@@ -22,7 +22,7 @@ class Serving(Base):
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket.socket,
-        sslcontext: object = None,  # noqa: ARG002
+        sslcontext: object = None,
         server: object = None,
         backlog: int = 100,
         *_tls_timeouts: Any,

@@ -8,14 +8,18 @@ import inspect
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from typing_extensions import TypeVarTuple, Unpack
+
     from yamanote._parts import Base
     from yamanote._yamanote import Handle
+
+    _Ts = TypeVarTuple("_Ts")
 else:
     Base = object
 
@@ -32,7 +36,7 @@ class Signals(Base):
     _wakeup_fd_before: int | None = None
 
     def add_signal_handler(
-        self, sig: int, callback: Callable[..., object], *args: Any
+        self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
     ) -> None:
         """Call `callback(*args)` in the loop whenever the signal arrives; in force on return.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import socket
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from _typeshed import ReadableBuffer
+
     from yamanote._parts import Base
 else:
     Base = object
@@ -17,7 +18,9 @@ else:
 class SocketCalls(Base):
     """`sock_connect`, which `create_connection` is built on."""
 
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+    async def sock_connect(
+        self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
+    ) -> None:
         """Connect a non-blocking socket; host names are looked up.
 
         Raises:
@@ -37,7 +40,7 @@ class SocketCalls(Base):
             # The connection goes on in the kernel, also after a signal.
             await self._connected(sock, address)
 
-    async def _connected(self, sock: socket.socket, address: Any) -> None:
+    async def _connected(self, sock: socket.socket, address: object) -> None:
         fd = sock.fileno()
         self._ensure_fd_no_transport(fd)
         writable = self.create_future()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    import asyncio
+
     from yamanote._parts import Base
 else:
     Base = object
@@ -13,7 +15,7 @@ else:
 class Tls(Base):
     """The methods that take `ssl` arguments."""
 
-    async def create_connection(self, *args: Any, **kwargs: Any) -> Any:
+    async def create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, Any]:
         """Connect and make a transport; arguments as asyncio's.
 
         Raises:
@@ -26,7 +28,7 @@ class Tls(Base):
             _refuse_tls(True)
         return await super().create_connection(*args, **kwargs)
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> Any:
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
         """Listen and serve; arguments as asyncio's.
 
         Raises:
@@ -35,7 +37,9 @@ class Tls(Base):
         _refuse_tls(kwargs.get("ssl"))
         return await super().create_server(*args, **kwargs)
 
-    async def connect_accepted_socket(self, *args: Any, **kwargs: Any) -> Any:
+    async def connect_accepted_socket(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[asyncio.Transport, Any]:
         """Make a transport for a connection accepted elsewhere; arguments as asyncio's.
 
         Raises:
@@ -44,7 +48,7 @@ class Tls(Base):
         _refuse_tls(kwargs.get("ssl"))
         return await super().connect_accepted_socket(*args, **kwargs)
 
-    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
+    async def start_tls(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not there yet.
 
         Raises:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from _typeshed import FileDescriptorLike
+    from typing_extensions import TypeVarTuple, Unpack
 
     from yamanote._parts import Base
+
+    _Ts = TypeVarTuple("_Ts")
 else:
     Base = object
 
@@ -18,7 +21,7 @@ class Watching(Base):
     """Level-triggered: the callback comes again in each turn that finds the descriptor ready."""
 
     def add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[..., object], *args: Any
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
     ) -> None:
         """Call `callback(*args)` whenever `fd` can be read; replaces the reader there was.
 
@@ -37,7 +40,7 @@ class Watching(Base):
         return not self.is_closed() and self._remove_reader(number)
 
     def add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[..., object], *args: Any
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
     ) -> None:
         """Call `callback(*args)` whenever `fd` can be written; replaces the writer there was.
 

@@ -1,0 +1,124 @@
+# Every target does its own set-up; what is up to date is not done again. (The benchmarks build
+# their native load client themselves.)
+#
+#   make test                          builds and runs the whole suite
+#   make test PYTHON=python3.13        with another interpreter (remove .venv first, or
+#   make test VENV=.venv-3.13 PYTHON=python3.13      keep one environment for each)
+#   make test ARGS="-k timers"         options for what is run; so for bench and demo
+
+VENV ?= .venv
+BENCH_VENV ?= $(VENV)-bench
+MATURIN := maturin==1.16.0
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PY := $(VENV)/bin/python
+BENCH_PY := $(BENCH_VENV)/bin/python
+PIP_INSTALL := -m pip install --quiet
+
+# The first interpreter that runs, is new enough and can make virtual environments.
+FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.14 python3.13 python3.12 \
+	python3.11 python3.10); do \
+		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' \
+			2>/dev/null && break; \
+		python=; \
+	done; \
+	[ -n "$$python" ] || { echo "no usable Python (3.10 or later, with venv): try make PYTHON=..." >&2; exit 1; }
+
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src -type f)
+PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
+
+.DELETE_ON_ERROR:
+.PHONY: dev help test conformance test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
+	bench demo
+
+dev: $(VENV)/.built $(VENV)/.tests ## A working build to play with, in $(VENV).
+
+help: ## These lines.
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+test: dev ## The whole suite.
+	$(PY) -m pytest $(ARGS)
+
+conformance: dev ## CPython's own asyncio tests.
+	$(PY) -m tests.conformance
+
+# A Rust test links libpython, which the loader must find: extension modules need not.
+test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
+	LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+		PYO3_PYTHON="$(abspath $(PY))" cargo test --workspace
+
+fmt: $(VENV)/.check ## Puts Rust and Python in shape.
+	cargo fmt --all
+	$(PY) -m ruff check --select I --fix
+	$(PY) -m ruff format
+
+check: rustfmt clippy ruff mypy pyright stubtest ## Everything that is checked without running it.
+
+rustfmt:
+	cargo fmt --all --check
+
+clippy: $(VENV)/.made
+	PYO3_PYTHON="$(abspath $(PY))" cargo clippy --workspace --all-targets -- -D warnings
+
+ruff: $(VENV)/.check
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+# As the oldest Python sees the sources, too.
+mypy: $(VENV)/.check
+	$(PY) -m mypy
+	$(PY) -m mypy --python-version 3.10
+
+pyright: $(VENV)/.check
+	$(PY) -m pyright --project pyproject.toml --pythonpath $(PY)
+
+stubtest: $(VENV)/.check $(VENV)/.built
+	$(PY) -m mypy.stubtest yamanote --mypy-config-file pyproject.toml \
+		--allowlist tests/typing/stubtest-allowlist.txt
+
+bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, beside the peers.
+	$(BENCH_PY) benches/compare.py $(ARGS)
+
+demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each.
+	$(BENCH_PY) benches/demo.py $(ARGS)
+
+# An empty file inside each environment records each step that is done.
+
+$(VENV)/.made $(BENCH_VENV)/.made:
+	@$(FIND_PYTHON); \
+	if [ ! -x $(@D)/bin/python ]; then \
+		echo "$$python -m venv $(@D)"; "$$python" -m venv $(@D); \
+	fi
+	$(@D)/bin/python $(PIP_INSTALL) $(MATURIN)
+	touch $@
+
+$(VENV)/.built: $(VENV)/.made $(RUST_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) \
+		$(VENV)/bin/maturin develop --profile quick
+	touch $@
+
+# What is measured is what users install: a wheel, built for release.
+$(BENCH_VENV)/.built: $(BENCH_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
+	rm -rf $(BENCH_VENV)/wheel
+	$(BENCH_VENV)/bin/maturin build --release --compatibility linux --interpreter $(BENCH_PY) \
+		--out $(BENCH_VENV)/wheel
+	$(BENCH_PY) $(PIP_INSTALL) --force-reinstall --no-deps $(BENCH_VENV)/wheel/*.whl
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.made tests/requirements.txt
+	$(PY) $(PIP_INSTALL) -r tests/requirements.txt
+	touch $@
+
+$(VENV)/.check: $(VENV)/.tests tests/requirements-check.txt benches/requirements.txt \
+		benches/requirements-demo.txt
+	$(PY) $(PIP_INSTALL) -r tests/requirements-check.txt
+	touch $@
+
+$(BENCH_VENV)/.demo: $(BENCH_VENV)/.made tests/requirements.txt benches/requirements-demo.txt
+	$(BENCH_PY) $(PIP_INSTALL) -r benches/requirements-demo.txt
+	touch $@
+
+$(BENCH_VENV)/.peers: $(BENCH_VENV)/.demo benches/requirements.txt
+	$(BENCH_PY) $(PIP_INSTALL) -r benches/requirements.txt
+	touch $@

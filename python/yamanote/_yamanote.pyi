@@ -1,0 +1,487 @@
+"""The native half of yamanote: the loop's core, handles and transports.
+
+A program meets these classes as what `yamanote.Loop` inherits and returns. Except where a line here
+says more, they do what asyncio's documentation says of the name; times are seconds (`float`) on
+`Core.time()`, sizes are bytes.
+
+A method of a loop that does not name another thread belongs to the thread that runs the loop;
+elsewhere it raises `RuntimeError` as soon as it would touch what that thread is at work on.
+"""
+
+# ruff: noqa: PYI021 - this stub is where the native module is documented for its readers.
+
+import asyncio
+import socket
+import sys
+from asyncio.constants import _SendfileMode
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from contextvars import Context
+from traceback import StackSummary
+from typing import Any, TypeAlias, TypeVar, final
+
+from typing_extensions import Self, TypeVarTuple, Unpack
+
+__all__ = ["Core", "Handle", "SocketTransport", "TimerHandle", "__version__"]
+
+__version__: str
+"""The version of the package, as in its metadata."""
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+# What a task runs.
+_Coroutine: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
+
+class Core:
+    """The native part of an event loop: scheduling, timers, descriptors, accepting.
+
+    `yamanote.Loop` adds what happens once per loop, server or connection; a `Core` on its own is
+    no complete event loop. Objects of subclasses have a `__dict__`.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make a core that neither runs nor is closed; arguments are left to `__init__`.
+
+        A subclass that overrides `time` is asked for the time from then on; others have the clock
+        of the core.
+
+        Raises:
+            OSError: the process has no descriptor left for the loop.
+        """
+
+    def time(self) -> float:
+        """Return the seconds on the clock of `time.monotonic()`."""
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> Handle:
+        """Call `callback(*args)` in the next pass of the loop, in the order of the calls.
+
+        Args:
+            callback: in debug mode coroutines and coroutine functions are refused.
+            args: its positional arguments.
+            context: what it runs in; `None` stands for a copy of the current context.
+
+        Raises:
+            RuntimeError: the loop is closed; in debug mode also: another thread runs it.
+            TypeError: in debug mode: `callback` cannot be called.
+        """
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """Call `callback(*args)` in the next pass of the loop, which this wakes. From any thread.
+
+        Arguments and exceptions are those of `call_soon`, which thread this is apart.
+        """
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Call `callback(*args)` once `delay` seconds have passed, and never before.
+
+        Args:
+            delay: seconds; zero and negative numbers make it due in a coming pass, infinity never.
+            callback: as for `call_soon`.
+            args: as for `call_soon`.
+            context: as for `call_soon`.
+
+        Raises:
+            RuntimeError: the loop is closed, or another thread runs it.
+            TypeError: `delay` is no number; in debug mode: `callback` cannot be called.
+        """
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Call `callback(*args)` once `time()` has reached `when`, and never before.
+
+        Args:
+            when: seconds on `time()`; what has passed is due in a coming pass, infinity never.
+            callback: as for `call_soon`.
+            args: as for `call_soon`.
+            context: as for `call_soon`.
+
+        Raises:
+            RuntimeError: the loop is closed, or another thread runs it.
+            TypeError: `when` is no number; in debug mode: `callback` cannot be called.
+        """
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Return an `asyncio.Future` of this loop."""
+
+    if sys.version_info >= (3, 13):
+        def create_task(
+            self,
+            coro: _Coroutine[_T],
+            *,
+            name: object = None,
+            context: Context | None = None,
+            eager_start: bool | None = None,
+        ) -> asyncio.Task[_T]:
+            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
+
+            Args:
+                coro: what to run.
+                name: `None` numbers the task.
+                context: what it runs in; `None` stands for a copy of the current context.
+                eager_start: start it at once; `None` leaves it to the interpreter's `Task`.
+
+            Raises:
+                RuntimeError: the loop is closed.
+                TypeError: `coro` is no coroutine, or this interpreter's `Task` has no such keyword.
+            """
+    elif sys.version_info >= (3, 11):
+        def create_task(
+            self, coro: _Coroutine[_T], *, name: object = None, context: Context | None = None
+        ) -> asyncio.Task[_T]:
+            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
+
+            Args:
+                coro: what to run.
+                name: `None` numbers the task.
+                context: what it runs in; `None` stands for a copy of the current context.
+
+            Raises:
+                RuntimeError: the loop is closed.
+                TypeError: `coro` is no coroutine.
+            """
+    else:
+        def create_task(self, coro: _Coroutine[_T], *, name: object = None) -> asyncio.Task[_T]:
+            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
+
+            Args:
+                coro: what to run.
+                name: `None` numbers the task.
+
+            Raises:
+                RuntimeError: the loop is closed.
+                TypeError: `coro` is no coroutine.
+            """
+
+    def stop(self) -> None:
+        """End the run after the pass that is running; before a run, after its first pass."""
+
+    def is_running(self) -> bool:
+        """Return whether a thread is inside `run_forever()`. From any thread."""
+
+    def is_closed(self) -> bool:
+        """Return whether `close()` was called. From any thread."""
+
+    def get_debug(self) -> bool:
+        """Return whether debug mode is on. From any thread."""
+
+    # What the Python parts of `Loop`, and those of asyncio that it inherits, call.
+
+    @property
+    def _debug(self) -> bool:
+        """Whether debug mode is on."""
+    @_debug.setter
+    def _debug(self, enabled: bool) -> None: ...
+    @property
+    def _thread_id(self) -> int | None:
+        """`threading.get_ident()` of the thread that runs the loop; `None` when none does.
+
+        Setting it changes nothing: asyncio's base class does, and the core knows better.
+        """
+    @_thread_id.setter
+    def _thread_id(self, _value: int | None) -> None: ...
+    def _run(self) -> None:
+        """Run until stopped; an exception that is no `Exception` ends it too.
+
+        Raises:
+            RuntimeError: the loop is closed or running.
+        """
+
+    def _close(self) -> None:
+        """Drop everything scheduled and end the reactor; a second call does nothing.
+
+        Raises:
+            RuntimeError: the loop is running.
+        """
+
+    def _check_closed(self) -> None:
+        """Raise `RuntimeError` when the loop is closed."""
+
+    def _check_thread(self) -> None:
+        """Raise `RuntimeError` when another thread runs the loop."""
+
+    def _use_own_clock(self) -> None:
+        """Ask Python's `time()` for the time from now on."""
+
+    def _make_handle(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        """Return a handle that is not queued yet, for `_add_callback` and its kin."""
+
+    def _add_callback(self, handle: Handle) -> None:
+        """Queue a handle for the next pass, which this wakes. From any thread.
+
+        Raises:
+            TypeError: `handle` was not made by a loop of this package.
+        """
+
+    def _add_reader(self, fd: int, handle: Handle) -> None:
+        """Run `handle` in each pass that finds `fd` readable; replaces the one there was.
+
+        Raises:
+            RuntimeError: the loop is closed.
+            OSError: the kernel cannot watch `fd`.
+        """
+
+    def _add_writer(self, fd: int, handle: Handle) -> None:
+        """Run `handle` in each pass that finds `fd` writable; replaces the one there was.
+
+        Raises:
+            RuntimeError: the loop is closed.
+            OSError: the kernel cannot watch `fd`.
+        """
+
+    def _remove_reader(self, fd: int) -> bool:
+        """Stop watching `fd` for reading; return whether it was watched."""
+
+    def _remove_writer(self, fd: int) -> bool:
+        """Stop watching `fd` for writing; return whether it was watched."""
+
+    def _ensure_fd_no_transport(self, fd: int) -> None:
+        """Raise `RuntimeError` when a transport that is not closed owns `fd`."""
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: Mapping[str, Any] | None = None,
+        server: object = None,
+        **_kwargs: Any,
+    ) -> SocketTransport:
+        """Return a transport over a connected, non-blocking stream socket, which it will close.
+
+        Args:
+            sock: the socket.
+            protocol: `connection_made` is called in the next pass, before anything is read.
+            waiter: completed once `connection_made` was called.
+            extra: a `dict` that `get_extra_info` answers from, too.
+            server: told of the transport's birth and of its end.
+            _kwargs: what other versions of asyncio pass; ignored.
+
+        Raises:
+            RuntimeError: the loop is closed, or a transport owns the descriptor.
+        """
+
+    def _listen(
+        self,
+        sock: socket.socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: object,
+        backlog: int,
+    ) -> None:
+        """Accept connections on a listening, non-blocking socket until `_stop_listening`.
+
+        Args:
+            sock: the socket; stays the caller's.
+            protocol_factory: called for each connection.
+            server: told of each transport; `None` when nobody counts them.
+            backlog: how many connections one pass accepts at most; at least one.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+
+    def _resume_listening(self, fd: int) -> None:
+        """Accept again after a failure, in a coming pass."""
+
+    def _stop_listening(self, fd: int) -> bool:
+        """Stop accepting on `fd`; return whether it was listened on."""
+
+@final
+class Handle(asyncio.Handle):
+    """A callback that the loop will run; made by `call_soon`, not by calling the class."""
+
+    def cancel(self) -> None:
+        """Keep the callback from running, and let go of it and its arguments at once."""
+
+    def cancelled(self) -> bool:
+        """Return whether `cancel()` was called."""
+
+    def get_context(self) -> Context:
+        """Return the context that the callback runs in. Here from Python 3.10 on."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _callback(self) -> Callable[..., object] | None:
+        """The callback; `None` once cancelled."""
+    @property
+    def _args(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """Its arguments; `None` once cancelled."""
+    @property
+    def _context(self) -> Context: ...
+    @property
+    def _cancelled(self) -> bool: ...  # type: ignore[override]
+    @property
+    def _repr(self) -> str | None:
+        """In debug mode, what a cancelled handle looked like."""
+    @property
+    def _source_traceback(self) -> StackSummary | None:
+        """In debug mode, where the handle was made."""
+
+@final
+class TimerHandle(asyncio.TimerHandle):
+    """A callback that the loop will run at a time; made by `call_later` and `call_at`.
+
+    `when()` tells the time, in seconds on `Core.time()`.
+    """
+
+    def cancel(self) -> None:
+        """Keep the callback from running, and let go of it and its arguments at once."""
+
+    def cancelled(self) -> bool:
+        """Return whether `cancel()` was called."""
+
+    def get_context(self) -> Context:
+        """Return the context that the callback runs in. Here from Python 3.10 on."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _callback(self) -> Callable[..., object] | None:
+        """The callback; `None` once cancelled."""
+    @property
+    def _args(self) -> tuple[Any, ...] | None:  # type: ignore[override]
+        """Its arguments; `None` once cancelled."""
+    @property
+    def _context(self) -> Context: ...
+    @property
+    def _cancelled(self) -> bool: ...  # type: ignore[override]
+    @property
+    def _repr(self) -> str | None:
+        """In debug mode, what a cancelled handle looked like."""
+    @property
+    def _source_traceback(self) -> StackSummary | None:
+        """In debug mode, where the handle was made."""
+    @property
+    def _when(self) -> float:
+        """What `when()` returns."""
+    @property
+    def _scheduled(self) -> bool:
+        """Whether it waits for its time."""
+
+@final
+class SocketTransport(asyncio.Transport):
+    """A transport over a connected stream socket; made by the loop, not by calling the class.
+
+    Bytes are sent at the end of the callback or pass that writes them, so that many small writes
+    become one system call. After `close()` or an error, `connection_lost` is called once, last, in
+    a later pass.
+    """
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send bytes, now or soon, without blocking; an empty `data` sends nothing.
+
+        Args:
+            data: may be changed once this has returned.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            RuntimeError: after `write_eof()`, or while `loop.sendfile()` uses the transport.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Send the bytes of each item, in order; nothing is sent if one of them is refused.
+
+        Raises:
+            TypeError: an item is no bytes-like object.
+            RuntimeError: after `write_eof()`, or while `loop.sendfile()` uses the transport.
+        """
+
+    def write_eof(self) -> None:
+        """Close the sending half once everything is sent; receiving goes on.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+
+    def can_write_eof(self) -> bool:
+        """Return `True`: sockets can be half-closed."""
+
+    def close(self) -> None:
+        """Read no more, send what is buffered, then close; then `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
+
+    def is_closing(self) -> bool:
+        """Return whether the transport is closed or about to be."""
+
+    def is_reading(self) -> bool:
+        """Return whether received bytes are delivered: neither paused nor closing."""
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until `resume_reading()`; the peer is held back when buffers are full."""
+
+    def resume_reading(self) -> None:
+        """Deliver received bytes again; what has come in the meantime comes in a coming pass."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Call the methods of `protocol` from now on."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol that is called; after `connection_lost`, `None`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
+        """Return a fact about the connection.
+
+        Args:
+            name: `socket`, `sockname` or `peername`, or what the maker of the transport added.
+            default: the answer to every other name.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol is told to pause and to resume writing.
+
+        Args:
+            high: `pause_writing()` is called above so many buffered bytes; `None` stands for four
+                times `low`, or for 64 KiB when that is not given either.
+            low: `resume_writing()` is called at so many bytes or fewer; `None` stands for a quarter
+                of `high`.
+
+        Raises:
+            ValueError: not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return `(low, high)`, in bytes."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not taken yet."""
+
+    def __del__(self) -> None:
+        """Close what was left open, with a `ResourceWarning`."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The socket; `None` once closed."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    @property
+    def _sendfile_compatible(self) -> _SendfileMode:
+        """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
