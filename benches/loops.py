@@ -1,0 +1,48 @@
+"""The event loops by name; the importable ones take part."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+#: In the order of the tables. Each has a `new_event_loop` in the module of its name.
+NAMES = ("asyncio", "uvloop", "rloop", "rsloop", "zuvloop", "yamanote")
+
+#: What ratios are taken to.
+BASELINE = "uvloop"
+
+#: The one whose figures are judged.
+OURS = "yamanote"
+
+
+def available() -> list[str]:
+    """Name the loops that are installed here."""
+    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+
+
+def choose(names: str | None) -> list[str]:
+    """Check a comma-separated list of names; `None` is everything available.
+
+    Raises:
+        SystemExit: a loop is unknown or not installed.
+    """
+    here = available()
+    if names is None:
+        return here
+    chosen = names.split(",")
+    for name in chosen:
+        if name not in here:
+            raise SystemExit(f"{name!r} is not a loop that is installed here ({', '.join(here)})")
+    return chosen
+
+
+def new(name: str) -> asyncio.AbstractEventLoop:
+    """Make a loop of the kind that `name` names."""
+    module = importlib.import_module(name)
+    factory = cast("Callable[[], asyncio.AbstractEventLoop]", module.new_event_loop)
+    return factory()

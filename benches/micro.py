@@ -1,0 +1,308 @@
+"""What the loop itself costs: workloads without a socket, in time per operation.
+
+`python benches/micro.py --loop yamanote` measures one loop, by itself, in this process and prints
+JSON. `compare.py` starts it afresh for each loop and round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import repeat
+
+import loops
+
+#: Does all of a workload's operations on the loop that it was made for.
+Timed = Callable[[], object]
+
+#: Callbacks in a busy turn of a busy server; a longer queue would measure the cache.
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One question, and how often to ask it."""
+
+    name: str
+    operations: int
+    prepare: Callable[[asyncio.AbstractEventLoop, int], Timed]
+
+
+WORKLOADS: dict[str, Workload] = {}
+
+
+def workload(
+    operations: int,
+) -> Callable[[Callable[[asyncio.AbstractEventLoop, int], Timed]], None]:
+    """Register a workload of that many operations under its function's name."""
+
+    def register(prepare: Callable[[asyncio.AbstractEventLoop, int], Timed]) -> None:
+        name = prepare.__name__
+        WORKLOADS[name] = Workload(name, operations, prepare)
+
+    return register
+
+
+def nothing() -> None:
+    """Be called."""
+
+
+def nothing_with_three(_a: object, _b: object, _c: object) -> None:
+    """Be called with three arguments."""
+
+
+def in_batches(
+    loop: asyncio.AbstractEventLoop, operations: int, batch: Callable[[], object]
+) -> Timed:
+    """Call `batch`, worth `BATCH` operations, once a turn until all are done."""
+
+    def timed() -> None:
+        left = operations // BATCH
+
+        def pump() -> None:
+            nonlocal left
+            if left == 0:
+                loop.stop()
+                return
+            left -= 1
+            batch()
+            loop.call_soon(pump)
+
+        loop.call_soon(pump)
+        loop.run_forever()
+
+    return timed
+
+
+@workload(operations=300_000)
+def call_soon_0(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Schedule and run a callback without arguments."""
+
+    def batch() -> None:
+        call_soon = loop.call_soon
+        for _ in repeat(None, BATCH):
+            call_soon(nothing)
+
+    return in_batches(loop, operations, batch)
+
+
+@workload(operations=300_000)
+def call_soon_3(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Schedule and run a callback with three arguments."""
+
+    def batch() -> None:
+        call_soon = loop.call_soon
+        for _ in repeat(None, BATCH):
+            call_soon(nothing_with_three, 1, 2, 3)
+
+    return in_batches(loop, operations, batch)
+
+
+@workload(operations=200_000)
+def chain(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Turn once: each callback schedules the next."""
+
+    def timed() -> None:
+        left = operations
+
+        def link() -> None:
+            nonlocal left
+            left -= 1
+            if left:
+                loop.call_soon(link)
+            else:
+                loop.stop()
+
+        loop.call_soon(link)
+        loop.run_forever()
+
+    return timed
+
+
+@workload(operations=15_000)
+def threadsafe_round_trip(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Wake an idle loop from another thread, and let it wake that thread."""
+
+    def timed() -> None:
+        answered = threading.Lock()
+        answered.acquire()
+
+        def foreign() -> None:
+            for _ in repeat(None, operations):
+                loop.call_soon_threadsafe(answered.release)
+                answered.acquire()
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=foreign)
+        thread.start()
+        loop.run_forever()
+        thread.join()
+
+    return timed
+
+
+@workload(operations=100_000)
+def threadsafe_burst(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Schedule from another thread without waiting for an answer."""
+
+    def timed() -> None:
+        def foreign() -> None:
+            call_soon_threadsafe = loop.call_soon_threadsafe
+            for _ in repeat(None, operations):
+                call_soon_threadsafe(nothing)
+            call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=foreign)
+        thread.start()
+        loop.run_forever()
+        thread.join()
+
+    return timed
+
+
+@workload(operations=8_000)
+def executor(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Call a function in the default executor and await its result."""
+
+    async def main() -> None:
+        for _ in repeat(None, operations):
+            await loop.run_in_executor(None, nothing)
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=200_000)
+def timer_cancel(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Schedule a timer and cancel it, as a timeout that is not needed does."""
+
+    def batch() -> None:
+        call_later = loop.call_later
+        for _ in repeat(None, BATCH):
+            call_later(60, nothing).cancel()
+
+    return in_batches(loop, operations, batch)
+
+
+@workload(operations=100_000)
+def timers_firing(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Schedule a timer, due in any order within five milliseconds, and run it."""
+
+    def timed() -> None:
+        left = operations
+
+        def fire() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                loop.stop()
+
+        for number in range(operations):
+            loop.call_later(number * 7919 % 5000 * 1e-6, fire)
+        loop.run_forever()
+
+    return timed
+
+
+@workload(operations=100_000)
+def sleep_0(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Await `asyncio.sleep(0)`."""
+
+    async def main() -> None:
+        for _ in repeat(None, operations):
+            await asyncio.sleep(0)
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=50_000)
+def task(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Create a task for a trivial coroutine and run it."""
+
+    async def trivial() -> None:
+        pass
+
+    async def main() -> None:
+        for _ in repeat(None, operations // BATCH):
+            tasks = [loop.create_task(trivial()) for _ in repeat(None, BATCH)]
+            await tasks[-1]  # Tasks run in the order of their creation.
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=60_000)
+def future_wake(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Await a future that a callback completes."""
+
+    async def main() -> None:
+        for _ in repeat(None, operations):
+            future: asyncio.Future[None] = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            await future
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=20_000)
+def queue_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Send an item to another task through a queue and get it back through a second one."""
+
+    async def main() -> None:
+        there: asyncio.Queue[int] = asyncio.Queue(1)
+        back: asyncio.Queue[int] = asyncio.Queue(1)
+
+        async def pong() -> None:
+            for _ in repeat(None, operations):
+                await back.put(await there.get())
+
+        partner = loop.create_task(pong())
+        for number in range(operations):
+            await there.put(number)
+            await back.get()
+        await partner
+
+    return lambda: loop.run_until_complete(main())
+
+
+def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, float]]:
+    """Time a workload on a new loop, after a short run that lets the interpreter specialise it."""
+    loop = loops.new(loop_name)
+    samples: list[dict[str, float]] = []
+    try:
+        question.prepare(loop, question.operations // 10)()
+        for _ in range(repeats):
+            timed = question.prepare(loop, question.operations)
+            gc.collect()
+            cpu = time.process_time_ns()
+            wall = time.perf_counter_ns()
+            timed()
+            wall = time.perf_counter_ns() - wall
+            cpu = time.process_time_ns() - cpu
+            samples.append(
+                {"cpu_ns": cpu / question.operations, "wall_ns": wall / question.operations}
+            )
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+    return samples
+
+
+def main() -> None:
+    """Measure one loop and print `{workload: [{"cpu_ns": …, "wall_ns": …}, …]}`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loop", required=True, choices=loops.available())
+    parser.add_argument("--only", default="", metavar="REGEX", help="workloads to run")
+    parser.add_argument("--repeats", type=int, default=3, help="of each workload (3)")
+    options = parser.parse_args()
+    chosen = [item for item in WORKLOADS.values() if re.search(options.only, item.name)]
+    print(json.dumps({item.name: measure(options.loop, item, options.repeats) for item in chosen}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""A server on one loop, in a process of its own: the thing that is measured.
+
+Prints its port, serves, and ends when stdin closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, cast
+
+import loops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+#: What the `BufferedProtocol` offers and the stream handler asks for: asyncio's own stream limit.
+READ_BYTES = 64 * 1024
+
+HOST = "127.0.0.1"
+
+#: Room for a thousand connections that come at once.
+BACKLOG = 1024
+
+
+class EchoProtocol(asyncio.Protocol):
+    """Writes what it is given."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # Not all peers derive from it.
+
+    def data_received(self, data: bytes) -> None:
+        """Send it back."""
+        self.transport.write(data)
+
+
+class BufferedEchoProtocol(asyncio.BufferedProtocol):
+    """Lets the loop read into its own buffer, and writes a copy of what came."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        """Make the buffer."""
+        self.view = memoryview(bytearray(READ_BYTES))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # Not all peers derive from it.
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Offer the whole buffer."""
+        return self.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Send it back, as `bytes`: the buffer is filled again before a slow peer took it."""
+        self.transport.write(bytes(self.view[:nbytes]))
+
+
+async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send back what comes, the way that asyncio's documentation does."""
+    while data := await reader.read(READ_BYTES):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+async def serve_protocol() -> None:
+    """Echo with a `Protocol`."""
+    loop = asyncio.get_running_loop()
+    await announce(await loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG))
+
+
+async def serve_buffered() -> None:
+    """Echo with a `BufferedProtocol`."""
+    loop = asyncio.get_running_loop()
+    await announce(await loop.create_server(BufferedEchoProtocol, HOST, 0, backlog=BACKLOG))
+
+
+async def serve_streams() -> None:
+    """Echo with streams."""
+    await announce(await asyncio.start_server(echo_stream, HOST, 0, backlog=BACKLOG))
+
+
+async def announce(server: asyncio.AbstractServer) -> None:
+    """Print the port of a server that accepts already, and leave it to its work."""
+    sockets = cast("asyncio.Server", server).sockets
+    print(sockets[0].getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+
+
+def listening() -> socket.socket:
+    """Listen, and print the port: what connects before the framework is up waits in the backlog.
+
+    The socket names its protocol, as the one that a framework opens by host and port does: for
+    others, asyncio does not set `TCP_NODELAY` on what it accepts.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setblocking(False)
+    listener.bind((HOST, 0))
+    listener.listen(BACKLOG)
+    print(listener.getsockname()[1], flush=True)
+    return listener
+
+
+async def serve_asgi() -> None:
+    """Serve the Starlette application with uvicorn."""
+    import uvicorn
+
+    from app import app
+
+    config = uvicorn.Config(app, http="httptools", log_level="warning", access_log=False)
+    await uvicorn.Server(config).serve(sockets=[listening()])
+
+
+async def serve_aiohttp() -> None:
+    """Serve the aiohttp application."""
+    from aiohttp import web
+
+    from aiohttp_app import application
+
+    runner = web.AppRunner(application(), access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listening()).start()
+    await asyncio.Event().wait()
+
+
+MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
+    "protocol": serve_protocol,
+    "buffered": serve_buffered,
+    "streams": serve_streams,
+    "asgi": serve_asgi,
+    "aiohttp": serve_aiohttp,
+}
+
+
+def end_with_stdin() -> None:
+    """Wait, in a thread that costs nothing meanwhile, for the parent to close or to die.
+
+    Ending is not measured and must not depend on the loop under test: no clean-up.
+    """
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve in one mode on one loop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loop", required=True, choices=loops.available())
+    parser.add_argument("--mode", required=True, choices=MODES)
+    options = parser.parse_args()
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    loop = loops.new(options.loop)
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(MODES[options.mode]())
+
+
+if __name__ == "__main__":
+    main()

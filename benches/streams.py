@@ -1,0 +1,194 @@
+"""What a server costs: the CPU time that it spends on a message, on a connection, on an idle one.
+
+The server runs in a process of its own, the native load client in another; the server's CPU time is
+read while every connection is silent, before and after the measured window.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from process import Process, ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tools import Tools
+
+#: The name under which the pure-Rust echo server takes part, as the limit.
+LIMIT = "tokio"
+
+SERVER = Path(__file__).with_name("server.py")
+MODES = ("protocol", "buffered", "streams")
+SIZES_KIB = (1, 16, 64, 256)
+CONNECTIONS = (1, 10, 100, 1000)
+
+#: Connections that open and close at once; enough to keep both sides busy.
+CONNECTING = 10
+IDLE = 10_000
+
+#: To open them all, one after the other, on a machine that does other things too.
+OPENING_S = 240.0
+
+Sample = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Messages of one size, there and back, over a number of connections."""
+
+    mode: str
+    size_kib: int
+    connections: int
+
+    @property
+    def name(self) -> str:
+        """Name the row."""
+        return f"echo/{self.mode}/{self.size_kib}KiB/{self.connections}"
+
+    def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
+        """Take one sample."""
+        arguments = [f"--size={self.size_kib * 1024}", f"--connections={self.connections}"]
+        with server(tools, loop, self.mode) as process:
+            return drive(tools, process, "echo", arguments, seconds)
+
+
+@dataclass(frozen=True)
+class Connect:
+    """Connections that are opened, used for one byte, and closed by both sides."""
+
+    mode: str
+
+    @property
+    def name(self) -> str:
+        """Name the row."""
+        return f"connect/{self.mode}"
+
+    def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
+        """Take one sample."""
+        with server(tools, loop, self.mode) as process:
+            return drive(tools, process, "connect", [f"--connections={CONNECTING}"], seconds)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Memory of a connection that waits."""
+
+    mode: str
+
+    @property
+    def name(self) -> str:
+        """Name the row."""
+        return f"idle/{self.mode}/{IDLE}"
+
+    def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
+        """Take one sample; takes as long as it takes to open the connections."""
+        del seconds
+        allow_descriptors(IDLE + 100)
+        with server(tools, loop, self.mode) as process:
+            with idle(tools, process, 1):  # What is allocated once is not the connections'.
+                pass
+            before = process.rss_bytes()
+            with idle(tools, process, IDLE):
+                after = process.rss_bytes()
+        return {"memory_kib": (after - before) / 1024 / IDLE}
+
+
+Workload: TypeAlias = "Echo | Connect | Idle"
+
+
+def workloads() -> Iterator[Workload]:
+    """Give all rows, in the order of the table."""
+    for mode in MODES:
+        for size_kib in SIZES_KIB:
+            for connections in CONNECTIONS:
+                yield Echo(mode, size_kib, connections)
+    for mode in ("protocol", "streams"):
+        yield Connect(mode)
+    for mode in ("protocol", "streams"):
+        yield Idle(mode)
+
+
+def server(tools: Tools, loop: str, mode: str) -> EchoServer:
+    """Start a server; it accepts connections when this returns."""
+    if loop == LIMIT:
+        return EchoServer([tools.echo])
+    return EchoServer([Path(sys.executable), SERVER, "--loop", loop, "--mode", mode])
+
+
+class EchoServer(Process):
+    """A server under test, and its port."""
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        """Start the server and wait for its port."""
+        super().__init__(command)
+        try:
+            self.port = int(self.read_line())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+
+def drive(
+    tools: Tools,
+    process: EchoServer,
+    mode: str,
+    arguments: Sequence[str],
+    seconds: float,
+    warmup_s: float = 0.2,
+) -> Sample:
+    """Run the load client against a server and add the server's CPU time to what it says.
+
+    Raises:
+        ProcessError: an answer was wrong or did not come.
+    """
+    window = [f"--seconds={seconds}", f"--warmup={warmup_s}", "--gate=yes"]
+    where = f"127.0.0.1:{process.port}"
+    try:
+        with Process([tools.load, mode, where, *arguments, *window]) as client:
+            client.read_line()  # It is warm now and waits for our word.
+            cpu_s = process.cpu_s()
+            client.write_line("go")
+            said = cast("dict[str, float]", json.loads(client.read_line()))
+            cpu_s = process.cpu_s() - cpu_s
+            client.finish()
+    except ProcessError as error:
+        complaint = process.complaint()
+        raise ProcessError(f"{error}; the server: {complaint}" if complaint else error) from None
+    requests = said["requests"]
+    return {
+        "cpu_us": cpu_s * 1e6 / requests,
+        "rps": said["rps"],
+        "p50_us": said["p50_us"],
+        "p99_us": said["p99_us"],
+    }
+
+
+def idle(tools: Tools, process: EchoServer, connections: int) -> Process:
+    """Open connections that have been used once and then wait; closed with the process."""
+    where = f"127.0.0.1:{process.port}"
+    client = Process([tools.load, "idle", where, f"--connections={connections}"])
+    try:
+        client.read_line(patience_s=OPENING_S)
+    except BaseException:
+        client.__exit__(None, None, None)
+        raise
+    return client
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise this process's limit of open files, which its children inherit.
+
+    Raises:
+        ProcessError: the system does not allow that many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise ProcessError(f"needs {wanted} open files, {hard} are allowed (ulimit -n)")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
