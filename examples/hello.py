@@ -1,0 +1,16 @@
+"""The smallest program: `yamanote.run` in place of `asyncio.run`."""
+
+import asyncio
+
+import yamanote
+
+
+async def main() -> None:
+    """Says hello, and which loop it runs on."""
+    print("Hello")
+    await asyncio.sleep(0.01)
+    print("from", type(asyncio.get_running_loop()).__module__.partition(".")[0])
+
+
+if __name__ == "__main__":
+    yamanote.run(main())

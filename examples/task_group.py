@@ -1,0 +1,43 @@
+"""Tasks that stand and fall together (Python 3.11 or newer)."""
+
+import asyncio
+import sys
+
+import yamanote
+
+
+async def step(name: str, seconds: float) -> str:
+    """Takes `seconds`, or notices that the others have failed."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        print(name, "is cancelled")
+        raise
+    return f"{name} is done"
+
+
+async def fail() -> None:
+    """Is the one that goes wrong."""
+    await asyncio.sleep(0.01)
+    raise ValueError("no such thing")
+
+
+async def main() -> None:
+    """Runs a group that succeeds and one that does not."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(step(name, 0.01)) for name in ("one", "two")]
+    # The block ends when all of its tasks have.
+    print([task.result() for task in tasks])
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step("three", 60))
+            group.create_task(fail())
+    except ExceptionGroup as errors:  # noqa: F821  # new in 3.11, as is TaskGroup
+        print("the group failed:", *errors.exceptions)
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 11):
+        sys.exit("asyncio.TaskGroup is new in Python 3.11")
+    yamanote.run(main())

@@ -1,0 +1,1 @@
+"""Behaviour tests run on asyncio's loop, which is the specification, and on ours."""

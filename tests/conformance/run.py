@@ -1,0 +1,162 @@
+"""The command: which tests, on which loop, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import fnmatch
+import platform
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.conformance import skips
+from tests.conformance.binding import ASYNCIO_LOOP, cases, load_factory
+from tests.conformance.isolation import Job, Outcome, run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = "yamanote:new_event_loop"
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the tests; 0 if nothing was unexpected."""
+    options = _parse(arguments)
+    started = time.monotonic()
+    report = Report(options.loop, listed=options.loop == OURS)
+    jobs = _select(report, options.loop, options.patterns, with_pending=options.pending)
+    for outcome in run_all(jobs, at_once=options.jobs, timeout_s=options.timeout):
+        report.add(outcome)
+    report.check_against_asyncio(at_once=options.jobs, timeout_s=options.timeout)
+    path = options.failures or _default_path(options.loop)
+    report.write(path)
+    report.print(path, time.monotonic() - started)
+    return 1 if report.failed else 0
+
+
+class Report:
+    """Sorts outcomes into passed, failed and skipped.
+
+    Args:
+        loop: the factory's name, for the heading.
+        listed: whether the lists of `skips` apply to it.
+    """
+
+    def __init__(self, loop: str, *, listed: bool) -> None:
+        """Nothing has been run yet."""
+        self.loop = loop
+        self.listed = listed
+        self.passed: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self.unbound: list[str] = []
+        self.ready: list[str] = []
+        self._suspects: list[Outcome] = []
+
+    def skip(self, name: str, reason: str) -> None:
+        """Counts a test that was not run."""
+        self.skipped[name] = reason
+
+    def add(self, outcome: Outcome) -> None:
+        """Counts a test that was."""
+        name = outcome.job.name
+        excuse = skips.white_box(name) if self.listed else None
+        missing = skips.pending(name) if self.listed else None
+        if missing is not None and outcome.status in ("passed", "failed"):
+            self.skipped[name] = missing
+            if outcome.status == "passed":
+                self.ready.append(name)
+        elif outcome.status == "failed":
+            if excuse is not None:
+                self.skipped[name] = excuse
+            else:
+                self._suspects.append(outcome)
+        elif outcome.status == "passed":
+            if excuse is not None:
+                self.failed[name] = f"listed as impossible ({excuse}), and it passed"
+            else:
+                self.passed.append(name)
+        elif outcome.status == "skipped":
+            self.skipped[name] = outcome.detail
+        else:
+            self.unbound.append(name)
+
+    def check_against_asyncio(self, *, at_once: int, timeout_s: float) -> None:
+        """Settles the failures: what asyncio's own loop fails here as well is not about ours."""
+        details = {outcome.job.name: outcome.detail for outcome in self._suspects}
+        if self.loop.startswith("asyncio:"):
+            self.failed.update(details)
+            return
+        again = [Job(item.job.name, item.job.case, ASYNCIO_LOOP) for item in self._suspects]
+        for outcome in run_all(again, at_once=at_once, timeout_s=timeout_s):
+            name = outcome.job.name
+            if outcome.status == "failed":
+                self.skipped[name] = "fails on asyncio's own loop here as well"
+            else:
+                self.failed[name] = details[name]
+
+    def write(self, path: Path) -> None:
+        """Writes every failure with its output."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            for name, detail in sorted(self.failed.items()):
+                file.write(f"{'=' * 100}\n{name}\n{'-' * 100}\n{detail}\n")
+
+    def print(self, path: Path, seconds: float) -> None:
+        """Prints why tests were skipped, what failed, and the closing line."""
+        for reason, count in collections.Counter(self.skipped.values()).most_common():
+            print(f"  skipped {count:4}  {reason}")
+        for name in self.ready:
+            print(f"  listed as not built yet, and passes: {name}")
+        for name in sorted(self.failed):
+            print(f"  FAILED {name}")
+        if self.failed:
+            print(f"  details: {path}")
+        print(
+            f"conformance of {self.loop} on {_interpreter()}: {len(self.passed)} passed, "
+            f"{len(self.failed)} failed, {len(self.skipped)} skipped in {seconds:.1f} s "
+            f"({len(self.unbound)} others make no loop)"
+        )
+
+
+def _select(report: Report, loop: str, patterns: list[str], *, with_pending: bool) -> Iterator[Job]:
+    factory = load_factory(loop)
+    for name, case in cases():
+        if patterns and not any(fnmatch.fnmatch(name, f"*{pattern}*") for pattern in patterns):
+            continue
+        missing = skips.pending(name) if report.listed and not with_pending else None
+        if missing is not None:
+            report.skip(name, missing)
+        else:
+            yield Job(name, case, factory)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
+    parser.add_argument("patterns", nargs="*", help="run only tests whose name matches one")
+    parser.add_argument("--loop", default=OURS, help="module:factory (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=4, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, help="seconds for one test (default: %(default)s)"
+    )
+    parser.add_argument("--failures", type=Path, help="where to write what failed")
+    parser.add_argument(
+        "--pending", action="store_true", help="also run what is listed as not built yet, and tell what passes"
+    )
+    return parser.parse_args(arguments)
+
+
+def _default_path(loop: str) -> Path:
+    return Path(".cache", "conformance", f"{loop.partition(':')[0]}-{_interpreter()}.txt")
+
+
+def _interpreter() -> str:
+    threads = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    return f"{platform.python_version()}{threads}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

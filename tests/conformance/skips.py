@@ -1,0 +1,115 @@
+"""Which of CPython's tests do not count, each with its reason.
+
+`WHITE_BOX` tests are run all the same, and one that passes is an error: the list stays true.
+`PENDING` ones are not run: they need a part that is not built yet. Delete the category when it is.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WhiteBox:
+    """Tests that reach into asyncio's own loops, so that no other loop can pass them.
+
+    Attributes:
+        reason: what they reach for.
+        tests: patterns for `module.Class.test`.
+    """
+
+    reason: str
+    tests: tuple[str, ...]
+
+    def matches(self, name: str) -> bool:
+        """True if `name` is one of these."""
+        return any(fnmatch.fnmatch(name, pattern) for pattern in self.tests)
+
+
+WHITE_BOX = (
+    WhiteBox(
+        "counts the calls of the selector loop's _run_once()",
+        ("test_events.*.test_timeout_rounding",),
+    ),
+    WhiteBox(
+        "mocks asyncio.unix_events.signal, or calls the private methods behind it",
+        tuple(
+            f"test_unix_events.SelectorEventLoopSignalTests.{name}"
+            for name in (
+                "test_add_signal_handler_install_error",
+                "test_add_signal_handler_install_error2",
+                "test_add_signal_handler_install_error3",
+                "test_add_signal_handler_setup_error",
+                "test_check_signal",
+                "test_close",
+                "test_close_on_finalizing",
+                "test_handle_signal_cancelled_handler",
+                "test_handle_signal_no_handler",
+                "test_remove_signal_handler",
+                "test_remove_signal_handler_2",
+                "test_remove_signal_handler_error",
+                "test_remove_signal_handler_error2",
+            )
+        ),
+    ),
+)
+
+#: Patterns by what is missing.
+PENDING: dict[str, tuple[str, ...]] = {
+    "TLS is not built yet": (
+        "test_events.*ssl*",
+        "test_sendfile.*.test_sendfile_ssl*",
+        "test_ssl.*",
+        "test_sslproto.*",
+        "test_streams.*ssl*",
+        "test_streams.*.test_start_tls*",
+    ),
+    "Unix sockets are not built yet": (
+        "test_events.*unix*",
+        "test_server.*unix*",
+        "test_sock_lowlevel.*unix*",
+        "test_streams.*unix*",
+        "test_unix_events.SelectorEventLoopUnixSocketTests.*",
+    ),
+    "datagrams are not built yet": ("test_events.*datagram*",),
+    "pipes are not built yet": (
+        "test_events.*pipe*",
+        "test_events.*pty*",
+        "test_events.*fifo*",
+        "test_events.UnixPipeObjectSupportTests.*",
+        "test_streams.*pipe*",
+    ),
+    "subprocesses are not built yet": (
+        "test_events.*subprocess*",
+        "test_subprocess.*",
+        "test_unix_events.TestFunctional.*",
+        "test_unix_events.TestFork.test_fork_asyncio_subprocess",
+    ),
+    "sock_* methods are not built yet": (
+        "test_sock_lowlevel.*",
+        # Calls the private _stop_serving() with a socket that never served: it may stay here.
+        "test_events.*.test_prompt_cancellation",
+    ),
+    "sendfile is not built yet": (
+        "test_sendfile.*",
+        "test_unix_events.SelectorEventLoopUnixSockSendfileTests.*",
+    ),
+}
+
+
+def white_box(name: str) -> str | None:
+    """Why this test cannot pass, or `None`."""
+    return next((entry.reason for entry in WHITE_BOX if entry.matches(name)), None)
+
+
+def pending(name: str) -> str | None:
+    """What this test waits for, or `None`."""
+    return next(
+        (
+            category
+            for category, patterns in PENDING.items()
+            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+        ),
+        None,
+    )

@@ -1,0 +1,50 @@
+"""What Linux tells about a process: whether it sleeps, how often it woke, what it costs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+LINUX = sys.platform == "linux"
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a process has done so far, all its threads together."""
+
+    #: Times that a thread went to sleep of its own accord: every wake-up ends in one.
+    sleeps: int
+    #: Processor time in clock ticks.
+    ticks: int
+
+
+def thread_count(pid: int) -> int:
+    """Threads of the process, those that Python does not know of included."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def activity(pid: int) -> Activity:
+    """What the process has done so far."""
+    sleeps = ticks = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for line in (thread / "status").read_text().splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                sleeps += int(line.split()[1])
+        fields = (thread / "stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return Activity(sleeps, ticks)
+
+
+def wait_until_idle(pid: int, *, quiet_s: float = 0.03) -> None:
+    """Returns once the process has done nothing for `quiet_s` seconds.
+
+    A no-op where there is no /proc; what follows is then only a little less strict.
+    """
+    if not LINUX:
+        return
+    before = None
+    while before != (now := activity(pid)):
+        before = now
+        time.sleep(quiet_s)

@@ -1,0 +1,1 @@
+"""Random programs: the same observable order on both loops."""

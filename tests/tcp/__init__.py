@@ -1,0 +1,1 @@
+"""TCP servers, connections, transports and streams, over real sockets."""

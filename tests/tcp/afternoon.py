@@ -1,0 +1,569 @@
+"""Random sequences of hostile calls on one connection, and what its protocols see of them.
+
+A `Script` is drawn from a seed: what the peer does, what is done to the transport between two
+turns of the loop, and what each call of a protocol does from the inside. An `Afternoon` plays
+scripts on a loop, one real TCP connection each, and writes down every protocol call. The same
+script must give the same record on every loop.
+
+For that, each step is played until nothing moves any more, and sizes keep away from what the kernel
+decides: a write either fits into its buffers for certain or goes over every mark for certain, and
+what the peer sends is read in one go.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import random
+import select
+import socket
+import struct
+import termios
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Op = tuple[str, int]
+
+#: Kernel buffers between the transport and the peer. With them 48 to 80 KiB are on the way when a
+#: send would block, measured on Linux 6.18. If left to itself the kernel lets the receiver's grow.
+SEND_BUFFER = 16 * 1024
+RECEIVE_BUFFER = 32 * 1024
+#: Together they stay below the default high-water mark (64 KiB) even above a full low-water mark.
+SMALL = (0, 1, 17, 500, 2000)
+#: Over the high-water mark even with the kernel's buffers empty: 160 - 80 > 64.
+BIG = (160 * 1024, 180 * 1024, 200 * 1024)
+#: At most so many big writes are on the way: fewer bytes than the higher of the two marks used.
+BIG_AT_ONCE = 4
+HIGHER_MARK = 1024 * 1024
+#: What the peer sends. All that may be unread fits into one read of any loop.
+SENDS = (1, 10, 1000, 5000)
+UNREAD_LIMIT = 40 * 1024
+
+#: Rounds without anything new after which a step is over.
+QUIET_TURNS = 2
+#: Rounds after which something that must happen has not.
+MANY_ROUNDS = 20_000
+
+OPS = (
+    *("write_small",) * 5,
+    *("write_big",) * 2,
+    "writelines",
+    "write_eof",
+    *("close",) * 2,
+    "abort",
+    *("pause_reading",) * 2,
+    *("resume_reading",) * 3,
+    *("set_protocol",) * 2,
+    "set_buffered_protocol",
+    "higher_mark",
+    "default_mark",
+    *("call_soon",) * 3,
+    *("cancel",) * 2,
+    "cancel_itself",
+    "stop",
+    *("raise",) * 2,
+    "exit",
+    "close_loop",
+)
+STEPS = (
+    *("send",) * 6,
+    *("send_twice",),
+    *("send_and_eof",),
+    *("eof",) * 2,
+    "reset",
+    *("drain",) * 4,
+    *("inside",) * 4,
+    *("soon",) * 3,
+)
+
+
+@dataclass(frozen=True)
+class Script:
+    """One sequence.
+
+    Attributes:
+        seed: what it was drawn from.
+        accepted: whether the transport is of the accepting side.
+        buffered: whether the first protocol is a `BufferedProtocol`.
+        steps: what happens, one after the other.
+        reactions: what the calls do, in the order in which they come.
+        answers: what `eof_received` returns, in the order in which it is called.
+    """
+
+    seed: int
+    accepted: bool
+    buffered: bool
+    steps: tuple[tuple[str, int, tuple[Op, ...]], ...]
+    reactions: tuple[tuple[Op, ...], ...]
+    answers: tuple[bool, ...]
+
+    @classmethod
+    def draw(cls, seed: int) -> Script:
+        """The script of this seed."""
+        rng = random.Random(seed)
+        names = iter(rng.choices(OPS, k=40))
+
+        def ops() -> tuple[Op, ...]:
+            count = int(rng.random() * 3)
+            return tuple((next(names), rng.getrandbits(8)) for _ in range(count))
+
+        return cls(
+            seed=seed,
+            accepted=rng.random() < 0.25,
+            buffered=rng.random() < 0.25,
+            steps=tuple(
+                (name, rng.getrandbits(8), ops())
+                for name in rng.choices(STEPS, k=rng.randint(2, 7))
+            ),
+            reactions=tuple(ops() if rng.random() < 0.6 else () for _ in range(12)),
+            answers=tuple(rng.random() < 0.5 for _ in range(3)),
+        )
+
+
+class Afternoon:
+    """Plays scripts on one loop.
+
+    Args:
+        loop: not running; its exception handler is replaced.
+
+    Attributes:
+        born: every protocol and transport there was, weakly.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Opens the listeners that connections are made through."""
+        self.loop = loop
+        self.born: list[weakref.ref[object]] = []
+        self._play: _Play | None = None
+        loop.set_exception_handler(self._reported)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._server = loop.run_until_complete(
+            loop.create_server(self._make_protocol, "127.0.0.1", 0)
+        )
+
+    def close(self) -> None:
+        """Closes the listeners."""
+        self._listener.close()
+        self._server.close()
+        self.loop.run_until_complete(self._server.wait_closed())
+
+    def play(self, script: Script) -> list[str]:
+        """Returns the record of `script` on this loop."""
+        with _Play(self.loop, script) as self._play:
+            if script.accepted:
+                self._play.accept(self._server.sockets[0].getsockname())
+            else:
+                self._play.connect(self._listener)
+            self._play.run()
+            record = self._play.record
+            self.born += self._play.born
+        self._play = None
+        return record
+
+    def _make_protocol(self) -> _Player | _BufferedPlayer:
+        assert self._play is not None
+        return self._play.make_protocol(buffered=self._play.script.buffered)
+
+    def _reported(self, _loop: object, context: dict[str, Any]) -> None:
+        assert self._play is not None
+        message: str = context["message"]
+        error = type(context.get("exception")).__name__
+        # The rest of this one is the repr of a callback of the loop's own.
+        if message.startswith("Exception in callback"):
+            message = "Exception in callback"
+        self._play.note(f"reported {message} {error}")
+
+
+class _Play:
+    """One connection and everything that is done to it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, script: Script) -> None:
+        self.loop = loop
+        self.script = script
+        self.record: list[str] = []
+        self.born: list[weakref.ref[object]] = []
+        self.reactions = iter(script.reactions)
+        self.answers = iter(script.answers)
+        self.transport: asyncio.Transport | None = None
+        self.lost = False
+        self.late = False
+        self.callbacks: list[asyncio.Handle] = []
+        self.big_writes = 0
+        self.wrote_big = False
+        self.unread = 0
+        self.protocols = 0
+        self.peer: socket.socket | None = None
+        self.peer_ended = False
+
+    def __enter__(self) -> _Play:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.peer is not None:
+            self.peer.close()
+
+    def note(self, event: str) -> None:
+        """Writes `event` down, with what the transport says of itself."""
+        transport = self.transport
+        if transport is not None:
+            event += " closing" if transport.is_closing() else ""
+            event += " reading" if transport.is_reading() else ""
+        self.record.append(event)
+
+    # Beginnings.
+
+    def make_protocol(self, *, buffered: bool) -> _Player | _BufferedPlayer:
+        protocol = (_BufferedPlayer if buffered else _Player)(self, self.protocols)
+        self.protocols += 1
+        self.born.append(weakref.ref(protocol))
+        return protocol
+
+    def connect(self, listener: socket.socket) -> None:
+        """Connects through create_connection."""
+        ours = socket.create_connection(listener.getsockname())
+        self.peer, _ = listener.accept()
+        task = self.loop.create_task(
+            self.loop.create_connection(
+                lambda: self.make_protocol(buffered=self.script.buffered), sock=ours
+            )
+        )
+        del ours
+        self._turn_until(task.done)
+        task.result()
+        self.settle()
+
+    def accept(self, address: tuple[str, int]) -> None:
+        """Is connected to through the server."""
+        self.peer = socket.socket()
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self.peer.connect(address)
+        self._turn_until(lambda: self.transport is not None)
+        self.settle()
+
+    def made(self, transport: asyncio.Transport) -> None:
+        """Takes the new transport."""
+        assert self.transport is None
+        assert self.peer is not None
+        self.transport = transport
+        self.born.append(weakref.ref(transport))
+        self.peer.setblocking(False)
+        self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    def _socket(self) -> Any:  # noqa: ANN401 - asyncio.trsock.TransportSocket
+        assert self.transport is not None
+        return self.transport.get_extra_info("socket")
+
+    # Turns.
+
+    def turn(self) -> None:
+        """Turns the loop once, or less if it is made to stop or to leave."""
+        self.loop.stop()
+        try:
+            self.loop.run_forever()
+        except SystemExit:
+            self.note("left")
+
+    def _turn_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(MANY_ROUNDS):
+            if condition():
+                return
+            self.turn()
+        raise AssertionError(f"{self.script} is stuck: {self.record}")
+
+    def settle(self) -> None:
+        """Turns the loop until nothing new happens."""
+        quiet = 0
+        for _ in range(MANY_ROUNDS):
+            before = len(self.record)
+            self.turn()
+            quiet = quiet + 1 if len(self.record) == before else 0
+            if quiet == QUIET_TURNS:
+                return
+        raise AssertionError(f"{self.script} never settles: {self.record[:50]}")
+
+    def run(self) -> None:
+        """Plays the steps, then ends the connection."""
+        assert self.transport is not None
+        for name, number, ops in self.script.steps:
+            self.record.append(name)
+            if self._step(name, number, ops):
+                self.settle()
+        self.record.append("end")
+        self._drain()
+        if not self.lost:
+            self.transport.abort()
+        self.settle()
+        self._drain()
+        assert self.lost, f"{self.script} is never lost: {self.record}"
+        assert not self.late, f"{self.script} goes on after connection_lost: {self.record}"
+        # Let go of everything: what is still alive then is a leak.
+        self.transport = None
+        self.callbacks.clear()
+
+    # What happens to the connection.
+
+    def _step(self, name: str, number: int, ops: tuple[Op, ...]) -> bool:
+        """Does what the step says; `False` if there was nothing to do."""
+        if name == "send":
+            return self._send(SENDS[number % len(SENDS)])
+        if name == "send_twice":
+            first = self._send(SENDS[number % len(SENDS)])
+            return self._send(SENDS[number // 8 % len(SENDS)]) or first
+        if name == "send_and_eof":
+            sent = self._send(SENDS[number % len(SENDS)])
+            return self._end() or sent
+        if name == "eof":
+            return self._end()
+        if name == "reset":
+            return self._reset()
+        if name == "drain":
+            return self._drain()
+        if name == "inside":
+            with contextlib.suppress(SystemExit):
+                try:
+                    self.perform(ops, "inside")
+                except (RuntimeError, ZeroDivisionError) as error:
+                    self.note(f"raised {type(error).__name__}")
+            return bool(ops)
+        self.call_soon(ops)
+        return True
+
+    def _send(self, size: int) -> bool:
+        if self.lost or self.peer_ended:
+            return False
+        assert self.peer is not None
+        assert self.transport is not None
+        if not self.transport.is_reading() and self.unread + size > UNREAD_LIMIT:
+            return False
+        fd = self._socket().fileno()
+        there = unread_bytes(fd)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.peer.send(bytes(size))
+            # Loopback is quick, but a busy kernel delivers later.
+            wait_for(fd, lambda: unread_bytes(fd) == there + size)
+        self.unread = there + size
+        return True
+
+    def _end(self) -> bool:
+        if self.lost or self.peer_ended:
+            return False
+        assert self.peer is not None
+        self.peer_ended = True
+        with contextlib.suppress(OSError):
+            self.peer.shutdown(socket.SHUT_WR)
+            wait_for(self._socket().fileno(), lambda: False, select.POLLRDHUP)
+        return True
+
+    def _reset(self) -> bool:
+        assert self.transport is not None
+        if self.lost or self.peer_ended or self.transport.is_closing():
+            return False
+        assert self.peer is not None
+        # A reset that nobody looks for is found by whatever comes first; so there is somebody.
+        self.transport.resume_reading()
+        self.peer_ended = True
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()
+        wait_for(self._socket().fileno(), lambda: False, select.POLLHUP | select.POLLERR)
+        return True
+
+    def _drain(self) -> bool:
+        """Reads, as the peer, all that was written."""
+        assert self.peer is not None
+        assert self.transport is not None
+        if self.peer.fileno() < 0:
+            return False
+        for _ in range(MANY_ROUNDS):
+            self.turn()
+            arrived = self._sent_everything()
+            try:
+                if not self.peer.recv(1 << 20):
+                    break
+            except BlockingIOError:
+                if arrived:
+                    break
+            except ConnectionResetError:
+                break
+        else:
+            raise AssertionError(f"{self.script} does not drain: {self.record}")
+        self.big_writes = 0
+        return True
+
+    def _sent_everything(self) -> bool:
+        """Whether nothing waits in the transport, nor in the kernel on our side."""
+        assert self.transport is not None
+        if self.lost:
+            return False  # The peer will see the end.
+        unsent = array.array("i", [0])
+        fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, unsent)
+        return not self.transport.get_write_buffer_size() and not unsent[0]
+
+    # What calls do.
+
+    def call_soon(self, ops: tuple[Op, ...]) -> None:
+        """Schedules a callback that does `ops`."""
+        number = len(self.callbacks)
+
+        def callback() -> None:
+            self.note(f"callback {number}")
+            self.perform(ops, "callback", self.callbacks[number])
+
+        self.callbacks.append(self.loop.call_soon(callback))
+
+    def react(self, protocol: int, method: str) -> None:
+        """Writes the call down and does what the script says."""
+        self.note(f"{protocol} {method}")
+        self.late = self.late or self.lost
+        self.lost = self.lost or method == "connection_lost"
+        self.perform(next(self.reactions, ()), method)
+
+    def perform(self, ops: tuple[Op, ...], where: str, handle: asyncio.Handle | None = None) -> None:
+        """Does `ops` one after the other; the first that raises ends it."""
+        for name, number in ops:
+            if self._allowed(name, where):
+                self._perform(name, number, handle)
+
+    def _allowed(self, name: str, where: str) -> bool:
+        """Leaves out what asyncio's own loop gets wrong, and what the kernel would decide."""
+        assert self.transport is not None
+        closing = self.transport.is_closing()
+        if where == "resume_writing" and (
+            closing or name in ("close", "abort", "write_eof", "call_soon", "exit")
+        ):
+            # gh-156512: a transport closed in resume_writing() may end twice; and one that is left
+            # from there by SystemExit fails an assertion of its own in every turn from then on.
+            return False
+        if where == "connection_made" and name == "pause_reading":
+            return False  # gh-103607: ignored before 3.12.
+        if self.lost and self.wrote_big and name.startswith(("abort", "write")):
+            return False  # A transport that sent its last bytes after close() takes no more calls.
+        if name == "writelines":
+            return not closing  # gh-136234: fails on a lost connection before 3.13.6.
+        if name in ("write_small", "write_big") and closing:
+            # gh-115514: what is written while closing is not sent before 3.13.2.
+            return not self.big_writes
+        if name == "write_big":
+            return self.big_writes < BIG_AT_ONCE
+        if name in ("higher_mark", "default_mark"):
+            return not self.big_writes and not closing
+        return True
+
+    def _perform(self, name: str, number: int, handle: asyncio.Handle | None) -> None:
+        transport = self.transport
+        assert transport is not None
+        if name == "write_small":
+            transport.write(bytes(SMALL[number % len(SMALL)]))
+        elif name == "write_big":
+            if not transport.is_closing():
+                self.big_writes += 1
+                self.wrote_big = True
+            transport.write(bytes(BIG[number % len(BIG)]))
+        elif name == "writelines":
+            # No empty one at the end: asyncio's transport would keep it for ever.
+            transport.writelines([bytes(size) for size in (17, 0, 500)[2 - number % 3 :]])
+        elif name == "higher_mark":
+            transport.set_write_buffer_limits(high=HIGHER_MARK)
+        elif name == "default_mark":
+            transport.set_write_buffer_limits()
+        elif name in ("set_protocol", "set_buffered_protocol"):
+            transport.set_protocol(self.make_protocol(buffered=name != "set_protocol"))
+        elif name == "call_soon":
+            self.call_soon(next(self.reactions, ()))
+        elif name == "cancel":
+            if self.callbacks:
+                self.callbacks[number % len(self.callbacks)].cancel()
+        elif name == "cancel_itself":
+            if handle is not None:
+                handle.cancel()
+        elif name == "stop":
+            self.loop.stop()
+        elif name == "raise":
+            raise ZeroDivisionError
+        elif name == "exit":
+            raise SystemExit
+        elif name == "close_loop":
+            if self.loop.is_running():
+                self.loop.close()  # Raises: a running loop cannot be closed.
+        else:
+            getattr(transport, name)()
+
+
+class _Calls:
+    """What both kinds of player share."""
+
+    def __init__(self, play: _Play, number: int) -> None:
+        self._play = play
+        self._number = number
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._play.made(transport)
+        self._play.react(self._number, "connection_made")
+
+    def pause_writing(self) -> None:
+        self._play.react(self._number, "pause_writing")
+
+    def resume_writing(self) -> None:
+        self._play.react(self._number, "resume_writing")
+
+    def eof_received(self) -> bool:
+        self._play.react(self._number, "eof_received")
+        return next(self._play.answers, False)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        # Which of the two a dead connection raises depends on what was tried first.
+        name = "ConnectionError" if isinstance(exc, ConnectionError) else type(exc).__name__
+        self._play.note(f"with {name}")
+        self._play.react(self._number, "connection_lost")
+
+
+class _Player(_Calls, asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        self._play.unread = 0
+        self._play.note(f"{len(data)} bytes")
+        self._play.react(self._number, "data_received")
+
+
+class _BufferedPlayer(_Calls, asyncio.BufferedProtocol):
+    def __init__(self, play: _Play, number: int) -> None:
+        super().__init__(play, number)
+        self._buffer = bytearray(64 * 1024)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._play.unread = 0
+        self._play.note(f"{nbytes} bytes")
+        self._play.react(self._number, "data_received")
+
+
+def unread_bytes(fd: int) -> int:
+    """How many bytes the kernel has for a reader of `fd`."""
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
+
+
+def wait_for(fd: int, condition: Callable[[], bool], events: int = 0) -> None:
+    """Returns when `condition` holds, or the kernel tells one of `events` of `fd`."""
+    poll = select.poll()
+    poll.register(fd, events or select.POLLIN)
+    for _ in range(MANY_ROUNDS):
+        if condition():
+            return
+        if poll.poll(1) and events:
+            return
+    raise AssertionError("the kernel has not delivered")
+
+
+def scripts(first: int, count: int) -> Iterator[Script]:
+    """The scripts of `count` seeds, from `first` on."""
+    return (Script.draw(seed) for seed in range(first, first + count))

@@ -1,0 +1,144 @@
+"""Protocols that write down how they are called."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import array
+    import mmap
+    from collections.abc import Callable
+
+    Buffer = bytearray | memoryview | array.array[int] | mmap.mmap
+
+#: Seconds to wait for something that is bound to happen. Generous: the machine may be busy.
+PATIENCE_S = 30.0
+
+
+class _Calls:
+    """What both kinds of recorder share.
+
+    Args:
+        on: what to do in a method, by its name, after it was written down. What the function for
+            `eof_received` or `get_buffer` returns is returned by the method.
+
+    Attributes:
+        calls: names of the methods called. Repeated `data_received`, or pairs of `get_buffer` and
+            `buffer_updated`, count once, because the kernel decides where bytes are cut.
+        received: the bytes.
+        lost_with: what `connection_lost` was given.
+    """
+
+    def __init__(self, on: dict[str, Callable[[Any], object]] | None = None) -> None:
+        self.on: dict[str, Callable[[Any], object]] = dict(on or {})
+        self.calls: list[str] = []
+        self.received = bytearray()
+        self.lost_with: BaseException | None = None
+        self._transport: asyncio.Transport | None = None
+        self._changed: list[asyncio.Future[None]] = []
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport given to `connection_made`."""
+        assert self._transport is not None
+        return self._transport
+
+    @property
+    def lost(self) -> bool:
+        """Whether `connection_lost` was called."""
+        return "connection_lost" in self.calls
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when `condition` holds; it is looked at again after every call."""
+        loop = asyncio.get_running_loop()
+        while not condition():
+            changed: asyncio.Future[None] = loop.create_future()
+            self._changed.append(changed)
+            try:
+                await asyncio.wait_for(changed, PATIENCE_S)
+            except asyncio.TimeoutError:
+                raise AssertionError(f"waited in vain after {self.calls}") from None
+
+    async def until_lost(self) -> None:
+        """Returns when the connection is lost."""
+        await self.until(lambda: self.lost)
+
+    async def until_received(self, count: int) -> None:
+        """Returns when `count` bytes have come."""
+        await self.until(lambda: len(self.received) >= count)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._record("connection_made")
+
+    def pause_writing(self) -> None:
+        """Writes it down."""
+        self._record("pause_writing")
+
+    def resume_writing(self) -> None:
+        """Writes it down."""
+        self._record("resume_writing")
+
+    def eof_received(self) -> bool | None:
+        """Closes, as a protocol does that says nothing, unless `on` answers otherwise."""
+        return bool(self._record("eof_received"))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Keeps the exception."""
+        self.lost_with = exc
+        self._record("connection_lost")
+
+    def _record(self, name: str) -> object:
+        if name not in ("data_received", "buffer_updated") or self.calls[-1:] != [name]:
+            self.calls.append(name)
+        for changed in self._changed:
+            if not changed.done():
+                changed.set_result(None)
+        self._changed.clear()
+        action = self.on.get(name)
+        return action(self) if action is not None else None
+
+
+class Recorder(_Calls, asyncio.Protocol):
+    """A `Protocol` that writes down how it is called."""
+
+    def data_received(self, data: bytes) -> None:
+        """Keeps the bytes, which are `bytes` and nothing else."""
+        assert type(data) is bytes
+        assert data
+        self.received += data
+        self._record("data_received")
+
+
+class BufferedRecorder(_Calls, asyncio.BufferedProtocol):
+    """A `BufferedProtocol` that writes down how it is called.
+
+    Args:
+        on: as for `Recorder`.
+        buffer: what to read into.
+    """
+
+    def __init__(
+        self,
+        on: dict[str, Callable[[Any], object]] | None = None,
+        buffer: Buffer | None = None,
+    ) -> None:
+        """Reads into 64 KiB unless told otherwise."""
+        super().__init__(on)
+        self.buffer: Buffer = bytearray(64 * 1024) if buffer is None else buffer
+
+    def get_buffer(self, sizehint: int) -> Buffer:
+        """Gives the buffer. Not written down: it is called as often as the loop likes."""
+        assert isinstance(sizehint, int)
+        action = self.on.get("get_buffer")
+        return self.buffer if action is None else cast("Buffer", action(self))
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Keeps the bytes."""
+        assert nbytes > 0
+        with memoryview(self.buffer) as view:
+            self.received += view.cast("B")[:nbytes]
+        self._record("buffer_updated")

@@ -1,0 +1,64 @@
+"""A hostile afternoon: random misuse of transports, on asyncio and on ours, seen the same way.
+
+`YAMANOTE_HOSTILE=100000 pytest tests/tcp/test_hostile.py` plays that many sequences.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+import pytest
+
+from tests.loops import LOOPS
+from tests.tcp.afternoon import Afternoon, Script, scripts
+
+#: Sequences per test. A leak shows after one batch; a loop lives for one.
+BATCH = 500
+COUNT = int(os.environ.get("YAMANOTE_HOSTILE", "3000"))
+#: How many differences to print.
+SHOWN = 3
+
+
+def play(name: str, batch: list[Script]) -> list[list[str]]:
+    """The records of `batch` on the loop of that name, which must leave nothing behind."""
+    before = set(os.listdir("/dev/fd"))
+    loop = LOOPS[name]()
+    afternoon = Afternoon(loop)
+    records = [afternoon.play(script) for script in batch]
+    gc.collect()
+    alive = [found for ref in afternoon.born if (found := ref()) is not None]
+    assert alive == []
+    afternoon.close()
+    loop.close()
+    assert set(os.listdir("/dev/fd")) == before
+    return records
+
+
+def beside(script: Script, expected: list[str], found: list[str]) -> str:
+    """Both records, line by line, with the differences marked."""
+    lines = [str(script)]
+    for number in range(max(len(expected), len(found))):
+        left, right = (side[number] if number < len(side) else "" for side in (expected, found))
+        lines.append(f"{' ' if left == right else '>'} {left:55} {right}")
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.hang_after(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel in Linux's words")
+@pytest.mark.parametrize("first", range(0, COUNT, BATCH))
+def test_hostile_sequences_are_seen_alike(first: int) -> None:
+    batch = list(scripts(first, min(BATCH, COUNT - first)))
+    expected, found = (play(name, batch) for name in LOOPS)
+    differences = [
+        beside(script, one, other)
+        for script, one, other in zip(batch, expected, found, strict=True)
+        if one != other
+    ]
+    shown = "\n\n".join(differences[:SHOWN])
+    assert not differences, f"{len(differences)} of {len(batch)} differ from asyncio:\n{shown}"
+    # The sequences reach what they are meant to reach.
+    seen = {line.split(" ")[1] for record in expected for line in record if " " in line}
+    assert {"connection_lost", "pause_writing", "resume_writing", "eof_received"} <= seen

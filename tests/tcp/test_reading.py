@@ -1,0 +1,403 @@
+"""How data reaches a protocol, and how a reader holds the peer back."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import mmap
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.asyncio_bugs import AsyncioBug
+from tests.tcp.peers import connect, read_to_end, read_until_gone, send, turns
+from tests.tcp.recorders import BufferedRecorder, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAUSE_IN_CONNECTION_MADE_IGNORED = AsyncioBug(
+    issue="gh-103607",
+    effect="pause_reading() in connection_made() is ignored",
+    first=(3, 10, 0),
+    fixed=(3, 12, 0),
+)
+
+KINDS = pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
+Kind = type[Recorder | BufferedRecorder]
+
+
+@KINDS
+def test_data_and_end_arrive_in_order(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        peer.sendall(b"hello")
+        await protocol.until_received(5)
+        peer.sendall(b" again")
+        await protocol.until_received(11)
+        peer.close()
+        await protocol.until_lost()
+        assert transport.is_closing()
+        received = "data_received" if kind is Recorder else "buffer_updated"
+        assert protocol.calls == ["connection_made", received, "eof_received", "connection_lost"]
+        assert protocol.received == b"hello again"
+        assert protocol.lost_with is None
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+@pytest.mark.parametrize("size", [1, 4096, 64 * 1024 + 1, 5 * 1024 * 1024])
+def test_data_that_comes_with_the_end_is_delivered(
+    loop: asyncio.AbstractEventLoop, kind: Kind, size: int
+) -> None:
+    """A FIN that is known before the data is read must not cut it short."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        transport.pause_reading()
+        message = bytes(n % 251 for n in range(1024)) * (size // 1024 + 1)
+        sending = loop.run_in_executor(None, peer.sendall, message[:size])
+        sending.add_done_callback(lambda _: peer.close())
+        if size <= 64 * 1024:
+            await sending
+        await turns(3)
+        assert protocol.calls == ["connection_made"]
+        transport.resume_reading()
+        await protocol.until_lost()
+        await sending
+        assert protocol.received == message[:size]
+        assert protocol.lost_with is None
+        assert protocol.calls[-2:] == ["eof_received", "connection_lost"]
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_a_large_message_arrives_whole(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
+    async def main() -> None:
+        _, protocol, peer = await connect(kind)
+        message = bytes(range(256)) * (32 * 1024)
+        with peer:
+            await send(peer, message)
+            await protocol.until_received(len(message))
+        await protocol.until_lost()
+        assert protocol.received == message
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_keeping_half_open_allows_an_answer(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        protocol.on["eof_received"] = lambda _: True
+        with peer:
+            peer.sendall(b"question")
+            peer.shutdown(socket.SHUT_WR)
+            await protocol.until(lambda: "eof_received" in protocol.calls)
+            await turns(5)
+            assert not transport.is_closing()
+            assert protocol.calls.count("eof_received") == 1
+            transport.write(b"answer")
+            transport.close()
+            assert await read_to_end(peer) == b"answer"
+            await protocol.until_lost()
+        assert protocol.calls[-2:] == ["eof_received", "connection_lost"]
+        assert protocol.lost_with is None
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_pausing_holds_data_back(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        with peer:
+            assert transport.is_reading()
+            transport.pause_reading()
+            transport.pause_reading()  # Once more changes nothing.
+            assert not transport.is_reading()
+            peer.sendall(b"held back")
+            await turns(5)
+            assert protocol.calls == ["connection_made"]
+            transport.resume_reading()
+            transport.resume_reading()
+            assert transport.is_reading()
+            assert protocol.calls == ["connection_made"]
+            await protocol.until_received(9)
+            transport.close()
+            assert not transport.is_reading()
+            transport.pause_reading()
+            transport.resume_reading()
+            assert not transport.is_reading()
+            await protocol.until_lost()
+            transport.pause_reading()
+            transport.resume_reading()
+            await turns(2)
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_pausing_in_connection_made_reads_nothing(
+    loop: asyncio.AbstractEventLoop, loop_name: str, kind: Kind
+) -> None:
+    PAUSE_IN_CONNECTION_MADE_IGNORED.skip_asyncio(loop_name)
+
+    async def main() -> None:
+        on: dict[str, Callable[[Any], object]] = {
+            "connection_made": lambda made: made.transport.pause_reading()
+        }
+        transport, protocol, peer = await connect(lambda: kind(on))
+        with peer:
+            peer.sendall(b"held back")
+            await turns(5)
+            assert protocol.calls == ["connection_made"]
+            assert not transport.is_reading()
+            transport.resume_reading()
+            await protocol.until_received(9)
+        await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_pausing_while_called_stops_at_that_chunk(
+    loop: asyncio.AbstractEventLoop, kind: Kind
+) -> None:
+    """The bytes a paused protocol has had are at most one read's worth."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        received = "data_received" if kind is Recorder else "buffer_updated"
+        sizes: list[int] = []
+
+        def pause(_: object) -> None:
+            sizes.append(len(protocol.received))
+            transport.pause_reading()
+
+        protocol.on[received] = pause
+        message = bytes(4 * 1024 * 1024)
+        with peer:
+            sending = loop.run_in_executor(None, peer.sendall, message)
+            while len(protocol.received) < len(message):
+                before = len(sizes)
+                transport.resume_reading()
+                await protocol.until(lambda before=before: len(sizes) > before)
+                await turns(3)
+                assert len(sizes) == before + 1
+                assert len(protocol.received) == sizes[-1]
+            await sending
+            transport.close()
+            await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_resuming_and_pausing_in_one_turn_delivers_nothing(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with peer:
+            transport.pause_reading()
+            peer.sendall(b"held back")
+            await turns(3)
+            for _ in range(3):
+                transport.resume_reading()
+                transport.pause_reading()
+                await turns(2)
+            assert protocol.calls == ["connection_made"]
+            transport.resume_reading()
+            await protocol.until_received(9)
+            transport.close()
+            await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_a_paused_reader_does_not_see_the_end(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        transport.pause_reading()
+        peer.close()
+        await turns(5)
+        assert protocol.calls == ["connection_made"]
+        transport.resume_reading()
+        await protocol.until_lost()
+        assert protocol.calls == ["connection_made", "eof_received", "connection_lost"]
+
+    loop.run_until_complete(main())
+
+
+@KINDS
+def test_a_paused_reader_holds_the_peer_back(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
+    """What it had is small, and what the kernels keep is bounded: the peer's send blocks."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        with peer:
+            transport.pause_reading()
+            peer.setblocking(False)
+            accepted = 0
+            with contextlib.suppress(BlockingIOError):
+                while accepted < 1 << 30:
+                    accepted += peer.send(bytes(64 * 1024))
+                    await turns(1)
+            assert accepted < 1 << 30
+            assert protocol.received == b""
+            transport.resume_reading()
+            await protocol.until_received(accepted)
+            assert len(protocol.received) == accepted
+        await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bytearray(3),
+        lambda: memoryview(bytearray(3)),
+        lambda: memoryview(bytearray(8))[2:5],
+        lambda: array.array("b", bytes(3)),
+        lambda: mmap.mmap(-1, 4096),
+    ],
+    ids=["bytearray", "memoryview", "slice", "array", "mmap"],
+)
+def test_any_writable_buffer_will_do(
+    loop: asyncio.AbstractEventLoop,
+    make: Callable[[], bytearray | memoryview | array.array[int] | mmap.mmap],
+) -> None:
+    async def main() -> None:
+        _, protocol, peer = await connect(lambda: BufferedRecorder(buffer=make()))
+        with peer:
+            peer.sendall(b"hello world")
+            await protocol.until_received(11)
+            assert protocol.received == b"hello world"
+        await protocol.until_lost()
+        if isinstance(protocol.buffer, mmap.mmap):
+            protocol.buffer.close()  # Nothing exports it any more.
+
+    loop.run_until_complete(main())
+
+
+def test_get_buffer_may_give_another_buffer_each_time(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        def next_buffer(recorder: BufferedRecorder) -> bytearray:
+            recorder.buffer = bytearray(len(recorder.buffer) % 7 + 1)
+            return recorder.buffer
+
+        _, protocol, peer = await connect(lambda: BufferedRecorder({"get_buffer": next_buffer}))
+        message = bytes(range(100))
+        with peer:
+            peer.sendall(message)
+            await protocol.until_received(len(message))
+            assert protocol.received == message
+        await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_the_buffer_is_free_while_buffer_updated_runs(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop exports it during the read only: a protocol may resize it as it likes."""
+
+    async def main() -> None:
+        def grow(recorder: BufferedRecorder) -> None:
+            del recorder.buffer[:]
+            recorder.buffer += bytes(10)
+
+        _, protocol, peer = await connect(
+            lambda: BufferedRecorder({"buffer_updated": grow}, bytearray(4))
+        )
+        with peer:
+            peer.sendall(b"hello world")
+            await protocol.until_received(11)
+        await protocol.until_lost()
+        assert protocol.received == b"hello world"
+
+    loop.run_until_complete(main())
+
+
+BAD_BUFFERS: dict[str, Any] = {
+    "empty": bytearray(),
+    "read-only": b"read only",
+    "no buffer": 12,
+    "None": None,
+}
+
+
+@pytest.mark.parametrize("buffer", BAD_BUFFERS.values(), ids=BAD_BUFFERS)
+def test_an_unusable_buffer_ends_the_connection(
+    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], buffer: object
+) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(
+            lambda: BufferedRecorder({"get_buffer": lambda _: buffer})
+        )
+        with peer:
+            peer.sendall(b"hello")
+            await protocol.until_lost()
+            assert await read_until_gone(peer) == b""
+        (context,) = reported
+        assert context["exception"] is protocol.lost_with
+        assert context["transport"] is transport
+        assert context["protocol"] is protocol
+        # A buffer that cannot be written to shows at the read.
+        if isinstance(buffer, bytes):
+            assert context["message"] == "Fatal read error on socket transport"
+        else:
+            assert context["message"] == "Fatal error: protocol.get_buffer() call failed."
+        if isinstance(buffer, bytearray):
+            assert str(protocol.lost_with) == "get_buffer() returned an empty buffer"
+        expected = RuntimeError if isinstance(buffer, bytearray) else TypeError
+        assert isinstance(protocol.lost_with, expected)
+        assert protocol.calls == ["connection_made", "connection_lost"]
+        reported.clear()
+
+    loop.run_until_complete(main())
+
+
+def test_a_protocol_without_eof_received_is_closed(
+    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
+) -> None:
+    """A BaseProtocol has neither data_received nor eof_received: the first event ends it."""
+
+    class Minimal(asyncio.BaseProtocol):
+        def __init__(self) -> None:
+            self.lost: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.lost.set_result(exc)
+
+    async def main() -> None:
+        _, protocol, peer = await connect(Minimal)
+        peer.sendall(b"hello")
+        assert isinstance(await protocol.lost, AttributeError)
+        peer.close()
+        (context,) = reported
+        assert context["message"] == "Fatal error: protocol.data_received() call failed."
+        reported.clear()
+
+    loop.run_until_complete(main())
+
+
+def test_attributes_set_on_a_protocol_are_seen(loop: asyncio.AbstractEventLoop) -> None:
+    """Bound methods may be cached, but only from set_protocol on."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        seen: list[bytes] = []
+        protocol.__dict__["data_received"] = seen.append
+        transport.set_protocol(protocol)
+        with peer:
+            peer.sendall(b"hello")
+            peer.shutdown(socket.SHUT_WR)
+            await protocol.until_lost()
+            assert seen == [b"hello"]
+            del protocol.__dict__["data_received"]
+
+    loop.run_until_complete(main())

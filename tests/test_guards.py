@@ -1,0 +1,74 @@
+"""The guards of this suite do fail what they are meant to fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+
+
+def run_pytest(directory: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs a file of tests under this suite's conftest, in a process of its own."""
+    path = directory / "test_inner.py"
+    path.write_text(source)
+    options = ("-p", "tests.conftest", "-p", "no:cacheprovider", *options)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", directory, *options, path],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_hang_ends_the_run_with_the_stack_of_the_culprit(tmp_path: Path) -> None:
+    source = """
+import threading
+
+def test_hangs():
+    threading.Event().wait()
+"""
+    child = run_pytest(tmp_path, source, "--hang-after", "0.5")
+    assert child.returncode == 1
+    assert "Timeout (0:00:00.500000)!" in child.stderr
+    assert "in test_hangs" in child.stderr
+
+
+def test_a_test_may_ask_for_more_time(tmp_path: Path) -> None:
+    source = """
+import time
+import pytest
+
+@pytest.mark.hang_after(30)
+def test_is_slow():
+    time.sleep(0.6)
+"""
+    child = run_pytest(tmp_path, source, "--hang-after", "0.3")
+    assert child.returncode == 0, child.stdout
+
+
+def test_what_a_loop_reports_fails_the_test(tmp_path: Path) -> None:
+    source = """
+def test_reports(loop):
+    loop.call_exception_handler({"message": "unexpected"})
+
+def test_reports_and_expects_it(loop, reported):
+    loop.call_exception_handler({"message": "expected"})
+    assert [context["message"] for context in reported] == ["expected"]
+    reported.clear()
+
+def test_leaves_an_exception_behind(loop):
+    loop.create_future().set_exception(ZeroDivisionError())
+"""
+    child = run_pytest(tmp_path, source)
+    assert child.returncode == 1
+    assert "6 passed, 4 errors in " in child.stdout

@@ -1,0 +1,366 @@
+"""`add_reader` and `add_writer`: level-triggered, replaceable, safe against reused descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.turns import run_one_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two connected sockets that do not block."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        yield ours, theirs
+
+
+def fill(sock: socket.socket) -> None:
+    """Sends until nothing more fits."""
+    try:
+        while True:
+            sock.send(bytes(65536))
+    except BlockingIOError:
+        return
+
+
+def drain(sock: socket.socket) -> int:
+    """Receives all there is; returns how much that was."""
+    total = 0
+    try:
+        while chunk := sock.recv(65536):
+            total += len(chunk)
+    except BlockingIOError:
+        pass
+    return total
+
+
+def turns(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Runs `count` turns."""
+    for _ in range(count):
+        run_one_turn(loop)
+
+
+def test_a_reader_is_called_as_long_as_there_is_something_to_read(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, theirs = pair
+    calls: list[int] = []
+    loop.add_reader(ours, lambda: calls.append(1))
+    turns(loop, 3)
+    assert calls == []
+    theirs.send(b"abc")
+    turns(loop, 5)
+    assert len(calls) >= 4
+    assert ours.recv(10) == b"abc"
+    turns(loop, 2)
+    calls.clear()
+    turns(loop, 3)
+    assert calls == []
+
+
+def test_a_reader_that_reads_one_byte_at_a_time_gets_them_all(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, theirs = pair
+    received: list[bytes] = []
+
+    def read() -> None:
+        received.append(ours.recv(1))
+        if len(received) == 100:
+            loop.stop()
+
+    loop.add_reader(ours, read)
+    theirs.send(bytes(range(100)))
+    loop.run_forever()
+    assert b"".join(received) == bytes(range(100))
+
+
+def test_a_reader_is_told_of_the_end(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    ours, theirs = pair
+    received: list[bytes] = []
+
+    def read() -> None:
+        received.append(ours.recv(10))
+        if not received[-1]:
+            loop.stop()
+
+    loop.add_reader(ours, read)
+    theirs.send(b"last")
+    theirs.close()
+    loop.run_forever()
+    assert received == [b"last", b""]
+
+
+def test_a_writer_is_called_as_long_as_there_is_room(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, theirs = pair
+    calls: list[int] = []
+    loop.add_writer(ours, lambda: calls.append(1))
+    turns(loop, 4)
+    assert len(calls) >= 3
+    fill(ours)
+    turns(loop, 2)
+    calls.clear()
+    turns(loop, 3)
+    assert calls == []
+    assert drain(theirs) > 0
+    turns(loop, 4)
+    assert calls
+    loop.remove_writer(ours)
+
+
+def test_reader_and_writer_of_one_descriptor_are_independent(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, theirs = pair
+    calls: list[str] = []
+    loop.add_reader(ours, calls.append, "read")
+    loop.add_writer(ours, calls.append, "write")
+    theirs.send(b"x")
+    turns(loop, 3)
+    assert set(calls) == {"read", "write"}
+    assert loop.remove_writer(ours)
+    calls.clear()
+    turns(loop, 3)
+    assert set(calls) == {"read"}
+    loop.add_writer(ours, calls.append, "write")
+    assert loop.remove_reader(ours)
+    calls.clear()
+    turns(loop, 3)
+    assert set(calls) == {"write"}
+    assert loop.remove_writer(ours)
+
+
+@pytest.mark.parametrize("kind", ["reader", "writer"])
+def test_removing_says_whether_there_was_something(
+    loop: asyncio.AbstractEventLoop, pair: Pair, kind: str
+) -> None:
+    add: Callable[..., object] = getattr(loop, f"add_{kind}")
+    remove: Callable[[object], bool] = getattr(loop, f"remove_{kind}")
+    assert remove(pair[0]) is False
+    add(pair[0], print)
+    assert remove(pair[0]) is True
+    assert remove(pair[0]) is False
+    assert remove(pair[0].fileno()) is False
+
+
+def test_adding_again_replaces_the_callback(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    ours, theirs = pair
+    calls: list[str] = []
+    loop.add_reader(ours, calls.append, "first")
+    loop.add_reader(ours.fileno(), calls.append, "second")
+    theirs.send(b"x")
+    turns(loop, 3)
+    assert set(calls) == {"second"}
+
+
+def test_a_reader_may_remove_itself(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    ours, theirs = pair
+    calls: list[bool] = []
+    loop.add_reader(ours, lambda: calls.append(loop.remove_reader(ours)))
+    theirs.send(b"x")
+    turns(loop, 4)
+    assert calls == [True]
+
+
+def test_a_reader_may_remove_another_that_is_ready_too(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    """Whichever runs first removes the other, and the other does not run."""
+    calls: list[int] = []
+
+    def read(number: int) -> None:
+        calls.append(number)
+        loop.remove_reader(pair[0])
+        loop.remove_reader(pair[1])
+
+    for number in range(2):
+        loop.add_reader(pair[number], read, number)
+        pair[1 - number].send(b"x")
+    turns(loop, 3)
+    assert len(calls) == 1
+
+
+def test_a_reader_runs_in_the_context_it_was_added_in(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
+    ours, theirs = pair
+    seen: list[str] = []
+    token = variable.set("when added")
+    loop.add_reader(ours, lambda: seen.append(variable.get()))
+    variable.reset(token)
+    theirs.send(b"x")
+    turns(loop, 2)
+    assert set(seen) == {"when added"}
+
+
+def test_a_reader_that_raises_is_reported_and_stays(
+    loop: asyncio.AbstractEventLoop, pair: Pair, reported: list[dict[str, object]]
+) -> None:
+    ours, theirs = pair
+    received: list[bytes] = []
+
+    def read() -> None:
+        received.append(ours.recv(1))
+        raise ZeroDivisionError
+
+    loop.add_reader(ours, read)
+    theirs.send(b"ab")
+    turns(loop, 4)
+    assert received == [b"a", b"b"]
+    assert [type(context["exception"]) for context in reported] == [ZeroDivisionError] * 2
+    reported.clear()
+
+
+def test_a_descriptor_that_is_closed_and_reused_gets_no_old_events(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    calls: list[str] = []
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    loop.add_reader(ours, calls.append, "old")
+    run_one_turn(loop)
+    theirs.send(b"x")
+    assert loop.remove_reader(ours)
+    ours.close()
+    theirs.close()
+    new, its_peer = socket.socketpair()
+    with new, its_peer:
+        # The lowest free number is taken again; if not, there is nothing to be seen here.
+        same = new if new.fileno() == number else its_peer
+        assert same.fileno() == number
+        other = its_peer if same is new else new
+        loop.add_reader(same, calls.append, "new")
+        turns(loop, 3)
+        assert calls == []
+        other.send(b"x")
+        turns(loop, 3)
+        assert set(calls) == {"new"}
+        loop.remove_reader(same)
+
+
+def test_a_pipe_can_be_read_and_written(loop: asyncio.AbstractEventLoop) -> None:
+    read_end, write_end = os.pipe()
+    try:
+        os.set_blocking(read_end, False)
+        os.set_blocking(write_end, False)
+        received: list[bytes] = []
+
+        def write() -> None:
+            os.write(write_end, b"through the pipe")
+            loop.remove_writer(write_end)
+
+        def read() -> None:
+            received.append(os.read(read_end, 100))
+            loop.remove_reader(read_end)
+            loop.stop()
+
+        loop.add_reader(read_end, read)
+        loop.add_writer(write_end, write)
+        loop.run_forever()
+        assert received == [b"through the pipe"]
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.parametrize("thing", ["text", None, 1.5])
+def test_what_has_no_descriptor_is_a_value_error(
+    loop: asyncio.AbstractEventLoop, thing: object
+) -> None:
+    with pytest.raises(ValueError, match="Invalid file object"):
+        loop.add_reader(thing, print)  # type: ignore[arg-type]
+
+
+def test_a_negative_descriptor_is_a_value_error(loop: asyncio.AbstractEventLoop) -> None:
+    with pytest.raises(ValueError, match="Invalid file descriptor"):
+        loop.add_reader(-1, print)
+
+
+def test_a_closed_descriptor_is_an_os_error(loop: asyncio.AbstractEventLoop) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    os.close(write_end)
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        loop.add_reader(read_end, print)
+    assert caught.value.args == (errno.EBADF, os.strerror(errno.EBADF))
+    assert not loop.remove_reader(read_end)
+
+
+def test_a_regular_file_is_refused(loop: asyncio.AbstractEventLoop) -> None:
+    """Epoll cannot watch it; asyncio lets its `PermissionError` through."""
+    with open(__file__, "rb") as file, pytest.raises(PermissionError) as caught:
+        loop.add_reader(file, print)
+    assert caught.value.args == (errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_descriptor_of_a_transport_is_refused(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def main() -> None:
+        closed = asyncio.Event()
+
+        class Accepted(asyncio.Protocol):
+            """Tells when the server's side of the connection is gone."""
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                closed.set()
+
+        server = await loop.create_server(Accepted, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+        descriptor = transport.get_extra_info("socket").fileno()
+        with pytest.raises(
+            RuntimeError, match=rf"File descriptor {descriptor} is used by transport"
+        ):
+            loop.add_reader(descriptor, print)
+        with pytest.raises(
+            RuntimeError, match=rf"File descriptor {descriptor} is used by transport"
+        ):
+            loop.remove_writer(descriptor)
+        transport.close()
+        await closed.wait()
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+def test_many_descriptors_are_all_served(loop: asyncio.AbstractEventLoop) -> None:
+    pairs = [socket.socketpair() for _ in range(100)]
+    seen: set[int] = set()
+
+    def read(number: int) -> None:
+        assert pairs[number][0].recv(10) == b"x"
+        seen.add(number)
+        if len(seen) == len(pairs):
+            loop.stop()
+
+    try:
+        for number, (ours, theirs) in enumerate(pairs):
+            loop.add_reader(ours, read, number)
+            theirs.send(b"x")
+        loop.run_forever()
+        assert seen == set(range(100))
+    finally:
+        for ours, theirs in pairs:
+            loop.remove_reader(ours)
+            ours.close()
+            theirs.close()
