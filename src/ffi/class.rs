@@ -178,6 +178,27 @@ impl Layout {
     }
 }
 
+#[cfg(Py_3_12)]
+impl Layout {
+    /// The value over the base's part, from `start` on, in place of what the base keeps there.
+    pub(super) fn over<T>(base: &Bound<'_, PyType>, start: usize) -> PyResult<Self> {
+        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
+        let size = (start + size_of::<T>()).next_multiple_of(size_of::<usize>());
+        Ok(Self {
+            weak_references: None,
+            value: start,
+            size: size.max(basic_size),
+        })
+    }
+
+    /// Whether the base's part ends before `end`, and its weak references are kept outside of it.
+    pub(super) fn is_covered(&self, base: &Bound<'_, PyType>, end: usize) -> PyResult<bool> {
+        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
+        let weak_references: isize = base.getattr("__weakrefoffset__")?.extract()?;
+        Ok(basic_size <= end && weak_references < 0)
+    }
+}
+
 pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot {
         slot: number,

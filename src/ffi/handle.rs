@@ -12,6 +12,8 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+#[cfg(Py_3_12)]
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -51,18 +53,20 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) waits: bool,
 }
 
+/// The first seven words lie, from Python 3.12 on, where asyncio's class has its own slots (`Layout::over`).
+///
 /// # Invariant
 ///
 /// Pointers are owned references or null. `callback` is null soon after `cancelled` is set, and then so are `arguments` and `more`.
 /// On free-threaded builds they are read and written inside the handle's critical section.
 #[repr(C)]
 struct Fields {
-    event_loop: *mut ffi::PyObject,
     context: *mut ffi::PyObject,
     callback: *mut ffi::PyObject,
     /// The slot in front of the arguments that a callee may use.
     scratch: *mut ffi::PyObject,
     arguments: [*mut ffi::PyObject; INLINE],
+    event_loop: *mut ffi::PyObject,
     /// A tuple with all of them, when there are more than fit.
     more: *mut ffi::PyObject,
     source_traceback: *mut ffi::PyObject,
@@ -131,7 +135,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         more = gather(parts)?.into_ptr();
     }
     let object = memory::allocate(py, parts.kind)?;
-    let fields = Fields {
+    let contents = Fields {
         event_loop: parts.event_loop.clone().into_ptr(),
         context: context.into_ptr(),
         callback: parts.callback.to_owned().into_ptr(),
@@ -149,10 +153,10 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         waits: parts.waits,
         awaited: false,
     };
-    // SAFETY: `allocate` gave a block of this class, with room for the fields at its offset.
-    let place = unsafe { object.byte_add(parts.kind.class().offset()) }.cast::<Fields>();
-    // SAFETY: as above, and nothing that needs dropping is there.
-    unsafe { place.write(fields) };
+    let place = fields(object);
+    // SAFETY: `allocate` gave a block of this class, with room for the fields, and nothing that needs
+    // dropping is there.
+    unsafe { place.write(contents) };
     if parts.tracked {
         // SAFETY: complete now: the base's part is zeroed, our fields are written.
         unsafe { ffi::PyObject_GC_Track(object.cast()) };
@@ -483,6 +487,19 @@ fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) ->
 /// Where the fields of a handle are.
 #[inline]
 fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
+    // SAFETY: an instance of either class has its fields at its class's offset.
+    unsafe { handle.byte_add(offset(handle)) }.cast()
+}
+
+#[cfg(Py_3_12)]
+#[inline]
+fn offset(_handle: *mut ffi::PyObject) -> usize {
+    SLOTS // Where `make` puts them.
+}
+
+#[cfg(not(Py_3_12))]
+#[inline]
+fn offset(handle: *mut ffi::PyObject) -> usize {
     // SAFETY: a live handle.
     let class = unsafe { ffi::Py_TYPE(handle) };
     let kind = if class == TIMER.object() {
@@ -490,8 +507,32 @@ fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
     } else {
         Kind::Plain
     };
-    // SAFETY: an instance of that class has its fields at that offset.
-    unsafe { handle.byte_add(kind.class().offset()) }.cast()
+    kind.class().offset()
+}
+
+/// Where a class without other bases has its slots: behind the head.
+#[cfg(Py_3_12)]
+const SLOTS: usize = size_of::<ffi::PyObject>();
+
+/// Where our fields go.
+///
+/// asyncio's class has seven slots of its own, a timer's nine, each an owned reference or null. Nobody uses
+/// them: our attributes hide their descriptors. So our fields lie over them, owned references or null
+/// first, and a handle takes half the memory. Before Python 3.12 the list of weak references is in the way.
+fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
+    #[cfg(Py_3_12)]
+    {
+        let layout = Layout::over::<Fields>(base, SLOTS)?;
+        let pointers = std::mem::offset_of!(Fields, when);
+        if layout.is_covered(base, SLOTS + pointers)? {
+            return Ok(layout);
+        }
+        Err(PyImportError::new_err(
+            "asyncio.Handle has another layout than yamanote was built for",
+        ))
+    }
+    #[cfg(not(Py_3_12))]
+    Layout::after::<Fields>(base)
 }
 
 #[inline]
@@ -512,7 +553,7 @@ fn make<'py>(
     members: Members,
     kind: Kind,
 ) -> PyResult<Bound<'py, PyType>> {
-    let layout = Layout::after::<Fields>(base)?;
+    let layout = layout(base)?;
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
@@ -642,8 +683,8 @@ mod memory {
     static PLAINS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
     static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
-    /// Blocks kept of each kind: a busy turn's worth; the rest goes back to the allocator.
-    const KEPT: usize = 512;
+    /// Blocks kept of each kind, 600 KiB: what a burst from other threads queues; the rest goes back to the allocator.
+    const KEPT: usize = 4096;
 
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
     #[inline]
