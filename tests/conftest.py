@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "hang_after(seconds): a longer allowance than --hang-after for this test"
     )
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Output is captured at the descriptor while a test runs; what the guard dumps must not be.
     config.stash[_guard_fd] = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
 

@@ -19,7 +19,9 @@ class Reports(Base):
 
     def _report_callback_error(self, handle: Handle, error: BaseException) -> None:
         """Tell the exception handler, with asyncio's words and keys."""
-        source = format_helpers._format_callback_source(handle._callback, handle._args or ())
+        source = format_helpers._format_callback_source(  # pyright: ignore[reportPrivateUsage]
+            handle._callback, handle._args or ()
+        )
         context: dict[str, Any] = {
             "message": f"Exception in callback {source}",
             "exception": error,
@@ -33,5 +35,7 @@ class Reports(Base):
         """In debug mode, name what kept the loop from everything else."""
         if seconds < self.slow_callback_duration:
             return
-        name = base_events._format_handle(culprit) if isinstance(culprit, Handle) else culprit
-        logger.warning("Executing %s took %.3f seconds", name, seconds)
+        if isinstance(culprit, Handle):
+            name: str = base_events._format_handle(culprit)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            culprit = name
+        logger.warning("Executing %s took %.3f seconds", culprit, seconds)

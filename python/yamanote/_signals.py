@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from types import FrameType
 
     from typing_extensions import TypeVarTuple, Unpack
@@ -88,7 +88,7 @@ class Signals(Base):
         return True
 
     @contextlib.contextmanager
-    def _signals_attached(self) -> Iterator[None]:
+    def _signals_attached(self) -> Generator[None, None, None]:
         """Have signals wake the loop while it runs, where they are this thread's."""
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,7 +48,7 @@ class Tls(Base):
         _refuse_tls(kwargs.get("ssl"))
         return await super().connect_accepted_socket(*args, **kwargs)
 
-    async def start_tls(self, *args: Any, **kwargs: Any) -> NoReturn:
+    async def start_tls(self, *args: Any, **kwargs: Any) -> None:
         """Not there yet.
 
         Raises:

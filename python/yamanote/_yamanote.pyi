@@ -13,13 +13,13 @@ elsewhere it raises `RuntimeError` as soon as it would touch what that thread is
 import asyncio
 import socket
 import sys
-from asyncio.constants import _SendfileMode
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextvars import Context
+from enum import Enum
 from traceback import StackSummary
 from typing import Any, TypeAlias, TypeVar, final
 
-from typing_extensions import Self, TypeVarTuple, Unpack
+from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
 __all__ = ["Core", "Handle", "SocketTransport", "TimerHandle", "__version__"]
 
@@ -32,6 +32,7 @@ _Ts = TypeVarTuple("_Ts")
 # What a task runs.
 _Coroutine: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
 
+@disjoint_base
 class Core:
     """The native part of an event loop: scheduling, timers, descriptors, accepting.
 
@@ -57,7 +58,7 @@ class Core:
         callback: Callable[[Unpack[_Ts]], object],
         *args: Unpack[_Ts],
         context: Context | None = None,
-    ) -> Handle:
+    ) -> asyncio.Handle:
         """Call `callback(*args)` in the next pass of the loop, in the order of the calls.
 
         Args:
@@ -87,7 +88,7 @@ class Core:
         callback: Callable[[Unpack[_Ts]], object],
         *args: Unpack[_Ts],
         context: Context | None = None,
-    ) -> TimerHandle:
+    ) -> asyncio.TimerHandle:
         """Call `callback(*args)` once `delay` seconds have passed, and never before.
 
         Args:
@@ -107,7 +108,7 @@ class Core:
         callback: Callable[[Unpack[_Ts]], object],
         *args: Unpack[_Ts],
         context: Context | None = None,
-    ) -> TimerHandle:
+    ) -> asyncio.TimerHandle:
         """Call `callback(*args)` once `time()` has reached `when`, and never before.
 
         Args:
@@ -483,5 +484,5 @@ class SocketTransport(asyncio.Transport):
     def _protocol_paused(self) -> bool:
         """Whether the protocol was told to pause writing."""
     @property
-    def _sendfile_compatible(self) -> _SendfileMode:
+    def _sendfile_compatible(self) -> Enum:
         """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""

@@ -11,8 +11,9 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -43,16 +44,22 @@ impl Driver {
         })
     }
 
-    /// Runs `turn` to its end on this thread, polling the kernel between its polls.
-    ///
-    /// `None` when the driver is shut down, or this thread is inside another runtime.
-    pub(crate) fn block_on<F: Future>(&self, turn: F) -> Option<F::Output> {
-        if Handle::try_current().is_ok() {
-            return None;
+    /// Whether this thread may `look`: it is not inside another runtime, which would panic.
+    pub(crate) fn may_look() -> bool {
+        Handle::try_current().is_err()
+    }
+
+    /// Polls the kernel once, and calls the wakers of what is ready. While `wait` says so, waits for
+    /// something; it is asked once, when any later wake will be noticed.
+    #[inline]
+    pub(crate) fn look(&self, wait: impl Fn() -> bool) {
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(Look {
+                ready: &self.ready,
+                wait,
+                polled: false,
+            });
         }
-        let runtime = self.runtime.as_ref()?;
-        // Unconstrained: the cooperative budget would refuse the 129th readiness poll of a turn.
-        Some(runtime.block_on(tokio::task::unconstrained(turn)))
     }
 
     /// Watches `fd` for `direction`; wakes put its slot, marked with `key`, on the ready list.
@@ -89,6 +96,33 @@ impl fmt::Debug for Driver {
             .finish_non_exhaustive()
     }
 }
+
+/// Between its first poll and its second, the runtime polls the kernel.
+struct Look<'a, W> {
+    ready: &'a ReadyList,
+    wait: W,
+    polled: bool,
+}
+
+impl<W: Fn() -> bool> Future for Look<'_, W> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.polled {
+            return Poll::Ready(());
+        }
+        this.polled = true;
+        this.ready.set_turn(context.waker());
+        if !(this.wait)() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+// Nothing in it is pinned.
+impl<W> Unpin for Look<'_, W> {}
 
 /// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
 pub(crate) fn wake(turn: &Waker) {

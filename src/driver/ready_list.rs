@@ -66,7 +66,8 @@ impl ReadyList {
         self.head.load(Ordering::Acquire).is_null()
     }
 
-    fn push(&self, slot: Arc<Slot>) {
+    /// Answers whether the list was empty.
+    fn push(&self, slot: Arc<Slot>) -> bool {
         let entry = Arc::into_raw(slot).cast_mut();
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -78,11 +79,7 @@ impl ReadyList {
                 Err(actual) => head = actual,
             }
         }
-        if head.is_null()
-            && let Some(turn) = self.turn.get()
-        {
-            turn.wake_by_ref();
-        }
+        head.is_null()
     }
 }
 
@@ -115,10 +112,19 @@ impl Slot {
         self.bits.swap(0, Ordering::AcqRel) & !QUEUED
     }
 
-    /// Queues the slot as if the reactor had found `bits` ready.
-    pub(crate) fn fire(self: &Arc<Self>, bits: u8) {
-        if self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0 {
-            self.list.push(Arc::clone(self));
+    /// Queues the slot as if the reactor had found `bits` ready. On the loop's thread, which looks at the list
+    /// before it waits. Answers whether the list was empty.
+    pub(crate) fn fire(self: &Arc<Self>, bits: u8) -> bool {
+        self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0
+            && self.list.push(Arc::clone(self))
+    }
+
+    /// Queues the slot and ends the wait: what a waker does.
+    fn wake(self: &Arc<Self>, bits: u8) {
+        if self.fire(bits)
+            && let Some(turn) = self.list.turn.get()
+        {
+            turn.wake_by_ref();
         }
     }
 
@@ -159,13 +165,13 @@ unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
 
 unsafe fn wake<const BIT: u8>(slot: *const ()) {
     // SAFETY: waking by value takes over the waker's own reference.
-    unsafe { Arc::from_raw(slot.cast::<Slot>()) }.fire(BIT);
+    unsafe { Arc::from_raw(slot.cast::<Slot>()) }.wake(BIT);
 }
 
 unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
     // SAFETY: borrows the waker's own reference: `ManuallyDrop` leaves it in place.
     let slot = mem::ManuallyDrop::new(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
-    slot.fire(BIT);
+    slot.wake(BIT);
 }
 
 unsafe fn release(slot: *const ()) {

@@ -36,13 +36,20 @@ impl FastMethod for CallSoon {
             check_thread(this.py(), core)?;
             check_callback(this, call.callback, "call_soon")?;
         }
-        let handle = call.handle(this, Kind::Plain, 0.0, false)?;
+        let handle = call.handle(this, Kind::Plain, 0.0)?;
         enqueue(core, &handle);
         Ok(handle.into_any())
     }
 }
 
 struct CallSoonThreadsafe;
+
+/// asyncio has a class of its own for these since Python 3.14.
+const THREAD_SAFE: Kind = if cfg!(Py_3_14) {
+    Kind::ThreadSafe
+} else {
+    Kind::Plain
+};
 
 impl FastMethod for CallSoonThreadsafe {
     type Receiver = Core;
@@ -58,7 +65,7 @@ impl FastMethod for CallSoonThreadsafe {
         if core.is_debug() {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
         }
-        let handle = call.handle(this, Kind::Plain, 0.0, cfg!(Py_3_14))?;
+        let handle = call.handle(this, THREAD_SAFE, 0.0)?;
         enqueue(core, &handle);
         core.shared.inbox.wake();
         Ok(handle.into_any())
@@ -109,7 +116,7 @@ impl FastMethod for MakeHandle {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = Call::parse(arguments, "_make_handle", 0)?;
-        let handle = call.handle(this, Kind::Plain, 0.0, false)?;
+        let handle = call.handle(this, Kind::Plain, 0.0)?;
         handle::track(&handle);
         Ok(handle.into_any())
     }
@@ -216,7 +223,6 @@ impl<'a, 'py> Call<'a, 'py> {
         core: &Bound<'py, Core>,
         kind: Kind,
         when: f64,
-        waits: bool,
     ) -> PyResult<Bound<'py, Handle>> {
         let handle = handle::new(&Parts {
             event_loop: core.as_any(),
@@ -228,7 +234,6 @@ impl<'a, 'py> Call<'a, 'py> {
             kind,
             // Without the GIL the collector goes over all objects anyway.
             tracked: cfg!(Py_GIL_DISABLED) || core.get().owner().running_thread().is_none(),
-            waits,
         })?;
         if core.get().is_debug() {
             trace_source(&handle)?;
@@ -243,7 +248,7 @@ impl<'a, 'py> Call<'a, 'py> {
             // `call_later` is asyncio's `call_at` too.
             check_callback(this, self.callback, "call_at")?;
         }
-        let handle = self.handle(this, Kind::Timer, when, false)?;
+        let handle = self.handle(this, Kind::Timer, when)?;
         core.local(this.py())?
             .add_timer(when, handle.clone().unbind());
         Ok(handle.into_any())

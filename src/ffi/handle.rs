@@ -32,6 +32,8 @@ pub(crate) struct Handle(());
 pub(crate) enum Kind {
     Plain,
     Timer,
+    /// Whoever cancels it on another thread waits for a callback that has started (Python 3.14).
+    ThreadSafe,
 }
 
 /// What a new handle is made of.
@@ -49,8 +51,6 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) kind: Kind,
     /// The collector is told of it at once.
     pub(crate) tracked: bool,
-    /// Whoever cancels it on another thread waits for a callback that has started.
-    pub(crate) waits: bool,
 }
 
 /// The first seven words lie, from Python 3.12 on, where asyncio's class has its own slots (`Layout::over`).
@@ -79,8 +79,6 @@ struct Fields {
     running: bool,
     /// The collector knows it.
     tracked: bool,
-    /// See [`Parts::waits`].
-    waits: bool,
     /// Somebody waits for the callback's end.
     awaited: bool,
 }
@@ -90,29 +88,40 @@ const INLINE: usize = 4;
 
 static PLAIN: Class = Class::new();
 static TIMER: Class = Class::new();
+static THREAD_SAFE: Class = Class::new();
 
-/// Makes both classes with these members beside the attributes that asyncio's methods read.
+/// Makes the classes with these members beside the attributes that asyncio's methods read.
 pub(crate) fn make_classes(
     py: Python<'_>,
     plain: fn() -> Members,
     timer: fn() -> Members,
-) -> PyResult<[Bound<'_, PyType>; 2]> {
+) -> PyResult<Vec<Bound<'_, PyType>>> {
     let events = py.import("asyncio.events")?;
-    let plain_base = events.getattr("Handle")?.cast_into::<PyType>()?;
-    let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
-    let plain = make(
-        c"yamanote._yamanote.Handle",
-        &plain_base,
-        plain(),
-        Kind::Plain,
-    )?;
-    let timer = make(
-        c"yamanote._yamanote.TimerHandle",
-        &timer_base,
-        timer(),
-        Kind::Timer,
-    )?;
-    Ok([plain, timer])
+    let base = |name| Ok::<_, PyErr>(events.getattr(name)?.cast_into::<PyType>()?);
+    let mut classes = vec![
+        make(
+            c"yamanote._yamanote.Handle",
+            &base("Handle")?,
+            plain(),
+            Kind::Plain,
+        )?,
+        make(
+            c"yamanote._yamanote.TimerHandle",
+            &base("TimerHandle")?,
+            timer(),
+            Kind::Timer,
+        )?,
+    ];
+    if cfg!(Py_3_14) {
+        let name = c"yamanote._yamanote.ThreadSafeHandle";
+        classes.push(make(
+            name,
+            &base("_ThreadSafeHandle")?,
+            plain(),
+            Kind::ThreadSafe,
+        )?);
+    }
+    Ok(classes)
 }
 
 /// A new handle.
@@ -150,7 +159,6 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         scheduled: parts.kind == Kind::Timer,
         running: false,
         tracked: parts.tracked,
-        waits: parts.waits,
         awaited: false,
     };
     let place = fields(object);
@@ -178,6 +186,7 @@ impl Kind {
         match self {
             Self::Plain => &PLAIN,
             Self::Timer => &TIMER,
+            Self::ThreadSafe => &THREAD_SAFE,
         }
     }
 }
@@ -185,8 +194,11 @@ impl Kind {
 /// `object` as a handle of ours, if it is one.
 pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Handle>> {
     let class = object.get_type_ptr();
-    // SAFETY: its class is one of the two, exactly: neither allows subclasses.
-    (class == PLAIN.object() || class == TIMER.object()).then(|| unsafe { object.cast_unchecked() })
+    let ours = [&PLAIN, &TIMER, &THREAD_SAFE]
+        .iter()
+        .any(|known| known.object() == class);
+    // SAFETY: its class is one of ours, exactly: they allow no subclasses.
+    ours.then(|| unsafe { object.cast_unchecked() })
 }
 
 /// Runs the callback in its context, unless the handle was cancelled.
@@ -275,10 +287,10 @@ fn end(handle: &Bound<'_, Handle>, call: &Call) {
 
 /// Waits, detached, until the callback does not run any more, where the handle was made for that.
 pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
-    loop {
+    while handle.as_any().get_type_ptr() == THREAD_SAFE.object() {
         let seen = ENDED.count();
         let runs = with(handle, |fields| {
-            fields.awaited = fields.waits && fields.running;
+            fields.awaited = fields.running;
             fields.awaited
         });
         if !runs {
@@ -487,7 +499,7 @@ fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) ->
 /// Where the fields of a handle are.
 #[inline]
 fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
-    // SAFETY: an instance of either class has its fields at its class's offset.
+    // SAFETY: an instance of each class has its fields at its class's offset.
     unsafe { handle.byte_add(offset(handle)) }.cast()
 }
 
@@ -672,7 +684,7 @@ impl Fields {
 mod memory {
     use std::cell::UnsafeCell;
 
-    use super::{Kind, PyResult, Python, TIMER, class, ffi};
+    use super::{Kind, PLAIN, PyResult, Python, TIMER, class, ffi};
 
     struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
 
@@ -682,6 +694,7 @@ mod memory {
 
     static PLAINS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
     static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
+    static THREAD_SAFES: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
     /// Blocks kept of each kind, 600 KiB: what a burst from other threads queues; the rest goes back to the allocator.
     const KEPT: usize = 4096;
@@ -689,10 +702,10 @@ mod memory {
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
     #[inline]
     pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
-        let list = if kind == Kind::Timer {
-            &TIMERS
-        } else {
-            &PLAINS
+        let list = match kind {
+            Kind::Plain => &PLAINS,
+            Kind::Timer => &TIMERS,
+            Kind::ThreadSafe => &THREAD_SAFES,
         };
         let class = kind.class().object();
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
@@ -709,10 +722,12 @@ mod memory {
     pub(super) fn give_back(object: *mut ffi::PyObject) {
         // SAFETY: live memory of an instance.
         let class = unsafe { ffi::Py_TYPE(object) };
-        let list = if class == TIMER.object() {
+        let list = if class == PLAIN.object() {
+            &PLAINS
+        } else if class == TIMER.object() {
             &TIMERS
         } else {
-            &PLAINS
+            &THREAD_SAFES
         };
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         let list = unsafe { &mut *list.0.get() };

@@ -10,8 +10,8 @@ use super::Core;
 use crate::ffi::handle::{self, Handle, Part};
 use crate::ffi::{Args, Attribute, FastMethod, Members};
 
-/// Makes both classes.
-pub(crate) fn make_classes(py: Python<'_>) -> PyResult<[Bound<'_, PyType>; 2]> {
+/// Makes the classes.
+pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
     handle::make_classes(py, plain, || {
         plain().attribute::<When>().attribute::<Scheduled>()
     })

@@ -48,7 +48,7 @@ impl Inbox {
         #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed)
-            && self.parked.swap(false, Ordering::Relaxed)
+            && self.parked.swap(false, Ordering::AcqRel)
             && let Some(turn) = self.ready.turn()
         {
             driver::wake(turn);
@@ -77,6 +77,15 @@ impl Inbox {
             return false;
         }
         true
+    }
+
+    /// Whether nobody has woken the loop since `park`.
+    pub(crate) fn is_parked(&self) -> bool {
+        // A wake that the runtime forgot when it began to look came from a thread that had taken the
+        // mark back before: it must be seen here.
+        #[cfg(Py_GIL_DISABLED)]
+        fence(Ordering::SeqCst);
+        self.parked.load(Ordering::Relaxed)
     }
 
     /// The wait is over.

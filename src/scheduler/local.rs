@@ -154,6 +154,10 @@ impl Local {
         }
     }
 
+    pub(super) fn has_ready_io(&self) -> bool {
+        !self.ready_list.is_empty()
+    }
+
     pub(crate) fn add_timer(&self, when: f64, handle: Py<Handle>) {
         self.timers.borrow_mut().push(when, handle);
     }

@@ -1,15 +1,12 @@
 //! One turn of the loop, and the run that repeats it: the only place where callbacks are called.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::local::Ready;
 use super::{Core, Local};
+use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
 use crate::sys::timerfd::monotonic_ns;
 
@@ -22,33 +19,31 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
             "This event loop is already running",
         ));
     };
+    if !Driver::may_look() {
+        return Err(PyRuntimeError::new_err(
+            "Cannot run the event loop inside a tokio runtime",
+        ));
+    }
     let local = this.local(core.py())?;
-    let turn = Turn {
+    let result = Turn {
         core,
         local: &local,
-        looked: false,
-    };
-    let driver = local.driver();
-    let result = driver.block_on(turn);
+    }
+    .repeat();
     this.clear_stop();
     local.take_inbox(this);
     local.track_handles(core.py());
-    result.unwrap_or_else(|| {
-        Err(PyRuntimeError::new_err(
-            "Cannot run the event loop while another loop is running",
-        ))
-    })
+    result
 }
 
-/// The future that the runtime blocks on; each poll is a turn, and the kernel is polled in between.
+/// What a turn works on.
 struct Turn<'a, 'py> {
     core: &'a Bound<'py, Core>,
     local: &'a Local,
-    /// The kernel has been polled since the run began.
-    looked: bool,
 }
 
 /// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Stop,
     /// There is more to run: look at the kernel without waiting.
@@ -56,34 +51,26 @@ enum Next {
     Wait,
 }
 
-impl Future for Turn<'_, '_> {
-    type Output = PyResult<()>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.looked {
-            // A run does I/O once before it can stop, however often it is stopped and run again.
-            self.looked = true;
-            self.local.ready_list().set_turn(context.waker());
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.core.get().shared.inbox.unpark();
-        self.local.set_in_turn(true);
-        let next = self.turn();
-        self.local.set_in_turn(false);
-        match next {
-            Ok(Next::Stop) => Poll::Ready(Ok(())),
-            Ok(Next::Again) => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Ok(Next::Wait) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-}
-
 impl Turn<'_, '_> {
+    /// Turns until one of them is told to stop, with a look at the kernel before each: a run does I/O
+    /// once, however soon it is stopped.
+    fn repeat(&self) -> PyResult<()> {
+        let mut next = Next::Again;
+        while next != Next::Stop {
+            let inbox = &self.core.get().shared.inbox;
+            // A wake that came since the last turn has taken the mark back: then there is no waiting.
+            self.local
+                .driver()
+                .look(|| next == Next::Wait && inbox.is_parked());
+            inbox.unpark();
+            self.local.set_in_turn(true);
+            let turned = self.turn();
+            self.local.set_in_turn(false);
+            next = turned?;
+        }
+        Ok(())
+    }
+
     fn turn(&self) -> PyResult<Next> {
         let (core, local) = (self.core.get(), self.local);
         // The wait may have ended for a signal: its Python-level handler may end the run.
@@ -115,7 +102,11 @@ impl Turn<'_, '_> {
                 }
             }
         }
-        if local.ready_count() > 0 || !self.may_wait()? || !core.shared.inbox.park() {
+        if local.ready_count() > 0
+            || local.has_ready_io()
+            || !self.may_wait()?
+            || !core.shared.inbox.park()
+        {
             return Ok(Next::Again);
         }
         Ok(Next::Wait)

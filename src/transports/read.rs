@@ -95,8 +95,9 @@ fn as_bytes(
     let name = intern!(py, "data_received");
     let delivered = state.in_callback(|| call::method(protocol, name, [received.as_any()]));
     if let Err(error) = delivered {
-        fail(
+        raised(
             this,
+            state,
             "Fatal error: protocol.data_received() call failed.",
             error,
         )?;
@@ -154,8 +155,9 @@ fn into_buffer(
     let name = intern!(py, "buffer_updated");
     let delivered = state.in_callback(|| call::method(protocol, name, [&count]));
     if let Err(error) = delivered {
-        fail(
+        raised(
             this,
+            state,
             "Fatal error: protocol.buffer_updated() call failed.",
             error,
         )?;
@@ -203,8 +205,9 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 let name = intern!(py, "data_received");
                 let delivered = state.in_callback(|| call::method(&protocol, name, [&received]));
                 if let Err(error) = delivered {
-                    fail(
+                    raised(
                         this,
+                        state,
                         "Fatal error: protocol.data_received() call failed.",
                         error,
                     )?;
@@ -251,8 +254,9 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
         .in_callback(|| call::method(protocol, intern!(py, "eof_received"), []))
         .and_then(|answer| answer.is_truthy());
     match keep_open {
-        Err(error) => fail(
+        Err(error) => raised(
             this,
+            state,
             "Fatal error: protocol.eof_received() call failed.",
             error,
         )?,
@@ -276,6 +280,13 @@ fn note(state: &State, count: usize, room: usize) -> Found {
     } else {
         Found::All
     }
+}
+
+/// A protocol method raised: what it wrote before is sent, as asyncio would have, and the connection ends.
+#[cold]
+fn raised(this: &Bound<'_, Stream>, state: &State, message: &str, error: PyErr) -> PyResult<()> {
+    write::settle(this, state)?;
+    fail(this, message, error)
 }
 
 /// An error of the socket ends the connection, unless there is just nothing to read.

@@ -13,7 +13,7 @@ import asyncio.unix_events
 import importlib
 import unittest
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def bind(factory: LoopFactory) -> StandIn:
     for name in ("SelectorEventLoop", "EventLoop"):
         if hasattr(asyncio, name):
             setattr(asyncio, name, stand_in)
-    policy: Any = asyncio.unix_events._UnixDefaultEventLoopPolicy
+    policy = vars(asyncio.unix_events)["_UnixDefaultEventLoopPolicy"]  # pyright: ignore[reportPrivateUsage]
     policy._loop_factory = stand_in
     return stand_in
 

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING
 from tests.conformance.binding import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from tests.conformance.binding import LoopFactory
 
@@ -99,7 +99,7 @@ def run_all(jobs: Iterable[Job], *, at_once: int, timeout_s: float) -> Iterator[
 
 
 @contextlib.contextmanager
-def _child_exits() -> Iterator[socket.socket]:
+def _child_exits() -> Generator[socket.socket, None, None]:
     """A socket that becomes readable when a child has ended."""
     theirs, ours = socket.socketpair()
     theirs.setblocking(False)

@@ -144,7 +144,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--failures", type=Path, help="where to write what failed")
     parser.add_argument(
-        "--pending", action="store_true", help="also run what is listed as not built yet, and tell what passes"
+        "--pending",
+        action="store_true",
+        help="also run what is listed as not built yet, and tell what passes",
     )
     return parser.parse_args(arguments)
 

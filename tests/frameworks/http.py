@@ -9,6 +9,8 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from typing_extensions import Self
+
 #: Seconds to wait for a server. Generous: the machine may be busy.
 PATIENCE_S = 30.0
 
@@ -39,7 +41,7 @@ class Client:
         self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         self._input: IO[bytes] = self.sock.makefile("rb")
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         """Is open already."""
         return self
 

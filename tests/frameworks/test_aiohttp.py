@@ -18,7 +18,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="no wheel of it for this interpr
 from aiohttp import web  # noqa: E402 - once it is known to be there
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ async def chat(request: web.Request) -> web.WebSocketResponse:
 
 
 @contextlib.asynccontextmanager
-async def serving(*more: web.RouteDef) -> AsyncIterator[int]:
+async def serving(*more: web.RouteDef) -> AsyncGenerator[int, None]:
     """Serves the handlers above, and `more`, on the running loop; yields the port."""
     application = web.Application(client_max_size=0)
     application.add_routes(
@@ -255,7 +255,8 @@ def test_a_thousand_connections_at_once(loop: asyncio.AbstractEventLoop) -> None
 
             async def ask() -> str:
                 async with session.get(f"http://127.0.0.1:{port}/together") as response:
-                    return await response.text()
+                    text: str = await response.text()
+                    return text
 
             answers = await asyncio.gather(*(ask() for _ in range(connections)))
             assert answers == ["together"] * connections

@@ -160,7 +160,12 @@ def test_pytest_asyncio_takes_a_loop_factory(loop_name: str, tmp_path: Path) -> 
         loop_name,
         ("conftest.py", PYTEST_ASYNCIO_CONFTEST),
         ("test_it.py", PYTEST_ASYNCIO),
-        options=("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function"),
+        options=(
+            "-p",
+            "pytest_asyncio.plugin",
+            "-o",
+            "asyncio_default_fixture_loop_scope=function",
+        ),
     )
     assert closing_line.startswith("1 passed")
 

@@ -21,7 +21,7 @@ from tests.frameworks import application
 from tests.frameworks.http import PATIENCE_S, Client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from starlette.applications import Starlette
 
@@ -41,7 +41,7 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, http: str = "h11") -> AsyncIterator[int]:
+async def serving(app: Starlette, http: str = "h11") -> AsyncGenerator[int, None]:
     """Serves `app` on the running loop and yields the port."""
     config = uvicorn.Config(
         app, http=http, ws="websockets-sansio", lifespan="off", log_level="warning", port=0

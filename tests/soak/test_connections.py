@@ -8,7 +8,6 @@ import gc
 import socket
 import struct
 import weakref
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from tests.processes import LINUX
 from tests.soak.resources import Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from tests.loops import LoopFactory
 
 pytestmark = [
@@ -198,7 +199,7 @@ class Scene:
 SCENES = [Scene(protocols, 2_000, 10_000), Scene(streams, 500, 2_000)]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.play.__name__)
+@pytest.mark.parametrize("scene", SCENES, ids=["protocols", "streams"])
 def test_connections_leave_nothing_behind(loop_factory: LoopFactory, scene: Scene) -> None:
     loop = loop_factory()
     loop.set_exception_handler(lambda _, context: None)

@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from typing_extensions import Self
+
     Op = tuple[str, int]
 
 #: Kernel buffers between the transport and the peer. With them 48 to 80 KiB are on the way when a
@@ -150,6 +152,7 @@ class Afternoon:
 
     def close(self) -> None:
         """Closes the listeners."""
+        self._play = None
         self._listener.close()
         self._server.close()
         self.loop.run_until_complete(self._server.wait_closed())
@@ -172,7 +175,8 @@ class Afternoon:
         return self._play.make_protocol(buffered=self._play.script.buffered)
 
     def _reported(self, _loop: object, context: dict[str, Any]) -> None:
-        assert self._play is not None
+        if self._play is None:
+            return  # Taken down in the middle: the test has failed already.
         message: str = context["message"]
         error = type(context.get("exception")).__name__
         # The rest of this one is the repr of a callback of the loop's own.
@@ -197,12 +201,14 @@ class _Play:
         self.callbacks: list[asyncio.Handle] = []
         self.big_writes = 0
         self.wrote_big = False
+        self.arrived = 0
+        self.cut_short = False
         self.unread = 0
         self.protocols = 0
         self.peer: socket.socket | None = None
         self.peer_ended = False
 
-    def __enter__(self) -> _Play:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -303,6 +309,10 @@ class _Play:
         self._drain()
         assert self.lost, f"{self.script} is never lost: {self.record}"
         assert not self.late, f"{self.script} goes on after connection_lost: {self.record}"
+        # After an abrupt end the kernel decides how much of a big write still arrives.
+        assert self.peer is not None
+        if self.peer.fileno() >= 0 and not (self.wrote_big and self.cut_short):
+            self.record.append(f"the peer got {self.arrived} bytes")
         # Let go of everything: what is still alive then is a leak.
         self.transport = None
         self.callbacks.clear()
@@ -384,13 +394,17 @@ class _Play:
             self.turn()
             arrived = self._sent_everything()
             try:
-                if not self.peer.recv(1 << 20):
-                    break
+                data = self.peer.recv(1 << 20)
             except BlockingIOError:
                 if arrived:
                     break
             except ConnectionResetError:
+                self.cut_short = True
                 break
+            else:
+                if not data:
+                    break
+                self.arrived += len(data)
         else:
             raise AssertionError(f"{self.script} does not drain: {self.record}")
         self.big_writes = 0
@@ -424,7 +438,9 @@ class _Play:
         self.lost = self.lost or method == "connection_lost"
         self.perform(next(self.reactions, ()), method)
 
-    def perform(self, ops: tuple[Op, ...], where: str, handle: asyncio.Handle | None = None) -> None:
+    def perform(
+        self, ops: tuple[Op, ...], where: str, handle: asyncio.Handle | None = None
+    ) -> None:
         """Does `ops` one after the other; the first that raises ends it."""
         for name, number in ops:
             if self._allowed(name, where):
@@ -492,6 +508,7 @@ class _Play:
             if self.loop.is_running():
                 self.loop.close()  # Raises: a running loop cannot be closed.
         else:
+            self.cut_short = self.cut_short or name == "abort"
             getattr(transport, name)()
 
 
@@ -521,6 +538,7 @@ class _Calls:
         # Which of the two a dead connection raises depends on what was tried first.
         name = "ConnectionError" if isinstance(exc, ConnectionError) else type(exc).__name__
         self._play.note(f"with {name}")
+        self._play.cut_short = self._play.cut_short or exc is not None
         self._play.react(self._number, "connection_lost")
 
 

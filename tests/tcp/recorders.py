@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     import array
     import mmap
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Buffer = bytearray | memoryview | array.array[int] | mmap.mmap
 
@@ -30,10 +30,10 @@ class _Calls:
         lost_with: what `connection_lost` was given.
     """
 
-    def __init__(self, on: dict[str, Callable[[Any], object]] | None = None) -> None:
+    def __init__(self, on: Mapping[str, Callable[[Any], object]] | None = None) -> None:
         self.on: dict[str, Callable[[Any], object]] = dict(on or {})
         self.calls: list[str] = []
-        self.received = bytearray()
+        self.received: bytearray = bytearray()
         self.lost_with: BaseException | None = None
         self._transport: asyncio.Transport | None = None
         self._changed: list[asyncio.Future[None]] = []
@@ -63,6 +63,10 @@ class _Calls:
     async def until_lost(self) -> None:
         """Returns when the connection is lost."""
         await self.until(lambda: self.lost)
+
+    async def until_called(self, name: str, times: int) -> None:
+        """Returns when `name` is among the calls so often."""
+        await self.until(lambda: self.calls.count(name) >= times)
 
     async def until_received(self, count: int) -> None:
         """Returns when `count` bytes have come."""
@@ -123,7 +127,7 @@ class BufferedRecorder(_Calls, asyncio.BufferedProtocol):
 
     def __init__(
         self,
-        on: dict[str, Callable[[Any], object]] | None = None,
+        on: Mapping[str, Callable[[Any], object]] | None = None,
         buffer: Buffer | None = None,
     ) -> None:
         """Reads into 64 KiB unless told otherwise."""
@@ -142,3 +146,6 @@ class BufferedRecorder(_Calls, asyncio.BufferedProtocol):
         with memoryview(self.buffer) as view:
             self.received += view.cast("B")[:nbytes]
         self._record("buffer_updated")
+
+
+AnyRecorder = Recorder | BufferedRecorder

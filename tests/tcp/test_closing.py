@@ -12,7 +12,7 @@ import pytest
 
 from tests.asyncio_bugs import AsyncioBug
 from tests.tcp.peers import connect, read_to_end, read_until_gone, reset, turns
-from tests.tcp.recorders import BufferedRecorder, Recorder
+from tests.tcp.recorders import AnyRecorder, BufferedRecorder, Recorder
 from tests.tcp.test_reading import KINDS, Kind
 from tests.tcp.test_server import LOCALHOST, port_of
 from tests.tcp.test_writing import MORE_THAN_FITS
@@ -45,8 +45,8 @@ def test_a_connection_can_end_in_any_method(
             method: lambda recorder: getattr(recorder.transport, end)()
         }
         _, protocol, peer = await connect(lambda: kind(on))
-        if method != "connection_made":
-            sending = loop.run_in_executor(None, send_and_close, peer, bytes(1024 * 1024))
+        size = 0 if method == "connection_made" else 1024 * 1024
+        sending = loop.run_in_executor(None, send_and_close, peer, bytes(size))
         await protocol.until_lost()
         calls = list(protocol.calls)
         await turns(5)
@@ -56,9 +56,7 @@ def test_a_connection_can_end_in_any_method(
             order[1] = "buffer_updated"
         assert calls == [*order[: order.index(method) + 1], "connection_lost"]
         assert protocol.lost_with is None
-        if method != "connection_made":
-            await sending
-        peer.close()
+        await sending
 
     loop.run_until_complete(main())
 
@@ -233,10 +231,15 @@ def test_aborting_sends_what_the_socket_options_say(loop: asyncio.AbstractEventL
     loop.run_until_complete(main())
 
 
+def fail(_: object) -> None:
+    """What a protocol does by accident."""
+    raise ZeroDivisionError
+
+
 def check_report(
     context: dict[str, Any],
     message: str,
-    protocol: Recorder | BufferedRecorder,
+    protocol: AnyRecorder,
     error: type[BaseException] = ZeroDivisionError,
 ) -> None:
     """That `context` tells of `error` in a method of `protocol`, with asyncio's keys."""
@@ -254,7 +257,7 @@ def test_a_raising_receiver_is_reported_and_loses_the_connection(
     method = "data_received" if kind is Recorder else "buffer_updated"
 
     async def main() -> None:
-        _, protocol, peer = await connect(lambda: kind({method: lambda _: 1 / 0}))
+        _, protocol, peer = await connect(lambda: kind({method: fail}))
         with peer:
             peer.sendall(b"hello")
             await protocol.until_lost()
@@ -268,12 +271,37 @@ def test_a_raising_receiver_is_reported_and_loses_the_connection(
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("end", ["close", "abort", "raise"])
+def test_what_was_written_before_the_end_is_sent(
+    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], end: str
+) -> None:
+    """As far as the kernel takes it at once; and nothing that is written afterwards is."""
+
+    def answer(recorder: Recorder) -> None:
+        recorder.transport.write(b"last words")
+        if end == "raise":
+            raise ZeroDivisionError
+        getattr(recorder.transport, end)()
+        recorder.transport.write(b" and more")
+
+    async def main() -> None:
+        _, protocol, peer = await connect(lambda: Recorder({"data_received": answer}))
+        with peer:
+            peer.sendall(b"hello")
+            await protocol.until_lost()
+            assert await read_to_end(peer) == b"last words"
+        assert len(reported) == (1 if end == "raise" else 0)
+        reported.clear()
+
+    loop.run_until_complete(main())
+
+
 def test_a_raising_receiver_throws_away_what_waits(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(
-            lambda: Recorder({"data_received": lambda _: 1 / 0}), kernel_buffer=4096
+            lambda: Recorder({"data_received": fail}), kernel_buffer=4096
         )
         with peer:
             transport.write(bytes(MORE_THAN_FITS))
@@ -292,7 +320,7 @@ def test_a_raising_get_buffer_is_reported_and_loses_the_connection(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
     async def main() -> None:
-        _, protocol, peer = await connect(lambda: BufferedRecorder({"get_buffer": lambda _: 1 / 0}))
+        _, protocol, peer = await connect(lambda: BufferedRecorder({"get_buffer": fail}))
         with peer:
             peer.sendall(b"hello")
             await protocol.until_lost()
@@ -309,7 +337,7 @@ def test_a_raising_eof_received_is_reported_and_loses_the_connection(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], kind: Kind
 ) -> None:
     async def main() -> None:
-        _, protocol, peer = await connect(lambda: kind({"eof_received": lambda _: 1 / 0}))
+        _, protocol, peer = await connect(lambda: kind({"eof_received": fail}))
         peer.close()
         await protocol.until_lost()
         (context,) = reported
@@ -326,7 +354,7 @@ def test_raising_flow_control_is_only_reported(
 ) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder, kernel_buffer=4096)
-        protocol.on[method] = lambda _: 1 / 0
+        protocol.on[method] = fail
         with peer:
             transport.write(bytes(MORE_THAN_FITS))
             transport.write_eof()
@@ -348,7 +376,7 @@ def test_a_raising_callback_is_reported_as_any_other(
     """Both are scheduled with call_soon, so the loop tells of a callback; nothing else happens."""
 
     async def main() -> None:
-        transport, protocol, peer = await connect(lambda: Recorder({method: lambda _: 1 / 0}))
+        transport, protocol, peer = await connect(lambda: Recorder({method: fail}))
         with peer:
             peer.sendall(b"hello")
             await protocol.until_received(5)
@@ -376,7 +404,7 @@ def test_exits_leave_the_loop(
     def leave(_: object) -> None:
         raise error
 
-    async def main() -> tuple[Recorder | BufferedRecorder, socket.socket]:
+    async def main() -> tuple[AnyRecorder, socket.socket]:
         kind = BufferedRecorder if method == "buffer_updated" else Recorder
         _, protocol, peer = await connect(lambda: kind({method: leave}))
         return protocol, peer
@@ -401,7 +429,7 @@ def test_a_server_survives_every_raising_protocol(
     plans = iter([*methods, ""])
 
     def factory() -> Recorder:
-        protocol = Recorder({next(plans): lambda _: 1 / 0})
+        protocol = Recorder({next(plans): fail})
         made.put_nowait(protocol)
         return protocol
 

@@ -95,9 +95,13 @@ def test_ipv6_addresses_have_four_parts(loop: asyncio.AbstractEventLoop) -> None
 def test_names_are_resolved(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         async with await loop.create_server(Greeter, LOCALHOST, 0) as server:
-            options = {"family": socket.AF_INET, "proto": socket.IPPROTO_TCP}
             _, protocol = await loop.create_connection(
-                Recorder, "localhost", port_of(server), flags=socket.AI_ADDRCONFIG, **options
+                Recorder,
+                "localhost",
+                port_of(server),
+                family=socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_ADDRCONFIG,
             )
             await protocol.until_lost()
             assert protocol.received == b"hello"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -24,14 +25,14 @@ SHOWN = 3
 def play(name: str, batch: list[Script]) -> list[list[str]]:
     """The records of `batch` on the loop of that name, which must leave nothing behind."""
     before = set(os.listdir("/dev/fd"))
-    loop = LOOPS[name]()
-    afternoon = Afternoon(loop)
-    records = [afternoon.play(script) for script in batch]
-    gc.collect()
-    alive = [found for ref in afternoon.born if (found := ref()) is not None]
-    assert alive == []
-    afternoon.close()
-    loop.close()
+    with (
+        contextlib.closing(LOOPS[name]()) as loop,
+        contextlib.closing(Afternoon(loop)) as afternoon,
+    ):
+        records = [afternoon.play(script) for script in batch]
+        gc.collect()
+        alive = [found for ref in afternoon.born if (found := ref()) is not None]
+        assert alive == []
     assert set(os.listdir("/dev/fd")) == before
     return records
 

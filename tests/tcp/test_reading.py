@@ -7,16 +7,14 @@ import asyncio
 import contextlib
 import mmap
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.asyncio_bugs import AsyncioBug
 from tests.tcp.peers import connect, read_to_end, read_until_gone, send, turns
-from tests.tcp.recorders import BufferedRecorder, Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.tcp.recorders import AnyRecorder, BufferedRecorder, Recorder
 
 PAUSE_IN_CONNECTION_MADE_IGNORED = AsyncioBug(
     issue="gh-103607",
@@ -26,7 +24,7 @@ PAUSE_IN_CONNECTION_MADE_IGNORED = AsyncioBug(
 )
 
 KINDS = pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
-Kind = type[Recorder | BufferedRecorder]
+Kind = Callable[..., AnyRecorder]
 
 
 @KINDS
@@ -186,7 +184,7 @@ def test_pausing_while_called_stops_at_that_chunk(
             while len(protocol.received) < len(message):
                 before = len(sizes)
                 transport.resume_reading()
-                await protocol.until(lambda before=before: len(sizes) > before)
+                await protocol.until_received((sizes[-1] if sizes else 0) + 1)
                 await turns(3)
                 assert len(sizes) == before + 1
                 assert len(protocol.received) == sizes[-1]
@@ -306,12 +304,14 @@ def test_the_buffer_is_free_while_buffer_updated_runs(loop: asyncio.AbstractEven
     """The loop exports it during the read only: a protocol may resize it as it likes."""
 
     async def main() -> None:
-        def grow(recorder: BufferedRecorder) -> None:
-            del recorder.buffer[:]
-            recorder.buffer += bytes(10)
+        buffer = bytearray(4)
+
+        def grow(_: object) -> None:
+            buffer.clear()
+            buffer.extend(bytes(10))
 
         _, protocol, peer = await connect(
-            lambda: BufferedRecorder({"buffer_updated": grow}, bytearray(4))
+            lambda: BufferedRecorder({"buffer_updated": grow}, buffer)
         )
         with peer:
             peer.sendall(b"hello world")

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import warnings
+from asyncio.trsock import TransportSocket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,7 +102,8 @@ def test_sockets_is_a_tuple_of_transport_sockets(loop: asyncio.AbstractEventLoop
         server = await loop.create_server(Greeter, LOCALHOST, 0)
         assert isinstance(server, asyncio.AbstractServer)
         assert isinstance(server.sockets, tuple)
-        assert [type(sock) for sock in server.sockets] == [asyncio.trsock.TransportSocket]
+        kinds: list[type] = [type(sock) for sock in server.sockets]
+        assert kinds == [TransportSocket]
         assert server.get_loop() is loop
         assert repr(server).startswith("<Server sockets=(")
         server.close()
@@ -484,7 +486,7 @@ def test_a_server_accepts_everyone_in_the_backlog(loop: asyncio.AbstractEventLoo
                 peer.sendall(b"%d." % number)
             for number, peer in enumerate(peers):  # In the order in which they came.
                 protocol = await asyncio.wait_for(made.get(), PATIENCE_S)
-                await protocol.until(lambda protocol=protocol: protocol.received.endswith(b"."))
+                await protocol.until_received(len(b"%d." % number))
                 assert protocol.received == b"%d." % number
                 peer.close()
                 await protocol.until_lost()

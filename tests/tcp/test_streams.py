@@ -1,4 +1,4 @@
-"""`StreamReader` and `StreamWriter` over our transports: the standard ones, however they are fed."""
+"""The standard `StreamReader` and `StreamWriter` over our transports, however they are fed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.tcp.recorders import PATIENCE_S
 from tests.tcp.test_server import LOCALHOST, port_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -24,10 +24,10 @@ LIMIT = 64 * 1024
 
 
 @contextlib.asynccontextmanager
-async def streams(**options: int) -> AsyncIterator[tuple[Streams, socket.socket]]:
+async def streams(limit: int = LIMIT) -> AsyncGenerator[tuple[Streams, socket.socket], None]:
     """A reader and a writer, with the peer's socket. The writer is closed at the end."""
     with socket.create_server((LOCALHOST, 0)) as listener:
-        reader, writer = await asyncio.open_connection(*listener.getsockname(), **options)
+        reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=limit)
         peer, _ = listener.accept()
     peer.settimeout(PATIENCE_S)
     with peer:
@@ -229,7 +229,7 @@ def test_a_slow_reader_gets_every_byte(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @contextlib.asynccontextmanager
-async def echo_server() -> AsyncIterator[int]:
+async def echo_server() -> AsyncGenerator[int, None]:
     """The port of a server that sends back what it reads; its clients are gone at the end."""
     clients: set[asyncio.Task[object]] = set()
 
@@ -450,23 +450,15 @@ def test_an_exported_buffer_does_not_lose_data(
                 await turns(1)
             with memoryview(vars(reader)["_buffer"]):
                 peer.sendall(b"second")
+                reading = loop.create_task(reader.readexactly(100))
                 with pytest.raises(BufferError):
-                    await asyncio.wait_for(waiting_for_exception(reader), PATIENCE_S)
+                    await asyncio.wait_for(reading, PATIENCE_S)
             (context,) = reported
             assert context["message"] == "Fatal error: protocol.data_received() call failed."
             assert isinstance(context["exception"], BufferError)
             reported.clear()
 
     loop.run_until_complete(main())
-
-
-async def waiting_for_exception(reader: asyncio.StreamReader) -> None:
-    """Raises what the reader was told."""
-    while reader.exception() is None:
-        await asyncio.sleep(0)
-    error = reader.exception()
-    assert error is not None
-    raise error
 
 
 class NotingReader(asyncio.StreamReader):
@@ -506,7 +498,7 @@ class NotingProtocol(asyncio.StreamReaderProtocol):
 @contextlib.asynccontextmanager
 async def over(
     protocol: asyncio.StreamReaderProtocol,
-) -> AsyncIterator[tuple[asyncio.BaseTransport, socket.socket]]:
+) -> AsyncGenerator[tuple[asyncio.BaseTransport, socket.socket], None]:
     """A connection for `protocol`, with the peer's socket."""
     loop = asyncio.get_running_loop()
     with socket.create_server((LOCALHOST, 0)) as listener:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +13,7 @@ from tests.tcp.recorders import Recorder
 from tests.tcp.test_server import LOCALHOST
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
 
@@ -26,21 +26,23 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.mark.parametrize("context", [True, ssl.create_default_context()], ids=["bool", "context"])
-def test_connecting_with_tls_is_refused(loop: asyncio.AbstractEventLoop, context: Any) -> None:  # noqa: ANN401
-    with pytest.raises(NotImplementedError, match="TLS|ssl"):
+def test_connecting_with_tls_is_refused(
+    loop: asyncio.AbstractEventLoop, context: bool | ssl.SSLContext
+) -> None:
+    with pytest.raises(NotImplementedError, match=r"TLS|ssl"):
         loop.run_until_complete(loop.create_connection(Recorder, LOCALHOST, 1, ssl=context))
 
 
 def test_serving_with_tls_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with pytest.raises(NotImplementedError, match="TLS|ssl"):
+    with pytest.raises(NotImplementedError, match=r"TLS|ssl"):
         loop.run_until_complete(loop.create_server(Recorder, LOCALHOST, 0, ssl=context))
 
 
 def test_start_tls_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
-        with peer, pytest.raises(NotImplementedError, match="TLS|ssl"):
+        with peer, pytest.raises(NotImplementedError, match=r"TLS|ssl"):
             await loop.start_tls(transport, protocol, ssl.create_default_context())
         transport.close()
         await protocol.until_lost()

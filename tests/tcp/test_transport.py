@@ -9,12 +9,17 @@ import re
 import socket
 import warnings
 import weakref
+from asyncio.trsock import TransportSocket
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tcp.peers import connect, read_exactly, reset, turns
-from tests.tcp.recorders import PATIENCE_S, BufferedRecorder, Recorder
+from tests.tcp.recorders import PATIENCE_S, AnyRecorder, BufferedRecorder, Recorder
 from tests.tcp.test_server import LOCALHOST, port_of, served_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_transport_is_asyncios_kind(loop: asyncio.AbstractEventLoop) -> None:
@@ -37,7 +42,7 @@ def test_extra_info_outlives_the_connection(loop: asyncio.AbstractEventLoop) -> 
         transport, protocol, peer = await connect(Recorder)
         with peer:
             sock = transport.get_extra_info("socket")
-            assert type(sock) is asyncio.trsock.TransportSocket
+            assert type(sock) is TransportSocket
             assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_STREAM)
             assert transport.get_extra_info("peername") == peer.getsockname()
             assert transport.get_extra_info("sockname") == peer.getpeername()
@@ -63,7 +68,7 @@ def test_accepted_connections_know_both_names(loop: asyncio.AbstractEventLoop) -
             transport = protocol.transport
             assert transport.get_extra_info("peername") == peer.getsockname()
             assert transport.get_extra_info("sockname") == (LOCALHOST, port_of(server))
-            assert type(transport.get_extra_info("socket")) is asyncio.trsock.TransportSocket
+            assert type(transport.get_extra_info("socket")) is TransportSocket
         await protocol.until_lost()
         server.close()
         await server.wait_closed()
@@ -158,14 +163,15 @@ def test_protocols_can_be_switched_between_two_messages(loop: asyncio.AbstractEv
         assert first.calls == ["connection_made", "data_received"]
         assert buffered.calls == ["buffer_updated"]
         assert last.calls == ["data_received", "connection_lost"]
-        assert (first.received, buffered.received, last.received) == (b"one", b"two", b"three")
+        received = [bytes(each.received) for each in (first, buffered, last)]
+        assert received == [b"one", b"two", b"three"]
 
     loop.run_until_complete(main())
 
 
 @pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
 def test_a_protocol_can_be_replaced_while_it_is_called(
-    loop: asyncio.AbstractEventLoop, kind: type[Recorder | BufferedRecorder]
+    loop: asyncio.AbstractEventLoop, kind: Callable[[], AnyRecorder]
 ) -> None:
     """Whatever comes after the call is the new protocol's, to the last byte."""
 
@@ -229,12 +235,15 @@ def test_protocols_run_in_the_context_of_the_connector(loop: asyncio.AbstractEve
     seen: dict[str, str] = {}
     methods = ("connection_made", "data_received", "eof_received", "connection_lost")
 
-    def note(name: str) -> None:
-        seen[name] = variable.get()
+    def noting(name: str) -> Callable[[object], None]:
+        def note(_: object) -> None:
+            seen[name] = variable.get()
+
+        return note
 
     async def main() -> None:
         variable.set("connector")
-        on = {name: (lambda _, name=name: note(name)) for name in methods}
+        on = {name: noting(name) for name in methods}
         _, protocol, peer = await connect(lambda: Recorder(on))
         variable.set("later")
         peer.sendall(b"data")
@@ -327,7 +336,7 @@ def test_attaching_a_transports_descriptor_elsewhere_is_refused(
             fd = transport.get_extra_info("socket").fileno()
             for refused in (loop.add_reader, loop.add_writer):
                 with pytest.raises(RuntimeError, match=rf"File descriptor {fd} is used by transp"):
-                    refused(fd, turns)
+                    refused(fd, print)
             for method in (loop.remove_reader, loop.remove_writer):
                 with pytest.raises(RuntimeError, match=rf"File descriptor {fd} is used by transp"):
                     method(fd)
@@ -349,7 +358,7 @@ def test_a_descriptor_used_again_belongs_to_the_new_connection(
             transport, protocol, peer = await connect(Recorder)
             numbers.add(transport.get_extra_info("socket").fileno())
             peer.sendall(b"%d" % round_)
-            await protocol.until(lambda protocol=protocol: bool(protocol.received))
+            await protocol.until_received(len(b"%d" % round_))
             assert protocol.received == b"%d" % round_
             transport.write(b"answer")
             assert await read_exactly(peer, 6) == b"answer"

@@ -399,19 +399,14 @@ def test_pause_and_resume_alternate(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder, kernel_buffer=4096)
         with peer:
-            total = 0
             for round_ in range(1, 6):
                 transport.write(bytes(4 * 1024 * 1024))
                 transport.write(b"more")
-                total += 4 * 1024 * 1024 + 4
                 assert protocol.calls.count("pause_writing") == round_
-                reading = loop.create_task(read_exactly(peer, total))
-                await protocol.until(
-                    lambda round_=round_: protocol.calls.count("resume_writing") == round_
-                )
+                reading = loop.create_task(read_exactly(peer, 4 * 1024 * 1024 + 4))
+                await protocol.until_called("resume_writing", round_)
                 assert transport.get_write_buffer_size() <= 16 * 1024
                 await reading
-                total = 0
             transport.close()
             await protocol.until_lost()
         assert protocol.calls == [
