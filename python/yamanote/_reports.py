@@ -35,7 +35,7 @@ class Reports(Base):
         """In debug mode, name what kept the loop from everything else."""
         if seconds < self.slow_callback_duration:
             return
+        name = culprit
         if isinstance(culprit, Handle):
-            name: str = base_events._format_handle(culprit)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-            culprit = name
-        logger.warning("Executing %s took %.3f seconds", culprit, seconds)
+            name = str(base_events._format_handle(culprit))  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+        logger.warning("Executing %s took %.3f seconds", name, seconds)

@@ -35,6 +35,14 @@ class Signals(Base):
     _signal_pair: tuple[socket.socket, socket.socket] | None = None
     _wakeup_fd_before: int | None = None
 
+    def __init__(self) -> None:
+        """Make the pair with the loop: one that is out of descriptors must still be able to run."""
+        super().__init__()
+        self._signal_pair = receiver, sender = socket.socketpair()
+        receiver.setblocking(False)
+        sender.setblocking(False)
+        self._add_reader(receiver.fileno(), self._make_handle(self._read_signals))
+
     def add_signal_handler(
         self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
     ) -> None:
@@ -102,10 +110,7 @@ class Signals(Base):
 
     def _attach_wakeup_fd(self) -> None:
         if self._signal_pair is None:
-            self._signal_pair = receiver, sender = socket.socketpair()
-            receiver.setblocking(False)
-            sender.setblocking(False)
-            self._add_reader(receiver.fileno(), self._make_handle(self._read_signals))
+            return  # The loop is closed.
         before = signal.set_wakeup_fd(self._signal_pair[1].fileno(), warn_on_full_buffer=False)
         if self._wakeup_fd_before is None:
             self._wakeup_fd_before = before

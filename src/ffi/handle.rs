@@ -8,7 +8,6 @@
 //! A handle that leaves the queue and is still held (`leave`) is told to the collector then, and when a run
 //! ends, all that are left (`track`).
 
-use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -18,8 +17,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use super::class::{self, Class, Layout, slot};
+use super::class::{Class, Layout};
 use super::context::run_in;
+use super::handle_class::make;
+use super::handle_memory as memory;
 use super::method::{Args, Members};
 use super::reference::{borrowed, owned, returned};
 
@@ -60,34 +61,34 @@ pub(crate) struct Parts<'a, 'py> {
 /// Pointers are owned references or null. `callback` is null soon after `cancelled` is set, and then so are `arguments` and `more`.
 /// On free-threaded builds they are read and written inside the handle's critical section.
 #[repr(C)]
-struct Fields {
-    context: *mut ffi::PyObject,
-    callback: *mut ffi::PyObject,
+pub(super) struct Fields {
+    pub(super) context: *mut ffi::PyObject,
+    pub(super) callback: *mut ffi::PyObject,
     /// The slot in front of the arguments that a callee may use.
-    scratch: *mut ffi::PyObject,
-    arguments: [*mut ffi::PyObject; INLINE],
-    event_loop: *mut ffi::PyObject,
+    pub(super) scratch: *mut ffi::PyObject,
+    pub(super) arguments: [*mut ffi::PyObject; INLINE],
+    pub(super) event_loop: *mut ffi::PyObject,
     /// A tuple with all of them, when there are more than fit.
-    more: *mut ffi::PyObject,
-    source_traceback: *mut ffi::PyObject,
-    repr: *mut ffi::PyObject,
-    when: f64,
-    count: u32,
-    cancelled: bool,
-    scheduled: bool,
+    pub(super) more: *mut ffi::PyObject,
+    pub(super) source_traceback: *mut ffi::PyObject,
+    pub(super) repr: *mut ffi::PyObject,
+    pub(super) when: f64,
+    pub(super) count: u32,
+    pub(super) cancelled: bool,
+    pub(super) scheduled: bool,
     /// The callback runs: its parts stay, whatever happens.
-    running: bool,
+    pub(super) running: bool,
     /// The collector knows it.
-    tracked: bool,
+    pub(super) tracked: bool,
     /// Somebody waits for the callback's end.
-    awaited: bool,
+    pub(super) awaited: bool,
 }
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
-const INLINE: usize = 4;
+pub(super) const INLINE: usize = 4;
 
-static PLAIN: Class = Class::new();
-static TIMER: Class = Class::new();
+pub(super) static PLAIN: Class = Class::new();
+pub(super) static TIMER: Class = Class::new();
 static THREAD_SAFE: Class = Class::new();
 
 /// Makes the classes with these members beside the attributes that asyncio's methods read.
@@ -182,7 +183,7 @@ fn gather<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
 
 impl Kind {
     #[inline]
-    fn class(self) -> &'static Class {
+    pub(super) fn class(self) -> &'static Class {
         match self {
             Self::Plain => &PLAIN,
             Self::Timer => &TIMER,
@@ -498,7 +499,7 @@ fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) ->
 
 /// Where the fields of a handle are.
 #[inline]
-fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
+pub(super) fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
     // SAFETY: an instance of each class has its fields at its class's offset.
     unsafe { handle.byte_add(offset(handle)) }.cast()
 }
@@ -531,7 +532,7 @@ const SLOTS: usize = size_of::<ffi::PyObject>();
 /// asyncio's class has seven slots of its own, a timer's nine, each an owned reference or null. Nobody uses
 /// them: our attributes hide their descriptors. So our fields lie over them, owned references or null
 /// first, and a handle takes half the memory. Before Python 3.12 the list of weak references is in the way.
-fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
+pub(super) fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
     #[cfg(Py_3_12)]
     {
         let layout = Layout::over::<Fields>(base, SLOTS)?;
@@ -554,111 +555,13 @@ fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 }
 
 #[inline]
-fn release(object: *mut ffi::PyObject) {
+pub(super) fn release(object: *mut ffi::PyObject) {
     // SAFETY: called with null or an owned reference that nobody uses afterwards, attached.
     unsafe { ffi::Py_XDECREF(object) };
 }
 
-fn make<'py>(
-    name: &'static CStr,
-    base: &Bound<'py, PyType>,
-    members: Members,
-    kind: Kind,
-) -> PyResult<Bound<'py, PyType>> {
-    let layout = layout(base)?;
-    let slots = vec![
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
-    ];
-    let made = class::make(
-        name,
-        c"A callback that the loop will run.",
-        base,
-        &layout,
-        slots,
-        members,
-    )?;
-    let made = made.cast_into::<PyType>()?;
-    // The class lives for as long as the process: its methods' definitions do.
-    kind.class()
-        .publish(made.clone().into_ptr().cast(), layout.value);
-    Ok(made)
-}
-
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter with a complete handle whose count has dropped to zero.
-    if unsafe { (*fields(object)).tracked } {
-        // SAFETY: as above, and tracked.
-        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    }
-    if has_weak_references(object) {
-        // SAFETY: live memory of an instance, attached.
-        unsafe { ffi::PyObject_ClearWeakRefs(object) };
-    }
-    // SAFETY: nobody can reach the fields any more; copied out, and not used again in place.
-    let fields = unsafe { fields(object).read() };
-    // The memory goes first: the destructors below may make new handles.
-    memory::give_back(object);
-    release(fields.callback);
-    for argument in &fields.arguments[..(fields.count as usize).min(INLINE)] {
-        release(*argument);
-    }
-    release(fields.context);
-    release(fields.event_loop);
-    if !(fields.more.is_null() && fields.source_traceback.is_null() && fields.repr.is_null()) {
-        [fields.more, fields.source_traceback, fields.repr]
-            .into_iter()
-            .for_each(release);
-    }
-}
-
-/// Whether somebody made a weak reference: asking is cheaper than clearing none.
-fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
-    // SAFETY: called with the live memory of a handle.
-    let class = unsafe { ffi::Py_TYPE(handle) };
-    // SAFETY: a live type.
-    let offset = unsafe { (*class).tp_weaklistoffset };
-    // SAFETY: by its definition, the offset leads to the list's head within the object's allocation.
-    let list = unsafe { handle.byte_offset(offset) }.cast::<*mut ffi::PyObject>();
-    // SAFETY: as above; the count has dropped to zero, so nobody writes it.
-    !unsafe { list.read() }.is_null()
-}
-
-unsafe extern "C" fn traverse(
-    object: *mut ffi::PyObject,
-    visit: ffi::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
-    let fields = unsafe { &*fields(object) };
-    // SAFETY: a live object.
-    let class = unsafe { ffi::Py_TYPE(object) };
-    for pointer in fields.pointers().into_iter().chain([class.cast()]) {
-        if pointer.is_null() {
-            continue;
-        }
-        // SAFETY: the collector's own function with its own argument, and a live object.
-        let result = unsafe { visit(pointer, argument) };
-        if result != 0 {
-            return result;
-        }
-    }
-    0
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: the interpreter calls this while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: called by the collector with a live handle.
-    let handle = unsafe { borrowed::<Handle>(py, &object) };
-    cancel(handle);
-    let_go(handle, None);
-    0
-}
-
 impl Fields {
-    fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 6] {
+    pub(super) fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 6] {
         let [a, b, c, d] = self.arguments;
         let (own, debug) = (
             (self.callback, self.context),
@@ -677,94 +580,4 @@ impl Fields {
             debug.1,
         ]
     }
-}
-
-/// Blocks of memory for handles, kept for the next one. The GIL is the lock.
-#[cfg(not(Py_GIL_DISABLED))]
-mod memory {
-    use std::cell::UnsafeCell;
-
-    use super::{Kind, PLAIN, PyResult, Python, TIMER, class, ffi};
-
-    struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
-
-    // SAFETY: used by the two functions below alone, which run attached: the GIL admits one thread,
-    // and neither calls anything that could release it while the list is borrowed.
-    unsafe impl Sync for FreeList {}
-
-    static PLAINS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
-    static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
-    static THREAD_SAFES: FreeList = FreeList(UnsafeCell::new(Vec::new()));
-
-    /// Blocks kept of each kind, 600 KiB: what a burst from other threads queues; the rest goes back to the allocator.
-    const KEPT: usize = 4096;
-
-    /// A block with the head of an object and zeroes up to our fields, not yet tracked.
-    #[inline]
-    pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
-        let list = match kind {
-            Kind::Plain => &PLAINS,
-            Kind::Timer => &TIMERS,
-            Kind::ThreadSafe => &THREAD_SAFES,
-        };
-        let class = kind.class().object();
-        // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
-        if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
-            // SAFETY: a block of this very class, whose base's part was left zeroed; this sets the
-            // count to one and takes a reference to the class.
-            return Ok(unsafe { ffi::PyObject_Init(object, class) });
-        }
-        super::allocate_zeroed(py, class)
-    }
-
-    /// Keeps the block, or frees it when there are enough. The fields are gone already.
-    #[inline]
-    pub(super) fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: live memory of an instance.
-        let class = unsafe { ffi::Py_TYPE(object) };
-        let list = if class == PLAIN.object() {
-            &PLAINS
-        } else if class == TIMER.object() {
-            &TIMERS
-        } else {
-            &THREAD_SAFES
-        };
-        // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
-        let list = unsafe { &mut *list.0.get() };
-        if list.len() < KEPT {
-            list.push(object);
-            // SAFETY: an instance holds a reference to its class, which ends here; the static one remains.
-            unsafe { ffi::Py_DECREF(class.cast()) };
-        } else {
-            // SAFETY: attached, untracked, without references.
-            unsafe { class::free(object) };
-        }
-    }
-}
-
-/// Blocks of memory for handles. Free-threaded builds have fast thread-local allocation of their own.
-#[cfg(Py_GIL_DISABLED)]
-mod memory {
-    use super::{Kind, PyResult, Python, class, ffi};
-
-    pub(super) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
-        super::allocate_zeroed(py, kind.class().object())
-    }
-
-    pub(super) fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: attached, untracked, without references.
-        unsafe { class::free(object) };
-    }
-}
-
-/// A new block of a handle class with everything behind the head zeroed, not tracked.
-fn allocate_zeroed(py: Python<'_>, class: *mut ffi::PyTypeObject) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: attached; a heap type with the collector's flag. Zeroed and tracked, or null with an exception set.
-    let object = unsafe { ffi::PyType_GenericAlloc(class, 0) };
-    if object.is_null() {
-        return Err(PyErr::fetch(py));
-    }
-    // SAFETY: tracked by the allocation; `new` tracks it again once it is complete.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    Ok(object)
 }

@@ -9,6 +9,8 @@ pub(crate) mod call;
 mod class;
 pub(crate) mod context;
 pub(crate) mod handle;
+mod handle_class;
+mod handle_memory;
 mod method;
 mod owner;
 mod park;

@@ -159,11 +159,15 @@ pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
 
 impl Source for Listener {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        if self.is_listening(core)? {
-            self.accept(core)
-        } else {
-            Ok(())
+        if !self.is_listening(core)? {
+            return Ok(());
         }
+        let result = self.accept(core);
+        if result.is_err() {
+            // The run ends here, and the next one goes on: the reactor would not tell again.
+            resume(core, self.fd)?;
+        }
+        result
     }
 
     fn objects(&self, visit: Visit<'_>) {

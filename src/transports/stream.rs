@@ -215,16 +215,20 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     let py = this.py();
     let stream = data(this);
     let state = stream.state(py)?;
-    if let Some(protocol) = state.protocol(py) {
-        let name = intern!(py, "connection_made");
-        run_in(stream.context.bind(py), |_| {
-            let made = state.in_callback(|| call::method(&protocol, name, [this.as_any()]));
-            made.map(drop).or_else(|error| {
-                callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error)
-            })?;
-            write::after_callback(this, &state)
-        })?;
-    }
+    let made = match state.protocol(py) {
+        Some(protocol) => {
+            let name = intern!(py, "connection_made");
+            run_in(stream.context.bind(py), |_| {
+                let called = state.in_callback(|| call::method(&protocol, name, [this.as_any()]));
+                let made = called.map(drop).or_else(|error| {
+                    callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error)
+                });
+                made.and(write::after_callback(this, &state))
+            })
+        }
+        None => Ok(()),
+    };
+    // What ends the run does not keep the connection from beginning: the next run finds it alive.
     if state.reading.get() == Reading::Unborn {
         state.reading.set(Reading::On);
         update_interest(this, &state)?;
@@ -239,7 +243,7 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     {
         waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
-    Ok(())
+    made
 }
 
 impl Stream {
@@ -470,8 +474,14 @@ impl Source for StreamSource {
         let stream = data(this);
         let state = stream.state(py)?;
         run_in(stream.context.bind(py), |_| {
-            if ready & READ != 0 {
-                read::on_readable(this, &state)?;
+            if ready & READ != 0
+                && let Err(error) = read::on_readable(this, &state)
+            {
+                // The run ends here, and the next one goes on: the reactor would not tell again.
+                if let Some(registration) = &*state.registration.borrow() {
+                    registration.slot().fire(READ | ready & WRITE);
+                }
+                return Err(error);
             }
             if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
                 write::on_writable(this, &state)?;

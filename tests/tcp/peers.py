@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
+#: More than any two kernel buffers on the way take.
+MORE_THAN_FITS = 16 * 1024 * 1024
+
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Two connected TCP sockets: as `socket.socketpair()`, but of the family under test."""

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.asyncio_bugs import AsyncioBug
-from tests.tcp.peers import connect, read_to_end, read_until_gone, reset, turns
+from tests.tcp.peers import MORE_THAN_FITS, connect, read_to_end, read_until_gone, reset, turns
 from tests.tcp.recorders import AnyRecorder, BufferedRecorder, Recorder
+from tests.tcp.servers import LOCALHOST, port_of
 from tests.tcp.test_reading import KINDS, Kind
-from tests.tcp.test_server import LOCALHOST, port_of
-from tests.tcp.test_writing import MORE_THAN_FITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

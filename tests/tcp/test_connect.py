@@ -14,7 +14,7 @@ import pytest
 
 from tests.tcp.peers import connect, read_to_end, tcp_pair, turns
 from tests.tcp.recorders import PATIENCE_S, Recorder
-from tests.tcp.test_server import LOCALHOST, Greeter, needs_ipv6, outcome, port_of
+from tests.tcp.servers import LOCALHOST, Greeter, needs_ipv6, outcome, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from tests.loops import LOOPS
-from tests.tcp.afternoon import Afternoon, Script, scripts
+from tests.tcp.afternoon import Afternoon
+from tests.tcp.script import Script, scripts
 
 #: Sequences per test. A leak shows after one batch; a loop lives for one.
 BATCH = 500

@@ -14,7 +14,7 @@ import pytest
 
 from tests.asyncio_bugs import AsyncioBug
 from tests.tcp.recorders import PATIENCE_S, Recorder
-from tests.tcp.test_server import LOCALHOST, port_of
+from tests.tcp.servers import LOCALHOST, port_of
 
 if TYPE_CHECKING:
     from tests.programs import Program

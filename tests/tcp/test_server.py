@@ -17,51 +17,26 @@ import pytest
 
 from tests.tcp.peers import read_to_end, turns
 from tests.tcp.recorders import PATIENCE_S, Recorder
+from tests.tcp.servers import (
+    LOCALHOST,
+    Greeter,
+    greeting_from,
+    needs_ipv6,
+    outcome,
+    port_of,
+    served_connection,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.loops import LoopFactory
 
     Host = str | Sequence[str] | None
 
-LOCALHOST = "127.0.0.1"
 SERVER_LISTENS_TO_ITS_CLIENTS = pytest.mark.skipif(
     sys.version_info < (3, 13), reason="close_clients() and abort_clients() came with 3.13"
 )
-
-
-class Greeter(Recorder):
-    """Speaks first, then closes."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Says hello."""
-        super().connection_made(transport)
-        self.transport.write(b"hello")
-        self.transport.close()
-
-
-def port_of(server: asyncio.Server) -> int:
-    port: int = server.sockets[0].getsockname()[1]
-    return port
-
-
-async def greeting_from(host: str, port: int) -> bytes:
-    peer = socket.create_connection((host, port), PATIENCE_S)
-    with peer:
-        return await read_to_end(peer)
-
-
-def ipv6_works() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="this machine has no IPv6 loopback")
 
 
 @pytest.mark.parametrize("host", [LOCALHOST, "localhost", None, "", [LOCALHOST], (LOCALHOST,)])
@@ -181,15 +156,6 @@ def test_the_backlog_reaches_the_kernel(loop: asyncio.AbstractEventLoop) -> None
     loop.run_until_complete(main())
 
 
-async def outcome(make: Callable[[], Any]) -> tuple[type[BaseException], str]:
-    """What awaiting `make()` raises, with its text."""
-    try:
-        result = await make()
-    except Exception as error:
-        return type(error), str(error)
-    raise AssertionError(f"nothing was raised: {result!r}")
-
-
 BAD_SERVERS: dict[str, dict[str, Any]] = {
     "neither address nor socket": {},
     "host and socket": {"host": LOCALHOST, "port": 0, "sock": "stream"},
@@ -289,18 +255,6 @@ def test_async_with_closes_the_server(loop: asyncio.AbstractEventLoop) -> None:
             await greeting_from(LOCALHOST, port)
 
     loop.run_until_complete(main())
-
-
-async def served_connection(
-    loop: asyncio.AbstractEventLoop,
-) -> tuple[asyncio.Server, Recorder, socket.socket]:
-    """A server with one connection, our side of it, and the peer's."""
-    made: asyncio.Future[Recorder] = loop.create_future()
-    server = await loop.create_server(
-        lambda: Recorder({"connection_made": made.set_result}), LOCALHOST, 0
-    )
-    peer = socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S)
-    return server, await made, peer
 
 
 def test_close_leaves_connections_alone(loop: asyncio.AbstractEventLoop) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yamanote
 from tests.tcp.peers import connect
 from tests.tcp.recorders import Recorder
-from tests.tcp.test_server import LOCALHOST
+from tests.tcp.servers import LOCALHOST
 
 if TYPE_CHECKING:
     import asyncio

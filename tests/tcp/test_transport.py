@@ -16,7 +16,7 @@ import pytest
 
 from tests.tcp.peers import connect, read_exactly, reset, turns
 from tests.tcp.recorders import PATIENCE_S, AnyRecorder, BufferedRecorder, Recorder
-from tests.tcp.test_server import LOCALHOST, port_of, served_connection
+from tests.tcp.servers import LOCALHOST, port_of, served_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

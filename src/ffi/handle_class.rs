@@ -1,0 +1,112 @@
+//! The classes of handles: made once, and what the interpreter calls on their instances.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::class::{self, slot};
+use super::handle::{Handle, INLINE, Kind, cancel, fields, layout, let_go, release};
+use super::handle_memory as memory;
+use super::method::Members;
+use super::reference::borrowed;
+
+/// Makes the class of one kind.
+pub(super) fn make<'py>(
+    name: &'static CStr,
+    base: &Bound<'py, PyType>,
+    members: Members,
+    kind: Kind,
+) -> PyResult<Bound<'py, PyType>> {
+    let layout = layout(base)?;
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+    ];
+    let made = class::make(
+        name,
+        c"A callback that the loop will run.",
+        base,
+        &layout,
+        slots,
+        members,
+    )?;
+    let made = made.cast_into::<PyType>()?;
+    // The class lives for as long as the process: its methods' definitions do.
+    kind.class()
+        .publish(made.clone().into_ptr().cast(), layout.value);
+    Ok(made)
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: called by the interpreter with a complete handle whose count has dropped to zero.
+    if unsafe { (*fields(object)).tracked } {
+        // SAFETY: as above, and tracked.
+        unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    }
+    if has_weak_references(object) {
+        // SAFETY: live memory of an instance, attached.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+    // SAFETY: nobody can reach the fields any more; copied out, and not used again in place.
+    let fields = unsafe { fields(object).read() };
+    // The memory goes first: the destructors below may make new handles.
+    memory::give_back(object);
+    release(fields.callback);
+    for argument in &fields.arguments[..(fields.count as usize).min(INLINE)] {
+        release(*argument);
+    }
+    release(fields.context);
+    release(fields.event_loop);
+    if !(fields.more.is_null() && fields.source_traceback.is_null() && fields.repr.is_null()) {
+        [fields.more, fields.source_traceback, fields.repr]
+            .into_iter()
+            .for_each(release);
+    }
+}
+
+/// Whether somebody made a weak reference: asking is cheaper than clearing none.
+fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
+    // SAFETY: called with the live memory of a handle.
+    let class = unsafe { ffi::Py_TYPE(handle) };
+    // SAFETY: a live type.
+    let offset = unsafe { (*class).tp_weaklistoffset };
+    // SAFETY: by its definition, the offset leads to the list's head within the object's allocation.
+    let list = unsafe { handle.byte_offset(offset) }.cast::<*mut ffi::PyObject>();
+    // SAFETY: as above; the count has dropped to zero, so nobody writes it.
+    !unsafe { list.read() }.is_null()
+}
+
+unsafe extern "C" fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
+    let fields = unsafe { &*fields(object) };
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    for pointer in fields.pointers().into_iter().chain([class.cast()]) {
+        if pointer.is_null() {
+            continue;
+        }
+        // SAFETY: the collector's own function with its own argument, and a live object.
+        let result = unsafe { visit(pointer, argument) };
+        if result != 0 {
+            return result;
+        }
+    }
+    0
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: the interpreter calls this while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: called by the collector with a live handle.
+    let handle = unsafe { borrowed::<Handle>(py, &object) };
+    cancel(handle);
+    let_go(handle, None);
+    0
+}
