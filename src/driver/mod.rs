@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -84,6 +84,7 @@ impl Driver {
     pub(crate) fn shut_down(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+            self.ready.forget_turn();
         }
     }
 }
@@ -123,11 +124,6 @@ impl<W: Fn() -> bool> Future for Look<'_, W> {
 
 // Nothing in it is pinned.
 impl<W> Unpin for Look<'_, W> {}
-
-/// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
-pub(crate) fn wake(turn: &Waker) {
-    turn.wake_by_ref();
-}
 
 fn shut_down() -> io::Error {
     io::Error::other("the reactor is shut down")

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// The slots woken since the turn last looked: a stack that any thread may push to and the turn empties.
@@ -12,7 +12,9 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 pub(crate) struct ReadyList {
     /// Each entry owns one reference to its slot. Release on push and Acquire on take hand the slot's `next` over.
     head: AtomicPtr<Slot>,
-    turn: OnceLock<Waker>,
+    turn: Mutex<Option<Waker>>,
+    /// There is a waker: written under the lock, read by the loop's thread without it.
+    has_turn: AtomicBool,
 }
 
 /// One registered descriptor, as its wakers see it.
@@ -35,12 +37,28 @@ const QUEUED: u8 = 4;
 impl ReadyList {
     /// The waker of the turn: the same one for all of a runtime's life.
     pub(crate) fn set_turn(&self, turn: &Waker) {
-        self.turn.get_or_init(|| turn.clone());
+        if !self.has_turn.load(Ordering::Relaxed) {
+            *self.lock() = Some(turn.clone());
+            self.has_turn.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// The waker of the turn, once the loop has run.
-    pub(crate) fn turn(&self) -> Option<&Waker> {
-        self.turn.get()
+    /// Lets go of the waker, and with it of the runtime's descriptors: the loop is closed.
+    pub(crate) fn forget_turn(&self) {
+        self.has_turn.store(false, Ordering::Relaxed);
+        let turn = self.lock().take();
+        drop(turn);
+    }
+
+    /// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
+    pub(crate) fn wake_turn(&self) {
+        if let Some(turn) = &*self.lock() {
+            turn.wake_by_ref();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes every queued slot, in the order of their wakes.
@@ -121,10 +139,8 @@ impl Slot {
 
     /// Queues the slot and ends the wait: what a waker does.
     fn wake(self: &Arc<Self>, bits: u8) {
-        if self.fire(bits)
-            && let Some(turn) = self.list.turn.get()
-        {
-            turn.wake_by_ref();
+        if self.fire(bits) {
+            self.list.wake_turn();
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 
 use super::source::Visit;
-use crate::driver::{self, ReadyList};
+use crate::driver::ReadyList;
 use crate::ffi::handle::Handle;
 
 /// Where `call_soon_threadsafe` leaves its handles.
@@ -47,11 +47,8 @@ impl Inbox {
         // With the GIL, that orders the two sides: the loop lets go of it only after `park`.
         #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
-        if self.parked.load(Ordering::Relaxed)
-            && self.parked.swap(false, Ordering::AcqRel)
-            && let Some(turn) = self.ready.turn()
-        {
-            driver::wake(turn);
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
+            self.ready.wake_turn();
         }
     }
 

@@ -66,7 +66,8 @@ pub(super) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
 }
 
 pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    if matches!(state.reading.get(), Reading::On | Reading::Unborn) {
+    // After the end of the stream too, as in asyncio: resumed, the end is read once more.
+    if state.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
     }
@@ -244,7 +245,7 @@ simple_method!(
     "is_reading",
     "Whether received bytes are delivered.",
     |this, state| {
-        let reading = matches!(state.reading.get(), Reading::On | Reading::Unborn);
+        let reading = state.reading.get() != Reading::Paused;
         Ok(boolean(this.py(), state.is_open() && reading))
     }
 );
