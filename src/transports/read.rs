@@ -12,7 +12,6 @@ use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
 use super::{stream_methods, write};
-use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data};
@@ -54,10 +53,13 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
             Found::End => return at_end(this, state, &protocol),
             Found::Full => {}
             Found::All | Found::Nothing => {
-                let registration = state.registration.borrow();
-                if !registration.as_ref().is_some_and(Registration::drained) {
-                    return Ok(());
+                if let Some(registration) = &*state.registration.borrow()
+                    && registration.drained()
+                {
+                    // The end of the stream: what the data brought about comes first, as in asyncio.
+                    registration.fire_read();
                 }
+                return Ok(());
             }
         }
     }

@@ -74,6 +74,29 @@ def test_data_that_comes_with_the_end_is_delivered(
 
 
 @KINDS
+def test_what_a_receiver_schedules_runs_before_the_end_is_told(
+    loop: asyncio.AbstractEventLoop, kind: Kind
+) -> None:
+    """Data and end come in two turns, so a callback between them may still change its mind."""
+    received = "data_received" if kind is Recorder else "buffer_updated"
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(kind)
+        heir = Recorder()
+        protocol.on[received] = lambda _: loop.call_soon(transport.set_protocol, heir)
+        transport.pause_reading()
+        with peer:
+            peer.sendall(b"hello")
+            peer.shutdown(socket.SHUT_WR)
+            transport.resume_reading()
+            await heir.until_lost()
+        assert protocol.calls == ["connection_made", received]
+        assert heir.calls == ["eof_received", "connection_lost"]
+
+    loop.run_until_complete(main())
+
+
+@KINDS
 def test_a_large_message_arrives_whole(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
     async def main() -> None:
         _, protocol, peer = await connect(kind)
