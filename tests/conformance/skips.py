@@ -29,6 +29,10 @@ class WhiteBox:
 
 WHITE_BOX = (
     WhiteBox(
+        "makes a transport of a mock that has no descriptor",
+        ("test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",),
+    ),
+    WhiteBox(
         "counts the calls of the selector loop's _run_once()",
         ("test_events.*.test_timeout_rounding",),
     ),
