@@ -120,6 +120,7 @@ class _Play:
         self.reactions = iter(script.reactions)
         self.answers = iter(script.answers)
         self.transport: asyncio.Transport | None = None
+        self.beginning = False
         self.lost = False
         self.late = False
         self.callbacks: list[asyncio.Handle] = []
@@ -383,8 +384,8 @@ class _Play:
             # gh-156512: a transport closed in resume_writing() may end twice; and one that is left
             # from there by SystemExit fails an assertion of its own in every turn from then on.
             return False
-        if where == "connection_made" and name == "pause_reading":
-            return False  # gh-103607: ignored before 3.12.
+        if self.beginning and name == "pause_reading":
+            return False  # gh-103607: in connection_made() and what that calls, ignored on 3.10.
         if self.lost and self.wrote_big and name.startswith(("abort", "write")):
             return False  # A transport that sent its last bytes after close() takes no more calls.
         if name == "writelines":
@@ -449,7 +450,11 @@ class _Calls:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._play.made(transport)
-        self._play.react(self._number, "connection_made")
+        self._play.beginning = True
+        try:
+            self._play.react(self._number, "connection_made")
+        finally:
+            self._play.beginning = False
 
     def pause_writing(self) -> None:
         self._play.react(self._number, "pause_writing")

@@ -82,11 +82,10 @@ def test_the_pair_is_connected_when_it_is_returned(loop: asyncio.AbstractEventLo
 @needs_ipv6
 def test_ipv6_addresses_have_four_parts(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
-        async with await loop.create_server(Recorder, "::1", 0) as server:
+        async with await loop.create_server(Greeter, "::1", 0) as server:
             port = port_of(server)
             transport, protocol = await loop.create_connection(Recorder, "::1", port)
             assert transport.get_extra_info("peername") == ("::1", port, 0, 0)
-            transport.close()
             await protocol.until_lost()
 
     loop.run_until_complete(main())
