@@ -15,8 +15,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let core = py.get_type::<Core>();
     schedule::add_methods(&core)?;
     tasks::add_methods(&core)?;
-    for class in crate::scheduler::handle::make_classes(py)? {
-        module.add(class.name()?, &class)?;
+    // The third, of thread-safe handles, is asyncio's own business, and ours: neither exports it.
+    for class in crate::scheduler::handle::make_classes(py)?.iter().take(2) {
+        module.add(class.name()?, class)?;
     }
     Ok(())
 }
