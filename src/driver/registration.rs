@@ -1,7 +1,7 @@
 //! A descriptor on the reactor.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -67,20 +67,22 @@ impl Registration {
     /// Everything was read: asks to be woken for more. `true` when there may be more already: a
     /// half-closed peer stays readable until its end of stream is read.
     pub(crate) fn drained(&self) -> bool {
-        let mut context = Context::from_waker(&self.read_waker);
-        if let Poll::Ready(Ok(mut guard)) = self.io.poll_read_ready(&mut context) {
-            guard.clear_ready();
-        }
+        self.forget(Interest::READABLE);
         self.arm_read()
     }
 
     /// The kernel took no more: asks to be woken when it will. `true` when it may already.
     pub(crate) fn filled(&self) -> bool {
+        self.forget(Interest::WRITABLE);
         let mut context = Context::from_waker(&self.write_waker);
-        if let Poll::Ready(Ok(mut guard)) = self.io.poll_write_ready(&mut context) {
-            guard.clear_ready();
-        }
         matches!(self.io.poll_write_ready(&mut context), Poll::Ready(Ok(_)))
+    }
+
+    /// Takes the descriptor for not ready until the next event.
+    fn forget(&self, interest: Interest) {
+        let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
+        // Ignored: it answers what the closure does.
+        let _ = self.io.try_io(interest, blocked);
     }
 
     /// Tells the turn to read, without waiting for an event.

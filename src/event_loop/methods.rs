@@ -9,7 +9,6 @@ use super::schedule;
 use crate::ffi::handle::{self, Handle};
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
-use crate::sys::timerfd::monotonic_ns;
 use crate::transports::{listener, stream};
 
 #[pymethods]
@@ -34,13 +33,6 @@ impl Core {
         self.close(py)
     }
 
-    /// Seconds on the clock of `time.monotonic()`.
-    #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
-    #[expect(clippy::unused_self, reason = "asyncio has it as a method")]
-    fn time(&self) -> f64 {
-        monotonic_ns() as f64 / 1e9
-    }
-
     /// From now on, ask Python's `time()` for the time.
     fn _use_own_clock(&self, py: Python<'_>) -> PyResult<()> {
         self.local(py)?.use_own_clock();
@@ -53,17 +45,6 @@ impl Core {
         self.stop();
     }
 
-    /// Whether a thread is inside `run_forever()`.
-    fn is_running(&self) -> bool {
-        self.owner().running_thread().is_some()
-    }
-
-    /// Whether `close()` was called.
-    #[pyo3(name = "is_closed")]
-    fn py_is_closed(&self) -> bool {
-        self.is_closed()
-    }
-
     #[pyo3(name = "_check_closed")]
     fn py_check_closed(&self) -> PyResult<()> {
         self.check_closed()
@@ -72,11 +53,6 @@ impl Core {
     /// `RuntimeError` when called on another thread than the one that runs the loop.
     fn _check_thread(&self, py: Python<'_>) -> PyResult<()> {
         schedule::check_thread(py, self)
-    }
-
-    /// Whether debug mode is on.
-    fn get_debug(&self) -> bool {
-        self.is_debug()
     }
 
     #[getter]
@@ -108,7 +84,7 @@ impl Core {
 
     /// Drop everything scheduled and end the reactor.
     fn _close(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_running() {
+        if self.owner().running_thread().is_some() {
             return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
         }
         self.close(py)

@@ -327,6 +327,12 @@ impl Local {
         self.flushes.borrow_mut().push(flush);
     }
 
+    /// How many wait for that.
+    #[inline]
+    pub(super) fn flush_count(&self) -> usize {
+        self.flushes.borrow().len()
+    }
+
     /// Sends what was written since the last time; all of it, also when one of them ends the run.
     pub(super) fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut result = Ok(());

@@ -22,7 +22,7 @@ use crate::ffi::{Entered, Owner, OwnerCell};
 use inbox::Inbox;
 pub(crate) use local::{Deferred, Flush, Local, READ_SIZE};
 pub(crate) use source::{READ, Source, Visit, WRITE};
-pub(crate) use turn::{is_exit, now, run};
+pub(crate) use turn::{is_exit, now, run, seconds};
 
 /// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
 #[pyclass(subclass, frozen, module = "yamanote._yamanote")]

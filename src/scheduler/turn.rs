@@ -122,6 +122,9 @@ impl Turn<'_, '_> {
                     if let Some(source) = source {
                         self.watched(None, || source.on_ready(self.core, ready))?;
                     }
+                    if self.local.flush_count() >= MAX_FLUSHES {
+                        self.local.flush(self.core.py())?;
+                    }
                 }
                 Some(Ready::Deferred(deferred)) => {
                     let target = deferred.target.into_bound(self.core.py());
@@ -241,7 +244,7 @@ pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
 
 /// As CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.
 #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
-fn seconds(nanoseconds: u64) -> f64 {
+pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
 }
 
@@ -258,6 +261,9 @@ fn nanoseconds(seconds: f64) -> u64 {
 const MAX_PASSES: usize = 32;
 /// Passes end here even so, or timers and I/O would wait for long callbacks.
 const MAX_TURN_NS: u64 = 100_000;
+/// Transports that wait with their answers for each other. Sends in a row are cheaper than receives and sends in
+/// turns (`echo/protocol/1KiB/10`: 6.10 us of CPU a message against 6.33), but the first of a thousand must not wait for the last.
+const MAX_FLUSHES: usize = 32;
 /// Callbacks between two looks at the clock.
 const CLOCK_INTERVAL: usize = 8;
 /// Deadlines beyond are a wait of [`MAX_WAIT_SECONDS`], repeated.

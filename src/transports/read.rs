@@ -95,7 +95,7 @@ fn as_bytes(
     }
     let found = note(state, count, READ_SIZE);
     let name = intern!(py, "data_received");
-    let delivered = state.in_callback(|| call::method(protocol, name, [received.as_any()]));
+    let delivered = call::method(protocol, name, [received.as_any()]);
     if let Err(error) = delivered {
         raised(
             this,
@@ -104,7 +104,6 @@ fn as_bytes(
             error,
         )?;
     }
-    write::after_callback(this, state)?;
     Ok(found)
 }
 
@@ -116,15 +115,13 @@ fn into_buffer(
 ) -> PyResult<Found> {
     let py = this.py();
     let hint = (-1_i32).into_pyobject(py)?.into_any();
-    let buffer = state
-        .in_callback(|| call::method(protocol, intern!(py, "get_buffer"), [&hint]))
-        .and_then(|buffer| {
-            if buffer.len()? > 0 {
-                Ok(buffer)
-            } else {
-                Err(empty_buffer())
-            }
-        });
+    let buffer = call::method(protocol, intern!(py, "get_buffer"), [&hint]).and_then(|buffer| {
+        if buffer.len()? > 0 {
+            Ok(buffer)
+        } else {
+            Err(empty_buffer())
+        }
+    });
     let buffer = match buffer {
         Ok(buffer) => buffer,
         Err(error) => {
@@ -155,7 +152,7 @@ fn into_buffer(
     };
     let count = count.into_pyobject(py)?.into_any();
     let name = intern!(py, "buffer_updated");
-    let delivered = state.in_callback(|| call::method(protocol, name, [&count]));
+    let delivered = call::method(protocol, name, [&count]);
     if let Err(error) = delivered {
         raised(
             this,
@@ -164,7 +161,6 @@ fn into_buffer(
             error,
         )?;
     }
-    write::after_callback(this, state)?;
     Ok(found)
 }
 
@@ -205,7 +201,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 };
                 let received = received.into_bound(py).into_any();
                 let name = intern!(py, "data_received");
-                let delivered = state.in_callback(|| call::method(&protocol, name, [&received]));
+                let delivered = call::method(&protocol, name, [&received]);
                 if let Err(error) = delivered {
                     raised(
                         this,
@@ -252,8 +248,7 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let keep_open = state
-        .in_callback(|| call::method(protocol, intern!(py, "eof_received"), []))
+    let keep_open = call::method(protocol, intern!(py, "eof_received"), [])
         .and_then(|answer| answer.is_truthy());
     match keep_open {
         Err(error) => raised(
@@ -270,7 +265,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
         }
         Ok(false) => stream_methods::close(this)?,
     }
-    write::after_callback(this, state)
+    Ok(())
 }
 
 /// Remembers how much came, for the next read.

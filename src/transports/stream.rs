@@ -55,8 +55,6 @@ pub(super) struct State {
     pub(super) flow: Cell<FlowControl>,
     /// The last read was large: the next one goes straight into the object.
     pub(super) large_reads: Cell<bool>,
-    /// A protocol method of this transport is running; what it writes is sent when it returns.
-    pub(super) in_callback: Cell<bool>,
     /// `write_eof()` was called.
     pub(super) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, as asyncio counts them.
@@ -184,7 +182,6 @@ fn start<'py>(
         buffer: RefCell::new(WriteBuffer::new()),
         flow: Cell::new(FlowControl::new()),
         large_reads: Cell::new(false),
-        in_callback: Cell::new(false),
         end_of_writing: Cell::new(false),
         conn_lost: Cell::new(0),
         lost_in: RefCell::new(None),
@@ -219,11 +216,10 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
         Some(protocol) => {
             let name = intern!(py, "connection_made");
             run_in(stream.context.bind(py), |_| {
-                let called = state.in_callback(|| call::method(&protocol, name, [this.as_any()]));
-                let made = called.map(drop).or_else(|error| {
+                let called = call::method(&protocol, name, [this.as_any()]);
+                called.map(drop).or_else(|error| {
                     callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error)
-                });
-                made.and(write::after_callback(this, &state))
+                })
             })
         }
         None => Ok(()),
@@ -275,15 +271,6 @@ fn callback_failed(
 }
 
 impl State {
-    /// Calls a protocol method: what it writes is sent when it returns.
-    #[inline]
-    pub(super) fn in_callback<R>(&self, call: impl FnOnce() -> R) -> R {
-        let before = self.in_callback.replace(true);
-        let result = call();
-        self.in_callback.set(before);
-        result
-    }
-
     pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol
             .borrow()
@@ -412,9 +399,7 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
         None => Ok(()),
         Some(protocol) => run_in(context.bind(py), |_| {
             let name = intern!(py, "connection_lost");
-            let told = state
-                .in_callback(|| call::method(&protocol, name, [&error]))
-                .map(drop);
+            let told = call::method(&protocol, name, [&error]).map(drop);
             told.or_else(|raised| {
                 callback_failed(stream.core.bind(py), &protocol, name, &error, raised)
             })

@@ -1,7 +1,7 @@
 //! From `write()` to the socket.
 //!
-//! Small writes are gathered: those of the transport's own protocol callback until it returns, others
-//! until the end of the pass. Nobody can tell, for whatever looks at the buffer sends it first.
+//! Small writes are gathered until the end of the pass, or until so many transports have some that they are sent in
+//! a row. Nobody can tell, for whatever looks at the buffer sends it first.
 
 use std::io::{ErrorKind, IoSlice};
 
@@ -149,7 +149,7 @@ fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if size > state.flow.get().high() {
         return flush(this, state);
     }
-    if state.in_callback.get() || state.writing.get() == Writing::Queued {
+    if state.writing.get() == Writing::Queued {
         return Ok(());
     }
     let local = data(this).core.get().local(this.py())?;
@@ -175,18 +175,7 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// A protocol method has returned: sends what it wrote.
-#[inline]
-pub(super) fn after_callback(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let ours = state.writing.get() == Writing::Idle && !state.in_callback.get();
-    if ours && !state.buffer.borrow().is_empty() {
-        flush(this, state)
-    } else {
-        Ok(())
-    }
-}
-
-/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass or callback.
+/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass.
 pub(super) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
