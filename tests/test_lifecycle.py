@@ -769,6 +769,40 @@ def test_a_loop_dropped_unclosed_is_freed_with_all_it_held(loop_factory: LoopFac
     assert [reference() for reference in watched] == [None, None]
 
 
+def test_a_loop_dropped_unclosed_is_freed_with_handles_that_its_callbacks_hold(
+    loop_factory: LoopFactory,
+) -> None:
+    class Owner:
+        """Holds the handle of its own callback, as protocols hold their timeouts."""
+
+        handles: tuple[asyncio.Handle, ...] = ()
+
+        def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+            self.handles = (loop.call_soon(self.run), loop.call_later(3600, self.run, loop))
+
+        def run(self, *_: object) -> None:
+            raise AssertionError("never run")
+
+    loop = loop_factory()
+    owners = [Owner() for _ in range(6)]
+    for number, owner in enumerate(owners):
+        # Held by others and by nobody in turns; the last of each kind is held.
+        loop.call_soon(owner.run)
+        loop.call_later(3600, owner.run)
+        if number % 2:
+            owner.schedule(loop)
+    kept = loop.call_soon(print, "still there")
+    gc.collect()
+    assert kept._args == ("still there",)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    things: list[object] = [loop, *owners]
+    watched = [weakref.ref(thing) for thing in things]
+    things.append(kept)
+    del loop, owners, owner, kept  # pyright: ignore[reportPossiblyUnboundVariable]
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        drop(things)
+    assert [reference() for reference in watched] == [None] * 7
+
+
 def test_close_lets_go_of_queued_callbacks_at_once(loop: asyncio.AbstractEventLoop) -> None:
     class Callback:
         """Something a weak reference can watch."""

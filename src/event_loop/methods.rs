@@ -84,7 +84,7 @@ impl Core {
 
     /// Drop everything scheduled and end the reactor.
     fn _close(&self, py: Python<'_>) -> PyResult<()> {
-        if self.owner().running_thread().is_some() {
+        if self.is_running() {
             return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
         }
         self.close(py)

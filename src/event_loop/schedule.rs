@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::ffi::handle::{self, Handle, Kind, Parts};
+use crate::ffi::handle_collector;
 use crate::ffi::{Args, FastMethod, add_fast_method};
 use crate::scheduler::handle::trace_source;
 use crate::scheduler::{Core, now};
@@ -117,7 +118,7 @@ impl FastMethod for MakeHandle {
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = Call::parse(arguments, "_make_handle", 0)?;
         let handle = call.handle(this, Kind::Plain, 0.0)?;
-        handle::track(&handle);
+        handle_collector::track(&handle);
         Ok(handle.into_any())
     }
 }
@@ -233,7 +234,7 @@ impl<'a, 'py> Call<'a, 'py> {
             when,
             kind,
             // Without the GIL the collector goes over all objects anyway.
-            tracked: cfg!(Py_GIL_DISABLED) || core.get().owner().running_thread().is_none(),
+            tracked: cfg!(Py_GIL_DISABLED) || !core.get().is_running(),
         })?;
         if core.get().is_debug() {
             trace_source(&handle)?;
@@ -249,8 +250,13 @@ impl<'a, 'py> Call<'a, 'py> {
             check_callback(this, self.callback, "call_at")?;
         }
         let handle = self.handle(this, Kind::Timer, when)?;
-        core.local(this.py())?
-            .add_timer(when, handle.clone().unbind());
+        let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
+        #[cfg(not(Py_GIL_DISABLED))]
+        if !core.is_running() {
+            local.add_timer_stopped(this.py(), when, timer);
+            return Ok(handle.into_any());
+        }
+        local.add_timer(when, timer);
         Ok(handle.into_any())
     }
 }
@@ -264,6 +270,10 @@ pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) {
     let handle = handle.clone().unbind();
     if let Some(local) = core.try_local(py) {
         local.take_inbox(core);
+        #[cfg(not(Py_GIL_DISABLED))]
+        if !core.is_running() {
+            return local.push_stopped(py, handle);
+        }
         local.push(handle);
     } else {
         // Not this thread's loop; asyncio would take it, so we do, safely.

@@ -67,7 +67,7 @@ question!(
     IsRunning,
     "is_running",
     "Whether a thread is inside `run_forever()`.",
-    |core| core.owner().running_thread().is_some()
+    |core| core.is_running()
 );
 question!(
     IsClosed,

@@ -3,10 +3,7 @@
 //! Real subclasses of asyncio's two, with up to four arguments inline and a free list. Everything that
 //! asyncio's own methods read (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
 //!
-//! Most handles are made while the loop runs, held by its queue alone, and gone after their turn: the
-//! collector need not know them. While the loop runs it is alive, and with it what its handles refer to.
-//! A handle that leaves the queue and is still held (`leave`) is told to the collector then, and when a run
-//! ends, all that are left (`track`).
+//! When the collector hears of them is the matter of `handle_collector`.
 
 use std::ptr;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -331,25 +328,6 @@ impl Ended {
     }
 }
 
-/// Tells the collector of the handle, where it does not know it yet.
-pub(crate) fn track(handle: &Bound<'_, Handle>) {
-    if !with(handle, |fields| {
-        std::mem::replace(&mut fields.tracked, true)
-    }) {
-        // SAFETY: complete, and not tracked yet.
-        unsafe { ffi::PyObject_GC_Track(handle.as_ptr().cast()) };
-    }
-}
-
-/// The handle leaves the loop: from now on it is the business of whoever still holds it.
-#[inline]
-pub(crate) fn leave(handle: &Bound<'_, Handle>) {
-    // SAFETY: a live object.
-    if unsafe { ffi::Py_REFCNT(handle.as_ptr()) } > 1 {
-        track(handle);
-    }
-}
-
 /// Where a handle keeps its inline arguments.
 #[inline]
 fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
@@ -484,7 +462,7 @@ pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bou
 
 /// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
 #[inline]
-fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) -> R {
+pub(super) fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) -> R {
     let place = fields(handle.as_ptr());
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: `place` points into the live handle; the critical section is held, so this is the only borrow.

@@ -86,9 +86,8 @@ unsafe extern "C" fn traverse(
 ) -> c_int {
     // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
     let fields = unsafe { &*fields(object) };
-    // SAFETY: a live object.
-    let class = unsafe { ffi::Py_TYPE(object) };
-    for pointer in fields.pointers().into_iter().chain([class.cast()]) {
+    // Not the class, which lives for as long as the process.
+    for pointer in fields.pointers() {
         if pointer.is_null() {
             continue;
         }

@@ -93,12 +93,17 @@ mod kept {
 
 /// A new block of a handle class with everything behind the head zeroed, not tracked.
 fn allocate_zeroed(py: Python<'_>, class: *mut ffi::PyTypeObject) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: attached; a heap type with the collector's flag. Zeroed and tracked, or null with an exception set.
-    let object = unsafe { ffi::PyType_GenericAlloc(class, 0) };
+    // SAFETY: attached; a heap type with the collector's flag. Not tracked and not initialised behind the
+    // head, or null with an exception set.
+    let object = unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(class) };
     if object.is_null() {
         return Err(PyErr::fetch(py));
     }
-    // SAFETY: tracked by the allocation; `new` tracks it again once it is complete.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: a live type.
+    let size = unsafe { (*class).tp_basicsize }.cast_unsigned();
+    // SAFETY: the head is part of the object.
+    let behind_head = unsafe { object.add(1) }.cast::<u8>();
+    // SAFETY: an object of this class is `size` bytes long, and nobody has seen it yet.
+    unsafe { behind_head.write_bytes(0, size - size_of::<ffi::PyObject>()) };
     Ok(object)
 }

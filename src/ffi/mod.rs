@@ -10,6 +10,7 @@ mod class;
 pub(crate) mod context;
 pub(crate) mod handle;
 mod handle_class;
+pub(crate) mod handle_collector;
 mod handle_memory;
 mod method;
 mod owner;

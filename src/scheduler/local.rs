@@ -17,6 +17,7 @@ use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
 use crate::errors::os_error;
 use crate::ffi::Parking;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::handle_collector;
 use crate::sys;
 
 /// Queues, timers, sources and the reactor of one loop.
@@ -112,6 +113,17 @@ impl Local {
         self.ready.borrow_mut().push_back(Ready::Handle(handle));
     }
 
+    /// Queues a callback while the loop does not run. The one before it, if by now nobody else holds it, is not the
+    /// collector's business any more: a hundred thousand of them would be gone over again and again.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) {
+        let mut ready = self.ready.borrow_mut();
+        if let Some(Ready::Handle(before)) = ready.back() {
+            handle_collector::untrack_unless_shared(before.bind(py), 1);
+        }
+        ready.push_back(Ready::Handle(handle));
+    }
+
     /// Queues a native call for the next pass.
     pub(crate) fn defer(&self, deferred: Deferred) {
         self.ready
@@ -162,6 +174,18 @@ impl Local {
         self.timers.borrow_mut().push(when, handle);
     }
 
+    /// As `push_stopped`, for a timer.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(crate) fn add_timer_stopped(&self, py: Python<'_>, when: f64, handle: Py<Handle>) {
+        self.timers.borrow_mut().push_stopped(py, when, handle);
+    }
+
+    /// A run begins: nothing more comes while the loop is stopped.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(super) fn settle_timers(&self, py: Python<'_>) {
+        self.timers.borrow_mut().settle(py);
+    }
+
     pub(crate) fn timer_cancelled(&self) {
         self.timers.borrow_mut().note_cancelled();
     }
@@ -170,7 +194,7 @@ impl Local {
     pub(super) fn sweep_timers(&self, py: Python<'_>) {
         let dead = self.timers.borrow_mut().sweep(py);
         for handle in &dead {
-            handle::leave(handle.bind(py));
+            handle_collector::leave(handle.bind(py));
         }
         drop(dead);
     }
@@ -189,7 +213,7 @@ impl Local {
         loop {
             let cancelled = self.timers.borrow_mut().pop_cancelled(py);
             let Some(handle) = cancelled else { break };
-            handle::leave(&handle);
+            handle_collector::leave(&handle);
         }
         self.earliest()
     }
@@ -212,13 +236,13 @@ impl Local {
     pub(super) fn track_handles(&self, py: Python<'_>) {
         for entry in &*self.ready.borrow() {
             if let Ready::Handle(handle) = entry {
-                handle::track(handle.bind(py));
+                handle_collector::track(handle.bind(py));
             }
         }
         self.timers
             .borrow()
             .handles()
-            .for_each(|handle| handle::track(handle.bind(py)));
+            .for_each(|handle| handle_collector::track(handle.bind(py)));
     }
 
     /// Finds the source that an event is for.
@@ -400,7 +424,7 @@ impl Local {
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in &*ready {
                 match entry {
-                    Ready::Handle(handle) => visit(handle.as_any()),
+                    Ready::Handle(handle) => handle_collector::objects(handle, visit),
                     Ready::Io(_) => {}
                     Ready::Deferred(deferred) => {
                         visit(&deferred.target);
@@ -410,7 +434,7 @@ impl Local {
             }
         }
         if let Ok(timers) = self.timers.try_borrow() {
-            timers.handles().for_each(|handle| visit(handle.as_any()));
+            timers.objects(visit);
         }
         if let Ok(sources) = self.sources.try_borrow() {
             sources.iter().for_each(|source| source.objects(visit));

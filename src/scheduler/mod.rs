@@ -75,6 +75,12 @@ impl Core {
         self.local.enter(py, &self.owner)
     }
 
+    /// Whether a thread is inside `run_forever()`.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.owner.running_thread().is_some()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Relaxed)
     }

@@ -5,7 +5,9 @@ use std::collections::BinaryHeap;
 
 use pyo3::prelude::*;
 
+use super::source::Visit;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::handle_collector;
 
 /// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
 #[derive(Debug, Default)]
@@ -14,6 +16,8 @@ pub(super) struct Timers {
     sequence: u64,
     /// How many in the heap were cancelled.
     cancelled: usize,
+    /// The one that was scheduled last while the loop did not run; it is in the heap too.
+    newest: Option<Py<Handle>>,
 }
 
 #[derive(Debug)]
@@ -34,6 +38,24 @@ impl Timers {
             sequence: self.sequence,
             handle,
         });
+    }
+
+    /// The same while the loop does not run: the collector is told of a timer only if somebody holds it still
+    /// when the next one is scheduled.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(super) fn push_stopped(&mut self, py: Python<'_>, when: f64, handle: Py<Handle>) {
+        self.settle(py);
+        self.newest = Some(handle.clone_ref(py));
+        self.push(when, handle);
+    }
+
+    /// Nothing more comes after the newest.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(super) fn settle(&mut self, py: Python<'_>) {
+        if let Some(newest) = self.newest.take() {
+            // Dropped without running any code: the heap holds it too.
+            handle_collector::untrack_unless_shared(&newest.into_bound(py), 2);
+        }
     }
 
     /// The earliest deadline, cancelled or not.
@@ -86,10 +108,18 @@ impl Timers {
     /// Everything, for the caller to drop.
     pub(super) fn take(&mut self) -> Vec<Py<Handle>> {
         self.cancelled = 0;
+        self.newest = None;
         std::mem::take(&mut self.heap)
             .into_iter()
             .map(|timer| timer.handle)
             .collect()
+    }
+
+    /// Shows the collector what is held.
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        self.handles()
+            .chain(&self.newest)
+            .for_each(|handle| handle_collector::objects(handle, visit));
     }
 
     /// All that wait.

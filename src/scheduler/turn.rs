@@ -8,6 +8,7 @@ use super::local::Ready;
 use super::{Core, Local};
 use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::handle_collector;
 use crate::sys::timerfd::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped.
@@ -25,6 +26,8 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
         ));
     }
     let local = this.local(core.py())?;
+    #[cfg(not(Py_GIL_DISABLED))]
+    local.settle_timers(core.py());
     let result = Turn {
         core,
         local: &local,
@@ -146,7 +149,7 @@ impl Turn<'_, '_> {
             Err(error) => self.failed(handle, error),
         };
         let result = self.watched(Some(handle.as_any()), run);
-        handle::leave(handle);
+        handle_collector::leave(handle);
         result
     }
 
