@@ -27,7 +27,7 @@ mod kept {
     static THREAD_SAFES: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
     /// Blocks kept of each kind, 600 KiB: what a burst from other threads queues; the rest goes back to the allocator.
-    const KEPT: usize = 4096;
+    const KEPT: usize = 32_768;
 
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
     #[inline]
