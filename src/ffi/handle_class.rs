@@ -50,10 +50,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         // SAFETY: live memory of an instance, attached.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
-    // SAFETY: nobody can reach the fields any more; copied out, and not used again in place.
-    let fields = unsafe { fields(object).read() };
-    // The memory goes first: the destructors below may make new handles.
-    memory::give_back(object);
+    // SAFETY: nobody else can reach the fields any more.
+    let fields = unsafe { &*fields(object) };
     release(fields.callback);
     for argument in &fields.arguments[..(fields.count as usize).min(INLINE)] {
         release(*argument);
@@ -65,6 +63,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
             .into_iter()
             .for_each(release);
     }
+    memory::give_back(object);
 }
 
 /// Whether somebody made a weak reference: asking is cheaper than clearing none.
