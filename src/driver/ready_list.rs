@@ -69,13 +69,15 @@ impl ReadyList {
         while !top.is_null() {
             // SAFETY: an entry owns a reference to its slot, so it is alive.
             let slot = unsafe { &*top };
-            let below = slot.next.swap(bottom, Ordering::Relaxed);
+            // Loads and stores, not a locked swap: the stack was taken, so nobody else writes.
+            let below = slot.next.load(Ordering::Relaxed);
+            slot.next.store(bottom, Ordering::Relaxed);
             bottom = mem::replace(&mut top, below);
         }
         while !bottom.is_null() {
             // SAFETY: made by `Arc::into_raw` in `push`, and taken off the list, so owned here alone.
             let slot = unsafe { Arc::from_raw(bottom.cast_const()) };
-            bottom = slot.next.swap(ptr::null_mut(), Ordering::Relaxed);
+            bottom = slot.next.load(Ordering::Relaxed);
             each(slot);
         }
     }
@@ -84,20 +86,30 @@ impl ReadyList {
         self.head.load(Ordering::Acquire).is_null()
     }
 
-    /// Answers whether the list was empty.
-    fn push(&self, slot: Arc<Slot>) -> bool {
+    /// Queues a slot on its list; the list, if it was empty.
+    fn push(slot: Arc<Slot>) -> Option<Arc<Self>> {
         let entry = Arc::into_raw(slot).cast_mut();
-        let mut head = self.head.load(Ordering::Relaxed);
+        // SAFETY: the reference made above keeps the slot, and it its list, until the slot is on the list;
+        // from then on both belong to whoever takes it.
+        let slot = unsafe { &*entry };
+        let mut woken = None;
+        let mut head = slot.list.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the reference made above keeps it alive; `QUEUED` makes this push the only one.
-            unsafe { &*entry }.next.store(head, Ordering::Relaxed);
+            if head.is_null() && woken.is_none() {
+                woken = Some(Arc::clone(&slot.list));
+            }
+            slot.next.store(head, Ordering::Relaxed);
             let (pushed, seen) = (Ordering::Release, Ordering::Relaxed);
-            match self.head.compare_exchange_weak(head, entry, pushed, seen) {
+            let exchange = slot
+                .list
+                .head
+                .compare_exchange_weak(head, entry, pushed, seen);
+            match exchange {
                 Ok(_) => break,
                 Err(actual) => head = actual,
             }
         }
-        head.is_null()
+        woken.filter(|_| head.is_null())
     }
 }
 
@@ -131,17 +143,25 @@ impl Slot {
     }
 
     /// Queues the slot as if the reactor had found `bits` ready. On the loop's thread, which looks at the list
-    /// before it waits. Answers whether the list was empty.
-    pub(crate) fn fire(self: &Arc<Self>, bits: u8) -> bool {
-        self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0
-            && self.list.push(Arc::clone(self))
+    /// before it waits.
+    pub(crate) fn fire(self: &Arc<Self>, bits: u8) {
+        if self.mark(bits) {
+            ReadyList::push(Arc::clone(self));
+        }
     }
 
     /// Queues the slot and ends the wait: what a waker does.
-    fn wake(self: &Arc<Self>, bits: u8) {
-        if self.fire(bits) {
-            self.list.wake_turn();
+    fn wake(self: Arc<Self>, bits: u8) {
+        if self.mark(bits)
+            && let Some(list) = ReadyList::push(self)
+        {
+            list.wake_turn();
         }
+    }
+
+    /// Notes what fired; whether the slot must now be queued.
+    fn mark(&self, bits: u8) -> bool {
+        self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0
     }
 
     /// A waker that fires `READ`.
@@ -187,7 +207,7 @@ unsafe fn wake<const BIT: u8>(slot: *const ()) {
 unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
     // SAFETY: borrows the waker's own reference: `ManuallyDrop` leaves it in place.
     let slot = mem::ManuallyDrop::new(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
-    slot.wake(BIT);
+    Arc::clone(&slot).wake(BIT);
 }
 
 unsafe fn release(slot: *const ()) {

@@ -49,7 +49,6 @@ impl Timer {
         if !std::ptr::eq(Arc::as_ptr(self.registration.slot()), slot) {
             return;
         }
-        slot.take();
         self.armed.set(None);
         if self.registration.drained() {
             self.registration.fire_read();

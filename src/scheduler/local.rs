@@ -1,6 +1,6 @@
 //! The half of a loop that belongs to the thread that runs it.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem::{self, MaybeUninit};
@@ -15,9 +15,9 @@ use super::timers::Timers;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
 use crate::errors::os_error;
-use crate::ffi::Parking;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
+use crate::ffi::{Parking, Spares};
 use crate::sys;
 
 /// Queues, timers, sources and the reactor of one loop.
@@ -27,6 +27,8 @@ pub(crate) struct Local {
     ready: RefCell<VecDeque<Ready>>,
     timers: RefCell<Timers>,
     sources: RefCell<Sources>,
+    /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
+    current: RefCell<Option<Arc<dyn Source>>>,
     flushes: RefCell<Vec<Flush>>,
     watchers: RefCell<Option<Arc<Watchers>>>,
     listeners: RefCell<HashMap<RawFd, Registration>>,
@@ -38,6 +40,8 @@ pub(crate) struct Local {
     timer: RefCell<Option<Timer>>,
     /// Where small reads land before they become objects; allocated by the first.
     read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
+    /// The objects of small reads and writes that are over.
+    spares: RefCell<Spares>,
     /// A turn is running: writes may wait for the end of its pass.
     in_turn: Cell<bool>,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
@@ -86,6 +90,7 @@ impl Local {
             ready: RefCell::default(),
             timers: RefCell::default(),
             sources: RefCell::new(sources),
+            current: RefCell::default(),
             flushes: RefCell::default(),
             watchers: RefCell::new(Some(watchers)),
             listeners: RefCell::default(),
@@ -94,6 +99,7 @@ impl Local {
             driver: RefCell::new(driver),
             timer: RefCell::new(Some(timer)),
             read_buffer: RefCell::default(),
+            spares: RefCell::default(),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
         })
@@ -245,15 +251,30 @@ impl Local {
             .for_each(|handle| handle_collector::track(handle.bind(py)));
     }
 
-    /// Finds the source that an event is for.
-    pub(super) fn source(&self, slot: &Slot) -> Option<Arc<dyn Source>> {
-        if slot.key() == NOBODY {
+    /// Has the source that an event is for handle it.
+    pub(super) fn deliver(
+        &self,
+        slot: &Slot,
+        handle: impl FnOnce(&dyn Source, u8) -> PyResult<()>,
+    ) -> PyResult<()> {
+        let (key, ready) = (slot.key(), slot.take());
+        if key == NOBODY {
             if let Some(timer) = &*self.timer.borrow() {
                 timer.fired_if(slot);
             }
-            return None;
+            return Ok(());
         }
-        self.sources.borrow().get(slot.key())
+        let source = self.sources.borrow_mut().take(key);
+        self.current.replace(source);
+        let result = match &*self.current.borrow() {
+            Some(source) => handle(&**source, ready),
+            None => Ok(()),
+        };
+        if let Some(source) = self.current.take() {
+            let forgotten = self.sources.borrow_mut().put_back(key, source);
+            drop(forgotten);
+        }
+        result
     }
 
     /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
@@ -340,9 +361,10 @@ impl Local {
         py: Python<'py>,
         fd: RawFd,
     ) -> Option<Bound<'py, PyAny>> {
-        self.sources
-            .borrow()
+        let (sources, current) = (self.sources.borrow(), self.current.borrow());
+        sources
             .iter()
+            .chain(&*current)
             .find_map(|source| source.transport(py, fd))
     }
 
@@ -401,6 +423,11 @@ impl Local {
         read(&mut buffer)
     }
 
+    /// What small reads make their objects with. Dropping a `bytes` runs no Python code.
+    pub(crate) fn spares(&self) -> RefMut<'_, Spares> {
+        self.spares.borrow_mut()
+    }
+
     /// Forgets everything scheduled and ends the reactor.
     pub(super) fn close(&self, py: Python<'_>) {
         let ready = mem::take(&mut *self.ready.borrow_mut());
@@ -411,6 +438,7 @@ impl Local {
         let sources = mem::take(&mut *self.sources.borrow_mut());
         let flushes = mem::take(&mut *self.flushes.borrow_mut());
         *self.read_buffer.borrow_mut() = Vec::new();
+        *self.spares.borrow_mut() = Spares::default();
         let watchers = self.watchers.borrow_mut().take();
         self.claimed.borrow_mut().clear();
         let listeners = mem::take(&mut *self.listeners.borrow_mut());
@@ -438,6 +466,9 @@ impl Local {
         }
         if let Ok(sources) = self.sources.try_borrow() {
             sources.iter().for_each(|source| source.objects(visit));
+        }
+        if let Ok(current) = self.current.try_borrow() {
+            current.iter().for_each(|source| source.objects(visit));
         }
         if let Ok(flushes) = self.flushes.try_borrow() {
             flushes.iter().for_each(|flush| visit(&flush.target));

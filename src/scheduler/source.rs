@@ -59,24 +59,36 @@ impl Sources {
     /// Forgets the source; events that carry its key find nothing from now on.
     pub(super) fn remove(&mut self, key: u64) -> Option<Arc<dyn Source>> {
         let (generation, index) = parts(key);
-        let entry = self
-            .entries
-            .get_mut(index as usize)
-            .filter(|entry| entry.generation == generation)?;
-        let source = entry.source.take()?;
+        let entry = self.live(generation, index)?;
+        let source = entry.source.take();
         entry.generation = entry.generation.wrapping_add(1).max(1);
         self.free.push(index);
-        Some(source)
+        source
     }
 
-    pub(super) fn get(&self, key: u64) -> Option<Arc<dyn Source>> {
+    /// Lends the source for as long as it handles an event: a move, where a count would be two locked instructions.
+    pub(super) fn take(&mut self, key: u64) -> Option<Arc<dyn Source>> {
         let (generation, index) = parts(key);
-        let entry = self.entries.get(index as usize)?;
-        if entry.generation == generation {
-            entry.source.clone()
-        } else {
-            None
+        self.live(generation, index)?.source.take()
+    }
+
+    /// Puts it back, unless it was forgotten meanwhile; then the caller drops it.
+    pub(super) fn put_back(
+        &mut self,
+        key: u64,
+        source: Arc<dyn Source>,
+    ) -> Option<Arc<dyn Source>> {
+        let (generation, index) = parts(key);
+        match self.live(generation, index) {
+            Some(entry) => entry.source.replace(source),
+            None => Some(source),
         }
+    }
+
+    fn live(&mut self, generation: u32, index: u32) -> Option<&mut Entry> {
+        self.entries
+            .get_mut(index as usize)
+            .filter(|entry| entry.generation == generation)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {

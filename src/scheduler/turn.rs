@@ -120,11 +120,9 @@ impl Turn<'_, '_> {
             match self.local.pop() {
                 Some(Ready::Handle(handle)) => self.call(&handle.into_bound(self.core.py()))?,
                 Some(Ready::Io(slot)) => {
-                    let source = self.local.source(&slot);
-                    let ready = slot.take();
-                    if let Some(source) = source {
-                        self.watched(None, || source.on_ready(self.core, ready))?;
-                    }
+                    self.local.deliver(&slot, |source, ready| {
+                        self.watched(None, || source.on_ready(self.core, ready))
+                    })?;
                     if self.local.flush_count() >= MAX_FLUSHES {
                         self.local.flush(self.core.py())?;
                     }

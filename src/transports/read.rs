@@ -77,13 +77,17 @@ fn as_bytes(
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<Found> {
     let py = this.py();
+    let local = data(this).core.get().local(py)?;
+    let mut capacity = READ_SIZE;
     let outcome = if state.large_reads.get() {
         bytes::read_into_new(py, READ_SIZE, |buffer| socket::recv(state.fd, buffer))?
     } else {
-        let local = data(this).core.get().local(py)?;
         local.with_read_buffer(|buffer| {
-            socket::recv(state.fd, buffer)
-                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
+            let count = socket::recv(state.fd, buffer)?;
+            let contents = bytes::assume_filled(buffer, count);
+            let received;
+            (received, capacity) = local.spares().make(py, contents);
+            Ok((received, count))
         })
     };
     let (received, count) = match outcome {
@@ -96,6 +100,7 @@ fn as_bytes(
     let found = note(state, count, READ_SIZE);
     let name = intern!(py, "data_received");
     let delivered = call::method(protocol, name, [received.as_any()]);
+    local.spares().offer(received, capacity);
     if let Err(error) = delivered {
         raised(
             this,

@@ -3,17 +3,20 @@
 //! Small writes are gathered until the end of the pass, or until so many transports have some that they are sent in
 //! a row. Nobody can tell, for whatever looks at the buffer sends it first.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::flow_control::Tell;
 use super::protocol;
 use super::stream::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
 use super::stream_methods;
+use super::write_buffer::WriteBuffer;
 use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -197,23 +200,12 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         if size == 0 {
             break false;
         }
-        let mut has_more_slices = false;
-        let outcome = {
-            let buffer = state.buffer.borrow();
-            if let Some(bytes) = buffer.single() {
-                socket::send(state.fd, bytes)
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = buffer.fill(&mut slices);
-                has_more_slices = count == SLICES;
-                socket::send_vectored(state.fd, &slices[..count])
-            }
-        };
+        let (outcome, offered) = send(state);
         match outcome {
             Ok(count) => {
-                state.buffer.borrow_mut().advance(count);
-                // More slices than one call takes are left for the next; anything else means that it is full.
-                if count < size && !has_more_slices && is_full(state) {
+                sent(this, state, count)?;
+                // What was not offered is left for the next call; what was and is left means that it is full.
+                if count < offered && is_full(state) {
                     break true;
                 }
             }
@@ -243,6 +235,39 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     }
     shrunk(this, state)?;
     emptied(this, state)
+}
+
+/// Offers the kernel the buffer's front; what it answers, and how many bytes were offered.
+#[inline]
+fn send(state: &State) -> (io::Result<usize>, usize) {
+    let buffer = state.buffer.borrow();
+    match buffer.single() {
+        Some(bytes) => (socket::send(state.fd, bytes), bytes.len()),
+        None => send_vectored(state.fd, &buffer),
+    }
+}
+
+#[inline(never)]
+fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<usize>, usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = buffer.fill(&mut slices);
+    let slices = &slices[..count];
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    (socket::send_vectored(fd, slices), offered)
+}
+
+/// The kernel took `count` bytes.
+#[inline]
+fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
+    let over = state.buffer.borrow_mut().advance(count);
+    if let Some(bytes) = over {
+        let py = this.py();
+        let Ok(bytes) = bytes.into_pyobject(py);
+        let length = bytes.as_bytes().len();
+        let local = data(this).core.get().local(py)?;
+        local.spares().offer(bytes, length);
+    }
+    Ok(())
 }
 
 /// Asks the reactor to tell when there is room; `false` when there is already.
@@ -305,8 +330,12 @@ pub(super) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 }
 
 /// Tells the protocol to go on, when little waits.
+#[inline]
 fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
+    if !flow.is_paused() {
+        return Ok(());
+    }
     let Some(what) = flow.shrunk(state.buffer.borrow().len()) else {
         return Ok(());
     };

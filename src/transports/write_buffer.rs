@@ -83,18 +83,22 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         count
     }
 
-    /// The kernel took `count` bytes from the front.
-    pub(crate) fn advance(&mut self, count: usize) {
+    /// The kernel took `count` bytes from the front. Answers the reference that this ends, or the last of them.
+    pub(crate) fn advance(&mut self, count: usize) -> Option<B> {
         self.length -= count;
         self.sent += count;
+        let mut over = None;
         while let Some(first) = self.chunks.front() {
             let length = first.bytes().len();
             if self.sent < length {
-                return;
+                break;
             }
             self.sent -= length;
-            self.chunks.pop_front();
+            if let Some(Chunk::Shared(bytes)) = self.chunks.pop_front() {
+                over = Some(bytes);
+            }
         }
+        over
     }
 
     /// Forgets everything unsent.

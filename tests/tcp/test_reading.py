@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.asyncio_bugs import AsyncioBug
-from tests.tcp.peers import connect, read_to_end, read_until_gone, send, turns
+from tests.tcp.peers import connect, read_exactly, read_to_end, read_until_gone, send, turns
 from tests.tcp.recorders import AnyRecorder, BufferedRecorder, Recorder
 
 PAUSE_IN_CONNECTION_MADE_IGNORED = AsyncioBug(
@@ -422,5 +422,56 @@ def test_attributes_set_on_a_protocol_are_seen(loop: asyncio.AbstractEventLoop) 
             await protocol.until_lost()
             assert seen == [b"hello"]
             del protocol.__dict__["data_received"]
+
+    loop.run_until_complete(main())
+
+
+def test_what_a_protocol_keeps_stays_as_it_was(loop: asyncio.AbstractEventLoop) -> None:
+    """The memory of a message that nobody kept may serve the next; that of any other must not."""
+
+    class Keeper(asyncio.Protocol):
+        """Keeps some messages, in some way, sends some back, and does all at once with some."""
+
+        def __init__(self) -> None:
+            self.kept: list[tuple[bytes, bytes | memoryview | dict[bytes, int]]] = []
+            self.count = 0
+            self.arrived = asyncio.Event()
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            assert isinstance(self.transport, asyncio.Transport)
+            copy = bytes(bytearray(data))
+            kind = self.count % 6
+            if kind == 0:
+                self.kept.append((copy, data))
+            elif kind == 1:
+                self.kept.append((copy, memoryview(data)))
+            elif kind == 2:
+                self.kept.append((copy, {data: hash(data)}))
+            if kind in (1, 3):
+                self.transport.write(data)
+            if kind == 4:
+                assert hash(data) == hash(copy)
+            self.count += 1
+            self.arrived.set()
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Keeper)
+        for number in range(120):
+            protocol.arrived.clear()
+            message = bytes([number]) * (500 + 97 * number % 3500)
+            peer.sendall(message)
+            await protocol.arrived.wait()
+            if number % 6 in (1, 3):
+                assert await read_exactly(peer, len(message)) == message
+        for copy, kept in protocol.kept:
+            if isinstance(kept, dict):
+                assert kept == {copy: hash(copy)}
+            else:
+                assert bytes(kept) == copy
+        transport.abort()
+        peer.close()
 
     loop.run_until_complete(main())
