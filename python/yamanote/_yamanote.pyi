@@ -17,17 +17,31 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
-from typing import Any, TypeAlias, TypeVar, final
+from typing import Any, Protocol, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
-__all__ = ["Core", "Handle", "SocketTransport", "TimerHandle", "__version__"]
+__all__ = [
+    "Core",
+    "Handle",
+    "ReadPipeTransport",
+    "SocketTransport",
+    "TimerHandle",
+    "WritePipeTransport",
+    "__version__",
+]
 
 __version__: str
 """The version of the package, as in its metadata."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+class _File(Protocol):
+    """What a pipe transport needs of a file object."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
 
 # What a task runs.
 _Coroutine: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
@@ -285,6 +299,38 @@ class Core:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
         """
 
+    def _make_read_pipe_transport(
+        self,
+        pipe: _File,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        """Return a transport that reads from a file object, which it makes non-blocking and closes.
+
+        Args:
+            pipe: a pipe, FIFO, socket or terminal.
+            protocol: `connection_made` is called in the next pass, before anything is read.
+            waiter: completed once `connection_made` was called.
+            extra: what `get_extra_info` answers from, too; `pipe` is added to it.
+
+        Raises:
+            RuntimeError: the loop is closed.
+            ValueError: `pipe` is a regular file.
+        """
+
+    def _make_write_pipe_transport(
+        self,
+        pipe: _File,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        """Return a transport that writes to a file object, which it makes non-blocking and closes.
+
+        Arguments and exceptions are those of `_make_read_pipe_transport`.
+        """
+
     def _listen(
         self,
         sock: socket.socket,
@@ -486,3 +532,119 @@ class SocketTransport(asyncio.Transport):
     @property
     def _sendfile_compatible(self) -> Enum:
         """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport):
+    """A transport that reads from a pipe; made by `connect_read_pipe()`.
+
+    At the end, `eof_received()` is called and then `connection_lost(None)`, whatever it answers. A
+    protocol method that raises is reported, and reading goes on.
+    """
+
+    def close(self) -> None:
+        """Read no more, and close; then `connection_lost(None)`."""
+
+    def is_closing(self) -> bool:
+        """Return whether the transport is closed or about to be."""
+
+    def is_reading(self) -> bool:
+        """Return whether received bytes are delivered: neither paused nor closing."""
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until `resume_reading()`; a full pipe holds the writer back."""
+
+    def resume_reading(self) -> None:
+        """Deliver received bytes again; what has come in the meantime comes in a coming pass."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Call the methods of `protocol` from now on."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol that is called; after `connection_lost`, `None`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
+        """Return the file object as `pipe`, or what the maker added; else `default`."""
+
+    def __del__(self) -> None:
+        """Close what was left open, with a `ResourceWarning`."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _fileno(self) -> int: ...
+    @property
+    def _pipe(self) -> _File | None:
+        """The file object, which the transport closes; `None` once closed."""
+    @_pipe.setter
+    def _pipe(self, value: _File | None) -> None: ...
+
+@final
+class WritePipeTransport(asyncio.Transport):
+    """A transport that writes to a pipe; made by `connect_write_pipe()`.
+
+    It ends when the reading end is closed: with a `BrokenPipeError` if bytes wait or are written.
+    Like asyncio's it counts as an `asyncio.Transport`, although it reads nothing.
+    """
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Write bytes, now or when there is room, without blocking.
+
+        Args:
+            data: may be changed once this has returned.
+
+        Raises:
+            AssertionError: `data` is no bytes-like object.
+        """
+
+    def write_eof(self) -> None:
+        """Write what waits, then close: a pipe has no other way to say that no more will come."""
+
+    def can_write_eof(self) -> bool:
+        """Return `True`."""
+
+    def close(self) -> None:
+        """Write what waits, then close; then `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
+
+    def is_closing(self) -> bool:
+        """Return whether the transport is closed or about to be."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Call the methods of `protocol` from now on."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol that is called; after `connection_lost`, `None`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
+        """Return the file object as `pipe`, or what the maker added; else `default`."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol is told to pause and to resume writing, as on a `SocketTransport`.
+
+        Raises:
+            ValueError: not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return `(low, high)`, in bytes."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not taken yet."""
+
+    def __del__(self) -> None:
+        """Close what was left open, with a `ResourceWarning`."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _fileno(self) -> int: ...
+    @property
+    def _pipe(self) -> _File | None:
+        """The file object, which the transport closes; `None` once closed."""
+    @_pipe.setter
+    def _pipe(self, value: _File | None) -> None: ...
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""

@@ -75,6 +75,14 @@ impl Driver {
         Registration::new(fd, direction, Slot::new(Arc::clone(&self.ready), key))
     }
 
+    /// Watches for both directions from now on; slot and key stay, what was armed must be armed again.
+    pub(crate) fn widen(&self, registration: Registration) -> io::Result<Registration> {
+        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        // Off the reactor first, which takes a descriptor once.
+        let (fd, slot) = registration.into_parts();
+        Registration::new(fd, Direction::Both, slot)
+    }
+
     /// The slots that the reactor's wakers queued.
     pub(crate) fn ready(&self) -> &Arc<ReadyList> {
         &self.ready

@@ -53,6 +53,11 @@ impl Registration {
         })
     }
 
+    /// Takes the descriptor off the reactor.
+    pub(super) fn into_parts(self) -> (RawFd, Arc<Slot>) {
+        (self.io.get_ref().0, self.slot)
+    }
+
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
@@ -83,6 +88,15 @@ impl Registration {
         let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
         // Ignored: it answers what the closure does.
         let _ = self.io.try_io(interest, blocked);
+    }
+
+    /// Whether nobody will take what is written: told for a pipe's end also where only reading is watched.
+    pub(crate) fn is_write_closed(&self) -> bool {
+        let mut context = Context::from_waker(&self.write_waker);
+        match self.io.poll_write_ready(&mut context) {
+            Poll::Ready(Ok(guard)) => guard.ready().is_write_closed(),
+            _ => false,
+        }
     }
 
     /// Tells the turn to read, without waiting for an event.

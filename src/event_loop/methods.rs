@@ -9,7 +9,7 @@ use super::schedule;
 use crate::ffi::handle::{self, Handle};
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
-use crate::transports::{listener, stream};
+use crate::transports::{listener, pipe, read_pipe, stream, write_pipe};
 
 #[pymethods]
 impl Core {
@@ -144,6 +144,30 @@ impl Core {
         _kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         stream::from_socket(this, sock, protocol, waiter, extra, server)
+    }
+
+    /// A transport that reads from a pipe; `waiter` is completed once `connection_made` was called.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_read_pipe_transport<'py>(
+        this: &Bound<'py, Self>,
+        pipe: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        pipe::open::<read_pipe::ReadSide>(this, pipe, protocol, waiter, extra)
+    }
+
+    /// A transport that writes to a pipe; `waiter` is completed once `connection_made` was called.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_write_pipe_transport<'py>(
+        this: &Bound<'py, Self>,
+        pipe: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        pipe::open::<write_pipe::WriteSide>(this, pipe, protocol, waiter, extra)
     }
 
     /// Accept connections on a listening socket until `_stop_listening`.

@@ -2,7 +2,7 @@
 //!
 //! A `#[pymethods]` function with `*args` costs 63-93 ns a call; one of these 26-33.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -32,6 +32,11 @@ pub(crate) trait Attribute {
     const NAME: &'static CStr;
 
     fn get<'py>(this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>>;
+}
+
+/// An attribute that may be written, too.
+pub(crate) trait Settable: Attribute {
+    fn set(this: &Bound<'_, Self::Receiver>, value: &Bound<'_, PyAny>) -> PyResult<()>;
 }
 
 /// The arguments of one call, borrowed from the caller.
@@ -149,6 +154,14 @@ impl Members {
         });
         self
     }
+
+    pub(crate) fn settable<A: Settable>(self) -> Self {
+        let mut members = self.attribute::<A>();
+        if let Some(attribute) = members.attributes.last_mut() {
+            attribute.set = Some(set::<A>);
+        }
+        members
+    }
 }
 
 /// Adds `M` to a class made with `#[pyclass]`.
@@ -224,6 +237,30 @@ unsafe extern "C" fn get<A: Attribute>(
     // SAFETY: the descriptor has checked that `this` is an instance of its class.
     let this = unsafe { borrowed::<A::Receiver>(py, &this) };
     guarded(py, || A::get(this))
+}
+
+unsafe extern "C" fn set<A: Settable>(
+    this: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _closure: *mut c_void,
+) -> c_int {
+    // SAFETY: the interpreter writes attributes while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: the descriptor has checked that `this` is an instance of its class.
+    let this = unsafe { borrowed::<A::Receiver>(py, &this) };
+    // SAFETY: attached; a live object, or null when the attribute is to be deleted.
+    let value = unsafe { Borrowed::from_ptr_or_opt(py, value) };
+    let done = guarded(py, || {
+        let value = value.ok_or_else(|| PyTypeError::new_err("cannot delete this attribute"))?;
+        A::set(this, &value)?;
+        Ok(py.None().into_bound(py))
+    });
+    if done.is_null() {
+        return -1;
+    }
+    // SAFETY: attached; the new reference to `None` that the call above returned.
+    unsafe { ffi::Py_DECREF(done) };
+    0
 }
 
 /// # Safety

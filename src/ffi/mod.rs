@@ -19,7 +19,7 @@ mod reference;
 mod spares;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
-pub(crate) use method::{Args, Attribute, FastMethod, Members, add_fast_method};
+pub(crate) use method::{Args, Attribute, FastMethod, Members, Settable, add_fast_method};
 pub(crate) use owner::{Entered, Owner, OwnerCell};
 pub(crate) use park::Parking;
 pub(crate) use spares::Spares;

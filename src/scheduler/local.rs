@@ -284,6 +284,11 @@ impl Local {
             .map_err(os_error)
     }
 
+    /// Watches for writing, too; see [`Driver::widen`].
+    pub(crate) fn widen(&self, registration: Registration) -> PyResult<Registration> {
+        self.driver().widen(registration).map_err(os_error)
+    }
+
     /// From now on the registration's events go to `source`, which the loop keeps alive.
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
         let key = self.sources.borrow_mut().insert(source);

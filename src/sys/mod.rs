@@ -5,6 +5,7 @@
 
 mod epoll;
 pub(crate) mod memory;
+pub(crate) mod pipe;
 pub(crate) mod socket;
 pub(crate) mod timerfd;
 

@@ -6,18 +6,31 @@ mod descriptor;
 mod extra_info;
 mod flow_control;
 pub(crate) mod listener;
+pub(crate) mod pipe;
+mod pipe_methods;
 mod protocol;
 mod read;
+pub(crate) mod read_pipe;
 mod reader;
 pub(crate) mod stream;
 mod stream_methods;
 mod write;
 mod write_buffer;
+pub(crate) mod write_pipe;
 
 use pyo3::prelude::*;
 
+use crate::ffi::class_of;
+
 /// Adds the classes of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let class = crate::ffi::class_of::<stream::Stream>(module.py())?;
-    module.add(class.name()?, &class)
+    let py = module.py();
+    for class in [
+        class_of::<stream::Stream>(py)?,
+        class_of::<read_pipe::ReadPipe>(py)?,
+        class_of::<write_pipe::WritePipe>(py)?,
+    ] {
+        module.add(class.name()?, &class)?;
+    }
+    Ok(())
 }

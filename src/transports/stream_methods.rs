@@ -115,11 +115,11 @@ pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
-fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
     py.None().into_bound(py)
 }
 
-fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+pub(super) fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
     PyBool::new(py, value).to_owned().into_any()
 }
 
@@ -361,7 +361,7 @@ simple_method!(
 );
 
 /// The only argument, by position or by name.
-fn single<'py>(
+pub(super) fn single<'py>(
     arguments: Args<'_, 'py>,
     method: &str,
     name: &'static str,
@@ -379,7 +379,7 @@ fn single<'py>(
 }
 
 /// Arguments by position or by name.
-fn named<'a, 'py, const N: usize>(
+pub(super) fn named<'a, 'py, const N: usize>(
     arguments: Args<'a, 'py>,
     method: &str,
     names: [&'static str; N],
@@ -405,14 +405,14 @@ fn named<'a, 'py, const N: usize>(
     Ok(values)
 }
 
-fn missing(method: &str, argument: &str) -> PyErr {
+pub(super) fn missing(method: &str, argument: &str) -> PyErr {
     PyTypeError::new_err(format!(
         "{method}() missing 1 required positional argument: '{argument}'"
     ))
 }
 
 /// asyncio's defaults for what was not given (`transports.py`), and its check.
-fn limits(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
+pub(super) fn limits(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
     let default = i64::try_from(HIGH)?;
     let high = high.unwrap_or_else(|| low.map_or(default, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high.div_euclid(4));

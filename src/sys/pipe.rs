@@ -1,0 +1,97 @@
+//! Pipes, and what is used like them: read, write, and what a descriptor is.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::syscall;
+
+/// What a pipe transport may own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A pipe or a named FIFO.
+    Fifo,
+    Socket,
+    /// A terminal, a pseudo-terminal, another character device.
+    Character,
+}
+
+/// What `fd` is; `None` for a regular file and everything else that is never waited for.
+pub(crate) fn kind(fd: RawFd) -> io::Result<Option<Kind>> {
+    // SAFETY: all zeroes is a valid `stat`: numbers only.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    syscall!(fstat(fd, &raw mut status))?;
+    Ok(match status.st_mode & libc::S_IFMT {
+        libc::S_IFIFO => Some(Kind::Fifo),
+        libc::S_IFSOCK => Some(Kind::Socket),
+        libc::S_IFCHR => Some(Kind::Character),
+        _ => None,
+    })
+}
+
+/// Makes `fd` non-blocking. Answers whether one call may leave something although it had room or bytes for
+/// more: a terminal gives a line, a socket of packets one of them. Pipes are asked with [`is_filled`].
+pub(crate) fn set_nonblocking(fd: RawFd, kind: Kind) -> io::Result<bool> {
+    let flags = syscall!(fcntl(fd, libc::F_GETFL))?;
+    if flags & libc::O_NONBLOCK == 0 {
+        syscall!(fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(match kind {
+        Kind::Fifo => false,
+        Kind::Socket => socket_type(fd)? != libc::SOCK_STREAM,
+        Kind::Character => true,
+    })
+}
+
+/// Bytes read into the front of `buffer`; 0 at the end.
+pub(crate) fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let count = syscall!(read(fd, buffer.as_mut_ptr().cast(), buffer.len()))?;
+    Ok(count.cast_unsigned())
+}
+
+/// Whether a pipe holds bytes. A read leaves some where they were written as packets (`O_DIRECT`), and only
+/// the writer's end knows that they were.
+pub(crate) fn is_filled(fd: RawFd) -> io::Result<bool> {
+    let mut count: libc::c_int = 0;
+    syscall!(ioctl(fd, libc::FIONREAD, &raw mut count))?;
+    Ok(count > 0)
+}
+
+/// Bytes of `data` that the kernel took.
+pub(crate) fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    let count = syscall!(write(fd, data.as_ptr().cast(), data.len()))?;
+    Ok(count.cast_unsigned())
+}
+
+/// Bytes of the slices, in order, that the kernel took. At most `IOV_MAX` of them.
+pub(crate) fn write_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let length = libc::c_int::try_from(slices.len()).unwrap_or(libc::c_int::MAX);
+    // `IoSlice` has the layout of `iovec`.
+    let count = syscall!(writev(fd, slices.as_ptr().cast(), length))?;
+    Ok(count.cast_unsigned())
+}
+
+/// What reading a terminal says once its other end is closed (`EIO`).
+pub(crate) fn is_hang_up(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
+/// Another number for the same open file.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    let fd = syscall!(fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))?;
+    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn socket_type(fd: RawFd) -> io::Result<libc::c_int> {
+    let mut kind: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);
+    syscall!(getsockopt(
+        fd,
+        libc::SOL_SOCKET,
+        libc::SO_TYPE,
+        (&raw mut kind).cast(),
+        &raw mut length
+    ))?;
+    Ok(kind)
+}

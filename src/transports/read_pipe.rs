@@ -1,0 +1,323 @@
+//! The reading end of a pipe.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::pipe::{
+    Kind, Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register,
+    update_interest,
+};
+use super::pipe_methods::{self, method, simple_method};
+use super::protocol::Delivery;
+use super::reader::Reader;
+use super::stream::Phase;
+use super::stream_methods::{boolean, none};
+use crate::driver::Direction;
+use crate::errors::os_error;
+use crate::ffi::context::copy_current;
+use crate::ffi::{Class, Members, bytes, call, data};
+use crate::scheduler::{Deferred, READ_SIZE};
+use crate::sys::pipe;
+
+/// What a reading end has of its own.
+#[derive(Debug)]
+pub(crate) struct ReadSide {
+    paused: Cell<bool>,
+    /// The last read was large: the next one goes straight into the object.
+    large_reads: Cell<bool>,
+}
+
+/// `ReadPipeTransport`: an `asyncio.ReadTransport`.
+pub(crate) type ReadPipe = Pipe<ReadSide>;
+
+/// What one read found.
+enum Found {
+    /// There may be more.
+    More,
+    /// Nothing more, for now.
+    All,
+    End,
+}
+
+impl Side for ReadSide {
+    const NAME: &'static CStr = c"yamanote._yamanote.ReadPipeTransport";
+    const DOC: &'static CStr = c"A transport that reads from a pipe, FIFO, socket or terminal.";
+    const BASE: &'static str = "ReadTransport";
+    const REFUSED: &'static str = "Pipe transport is for pipes/sockets only.";
+
+    fn new() -> Self {
+        Self {
+            paused: Cell::new(false),
+            large_reads: Cell::new(false),
+        }
+    }
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn members() -> Members {
+        pipe_methods::members::<Self>()
+            .method::<Close>()
+            .method::<IsReading>()
+            .method::<PauseReading>()
+            .method::<ResumeReading>()
+    }
+
+    fn is_waiting(state: &State<Self>) -> bool {
+        is_reading(state)
+    }
+
+    fn begin(this: &Bound<'_, ReadPipe>, state: &State<Self>) -> PyResult<()> {
+        register(this, state, Direction::Read)?;
+        go_on(this, state)
+    }
+
+    fn on_ready(this: &Bound<'_, ReadPipe>, state: &State<Self>, _ready: u8) -> PyResult<()> {
+        for _ in 0..MAX_READS {
+            if !is_reading(state) {
+                return Ok(());
+            }
+            match read(this, state)? {
+                Found::More => {}
+                Found::All => {
+                    drained(state);
+                    return Ok(());
+                }
+                Found::End => return at_end(this, state),
+            }
+        }
+        // Others are waiting: to the back of the list.
+        if let Some(registration) = &*state.registration.borrow() {
+            registration.fire_read();
+        }
+        Ok(())
+    }
+
+    fn describe(state: &State<Self>) -> String {
+        let polls = is_reading(state) && state.registration.borrow().is_some();
+        if polls { "polling" } else { "idle" }.to_owned()
+    }
+}
+
+fn is_reading(state: &State<ReadSide>) -> bool {
+    state.is_open() && !state.side.paused.get()
+}
+
+/// Waits for something to read, or has it read in a coming turn.
+fn go_on(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
+    update_interest(this, state)?;
+    if let Some(registration) = &*state.registration.borrow()
+        && registration.arm_read()
+    {
+        registration.fire_read();
+    }
+    Ok(())
+}
+
+/// Nothing more, for now: the reactor tells when there is.
+fn drained(state: &State<ReadSide>) {
+    if let Some(registration) = &*state.registration.borrow()
+        && registration.drained()
+    {
+        // The end: what the data brought about comes first, as in asyncio.
+        registration.fire_read();
+    }
+}
+
+fn read(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<Found> {
+    let Some(protocol) = state.protocol(this.py()) else {
+        return Ok(Found::All);
+    };
+    if state.delivery.get() == Delivery::Reader
+        && let Some(reader) = Reader::of(&protocol)?
+        && let Some(found) = into_reader(this, state, &reader)?
+    {
+        return Ok(found);
+    }
+    as_bytes(this, state, &protocol)
+}
+
+/// `data_received(bytes)`.
+fn as_bytes(
+    this: &Bound<'_, ReadPipe>,
+    state: &State<ReadSide>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
+    let py = this.py();
+    let outcome = if state.side.large_reads.get() {
+        bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.fd, buffer))?
+    } else {
+        let local = data(this).core.get().local(py)?;
+        local.with_read_buffer(|buffer| {
+            pipe::read(state.fd, buffer)
+                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
+        })
+    };
+    let (received, count) = match outcome {
+        Ok((received, count)) if count > 0 => (received, count),
+        outcome => return nothing(this, state, outcome.map(|_| 0)),
+    };
+    let found = note(state, count);
+    let name = intern!(py, "data_received");
+    // asyncio has it called by a handle: a failure is reported, and reading goes on.
+    match call::method(protocol, name, [received.as_any()]) {
+        Ok(_) => Ok(found),
+        Err(error) => {
+            let core = data(this).core.bind(py);
+            callback_failed(core, protocol, name, &[received.as_any()], error).map(|()| found)
+        }
+    }
+}
+
+/// Straight into asyncio's own reader; `None`, with nothing read, where a `memoryview` pins its buffer.
+fn into_reader(
+    this: &Bound<'_, ReadPipe>,
+    state: &State<ReadSide>,
+    reader: &Reader<'_>,
+) -> PyResult<Option<Found>> {
+    let py = this.py();
+    let receive = |buffer: &mut [MaybeUninit<u8>]| pipe::read(state.fd, buffer);
+    let room = if state.side.large_reads.get() {
+        READ_SIZE
+    } else {
+        SMALL_READ
+    };
+    let count = match bytes::append_into(reader.buffer(), room, receive) {
+        Ok(Ok(count)) if count > 0 => count,
+        Ok(outcome) => return nothing(this, state, outcome).map(Some),
+        Err(error) if bytes::is_pinned(py, &error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut found = note(state, count);
+    if count == room {
+        state.side.large_reads.set(true);
+        found = Found::More;
+    }
+    if reader.fed()? {
+        pause(this, state)?;
+        reader.set_paused()?;
+    }
+    Ok(Some(found))
+}
+
+/// Remembers how much came, for the next read.
+fn note(state: &State<ReadSide>, count: usize) -> Found {
+    state.side.large_reads.set(count > SMALL_READ);
+    // Ignored: without an answer one more read tells.
+    let is_filled = || state.kind == Kind::Fifo && pipe::is_filled(state.fd).unwrap_or(true);
+    if count == READ_SIZE || state.in_pieces || is_filled() {
+        Found::More
+    } else {
+        Found::All
+    }
+}
+
+/// No bytes came: the end, nothing yet, or an error, which ends the connection.
+fn nothing(
+    this: &Bound<'_, ReadPipe>,
+    state: &State<ReadSide>,
+    outcome: io::Result<usize>,
+) -> PyResult<Found> {
+    match outcome {
+        Ok(_) => Ok(Found::End),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Found::All),
+        Err(error) => {
+            // The other end of a terminal was closed.
+            let is_hang_up = pipe::is_hang_up(&error);
+            let message = "Fatal read error on pipe transport";
+            fail(this, state, message, os_error(error), is_hang_up)?;
+            Ok(Found::All)
+        }
+    }
+}
+
+/// Nobody will write any more: `eof_received`, then `connection_lost`, whatever the former answers.
+fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
+    let py = this.py();
+    log(this, "info", "%r was closed by peer")?;
+    state.phase.set(Phase::Closing);
+    data(this).core.get().local(py)?.defer(Deferred {
+        target: this.clone().into_any().unbind(),
+        argument: Some(copy_current(py)?.unbind()),
+        run: ended,
+    });
+    lose(this, state, None)
+}
+
+/// Calls `eof_received` in `context`.
+fn ended(this: &Bound<'_, PyAny>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let this = super::pipe::cast::<ReadSide>(this)?;
+    let state = data(this).state(this.py())?;
+    match context {
+        Some(context) => call_protocol(this, &state, context.as_unbound(), "eof_received", []),
+        None => Ok(()),
+    }
+}
+
+fn pause(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
+    if !is_reading(state) {
+        return Ok(());
+    }
+    state.side.paused.set(true);
+    update_interest(this, state)?;
+    log(this, "debug", "%r pauses reading")
+}
+
+simple_method!(
+    Close,
+    ReadPipe,
+    "close",
+    "Read no more, and close; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        if state.is_open() {
+            lose(this, &state, None)?;
+        }
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    IsReading,
+    ReadPipe,
+    "is_reading",
+    "Whether received bytes are delivered.",
+    |this, state| Ok(boolean(this.py(), is_reading(&state)))
+);
+
+simple_method!(
+    PauseReading,
+    ReadPipe,
+    "pause_reading",
+    "Deliver nothing until `resume_reading()`; the writer is held back in time.",
+    |this, state| {
+        pause(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    ResumeReading,
+    ReadPipe,
+    "resume_reading",
+    "Deliver received bytes again.",
+    |this, state| {
+        if state.is_open() && state.side.paused.replace(false) {
+            go_on(this, &state)?;
+            log(this, "debug", "%r resumes reading")?;
+        }
+        Ok(none(this.py()))
+    }
+);
+
+/// Reads of one turn: a writer that never stops shares the loop with the others.
+const MAX_READS: usize = 8;
+/// Up to this a copy out of the shared buffer is cheaper than a fresh large block.
+const SMALL_READ: usize = 4096;

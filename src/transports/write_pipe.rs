@@ -1,0 +1,458 @@
+//! The writing end of a pipe.
+//!
+//! The peer never sends: whatever makes the descriptor readable, or an error on it, means that the reading
+//! end was closed.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::io::{ErrorKind, IoSlice};
+
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PyMemoryView};
+
+use super::flow_control::{FlowControl, Tell};
+use super::pipe::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
+use super::pipe_methods::{self, method, simple_method};
+use super::protocol;
+use super::stream::Phase;
+use super::stream_methods::{boolean, limits, named, none, single};
+use super::write_buffer::WriteBuffer;
+use crate::driver::{Direction, Registration};
+use crate::errors::os_error;
+use crate::ffi::buffer::View;
+use crate::ffi::{Attribute, Class, Members, data};
+use crate::scheduler::READ;
+use crate::sys::pipe;
+
+/// What a writing end has of its own.
+#[derive(Debug)]
+pub(crate) struct WriteSide {
+    buffer: RefCell<WriteBuffer<PyBackedBytes>>,
+    flow: Cell<FlowControl>,
+    /// The reactor tells when the kernel has room again.
+    blocked: Cell<bool>,
+    /// The reactor watches for room. It did not before the first time that there was none: a socket would
+    /// wake the loop for each read of the peer's.
+    both: Cell<bool>,
+    /// Failed writes and those after the end, as asyncio counts them.
+    conn_lost: Cell<usize>,
+}
+
+/// `WritePipeTransport`: an `asyncio.WriteTransport`.
+pub(crate) type WritePipe = Pipe<WriteSide>;
+
+impl Side for WriteSide {
+    const NAME: &'static CStr = c"yamanote._yamanote.WritePipeTransport";
+    const DOC: &'static CStr = c"A transport that writes to a pipe, FIFO, socket or terminal.";
+    // What asyncio's is, too, although it reads nothing.
+    const BASE: &'static str = "Transport";
+    const REFUSED: &'static str = "Pipe transport is only for pipes, sockets and character devices";
+
+    fn new() -> Self {
+        Self {
+            buffer: RefCell::new(WriteBuffer::new()),
+            flow: Cell::new(FlowControl::new()),
+            blocked: Cell::new(false),
+            both: Cell::new(false),
+            conn_lost: Cell::new(0),
+        }
+    }
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn members() -> Members {
+        pipe_methods::members::<Self>()
+            .method::<Write>()
+            .method::<WriteEof>()
+            .method::<CanWriteEof>()
+            .method::<Close>()
+            .method::<Abort>()
+            .method::<SetWriteBufferLimits>()
+            .method::<GetWriteBufferLimits>()
+            .method::<GetWriteBufferSize>()
+            .attribute::<ProtocolPaused>()
+    }
+
+    fn is_waiting(state: &State<Self>) -> bool {
+        watches_peer(state) || state.side.blocked.get()
+    }
+
+    fn begin(this: &Bound<'_, WritePipe>, state: &State<Self>) -> PyResult<()> {
+        if watches_peer(state) && state.registration.borrow().is_none() {
+            register(this, state, Direction::Read)?;
+            watch_peer(state);
+        }
+        update_interest(this, state)
+    }
+
+    fn on_ready(this: &Bound<'_, WritePipe>, state: &State<Self>, ready: u8) -> PyResult<()> {
+        if state.is_losing() {
+            return Ok(());
+        }
+        if watches_peer(state) && (ready & READ != 0 || is_peer_gone(state)) {
+            log(this, "info", "%r was closed by peer")?;
+            let error = !state.side.buffer.borrow().is_empty();
+            let error = error.then(|| PyBrokenPipeError::new_err(()));
+            return end(this, state, error);
+        }
+        if state.side.blocked.get() {
+            return flush(this, state);
+        }
+        watch_peer(state);
+        Ok(())
+    }
+
+    fn describe(state: &State<Self>) -> String {
+        let polls = if state.side.blocked.get() {
+            "polling"
+        } else {
+            "idle"
+        };
+        format!("{polls} bufsize={}", state.side.buffer.borrow().len())
+    }
+}
+
+/// Whether the reactor tells when the reading end is closed. asyncio does not ask about terminals.
+fn watches_peer(state: &State<WriteSide>) -> bool {
+    state.kind != Kind::Character
+}
+
+fn is_peer_gone(state: &State<WriteSide>) -> bool {
+    let registration = state.registration.borrow();
+    registration
+        .as_ref()
+        .is_some_and(Registration::is_write_closed)
+}
+
+/// Asks the reactor to tell when the reading end is closed.
+fn watch_peer(state: &State<WriteSide>) {
+    if watches_peer(state)
+        && let Some(registration) = &*state.registration.borrow()
+    {
+        let closed = registration.filled();
+        if registration.arm_read() || closed {
+            registration.fire_read();
+        }
+    }
+}
+
+/// Takes what `write()` was given: to the kernel, and to the buffer what the kernel does not take.
+fn write(
+    this: &Bound<'_, WritePipe>,
+    state: &State<WriteSide>,
+    bytes: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if !(bytes.is_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyByteArray>()
+        || bytes.is_instance_of::<PyMemoryView>())
+    {
+        let text = bytes.repr()?.unbind();
+        return Err(PyAssertionError::new_err(text));
+    }
+    if bytes.is_empty()? {
+        return Ok(());
+    }
+    let lost = state.side.conn_lost.get();
+    if lost > 0 || !state.is_open() {
+        if lost >= LOG_THRESHOLD {
+            let logger = this.py().import("asyncio.log")?.getattr("logger")?;
+            let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
+            logger.call_method1("warning", (text,))?;
+        }
+        state.side.conn_lost.set(lost + 1);
+        return Ok(());
+    }
+    match take(state, bytes) {
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
+        Err(error) => return broken(this, state, error),
+    }
+    if !state.side.blocked.get() && !wait_for_room(this, state)? {
+        return flush(this, state);
+    }
+    grown(this, state)
+}
+
+/// Writes at once where nothing waits; buffers the rest. `false` when nothing is left.
+fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let at_once = |bytes: &[u8]| {
+        if !state.side.buffer.borrow().is_empty() {
+            return Ok(0);
+        }
+        match pipe::write(state.fd, bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            outcome => outcome.map_err(os_error),
+        }
+    };
+    if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
+        let sent = at_once(bytes.as_bytes())?;
+        if sent == bytes.as_bytes().len() {
+            return Ok(false);
+        }
+        let mut buffer = state.side.buffer.borrow_mut();
+        buffer.push(bytes.clone().into());
+        buffer.advance(sent);
+        return Ok(true);
+    }
+    let view = View::readable(bytes)?;
+    let sent = at_once(view.bytes())?;
+    let rest = &view.bytes()[sent..];
+    state.side.buffer.borrow_mut().push_copy(rest);
+    Ok(!rest.is_empty())
+}
+
+/// Writes until the buffer is empty or the kernel takes no more.
+fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    loop {
+        let size = state.side.buffer.borrow().len();
+        if size == 0 {
+            break;
+        }
+        let (outcome, has_more) = {
+            let buffer = state.side.buffer.borrow();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = buffer.fill(&mut slices);
+            let outcome = pipe::write_vectored(state.fd, &slices[..count]);
+            (outcome, count == SLICES)
+        };
+        let is_full = match outcome {
+            Ok(count) => {
+                state.side.buffer.borrow_mut().advance(count);
+                count < size && !has_more && !state.in_pieces
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(error) => return broken(this, state, os_error(error)),
+        };
+        if is_full && wait_for_room(this, state)? {
+            // What was written may already have brought it below the low mark.
+            shrunk(this, state)?;
+            return grown(this, state);
+        }
+        if state.is_losing() {
+            return Ok(());
+        }
+    }
+    state.side.blocked.set(false);
+    watch_peer(state);
+    update_interest(this, state)?;
+    shrunk(this, state)?;
+    // `resume_writing` may have written more.
+    if state.phase.get() == Phase::Closing && state.side.buffer.borrow().is_empty() {
+        return lose(this, state, None);
+    }
+    Ok(())
+}
+
+/// Asks the reactor to tell when there is room; `false` when there may be already.
+fn wait_for_room(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<bool> {
+    if !state.side.both.replace(true)
+        && let Err(error) = watch_both(this, state)
+    {
+        return broken(this, state, error).map(|()| true);
+    }
+    let blocked = match &*state.registration.borrow() {
+        Some(registration) => !registration.filled(),
+        None => false,
+    };
+    state.side.blocked.set(blocked);
+    if blocked {
+        update_interest(this, state)?;
+    }
+    Ok(blocked)
+}
+
+fn watch_both(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    if let Some(registration) = state.registration.take() {
+        let local = data(this).core.get().local(this.py())?;
+        state.registration.replace(Some(local.widen(registration)?));
+    } else {
+        register(this, state, Direction::Both)?;
+    }
+    if let Some(registration) = &*state.registration.borrow() {
+        registration.arm_read();
+    }
+    Ok(())
+}
+
+/// A write failed: what waits is dropped, and the connection ends.
+fn broken(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, error: PyErr) -> PyResult<()> {
+    state.side.buffer.borrow_mut().clear();
+    state.side.blocked.set(false);
+    state.side.conn_lost.set(state.side.conn_lost.get() + 1);
+    fail(
+        this,
+        state,
+        "Fatal write error on pipe transport",
+        error,
+        true,
+    )
+}
+
+/// Ends the connection without writing what waits.
+fn end(
+    this: &Bound<'_, WritePipe>,
+    state: &State<WriteSide>,
+    error: Option<PyErr>,
+) -> PyResult<()> {
+    let py = this.py();
+    state.side.buffer.borrow_mut().clear();
+    state.side.blocked.set(false);
+    let error = error.map(|error| error.into_value(py).into_bound(py).into_any());
+    lose(this, state, error)
+}
+
+/// Writes what waits, then ends the connection.
+fn close(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    if !state.is_open() {
+        return Ok(());
+    }
+    state.phase.set(Phase::Closing);
+    if state.side.buffer.borrow().is_empty() {
+        lose(this, state, None)
+    } else {
+        Ok(())
+    }
+}
+
+/// Tells the protocol to stop, when too much waits.
+fn grown(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    let mut flow = state.side.flow.get();
+    let what = flow.grown(state.side.buffer.borrow().len());
+    state.side.flow.set(flow);
+    tell(this, state, what)
+}
+
+/// Tells the protocol to go on, when little waits.
+fn shrunk(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    let mut flow = state.side.flow.get();
+    let what = flow.shrunk(state.side.buffer.borrow().len());
+    state.side.flow.set(flow);
+    tell(this, state, what)
+}
+
+fn tell(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, what: Option<Tell>) -> PyResult<()> {
+    let py = this.py();
+    match (what, state.protocol(py)) {
+        (Some(what), Some(protocol)) if !state.is_losing() => {
+            protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+        }
+        _ => Ok(()),
+    }
+}
+
+method!(
+    Write,
+    WritePipe,
+    "write",
+    "($self, data)",
+    "Write bytes, at once or when there is room, without blocking. `data` may be changed afterwards.",
+    |this, state, arguments| {
+        write(this, &state, &single(arguments, "write", "data")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    WriteEof,
+    WritePipe,
+    "write_eof",
+    "Write what waits, then close: a pipe has no other way to say that nothing more will come.",
+    |this, state| {
+        close(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    CanWriteEof,
+    WritePipe,
+    "can_write_eof",
+    "True.",
+    |this, _state| Ok(boolean(this.py(), true))
+);
+
+simple_method!(
+    Close,
+    WritePipe,
+    "close",
+    "Write what waits, then close; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        close(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    Abort,
+    WritePipe,
+    "abort",
+    "Close without writing what waits; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        end(this, &state, None)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    SetWriteBufferLimits,
+    WritePipe,
+    "set_write_buffer_limits",
+    "($self, high=None, low=None)",
+    "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
+    |this, state, arguments| {
+        let given = named(arguments, "set_write_buffer_limits", ["high", "low"])?;
+        let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
+        let (high, low) = limits(
+            high.map(Borrowed::extract).transpose()?,
+            low.map(Borrowed::extract).transpose()?,
+        )?;
+        let mut flow = state.side.flow.get();
+        flow.set(high, low);
+        state.side.flow.set(flow);
+        grown(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetWriteBufferLimits,
+    WritePipe,
+    "get_write_buffer_limits",
+    "`(low, high)`, in bytes.",
+    |this, state| {
+        let flow = state.side.flow.get();
+        Ok((flow.low(), flow.high())
+            .into_pyobject(this.py())?
+            .into_any())
+    }
+);
+
+simple_method!(
+    GetWriteBufferSize,
+    WritePipe,
+    "get_write_buffer_size",
+    "Bytes that the kernel has not taken yet.",
+    |this, state| Ok(PyInt::new(this.py(), state.side.buffer.borrow().len()).into_any())
+);
+
+struct ProtocolPaused;
+
+impl Attribute for ProtocolPaused {
+    type Receiver = WritePipe;
+    const NAME: &'static CStr = c"_protocol_paused";
+
+    fn get<'py>(this: &Bound<'py, WritePipe>) -> PyResult<Bound<'py, PyAny>> {
+        let state = data(this).state(this.py())?;
+        Ok(boolean(this.py(), state.side.flow.get().is_paused()))
+    }
+}
+
+/// Chunks given to the kernel at once.
+const SLICES: usize = 64;
+/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const LOG_THRESHOLD: usize = 5;
