@@ -11,6 +11,7 @@ from yamanote._server import Serving
 from yamanote._signals import Signals
 from yamanote._sock import SocketCalls
 from yamanote._tls import Tls
+from yamanote._unix import UnixSockets
 from yamanote._watchers import Watching
 from yamanote._yamanote import Core
 
@@ -20,10 +21,11 @@ class Loop(
     Signals,
     Reports,
     Watching,
+    Tls,
+    UnixSockets,
     SocketCalls,
     Serving,
     Dns,
-    Tls,
     Core,
     asyncio.BaseEventLoop,
 ):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import AsyncGenerator
     from contextlib import AbstractContextManager
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         def _signals_attached(self) -> AbstractContextManager[None]: ...
         def _close_signals(self) -> None: ...
         def _close_dns(self) -> None: ...
+        def _stop_serving(self, sock: socket.socket) -> None: ...
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...] | str | ReadableBuffer,

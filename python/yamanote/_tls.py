@@ -48,6 +48,28 @@ class Tls(Base):
         _refuse_tls(kwargs.get("ssl"))
         return await super().connect_accepted_socket(*args, **kwargs)
 
+    async def create_unix_connection(
+        self, *args: Any, **kwargs: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        """Connect to a Unix socket; arguments as asyncio's.
+
+        Raises:
+            NotImplementedError: `ssl` was given.
+        """
+        if kwargs.get("server_hostname") is not None:
+            _refuse_tls(kwargs.get("ssl"))
+        return await super().create_unix_connection(*args, **kwargs)
+
+    async def create_unix_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        """Listen on a Unix socket and serve; arguments as asyncio's.
+
+        Raises:
+            NotImplementedError: `ssl` was given.
+        """
+        if kwargs.get("ssl") is not True:
+            _refuse_tls(kwargs.get("ssl"))
+        return await super().create_unix_server(*args, **kwargs)
+
     async def start_tls(self, *args: Any, **kwargs: Any) -> None:
         """Not there yet.
 

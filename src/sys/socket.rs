@@ -1,7 +1,7 @@
 //! Sockets: receive, send, accept, names and options.
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -103,6 +103,26 @@ impl Name {
             return Some(SocketAddrV6::new(ip, port, flow, v6.sin6_scope_id).into());
         }
         None
+    }
+
+    /// The address of a Unix socket, where it is one: a path, an abstract name that begins with a zero byte,
+    /// or nothing for an unnamed one.
+    pub(crate) fn unix(&self) -> Option<Vec<u8>> {
+        let family = libc::c_int::from(self.storage.ss_family);
+        if family != libc::AF_UNIX {
+            return None;
+        }
+        let storage = &raw const self.storage;
+        // SAFETY: any bytes are a valid `sockaddr_un`, and storage is large and aligned for it.
+        let unix = unsafe { &*storage.cast::<libc::sockaddr_un>() };
+        let length = (self.length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
+        let bytes = unix.sun_path.iter().take(length);
+        let mut name: Vec<u8> = bytes.map(|byte| byte.cast_unsigned()).collect();
+        if name.first() != Some(&0) {
+            // A path ends with its first zero byte, or with the address.
+            name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(length));
+        }
+        Some(name)
     }
 
     fn empty() -> Self {

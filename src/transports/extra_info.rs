@@ -110,7 +110,10 @@ pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Boun
 }
 
 fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    name.and_then(|name| name.internet())
-        .map(|address| addr::to_python(py, &address))
+    let Some(name) = name else { return Ok(None) };
+    let internet = name.internet();
+    let address = internet.map(|address| addr::to_python(py, &address));
+    address
+        .or_else(|| name.unix().map(|name| addr::unix_to_python(py, &name)))
         .transpose()
 }

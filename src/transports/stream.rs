@@ -51,6 +51,9 @@ pub(super) struct State {
     pub(super) phase: Cell<Phase>,
     pub(super) reading: Cell<Reading>,
     pub(super) writing: Cell<Writing>,
+    /// The reactor watches for room to write. For a Unix socket it does not before the first time that there
+    /// was none: each read of the peer's would wake the loop.
+    pub(super) watches_room: Cell<bool>,
     pub(super) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     pub(super) flow: Cell<FlowControl>,
     /// The last read was large: the next one goes straight into the object.
@@ -167,7 +170,12 @@ fn start<'py>(
         let _ = socket::set_nodelay(parts.fd);
     }
     let local = core.get().local(py)?;
-    let registration = local.register(parts.fd, Direction::Both)?;
+    let direction = if parts.is_tcp {
+        Direction::Both
+    } else {
+        Direction::Read
+    };
+    let registration = local.register(parts.fd, direction)?;
     let state = State {
         fd: parts.fd,
         registration: RefCell::new(Some(registration)),
@@ -179,6 +187,7 @@ fn start<'py>(
         phase: Cell::new(Phase::Open),
         reading: Cell::new(Reading::Unborn),
         writing: Cell::new(Writing::Idle),
+        watches_room: Cell::new(direction == Direction::Both),
         buffer: RefCell::new(WriteBuffer::new()),
         flow: Cell::new(FlowControl::new()),
         large_reads: Cell::new(false),

@@ -205,12 +205,12 @@ fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
             Ok(count) => {
                 sent(this, state, count)?;
                 // What was not offered is left for the next call; what was and is left means that it is full.
-                if count < offered && is_full(state) {
+                if count < offered && is_full(this, state)? {
                     break true;
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if is_full(state) {
+                if is_full(this, state)? {
                     break true;
                 }
             }
@@ -271,9 +271,25 @@ fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
 }
 
 /// Asks the reactor to tell when there is room; `false` when there is already.
-fn is_full(state: &State) -> bool {
+fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
+    if !state.watches_room.replace(true) {
+        watch_room(this, state)?;
+    }
     let registration = state.registration.borrow();
-    !registration.as_ref().is_some_and(Registration::filled)
+    Ok(!registration.as_ref().is_some_and(Registration::filled))
+}
+
+#[cold]
+fn watch_room(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let Some(registration) = state.registration.take() else {
+        return Ok(());
+    };
+    let local = data(this).core.get().local(this.py())?;
+    let registration = local.widen(registration)?;
+    // Armed anew; whatever there is to read by now is an event to come.
+    registration.arm_read();
+    state.registration.replace(Some(registration));
+    Ok(())
 }
 
 /// The buffer is empty: on to what waited for that.

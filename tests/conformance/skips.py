@@ -69,13 +69,6 @@ PENDING: dict[str, tuple[str, ...]] = {
         "test_streams.*ssl*",
         "test_streams.*.test_start_tls*",
     ),
-    "Unix sockets are not built yet": (
-        "test_events.*unix*",
-        "test_server.*unix*",
-        "test_sock_lowlevel.*unix*",
-        "test_streams.*unix*",
-        "test_unix_events.SelectorEventLoopUnixSocketTests.*",
-    ),
     "datagrams are not built yet": ("test_events.*datagram*",),
     "subprocesses are not built yet": (
         "test_events.*subprocess*",
