@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import io
 import json
+import os
 import re
 import threading
 import time
@@ -268,6 +270,69 @@ def queue_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
         await partner
 
     return lambda: loop.run_until_complete(main())
+
+
+class PipeReader(asyncio.Protocol):
+    """Asks for the next message once the last one has arrived."""
+
+    def __init__(self, size: int, ask: Callable[[], object]) -> None:
+        """Expect messages of that many bytes."""
+        self.size = self.missing = size
+        self.ask = ask
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes."""
+        self.missing -= len(data)
+        if not self.missing:
+            self.missing = self.size
+            self.ask()
+
+
+def through_a_pipe(loop: asyncio.AbstractEventLoop, messages: int, size: int) -> Timed:
+    """Write one message after the other into a pipe whose other end the loop reads, too."""
+
+    async def main() -> None:
+        read_fd, write_fd = os.pipe()
+        message, left = bytes(size), messages
+        done: asyncio.Future[None] = loop.create_future()
+
+        def write() -> None:
+            nonlocal left
+            if left:
+                left -= 1
+                writer.write(message)
+            else:
+                done.set_result(None)
+
+        writer, _ = await loop.connect_write_pipe(asyncio.Protocol, io.FileIO(write_fd, "w"))
+        reader, _ = await loop.connect_read_pipe(
+            lambda: PipeReader(size, write), io.FileIO(read_fd, "r")
+        )
+        write()
+        await done
+        writer.close()
+        reader.close()
+        await asyncio.sleep(0.01)  # Not all peers close a pipe in the next turn.
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=20_000)
+def pipe_100_b(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Pass 100 bytes through a pipe."""
+    return through_a_pipe(loop, operations, 100)
+
+
+@workload(operations=5_000)
+def pipe_64_kib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Pass 64 KiB, all that a pipe takes at once, through a pipe."""
+    return through_a_pipe(loop, operations, 64 * 1024)
+
+
+@workload(operations=1_000)
+def pipe_1_mib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Pass 1 MiB through a pipe, which is full most of the time."""
+    return through_a_pipe(loop, operations, 1024 * 1024)
 
 
 def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, float]]:

@@ -1,6 +1,6 @@
 """A server on one loop, in a process of its own: the thing that is measured.
 
-Prints its port, serves, and ends when stdin closes.
+Prints its port, or its path, serves, and ends when stdin closes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -88,6 +89,15 @@ async def serve_streams() -> None:
     await announce(await asyncio.start_server(echo_stream, HOST, 0, backlog=BACKLOG))
 
 
+async def serve_unix() -> None:
+    """Echo with a `Protocol` over a Unix socket."""
+    loop = asyncio.get_running_loop()
+    path = os.path.join(tempfile.gettempdir(), f"yamanote-bench-{os.getpid()}")
+    await loop.create_unix_server(EchoProtocol, path, backlog=BACKLOG)
+    print(path, flush=True)
+    await asyncio.Event().wait()
+
+
 async def announce(server: asyncio.AbstractServer) -> None:
     """Print the port of a server that accepts already, and leave it to its work."""
     sockets = cast("asyncio.Server", server).sockets
@@ -135,6 +145,7 @@ MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
     "protocol": serve_protocol,
     "buffered": serve_buffered,
     "streams": serve_streams,
+    "unix": serve_unix,
     "asgi": serve_asgi,
     "aiohttp": serve_aiohttp,
 }

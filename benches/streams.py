@@ -17,6 +17,7 @@ from process import Process, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import TracebackType
 
     from tools import Tools
 
@@ -108,6 +109,8 @@ def workloads() -> Iterator[Workload]:
         for size_kib in SIZES_KIB:
             for connections in CONNECTIONS:
                 yield Echo(mode, size_kib, connections)
+    for size_kib, connections in ((1, 10), (1, 100), (64, 10)):
+        yield Echo("unix", size_kib, connections)
     for mode in ("protocol", "streams"):
         yield Connect(mode)
     for mode in ("protocol", "streams"):
@@ -122,16 +125,29 @@ def server(tools: Tools, loop: str, mode: str) -> EchoServer:
 
 
 class EchoServer(Process):
-    """A server under test, and its port."""
+    """A server under test, and where it listens, as the load client wants it."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
-        """Start the server and wait for its port."""
+        """Start the server and wait for its port, or its Unix socket's path."""
         super().__init__(command)
+        self.where = ""
         try:
-            self.port = int(self.read_line())
+            said = self.read_line().strip()
+            self.where = f"127.0.0.1:{int(said)}" if said.isdigit() else f"unix:{said}"
         except BaseException:
             self.__exit__(None, None, None)
             raise
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """End the child, which leaves the file of its Unix socket to us."""
+        super().__exit__(_type, _error, _traceback)
+        if self.where.startswith("unix:"):
+            Path(self.where.removeprefix("unix:")).unlink(missing_ok=True)
 
 
 def drive(
@@ -148,9 +164,8 @@ def drive(
         ProcessError: an answer was wrong or did not come.
     """
     window = [f"--seconds={seconds}", f"--warmup={warmup_s}", "--gate=yes"]
-    where = f"127.0.0.1:{process.port}"
     try:
-        with Process([tools.load, mode, where, *arguments, *window]) as client:
+        with Process([tools.load, mode, process.where, *arguments, *window]) as client:
             client.read_line()  # It is warm now and waits for our word.
             cpu_s = process.cpu_s()
             client.write_line("go")
@@ -171,8 +186,7 @@ def drive(
 
 def idle(tools: Tools, process: EchoServer, connections: int) -> Process:
     """Open connections that have been used once and then wait; closed with the process."""
-    where = f"127.0.0.1:{process.port}"
-    client = Process([tools.load, "idle", where, f"--connections={connections}"])
+    client = Process([tools.load, "idle", process.where, f"--connections={connections}"])
     try:
         client.read_line(patience_s=OPENING_S)
     except BaseException:

@@ -744,6 +744,30 @@ def test_every_line_of_a_terminal_is_read(loop: asyncio.AbstractEventLoop) -> No
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("make", [os.openpty, lambda: os.pipe()[::-1]], ids=["terminal", "pipe"])
+def test_a_file_made_blocking_by_another_process_does_not_stop_the_loop(
+    loop: asyncio.AbstractEventLoop, make: Callable[[], tuple[int, int]]
+) -> None:
+    """Shells do so to the terminal that they share with us."""
+
+    async def main() -> None:
+        write_fd, read_fd = make()
+        transport, received = await connect_reader(read_fd)
+        os.set_blocking(read_fd, True)
+        for number in range(1, 4):
+            os.write(write_fd, b"line\n")
+            await received.until_received(5 * number)
+            transport.pause_reading()
+            await turns(3)
+            transport.resume_reading()
+            await turns(3)
+        transport.close()
+        await received.until_called("connection_lost")
+        os.close(write_fd)
+
+    loop.run_until_complete(main())
+
+
 def test_a_terminal_holds_back_its_writer(
     loop: asyncio.AbstractEventLoop, terminal: tuple[int, int]
 ) -> None:

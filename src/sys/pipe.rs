@@ -29,18 +29,18 @@ pub(crate) fn kind(fd: RawFd) -> io::Result<Option<Kind>> {
     })
 }
 
-/// Makes `fd` non-blocking. Answers whether one call may leave something although it had room or bytes for
-/// more: a terminal gives a line, a socket of packets one of them. Pipes are asked with [`is_filled`].
-pub(crate) fn set_nonblocking(fd: RawFd, kind: Kind) -> io::Result<bool> {
+/// Makes calls on `fd` return at once.
+pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     let flags = syscall!(fcntl(fd, libc::F_GETFL))?;
     if flags & libc::O_NONBLOCK == 0 {
         syscall!(fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
     }
-    Ok(match kind {
-        Kind::Fifo => false,
-        Kind::Socket => socket_type(fd)? != libc::SOCK_STREAM,
-        Kind::Character => true,
-    })
+    Ok(())
+}
+
+/// Whether `fd` is a socket without boundaries between messages.
+pub(crate) fn is_stream_socket(fd: RawFd) -> io::Result<bool> {
+    Ok(socket_type(fd)? == libc::SOCK_STREAM)
 }
 
 /// Bytes read into the front of `buffer`; 0 at the end.
@@ -49,12 +49,15 @@ pub(crate) fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usiz
     Ok(count.cast_unsigned())
 }
 
-/// Whether a pipe holds bytes. A read leaves some where they were written as packets (`O_DIRECT`), and only
-/// the writer's end knows that they were.
-pub(crate) fn is_filled(fd: RawFd) -> io::Result<bool> {
-    let mut count: libc::c_int = 0;
-    syscall!(ioctl(fd, libc::FIONREAD, &raw mut count))?;
-    Ok(count > 0)
+/// Whether there is something to read now.
+pub(crate) fn has_input(fd: RawFd) -> io::Result<bool> {
+    let mut asked = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    syscall!(poll(&raw mut asked, 1, 0))?;
+    Ok(asked.revents & libc::POLLIN != 0)
 }
 
 /// Bytes of `data` that the kernel took.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyFileExistsError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::descriptor::fileno;
@@ -40,8 +41,9 @@ pub(crate) struct Pipe<S> {
 pub(crate) struct State<S> {
     pub(super) fd: RawFd,
     pub(super) kind: Kind,
-    /// One call may leave something, although it had room or bytes for more.
-    pub(super) in_pieces: bool,
+    /// A socket that reads all there is, if there is room. A terminal gives one line, a pipe one packet where
+    /// it was written in packets (`O_DIRECT`), and only the writer's end knows that it was.
+    pub(super) is_stream: bool,
     // Dropped in this order: off the reactor first, then closed.
     pub(super) registration: RefCell<Option<Registration>>,
     /// Stands for `fd` on the reactor where another transport has put `fd` there.
@@ -107,12 +109,13 @@ pub(crate) fn open<'py, S: Side>(
     let kind = pipe::kind(fd)
         .map_err(os_error)?
         .ok_or_else(|| PyValueError::new_err(S::REFUSED))?;
-    let in_pieces = pipe::set_nonblocking(fd, kind).map_err(os_error)?;
+    pipe::set_nonblocking(fd).map_err(os_error)?;
+    let is_stream = kind == Kind::Socket && pipe::is_stream_socket(fd).map_err(os_error)?;
     core.get().check_closed()?;
     let state = State {
         fd,
         kind,
-        in_pieces,
+        is_stream,
         registration: RefCell::new(None),
         twin: RefCell::new(None),
         pipe: RefCell::new(Some(file.clone().unbind())),
@@ -295,7 +298,8 @@ pub(super) fn register<S: Side>(
     let local = data(this).core.get().local(py)?;
     let registration = match local.register(state.fd, direction) {
         // Another transport has it: one reads and one writes, as it is done with a terminal.
-        Err(error) if error.is_instance_of::<PyFileExistsError>(py) => {
+        // (Before 3.12 only the object knows which kind of `OSError` it has become.)
+        Err(error) if error.value(py).is_instance_of::<PyFileExistsError>() => {
             let twin = pipe::duplicate(state.fd).map_err(os_error)?;
             let registration = local.register(twin.as_raw_fd(), direction)?;
             state.twin.replace(Some(twin));
@@ -457,6 +461,7 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        warn_function(py)?;
         let class = py.import("asyncio.transports")?.getattr(S::BASE)?;
         Ok(class.cast_into::<PyType>()?)
     }
@@ -528,9 +533,14 @@ fn warn_unclosed<S: Side>(this: &Bound<'_, Pipe<S>>) -> PyResult<()> {
     let keywords = PyDict::new(py);
     keywords.set_item("source", this.as_any())?;
     let arguments = (message, py.get_type::<PyResourceWarning>());
-    py.import("warnings")?
-        .call_method("warn", arguments, Some(&keywords))
-        .map(drop)
+    let warn = warn_function(py)?;
+    warn.call(arguments, Some(&keywords)).map(drop)
+}
+
+/// `warnings.warn`, looked up with the class: a shutting-down interpreter imports nothing.
+fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    WARN.import(py, "warnings", "warn")
 }
 
 /// The class's name without the module in front.

@@ -10,8 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::pipe::{
-    Kind, Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register,
-    update_interest,
+    Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register, update_interest,
 };
 use super::pipe_methods::{self, method, simple_method};
 use super::protocol::Delivery;
@@ -199,7 +198,9 @@ fn into_reader(
     let mut found = note(state, count);
     if count == room {
         state.side.large_reads.set(true);
-        found = Found::More;
+        if state.is_stream {
+            found = Found::More;
+        }
     }
     if reader.fed()? {
         pause(this, state)?;
@@ -211,13 +212,14 @@ fn into_reader(
 /// Remembers how much came, for the next read.
 fn note(state: &State<ReadSide>, count: usize) -> Found {
     state.side.large_reads.set(count > SMALL_READ);
-    // Ignored: without an answer one more read tells.
-    let is_filled = || state.kind == Kind::Fifo && pipe::is_filled(state.fd).unwrap_or(true);
-    if count == READ_SIZE || state.in_pieces || is_filled() {
-        Found::More
+    let has_more = if state.is_stream {
+        count == READ_SIZE
     } else {
-        Found::All
-    }
+        // Asked, not tried: another process that shares the terminal may have made it blocking again.
+        // Ignored: what cannot be asked is read once more.
+        pipe::has_input(state.fd).unwrap_or(true)
+    };
+    if has_more { Found::More } else { Found::All }
 }
 
 /// No bytes came: the end, nothing yet, or an error, which ends the connection.

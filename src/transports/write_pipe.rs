@@ -223,7 +223,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
         let is_full = match outcome {
             Ok(count) => {
                 state.side.buffer.borrow_mut().advance(count);
-                count < size && !has_more && !state.in_pieces
+                count < size && !has_more && state.kind != Kind::Character
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
             Err(error) => return broken(this, state, os_error(error)),
