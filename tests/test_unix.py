@@ -52,7 +52,7 @@ class Echo(asyncio.Protocol):
         self.transport = transport
         self.living.add(self)
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Is gone."""
         self.living.remove(self)
 

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::pipe::{
-    Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register, update_interest,
+    Kind, Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register,
+    update_interest,
 };
 use super::pipe_methods::{self, method, simple_method};
 use super::protocol::Delivery;
@@ -212,12 +213,13 @@ fn into_reader(
 /// Remembers how much came, for the next read.
 fn note(state: &State<ReadSide>, count: usize) -> Found {
     state.side.large_reads.set(count > SMALL_READ);
-    let has_more = if state.is_stream {
-        count == READ_SIZE
-    } else {
-        // Asked, not tried: another process that shares the terminal may have made it blocking again.
-        // Ignored: what cannot be asked is read once more.
-        pipe::has_input(state.fd).unwrap_or(true)
+    // Asked, not tried: another process that shares the file may have made it blocking again.
+    // Ignored: what cannot be asked is read once more.
+    let has_more = match state.kind {
+        Kind::Socket if state.is_stream => count == READ_SIZE,
+        Kind::Fifo if count > pipe::LONGEST_PACKET && count < READ_SIZE => false,
+        Kind::Fifo => pipe::is_filled(state.fd).unwrap_or(true),
+        Kind::Socket | Kind::Character => pipe::has_input(state.fd).unwrap_or(true),
     };
     if has_more { Found::More } else { Found::All }
 }
