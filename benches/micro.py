@@ -353,6 +353,8 @@ def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, 
                 {"cpu_ns": cpu / question.operations, "wall_ns": wall / question.operations}
             )
         loop.run_until_complete(loop.shutdown_default_executor())
+    except NotImplementedError:
+        samples.clear()  # Not all peers have pipes.
     finally:
         loop.close()
     return samples
