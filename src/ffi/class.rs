@@ -238,7 +238,10 @@ pub(super) fn make<'py>(
         slots.push(slot(ffi::Py_tp_members, table.leak().as_mut_ptr().cast()));
     }
     slots.push(slot(0, ptr::null_mut()));
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    // An instance is made with its value or not at all: calling the class would leave that out.
+    let flags = ffi::Py_TPFLAGS_DEFAULT
+        | ffi::Py_TPFLAGS_HAVE_GC
+        | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     let mut spec = ffi::PyType_Spec {
         name: name.as_ptr(),
         basicsize: c_int::try_from(layout.size)?,
