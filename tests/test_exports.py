@@ -155,6 +155,7 @@ def test_native_classes_make_no_instances() -> None:
     """One that was made without its value would crash the interpreter."""
     classes: list[type[object]] = [
         _yamanote.Handle,
+        _yamanote.SockCall,
         _yamanote.SocketTransport,
         _yamanote.TimerHandle,
     ]

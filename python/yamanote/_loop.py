@@ -15,7 +15,7 @@ from yamanote._watchers import Watching
 from yamanote._yamanote import Core
 
 
-class Loop(
+class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has another name for `n`.
     Lifecycle,
     Signals,
     Reports,

@@ -38,6 +38,8 @@ pub(crate) struct Local {
     timer: RefCell<Option<Timer>>,
     /// Where small reads land before they become objects; allocated by the first.
     read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
+    /// What `sock_recv` found last was large: the next one goes straight into the object.
+    receives_much: Cell<bool>,
     /// A turn is running: writes may wait for the end of its pass.
     in_turn: Cell<bool>,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
@@ -94,6 +96,7 @@ impl Local {
             driver: RefCell::new(driver),
             timer: RefCell::new(Some(timer)),
             read_buffer: RefCell::default(),
+            receives_much: Cell::new(false),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
         })
@@ -399,6 +402,14 @@ impl Local {
             buffer.resize(READ_SIZE, MaybeUninit::new(0));
         }
         read(&mut buffer)
+    }
+
+    pub(crate) fn receives_much(&self) -> bool {
+        self.receives_much.get()
+    }
+
+    pub(crate) fn note_received(&self, much: bool) {
+        self.receives_much.set(much);
     }
 
     /// Forgets everything scheduled and ends the reactor.

@@ -9,6 +9,8 @@ pub(crate) mod listener;
 mod protocol;
 mod read;
 mod reader;
+pub(crate) mod sock_attempt;
+pub(crate) mod sock_call;
 pub(crate) mod stream;
 mod stream_methods;
 mod write;
@@ -19,5 +21,7 @@ use pyo3::prelude::*;
 /// Adds the classes of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = crate::ffi::class_of::<stream::Stream>(module.py())?;
+    module.add(class.name()?, &class)?;
+    let class = crate::ffi::class_of::<sock_call::SockCall>(module.py())?;
     module.add(class.name()?, &class)
 }

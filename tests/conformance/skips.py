@@ -72,7 +72,6 @@ PENDING: dict[str, tuple[str, ...]] = {
     "Unix sockets are not built yet": (
         "test_events.*unix*",
         "test_server.*unix*",
-        "test_sock_lowlevel.*unix*",
         "test_streams.*unix*",
         "test_unix_events.SelectorEventLoopUnixSocketTests.*",
     ),
@@ -88,11 +87,6 @@ PENDING: dict[str, tuple[str, ...]] = {
         "test_events.*subprocess*",
         "test_subprocess.*",
         "test_unix_events.TestFork.test_fork_asyncio_subprocess",
-    ),
-    "sock_* methods are not built yet": (
-        "test_sock_lowlevel.*",
-        # Calls the private _stop_serving() with a socket that never served: it may stay here.
-        "test_events.*.test_prompt_cancellation",
     ),
     "sendfile is not built yet": (
         "test_sendfile.*",
