@@ -7,6 +7,7 @@ import asyncio
 from yamanote._dns import Dns
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
+from yamanote._sendfile import Sendfile
 from yamanote._server import Serving
 from yamanote._signals import Signals
 from yamanote._sock import SocketCalls
@@ -21,6 +22,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Reports,
     Watching,
     SocketCalls,
+    Sendfile,
     Serving,
     Dns,
     Tls,

@@ -316,6 +316,12 @@ class Core:
     def _ensure_fd_no_transport(self, fd: int) -> None:
         """Raise `RuntimeError` when a transport that is not closed owns `fd`."""
 
+    def _release_fd(self, fd: int) -> None:
+        """Let others wait for a transport's `fd`, while it sends a file."""
+
+    def _claim_fd(self, fd: int) -> None:
+        """Keep others from waiting for `fd`, which is a transport's."""
+
     async def _sock_writable(self, sock: socket.socket) -> None:
         """Wait until a socket takes bytes, or is connected.
 
@@ -539,6 +545,19 @@ class SocketTransport(asyncio.Transport):
 
     @property
     def _loop(self) -> Core: ...
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done once everything is sent; until it is reset, nobody writes.
+
+        Raises:
+            RuntimeError: there is one already.
+        """
+
+    def _reset_empty_waiter(self) -> None:
+        """Allow writing again."""
+
+    @property
+    def _sock_fd(self) -> int:
+        """The number of the descriptor."""
     @property
     def _sock(self) -> socket.socket | None:
         """The socket; `None` once closed."""
@@ -547,7 +566,7 @@ class SocketTransport(asyncio.Transport):
         """Whether the protocol was told to pause writing."""
     @property
     def _sendfile_compatible(self) -> Enum:
-        """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+        """What `loop.sendfile()` asks: always `TRY_NATIVE`, by `sendfile(2)`."""
 
 @final
 class SockCall(Coroutine[Any, Any, Any]):

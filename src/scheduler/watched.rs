@@ -142,6 +142,19 @@ impl Set {
         before
     }
 
+    /// Takes out the futures of one side.
+    pub(super) fn take_futures(&mut self, fd: RawFd, side: Side) -> Vec<Py<PyAny>> {
+        let Some(Watch::Futures(futures)) =
+            self.watched.get_mut(&fd).map(|watched| watched.side(side))
+        else {
+            return Vec::new();
+        };
+        let futures = mem::take(futures);
+        // Not a future is left: dropping the empty list runs nothing.
+        drop(self.take(fd, side));
+        futures
+    }
+
     /// Takes one future out; returns it.
     pub(super) fn stop_waiting(
         &mut self,

@@ -89,6 +89,19 @@ pub(crate) fn stop_waiting(
     Ok(())
 }
 
+/// Completes the futures that wait for `fd`, which is closed: who made them will see that.
+pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
+    let py = core.py();
+    let watchers = watchers(core)?;
+    for side in [Side::Reader, Side::Writer] {
+        let before = watchers.with(py, core.get(), |set| set.take_futures(fd, side))?;
+        for future in before {
+            complete(future.bind(py))?;
+        }
+    }
+    Ok(())
+}
+
 fn watchers(core: &Bound<'_, Core>) -> PyResult<Arc<Watchers>> {
     core.get()
         .local(core.py())?
