@@ -1,6 +1,7 @@
 //! The set behind the watchers: who waits for which descriptor, and what the kernel was told.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
@@ -65,13 +66,36 @@ impl Watched {
     fn is_idle(&self) -> bool {
         self.reader.is_nothing() && self.writer.is_nothing()
     }
-}
 
-/// What is ready now.
-#[derive(Debug, Default)]
-pub(super) struct Due {
-    pub(super) handles: Vec<Py<Handle>>,
-    pub(super) futures: Vec<Py<PyAny>>,
+    /// Queues the callbacks that an event is for, and takes out the futures; whether the event comes again as
+    /// long as the descriptor is ready.
+    fn take_due(
+        &mut self,
+        py: Python<'_>,
+        event: Event,
+        local: &Local,
+        due: &mut Vec<Py<PyAny>>,
+    ) -> bool {
+        let mut repeats = false;
+        let sides = [
+            (&mut self.reader, event.readable),
+            (&mut self.writer, event.writable),
+        ];
+        for (watch, ready) in sides {
+            match watch {
+                Watch::Callback(handle) if ready => {
+                    local.push(handle.clone_ref(py));
+                    repeats = true;
+                }
+                Watch::Futures(futures) if ready => {
+                    due.append(futures);
+                    *watch = Watch::Nothing;
+                }
+                _ => {}
+            }
+        }
+        repeats
+    }
 }
 
 /// The watched descriptors of one loop, in an epoll set of their own.
@@ -81,7 +105,7 @@ pub(super) struct Due {
 /// in the set, silent, so that the next wait costs one call and not two; closing it takes it out.
 #[derive(Debug)]
 pub(super) struct Set {
-    watched: HashMap<RawFd, Watched>,
+    watched: HashMap<RawFd, Watched, BuildHasherDefault<Numbers>>,
     // Dropped in this order: off the reactor first, then closed.
     registration: Registration,
     epoll: Epoll,
@@ -90,7 +114,7 @@ pub(super) struct Set {
 impl Set {
     pub(super) fn new(registration: Registration, epoll: Epoll) -> Self {
         Self {
-            watched: HashMap::new(),
+            watched: HashMap::default(),
             registration,
             epoll,
         }
@@ -175,39 +199,46 @@ impl Set {
         Some(future)
     }
 
-    /// What is ready now. While a callback is, the set is looked at again after it ran.
-    pub(super) fn due(&mut self, py: Python<'_>, local: &Local) -> PyResult<Due> {
-        let mut events = Vec::new();
-        let mut again = self.epoll.ready(&mut events).map_err(os_error)?;
-        let mut due = Due::default();
-        let mut stale = false;
-        for event in events {
+    /// Queues the callbacks of what is ready now, and returns the futures. While a callback is ready, the set is
+    /// looked at again after it ran.
+    pub(super) fn due(&mut self, py: Python<'_>, local: &Local) -> PyResult<Vec<Py<PyAny>>> {
+        let mut futures = Vec::new();
+        let mut repeats = false;
+        let mut strays = Vec::new();
+        let more = self.epoll.ready(|event| {
             let Some(watched) = self
                 .watched
                 .get_mut(&event.fd)
                 .filter(|watched| !watched.is_idle())
             else {
-                // Its file lives on under another number: this one may take it out of the set, or not.
-                self.watched.remove(&event.fd);
-                stale |= self.epoll.remove(event.fd).is_err();
-                continue;
+                strays.push(event.fd);
+                return;
             };
             let before = watched.interest();
-            again |= due.collect(py, watched, event);
+            repeats |= watched.take_due(py, event, local, &mut futures);
             let left = watched.interest();
             // The kernel was told to tell once, and has; or a callback is left, but no future.
             if !watched.is_idle() && (before.once || left != before) {
                 // Ignored: closed behind our back, so it would call nobody.
                 let _ = self.epoll.modify(event.fd, left);
             }
-        }
-        if stale {
-            self.rebuild(local)?;
-        }
+        });
+        let again = more.map_err(os_error)? || repeats;
+        self.remove_strays(&strays, local)?;
         if again || self.registration.drained() {
             self.registration.fire_read();
         }
-        Ok(due)
+        Ok(futures)
+    }
+
+    /// Takes out what nobody watches: files that live on under another number. This number may take one out, or not.
+    fn remove_strays(&mut self, strays: &[RawFd], local: &Local) -> PyResult<()> {
+        let mut stale = false;
+        for fd in strays {
+            self.watched.remove(fd);
+            stale |= self.epoll.remove(*fd).is_err();
+        }
+        if stale { self.rebuild(local) } else { Ok(()) }
     }
 
     /// Shows the collector everything held.
@@ -255,6 +286,30 @@ impl Set {
     }
 }
 
+/// Descriptors are small numbers that the kernel chose: nobody can make them collide, and each is looked up for
+/// every event.
+#[derive(Debug, Default)]
+struct Numbers(u64);
+
+impl Hasher for Numbers {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_i32(i32::from(*byte));
+        }
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        // The table takes its place from the low bits and its tag from the high ones.
+        let mixed =
+            (self.0 ^ u64::from(number.cast_unsigned())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Tells the kernel what a descriptor is watched for. A known number may be another file by now, which the
 /// kernel does not know; an unknown one may be known, by an old file that lives on elsewhere.
 fn tell(epoll: &Epoll, fd: RawFd, interest: Interest, is_known: bool) -> io::Result<()> {
@@ -267,30 +322,5 @@ fn tell(epoll: &Epoll, fd: RawFd, interest: Interest, is_known: bool) -> io::Res
         Err(error) if error.kind() == ErrorKind::NotFound => epoll.add(fd, interest),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => epoll.modify(fd, interest),
         told => told,
-    }
-}
-
-impl Due {
-    /// Takes what an event is for; whether it repeats as long as the descriptor is ready.
-    fn collect(&mut self, py: Python<'_>, watched: &mut Watched, event: Event) -> bool {
-        let mut repeats = false;
-        let sides = [
-            (&mut watched.reader, event.readable),
-            (&mut watched.writer, event.writable),
-        ];
-        for (watch, ready) in sides {
-            match watch {
-                Watch::Callback(handle) if ready => {
-                    self.handles.push(handle.clone_ref(py));
-                    repeats = true;
-                }
-                Watch::Futures(futures) if ready => {
-                    self.futures.append(futures);
-                    *watch = Watch::Nothing;
-                }
-                _ => {}
-            }
-        }
-        repeats
     }
 }

@@ -18,8 +18,8 @@ use super::watched::{Set, Watch};
 use super::{Core, Local};
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
-use crate::ffi::OwnerCell;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::{OwnerCell, call};
 use crate::sys::Epoll;
 
 /// The watched descriptors of one loop.
@@ -150,12 +150,9 @@ impl Source for Watchers {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
         let py = core.py();
         let local: &Local = &*core.get().local(py)?;
-        let due = self.with(py, core.get(), |set| set.due(py, local))??;
-        for handle in due.handles {
-            local.push(handle);
-        }
+        let futures = self.with(py, core.get(), |set| set.due(py, local))??;
         let mut result = Ok(());
-        for future in due.futures {
+        for future in futures {
             result = result.and(complete(future.bind(py)));
         }
         result
@@ -171,10 +168,12 @@ impl Source for Watchers {
 /// One that was cancelled in the meantime stays so.
 fn complete(future: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
+    let none = py.None().into_bound(py);
+    let Err(error) = call::method(future, intern!(py, "set_result"), [&none]) else {
+        return Ok(());
+    };
     if future.call_method0(intern!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
-    future
-        .call_method1(intern!(py, "set_result"), (py.None(),))
-        .map(drop)
+    Err(error)
 }

@@ -45,12 +45,12 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_DEL, fd, Interest::default())
     }
 
-    /// Adds what is ready now to `events`, without waiting; whether there may be more.
-    pub(crate) fn ready(&self, events: &mut Vec<Event>) -> io::Result<bool> {
+    /// Shows what is ready now, without waiting; whether there may be more.
+    pub(crate) fn ready(&self, each: impl FnMut(Event)) -> io::Result<bool> {
         let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH.cast_unsigned() as usize];
         let count = syscall!(epoll_wait(self.0.as_raw_fd(), batch.as_mut_ptr(), BATCH, 0))?;
         let count = usize::try_from(count).unwrap_or(0);
-        events.extend(batch[..count].iter().map(|event| {
+        let events = batch[..count].iter().map(|event| {
             let mask = event.events.cast_signed();
             let broken = mask & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             Event {
@@ -58,7 +58,8 @@ impl Epoll {
                 readable: broken || mask & libc::EPOLLIN != 0,
                 writable: broken || mask & libc::EPOLLOUT != 0,
             }
-        }));
+        });
+        events.for_each(each);
         Ok(count == batch.len())
     }
 

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyString};
 use super::descriptor::fileno;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::bytes;
+use crate::ffi::{bytes, call};
 use crate::scheduler::watchers::Side;
 use crate::scheduler::{Core, READ_SIZE};
 use crate::sys::socket;
@@ -84,8 +84,13 @@ impl Operation {
         }
     }
 
-    pub(super) fn sock<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
-        self.sock.bind(py)
+    /// The socket's descriptor; negative once closed.
+    pub(super) fn fd(&self, py: Python<'_>) -> PyResult<RawFd> {
+        let sock = self.sock.bind(py);
+        if self.is_plain.get() {
+            return Ok(open_fd(sock)?.unwrap_or(CLOSED));
+        }
+        fileno(sock)
     }
 
     /// Which way the socket must be ready.
@@ -329,9 +334,16 @@ fn by_method<'py, A: pyo3::call::PyCallArgs<'py>>(
     }
 }
 
-/// The descriptor; `None` once closed.
+/// The descriptor of a plain socket; `None` once closed.
 fn open_fd(sock: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
-    Ok(Some(fileno(sock)?).filter(|fd| *fd >= 0))
+    static FILENO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // Looking the method up anew costs three times the call.
+    let method = FILENO.get_or_try_init(sock.py(), || {
+        let method = socket_class(sock.py())?.getattr(intern!(sock.py(), "fileno"))?;
+        Ok::<_, PyErr>(method.unbind())
+    })?;
+    let fd = call::function(method.bind(sock.py()), [sock])?.extract()?;
+    Ok(Some(fd).filter(|fd| *fd >= 0))
 }
 
 fn blocks(sock: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -349,6 +361,9 @@ fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     SOCKET.import(py, "socket", "socket")
 }
+
+/// What `fileno()` says then.
+const CLOSED: RawFd = -1;
 
 /// Below, an object of the size asked for costs no more than a copy.
 const SMALL: usize = 4096;

@@ -13,11 +13,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
-use super::descriptor::fileno;
 use super::sock_attempt::Operation;
 use crate::ffi::{
-    Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, data,
-    new_instance,
+    Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
+    data, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
@@ -68,12 +67,12 @@ pub(crate) fn new<'py>(
         operation: RefCell::new(Some(operation)),
         waiting: RefCell::new(None),
     };
-    let call = SockCall {
+    let this = SockCall {
         core: core.clone().unbind(),
         name,
         state: OwnerCell::new(state),
     };
-    new_instance(core.py(), call).map(Bound::into_any)
+    new_instance(core.py(), this).map(Bound::into_any)
 }
 
 impl SockCall {
@@ -182,25 +181,24 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
         .map(|waiting| waiting.future.clone_ref(py));
     let Some(future) = future else { return Ok(()) };
     let future = future.into_bound(py);
-    if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Err(PyRuntimeError::new_err("await wasn't used with future"));
-    }
-    let result = future.call_method0(intern!(py, "result"));
-    if result.is_ok() {
+    let Err(error) = call::method(&future, intern!(py, "result"), []) else {
         let waiting = state.waiting.take();
         drop(waiting);
         return Ok(());
+    };
+    if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Err(PyRuntimeError::new_err("await wasn't used with future"));
     }
     state.finish();
     state.stop_waiting(core)?;
-    result.map(drop)
+    Err(error)
 }
 
 /// Asks the loop for a word when the call may go on.
 fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Waiting> {
     let py = core.py();
-    let future = core.call_method0(intern!(py, "create_future"))?;
-    let fd = fileno(operation.sock(py))?;
+    let future = call::method(core.as_any(), intern!(py, "create_future"), [])?;
+    let fd = operation.fd(py)?;
     if core.get().local(py)?.is_claimed(fd) {
         core.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
     }
