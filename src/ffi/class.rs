@@ -192,7 +192,7 @@ impl Layout {
     }
 
     /// Whether the base's part ends before `end`, and its weak references are kept outside of it.
-    pub(super) fn is_covered(&self, base: &Bound<'_, PyType>, end: usize) -> PyResult<bool> {
+    pub(super) fn is_covered(base: &Bound<'_, PyType>, end: usize) -> PyResult<bool> {
         let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
         let weak_references: isize = base.getattr("__weakrefoffset__")?.extract()?;
         Ok(basic_size <= end && weak_references < 0)

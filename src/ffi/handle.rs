@@ -515,7 +515,7 @@ pub(super) fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
     {
         let layout = Layout::over::<Fields>(base, SLOTS)?;
         let pointers = std::mem::offset_of!(Fields, when);
-        if layout.is_covered(base, SLOTS + pointers)? {
+        if Layout::is_covered(base, SLOTS + pointers)? {
             return Ok(layout);
         }
         Err(PyImportError::new_err(
