@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -333,6 +334,38 @@ def pipe_64_kib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 def pipe_1_mib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
     """Pass 1 MiB through a pipe, which is full most of the time."""
     return through_a_pipe(loop, operations, 1024 * 1024)
+
+
+@workload(operations=20_000)
+def reader_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Send a byte through a socket to a reader, and let another reader get it back."""
+
+    def timed() -> None:
+        ours, theirs = socket.socketpair()
+        left = operations
+
+        def back() -> None:
+            theirs.send(theirs.recv(16))
+
+        def there() -> None:
+            nonlocal left
+            ours.recv(16)
+            left -= 1
+            if left:
+                ours.send(b"x")
+            else:
+                loop.stop()
+
+        with ours, theirs:
+            for sock, reader in ((ours, there), (theirs, back)):
+                sock.setblocking(False)
+                loop.add_reader(sock.fileno(), reader)
+            ours.send(b"x")
+            loop.run_forever()
+            for sock in (ours, theirs):
+                loop.remove_reader(sock.fileno())
+
+    return timed
 
 
 def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, float]]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: What the `BufferedProtocol` offers and the stream handler asks for: asyncio's own stream limit.
 READ_BYTES = 64 * 1024
 
+#: What `sendfile` is asked to send.
+FILE_BYTES = 1024 * 1024
+
 HOST = "127.0.0.1"
 
 #: Room for a thousand connections that come at once.
@@ -98,6 +101,46 @@ async def serve_unix() -> None:
     await asyncio.Event().wait()
 
 
+async def serve_sock() -> None:
+    """Echo with `sock_recv` and `sock_sendall`, a task for each connection."""
+    loop = asyncio.get_running_loop()
+    listener = listening()
+    serving: set[asyncio.Task[None]] = set()
+    while True:
+        connection, _ = await loop.sock_accept(listener)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        task = loop.create_task(echo_sock(loop, connection))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+
+async def echo_sock(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    """Send back what comes, on a bare socket."""
+    with connection:
+        while data := await loop.sock_recv(connection, READ_BYTES):
+            await loop.sock_sendall(connection, data)
+
+
+async def serve_sendfile() -> None:
+    """Answer each request with a file, as a server of static files does."""
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryFile() as file:
+        file.write(os.urandom(FILE_BYTES))
+        file.flush()
+
+        async def answer(transport: asyncio.Transport) -> None:
+            transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % FILE_BYTES)
+            await loop.sendfile(transport, file)
+
+        class FileProtocol(EchoProtocol):
+            """Takes whatever comes for a request."""
+
+            def data_received(self, data: bytes) -> None:
+                self.task = loop.create_task(answer(self.transport))
+
+        await announce(await loop.create_server(FileProtocol, HOST, 0, backlog=BACKLOG))
+
+
 async def announce(server: asyncio.AbstractServer) -> None:
     """Print the port of a server that accepts already, and leave it to its work."""
     sockets = cast("asyncio.Server", server).sockets
@@ -146,6 +189,8 @@ MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
     "buffered": serve_buffered,
     "streams": serve_streams,
     "unix": serve_unix,
+    "sock": serve_sock,
+    "sendfile": serve_sendfile,
     "asgi": serve_asgi,
     "aiohttp": serve_aiohttp,
 }

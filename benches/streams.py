@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LIMIT = "tokio"
 
 SERVER = Path(__file__).with_name("server.py")
-MODES = ("protocol", "buffered", "streams")
+MODES = ("protocol", "buffered", "streams", "sock")
 SIZES_KIB = (1, 16, 64, 256)
 CONNECTIONS = (1, 10, 100, 1000)
 
@@ -57,6 +57,25 @@ class Echo:
         arguments = [f"--size={self.size_kib * 1024}", f"--connections={self.connections}"]
         with server(tools, loop, self.mode) as process:
             return drive(tools, process, "echo", arguments, seconds)
+
+
+@dataclass(frozen=True)
+class SendFile:
+    """A file of a MiB as the answer to each request."""
+
+    connections: int
+    mode: str = "sendfile"
+
+    @property
+    def name(self) -> str:
+        """Name the row."""
+        return f"{self.mode}/1MiB/{self.connections}"
+
+    def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
+        """Take one sample."""
+        arguments = [f"--connections={self.connections}", f"--expect-body={1024 * 1024}"]
+        with server(tools, loop, self.mode) as process:
+            return drive(tools, process, "http", arguments, seconds)
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class Idle:
         return {"memory_kib": (after - before) / 1024 / IDLE}
 
 
-Workload: TypeAlias = "Echo | Connect | Idle"
+Workload: TypeAlias = "Echo | SendFile | Connect | Idle"
 
 
 def workloads() -> Iterator[Workload]:
@@ -111,6 +130,8 @@ def workloads() -> Iterator[Workload]:
                 yield Echo(mode, size_kib, connections)
     for size_kib, connections in ((1, 10), (1, 100), (64, 10)):
         yield Echo("unix", size_kib, connections)
+    for connections in (1, 10):
+        yield SendFile(connections)
     for mode in ("protocol", "streams"):
         yield Connect(mode)
     for mode in ("protocol", "streams"):

@@ -149,3 +149,18 @@ def test_importing_leaves_the_policy_machinery_alone() -> None:
 def test_importing_leaves_the_gil_off() -> None:
     code = "import sys, yamanote; print(sys._is_gil_enabled())"
     assert run_python(code, "-W", "error") == "False"
+
+
+def test_native_classes_make_no_instances() -> None:
+    """One that was made without its value would crash the interpreter."""
+    classes: list[type[object]] = [
+        _yamanote.Handle,
+        _yamanote.SockCall,
+        _yamanote.SocketTransport,
+        _yamanote.TimerHandle,
+    ]
+    for cls in classes:
+        with pytest.raises(TypeError, match="cannot create"):
+            cls()
+        with pytest.raises(TypeError):
+            object.__new__(cls)

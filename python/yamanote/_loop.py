@@ -7,6 +7,7 @@ import asyncio
 from yamanote._dns import Dns
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
+from yamanote._sendfile import Sendfile
 from yamanote._server import Serving
 from yamanote._signals import Signals
 from yamanote._sock import SocketCalls
@@ -16,7 +17,7 @@ from yamanote._watchers import Watching
 from yamanote._yamanote import Core
 
 
-class Loop(
+class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has another name for `n`.
     Lifecycle,
     Signals,
     Reports,
@@ -24,6 +25,7 @@ class Loop(
     Tls,
     UnixSockets,
     SocketCalls,
+    Sendfile,
     Serving,
     Dns,
     Core,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from yamanote._yamanote import Core
 
-    class Base(Core, asyncio.BaseEventLoop):
+    class Base(Core, asyncio.BaseEventLoop):  # pyright: ignore[reportIncompatibleMethodOverride]
         """The core, asyncio's base class, and the hooks between the parts."""
 
         _default_executor: Any

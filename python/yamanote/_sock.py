@@ -1,13 +1,12 @@
-"""Calls on sockets of the caller's."""
+"""Connecting a socket of the caller's; the other calls on sockets are native."""
 
 from __future__ import annotations
 
 import socket
+from asyncio import base_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio
-
     from _typeshed import ReadableBuffer
 
     from yamanote._parts import Base
@@ -16,7 +15,7 @@ else:
 
 
 class SocketCalls(Base):
-    """`sock_connect`, which `create_connection` is built on."""
+    """`sock_connect`, which happens once for a connection and looks up names."""
 
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
@@ -24,9 +23,12 @@ class SocketCalls(Base):
         """Connect a non-blocking socket; host names are looked up.
 
         Raises:
+            TypeError: the socket is an `ssl.SSLSocket`.
             ValueError: in debug mode, the socket blocks.
+            RuntimeError: a transport owns the descriptor.
             OSError: `Connect call failed`, with the address.
         """
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -38,22 +40,9 @@ class SocketCalls(Base):
             sock.connect(address)
         except (BlockingIOError, InterruptedError):
             # The connection goes on in the kernel, also after a signal.
-            await self._connected(sock, address)
-
-    async def _connected(self, sock: socket.socket, address: object) -> None:
-        fd = sock.fileno()
-        self._ensure_fd_no_transport(fd)
-        writable = self.create_future()
-        self._add_writer(fd, self._make_handle(_finish, writable))
-        try:
-            await writable
-        finally:
-            self._remove_writer(fd)
+            await self._sock_writable(sock)
+        else:
+            return
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address}")
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -13,18 +13,21 @@ elsewhere it raises `RuntimeError` as soon as it would touch what that thread is
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
-from typing import Any, Protocol, TypeAlias, TypeVar, final
+from types import TracebackType
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, final
 
+from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
 __all__ = [
     "Core",
     "Handle",
     "ReadPipeTransport",
+    "SockCall",
     "SocketTransport",
     "TimerHandle",
     "WritePipeTransport",
@@ -188,6 +191,59 @@ class Core:
                 TypeError: `coro` is no coroutine.
             """
 
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive from a non-blocking socket; `b""` is the end of the stream.
+
+        Like every call of its kind, this one begins when it is awaited, is tried before it waits,
+        and has lost no data when it is cancelled. A socket with several calls that wait completes
+        all of them, in no promised order; `add_reader` puts them off for good, as in asyncio.
+
+        Args:
+            sock: the socket; with the methods of a `socket.socket`.
+            n: how many bytes to receive at most.
+
+        Raises:
+            TypeError: the socket is an `ssl.SSLSocket`.
+            ValueError: in debug mode, the socket blocks.
+            RuntimeError: it would have to wait, and a transport owns the descriptor, or the loop is
+                closed.
+            OSError: what the kernel says.
+        """
+
+    async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
+        """Receive into a buffer: how many bytes, 0 at the end of stream; else as `sock_recv`."""
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram and the address that it came from. Else as `sock_recv`."""
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a buffer; how many bytes, and from where. Else as `sock_recv`.
+
+        Args:
+            sock: the socket.
+            buf: a writable buffer.
+            nbytes: how many bytes to receive at most; 0 stands for as many as there is room for.
+        """
+
+    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
+        """Send all of `data`, which must not change meanwhile. Else as `sock_recv`."""
+
+    async def sock_sendto(
+        self,
+        sock: socket.socket,
+        data: ReadableBuffer,
+        address: tuple[Any, ...] | str | ReadableBuffer,
+    ) -> int:
+        """Send a datagram to an address; how many bytes were sent. Else as `sock_recv`."""
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection: its non-blocking socket, and the address of its peer.
+
+        Else as `sock_recv`.
+        """
+
     def stop(self) -> None:
         """End the run after the pass that is running; before a run, after its first pass."""
 
@@ -274,6 +330,19 @@ class Core:
 
     def _ensure_fd_no_transport(self, fd: int) -> None:
         """Raise `RuntimeError` when a transport that is not closed owns `fd`."""
+
+    def _release_fd(self, fd: int) -> None:
+        """Let others wait for a transport's `fd`, while it sends a file."""
+
+    def _claim_fd(self, fd: int) -> None:
+        """Keep others from waiting for `fd`, which is a transport's."""
+
+    async def _sock_writable(self, sock: socket.socket) -> None:
+        """Wait until a socket takes bytes, or is connected.
+
+        Raises:
+            RuntimeError: the loop is closed, or a transport owns the descriptor.
+        """
 
     def _make_socket_transport(
         self,
@@ -523,6 +592,19 @@ class SocketTransport(asyncio.Transport):
 
     @property
     def _loop(self) -> Core: ...
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done once everything is sent; until it is reset, nobody writes.
+
+        Raises:
+            RuntimeError: there is one already.
+        """
+
+    def _reset_empty_waiter(self) -> None:
+        """Allow writing again."""
+
+    @property
+    def _sock_fd(self) -> int:
+        """The number of the descriptor."""
     @property
     def _sock(self) -> socket.socket | None:
         """The socket; `None` once closed."""
@@ -531,7 +613,7 @@ class SocketTransport(asyncio.Transport):
         """Whether the protocol was told to pause writing."""
     @property
     def _sendfile_compatible(self) -> Enum:
-        """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+        """What `loop.sendfile()` asks: always `TRY_NATIVE`, by `sendfile(2)`."""
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
@@ -648,3 +730,34 @@ class WritePipeTransport(asyncio.Transport):
     @property
     def _protocol_paused(self) -> bool:
         """Whether the protocol was told to pause writing."""
+
+@final
+class SockCall(Coroutine[Any, Any, Any]):
+    """A call on a socket: the coroutine that `sock_recv` and its kin return."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Return an iterator that drives it."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> asyncio.Future[None]: ...
+    def send(self, value: object, /) -> asyncio.Future[None]:
+        """Run until it must wait; `value` is ignored.
+
+        Raises:
+            StopIteration: it is done, with the value of the `await`.
+            RuntimeError: it was awaited before.
+        """
+
+    def throw(
+        self, type: object, value: object = None, traceback: TracebackType | None = None, /
+    ) -> NoReturn:
+        """Raise an exception where it waits."""
+
+    def close(self) -> None:
+        """End it where it waits."""
+
+    @property
+    def cr_await(self) -> asyncio.Future[None] | None:
+        """What it waits for."""
+    @property
+    def cr_running(self) -> bool: ...

@@ -132,6 +132,18 @@ impl Core {
         )))
     }
 
+    /// `fd` may be watched by others while its transport sends a file.
+    fn _release_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
+        self.local(py)?.release(fd);
+        Ok(())
+    }
+
+    /// `fd` is its transport's own again.
+    fn _claim_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
+        self.local(py)?.claim(fd);
+        Ok(())
+    }
+
     /// A transport over a connected stream socket; `waiter` is completed once `connection_made` was called.
     #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, **_kwargs))]
     fn _make_socket_transport<'py>(

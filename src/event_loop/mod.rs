@@ -2,6 +2,7 @@
 
 mod methods;
 mod schedule;
+mod sock;
 mod state;
 mod tasks;
 
@@ -15,6 +16,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Core>()?;
     let core = py.get_type::<Core>();
     schedule::add_methods(&core)?;
+    sock::add_methods(&core)?;
     state::add_methods(&core)?;
     tasks::add_methods(&core)?;
     // The third, of thread-safe handles, is asyncio's own business, and ours: neither exports it.

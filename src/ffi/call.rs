@@ -34,6 +34,22 @@ pub(crate) fn method<'py, const N: usize>(
     unsafe { returned(object.py(), result) }
 }
 
+/// `callable(*arguments)`.
+#[inline]
+pub(crate) fn function<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    arguments: [&Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = arguments.map(|argument| Some(argument.as_borrowed()));
+    // `Option<Borrowed>` is a pointer that may be null, and none is.
+    let stack = arguments.as_ptr().cast();
+    // SAFETY: attached by `callable`; the array holds `N` live borrowed references; no keywords.
+    let result =
+        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), stack, N, std::ptr::null_mut()) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(callable.py(), result) }
+}
+
 /// `callable(*positional, **dict(zip(names, values)))`, with `arguments` the positional ones and then the values.
 #[inline]
 pub(crate) fn with_keywords<'py>(

@@ -219,6 +219,7 @@ pub(super) fn make<'py>(
     methods.push(ffi::PyMethodDef::zeroed());
     let mut attributes = members.attributes;
     attributes.push(ffi::PyGetSetDef::default());
+    slots.extend(members.slots);
     slots.push(slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()));
     // The interpreter keeps pointing at these tables; a class is made once per process.
     slots.push(slot(ffi::Py_tp_methods, methods.leak().as_mut_ptr().cast()));
@@ -238,7 +239,9 @@ pub(super) fn make<'py>(
         slots.push(slot(ffi::Py_tp_members, table.leak().as_mut_ptr().cast()));
     }
     slots.push(slot(0, ptr::null_mut()));
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC;
+    // An instance is made with its value or not at all: calling the class would leave that out.
+    let flags =
+        ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     let mut spec = ffi::PyType_Spec {
         name: name.as_ptr(),
         basicsize: c_int::try_from(layout.size)?,

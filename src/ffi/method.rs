@@ -109,6 +109,33 @@ impl<'a, 'py> Args<'a, 'py> {
         })
     }
 
+    /// Arguments by position or by name, in the order of `names`.
+    pub(crate) fn named<const N: usize>(
+        self,
+        method: &str,
+        names: [&str; N],
+    ) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
+        if self.len() > N {
+            return Err(PyTypeError::new_err(format!(
+                "{method}() takes at most {N} arguments ({} given)",
+                self.len()
+            )));
+        }
+        let mut values = std::array::from_fn(|index| self.get(index));
+        for (keyword, value) in self.keywords() {
+            match names.iter().position(|name| keyword == *name) {
+                Some(index) if values[index].is_none() => values[index] = Some(value),
+                _ => {
+                    return Err(PyTypeError::new_err(format!(
+                        "{method}() got an unexpected keyword argument '{}'",
+                        &*keyword
+                    )));
+                }
+            }
+        }
+        Ok(values)
+    }
+
     /// Takes only positional arguments, between `least` and `most` of them.
     pub(crate) fn expect(&self, name: &str, least: usize, most: usize) -> PyResult<()> {
         if self.has_keywords() {
@@ -136,6 +163,8 @@ impl<'a, 'py> Args<'a, 'py> {
 pub(crate) struct Members {
     pub(super) methods: Vec<ffi::PyMethodDef>,
     pub(super) attributes: Vec<ffi::PyGetSetDef>,
+    /// What operators call.
+    pub(super) slots: Vec<ffi::PyType_Slot>,
 }
 
 impl Members {

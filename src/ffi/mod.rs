@@ -8,6 +8,7 @@ pub(crate) mod bytes;
 pub(crate) mod call;
 mod class;
 pub(crate) mod context;
+mod coroutine;
 pub(crate) mod handle;
 mod handle_class;
 pub(crate) mod handle_collector;
@@ -19,6 +20,7 @@ mod reference;
 mod spares;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
+pub(crate) use coroutine::{Coroutine, Step};
 pub(crate) use method::{Args, Attribute, FastMethod, Members, Settable, add_fast_method};
 pub(crate) use owner::{Entered, Owner, OwnerCell};
 pub(crate) use park::Parking;

@@ -42,6 +42,8 @@ pub(crate) struct Local {
     read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
     /// The objects of small reads and writes that are over.
     spares: RefCell<Spares>,
+    /// What `sock_recv` found last was large: the next one goes straight into the object.
+    receives_much: Cell<bool>,
     /// A turn is running: writes may wait for the end of its pass.
     in_turn: Cell<bool>,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
@@ -100,6 +102,7 @@ impl Local {
             timer: RefCell::new(Some(timer)),
             read_buffer: RefCell::default(),
             spares: RefCell::default(),
+            receives_much: Cell::new(false),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
         })
@@ -431,6 +434,14 @@ impl Local {
     /// What small reads make their objects with. Dropping a `bytes` runs no Python code.
     pub(crate) fn spares(&self) -> RefMut<'_, Spares> {
         self.spares.borrow_mut()
+    }
+
+    pub(crate) fn receives_much(&self) -> bool {
+        self.receives_much.get()
+    }
+
+    pub(crate) fn note_received(&self, much: bool) {
+        self.receives_much.set(much);
     }
 
     /// Forgets everything scheduled and ends the reactor.

@@ -9,6 +9,7 @@ mod local;
 mod source;
 mod timers;
 mod turn;
+mod watched;
 pub(crate) mod watchers;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -9,6 +9,15 @@ use super::syscall;
 #[derive(Debug)]
 pub(crate) struct Epoll(OwnedFd);
 
+/// What a descriptor is watched for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    /// Tell once, then keep silent until the next `modify`; otherwise as long as it is ready.
+    pub(crate) once: bool,
+}
+
 /// One ready descriptor. An error or hang-up counts as both.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
@@ -24,24 +33,24 @@ impl Epoll {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    pub(crate) fn add(&self, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd, read, write)
+    pub(crate) fn add(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, interest)
     }
 
-    pub(crate) fn modify(&self, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd, read, write)
+    pub(crate) fn modify(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, interest)
     }
 
     pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_DEL, fd, false, false)
+        self.control(libc::EPOLL_CTL_DEL, fd, Interest::default())
     }
 
-    /// Adds what is ready now to `events`, without waiting; at most [`BATCH`] a call.
-    pub(crate) fn ready(&self, events: &mut Vec<Event>) -> io::Result<usize> {
+    /// Shows what is ready now, without waiting; whether there may be more.
+    pub(crate) fn ready(&self, each: impl FnMut(Event)) -> io::Result<bool> {
         let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH.cast_unsigned() as usize];
         let count = syscall!(epoll_wait(self.0.as_raw_fd(), batch.as_mut_ptr(), BATCH, 0))?;
         let count = usize::try_from(count).unwrap_or(0);
-        events.extend(batch[..count].iter().map(|event| {
+        let events = batch[..count].iter().map(|event| {
             let mask = event.events.cast_signed();
             let broken = mask & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             Event {
@@ -49,17 +58,21 @@ impl Epoll {
                 readable: broken || mask & libc::EPOLLIN != 0,
                 writable: broken || mask & libc::EPOLLOUT != 0,
             }
-        }));
-        Ok(count)
+        });
+        events.for_each(each);
+        Ok(count == batch.len())
     }
 
-    fn control(&self, operation: i32, fd: RawFd, read: bool, write: bool) -> io::Result<()> {
+    fn control(&self, operation: i32, fd: RawFd, interest: Interest) -> io::Result<()> {
         let mut mask = 0;
-        if read {
+        if interest.read {
             mask |= libc::EPOLLIN;
         }
-        if write {
+        if interest.write {
             mask |= libc::EPOLLOUT;
+        }
+        if interest.once {
+            mask |= libc::EPOLLONESHOT;
         }
         let mut event = libc::epoll_event {
             events: mask.cast_unsigned(),

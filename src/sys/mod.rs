@@ -9,7 +9,7 @@ pub(crate) mod pipe;
 pub(crate) mod socket;
 pub(crate) mod timerfd;
 
-pub(crate) use epoll::{Epoll, Event};
+pub(crate) use epoll::{Epoll, Event, Interest};
 
 /// Runs a call that answers -1 on failure; retries while a signal interrupts it.
 macro_rules! syscall {

@@ -24,6 +24,20 @@ pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     Ok(sent.cast_unsigned())
 }
 
+/// As [`recv`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
+pub(crate) fn recv_now(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT;
+    let received = syscall!(recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags))?;
+    Ok(received.cast_unsigned())
+}
+
+/// As [`send`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
+pub(crate) fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let sent = syscall!(send(fd, data.as_ptr().cast(), data.len(), flags))?;
+    Ok(sent.cast_unsigned())
+}
+
 /// Bytes of the slices, in order, that the kernel took.
 pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.

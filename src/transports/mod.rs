@@ -12,6 +12,8 @@ mod protocol;
 mod read;
 pub(crate) mod read_pipe;
 mod reader;
+pub(crate) mod sock_attempt;
+pub(crate) mod sock_call;
 pub(crate) mod stream;
 mod stream_methods;
 mod write;
@@ -29,6 +31,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         class_of::<stream::Stream>(py)?,
         class_of::<read_pipe::ReadPipe>(py)?,
         class_of::<write_pipe::WritePipe>(py)?,
+        class_of::<sock_call::SockCall>(py)?,
     ] {
         module.add(class.name()?, &class)?;
     }

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
 use super::pipe::{Pipe, Side};
-use super::stream_methods::{boolean, missing, named, none, single};
+use super::stream_methods::{boolean, missing, none, single};
 use crate::ffi::{Attribute, Members, Settable, data};
 
 /// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).
@@ -100,7 +100,7 @@ method!(
     "`pipe`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
         let py = this.py();
-        let [name, default] = named(arguments, "get_extra_info", ["name", "default"])?;
+        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
         match state.extra(py).as_any().get_item(name) {
             Err(error) if error.is_instance_of::<PyKeyError>(py) => {

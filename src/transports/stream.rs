@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::PyResourceWarning;
+use pyo3::exceptions::{PyConnectionError, PyResourceWarning};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -25,6 +25,7 @@ use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
 };
+use crate::scheduler::watchers::wake;
 use crate::scheduler::{Core, Deferred, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
 
@@ -426,6 +427,11 @@ fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let registration = state.registration.take();
     drop(registration);
     let closed = state.descriptor.close(py);
+    if state.empty_waiter.borrow().is_some() {
+        write::fail_waiter(this, state, &PyConnectionError::new_err(LOST))?;
+        // Who sends a file waits on the descriptor, which nobody will be told of any more.
+        wake(data(this).core.bind(py), state.fd)?;
+    }
     let (protocol, server) = (state.protocol.take(), state.server.take());
     drop(protocol);
     if let Some(server) = server {
@@ -454,6 +460,9 @@ fn detach_from_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> Py
     }
     .map(drop)
 }
+
+/// asyncio's word for a `sendfile()` that waited for its turn.
+const LOST: &str = "Connection is closed by peer";
 
 /// A transport in the loop's table.
 struct StreamSource {
@@ -503,8 +512,10 @@ impl NativeClass for Stream {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        // A `Transport`, and what asyncio's fallback of `sendfile()` asks for.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        BASE.import(py, "asyncio.transports", "Transport").cloned()
+        BASE.import(py, "asyncio.transports", "_FlowControlMixin")
+            .cloned()
     }
 
     fn members() -> Members {

@@ -2,8 +2,8 @@
 
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
-
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyInt};
@@ -35,6 +35,9 @@ pub(super) fn members() -> Members {
         .method::<SetWriteBufferLimits>()
         .method::<GetWriteBufferLimits>()
         .method::<GetWriteBufferSize>()
+        .method::<MakeEmptyWaiter>()
+        .method::<ResetEmptyWaiter>()
+        .attribute::<SockFd>()
         .attribute::<Loop>()
         .attribute::<Sock>()
         .attribute::<ProtocolPaused>()
@@ -295,7 +298,7 @@ method!(
     "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
         let py = this.py();
-        let [name, default] = named(arguments, "get_extra_info", ["name", "default"])?;
+        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name
             .ok_or_else(|| missing("get_extra_info", "name"))?
             .to_owned();
@@ -323,7 +326,7 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        let given = named(arguments, "set_write_buffer_limits", ["high", "low"])?;
+        let given = arguments.named("set_write_buffer_limits", ["high", "low"])?;
         let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
         let (high, low) = limits(
             high.map(Borrowed::extract).transpose()?,
@@ -360,6 +363,38 @@ simple_method!(
     }
 );
 
+simple_method!(
+    MakeEmptyWaiter,
+    "_make_empty_waiter",
+    "A future that is done once everything is sent; until it is reset, nothing may be written.",
+    |this, state| {
+        let py = this.py();
+        if state.empty_waiter.borrow().is_some() {
+            return Err(PyRuntimeError::new_err("Empty waiter is already set"));
+        }
+        write::settle(this, &state)?;
+        let core = data(this).core.bind(py);
+        let waiter = core.call_method0(intern!(py, "create_future"))?;
+        if state.buffer.borrow().is_empty() {
+            waiter.call_method1(intern!(py, "set_result"), (none(py),))?;
+        }
+        let before = state.empty_waiter.replace(Some(waiter.clone().unbind()));
+        drop(before);
+        Ok(waiter)
+    }
+);
+
+simple_method!(
+    ResetEmptyWaiter,
+    "_reset_empty_waiter",
+    "Writing is allowed again.",
+    |this, state| {
+        let waiter = state.empty_waiter.take();
+        drop(waiter);
+        Ok(none(this.py()))
+    }
+);
+
 /// The only argument, by position or by name.
 pub(super) fn single<'py>(
     arguments: Args<'_, 'py>,
@@ -372,37 +407,10 @@ pub(super) fn single<'py>(
     {
         return Ok(value.to_owned());
     }
-    let [value] = named(arguments, method, [name])?;
+    let [value] = arguments.named(method, [name])?;
     value
         .map(Borrowed::to_owned)
         .ok_or_else(|| missing(method, name))
-}
-
-/// Arguments by position or by name.
-pub(super) fn named<'a, 'py, const N: usize>(
-    arguments: Args<'a, 'py>,
-    method: &str,
-    names: [&'static str; N],
-) -> PyResult<[Option<Borrowed<'a, 'py, PyAny>>; N]> {
-    if arguments.len() > N {
-        return Err(PyTypeError::new_err(format!(
-            "{method}() takes at most {N} arguments ({} given)",
-            arguments.len()
-        )));
-    }
-    let mut values = std::array::from_fn(|index| arguments.get(index));
-    for (keyword, value) in arguments.keywords() {
-        match names.iter().position(|name| keyword == *name) {
-            Some(index) if values[index].is_none() => values[index] = Some(value),
-            _ => {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{}'",
-                    &*keyword
-                )));
-            }
-        }
-    }
-    Ok(values)
 }
 
 pub(super) fn missing(method: &str, argument: &str) -> PyErr {
@@ -441,6 +449,10 @@ macro_rules! attribute {
     };
 }
 
+attribute!(SockFd, c"_sock_fd", |this, state| {
+    Ok(PyInt::new(this.py(), state.fd).into_any())
+});
+
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
     .core
     .bind(this.py())
@@ -460,11 +472,11 @@ attribute!(
     SendfileCompatible,
     c"_sendfile_compatible",
     |this, _state| {
-        static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        static TRY_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = this.py();
-        let mode = FALLBACK.get_or_try_init(py, || {
+        let mode = TRY_NATIVE.get_or_try_init(py, || {
             let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
-            modes.getattr("FALLBACK").map(Bound::unbind)
+            modes.getattr("TRY_NATIVE").map(Bound::unbind)
         })?;
         Ok(mode.bind(py).clone())
     }

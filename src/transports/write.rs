@@ -322,14 +322,18 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 }
 
 /// What waits for an empty buffer will not get it.
-fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
+pub(super) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
     let py = this.py();
     let waiter = state
         .empty_waiter
         .borrow()
         .as_ref()
         .map(|waiter| waiter.clone_ref(py));
-    if let Some(waiter) = waiter {
+    if let Some(waiter) = waiter
+        && !waiter
+            .call_method0(py, intern!(py, "done"))?
+            .is_truthy(py)?
+    {
         waiter.call_method1(py, intern!(py, "set_exception"), (error.clone_ref(py),))?;
     }
     Ok(())

@@ -37,6 +37,27 @@ WHITE_BOX = (
         ("test_events.*.test_timeout_rounding",),
     ),
     WhiteBox(
+        "calls the private _sock_sendfile_native_impl() and looks into the loop's _selector",
+        tuple(
+            f"test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_{name}"
+            for name in (
+                "blocking_error",
+                "cancel1",
+                "cancel2",
+                "exception",
+                "os_error_first_call",
+                "os_error_next_call",
+            )
+        ),
+    ),
+    WhiteBox(
+        "takes os.sendfile away from asyncio.unix_events",
+        (
+            "test_unix_events.SelectorEventLoopUnixSockSendfileTests"
+            ".test_sock_sendfile_not_available",
+        ),
+    ),
+    WhiteBox(
         "mocks asyncio.unix_events.signal, or calls the private methods behind it",
         tuple(
             f"test_unix_events.SelectorEventLoopSignalTests.{name}"
@@ -69,22 +90,15 @@ PENDING: dict[str, tuple[str, ...]] = {
         "test_streams.*ssl*",
         "test_streams.*.test_start_tls*",
     ),
-    "datagrams are not built yet": ("test_events.*datagram*",),
+    "datagrams are not built yet": (
+        "test_events.*datagram*",
+        "test_sendfile.*.test_sendfile_not_supported",
+    ),
     "subprocesses are not built yet": (
         "test_events.*subprocess*",
         "test_subprocess.*",
         "test_unix_events.TestFork.test_fork_asyncio_subprocess",
         "test_streams.StreamTests.test_read_all_from_pipe_reader",
-    ),
-    "sock_* methods are not built yet": (
-        "test_sock_lowlevel.*",
-        "test_events.*.test_write_pipe_disconnect_on_close",
-        # Calls the private _stop_serving() with a socket that never served: it may stay here.
-        "test_events.*.test_prompt_cancellation",
-    ),
-    "sendfile is not built yet": (
-        "test_sendfile.*",
-        "test_unix_events.SelectorEventLoopUnixSockSendfileTests.*",
     ),
 }
 

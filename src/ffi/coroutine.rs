@@ -1,0 +1,210 @@
+//! Native objects that tasks and `await` drive as they drive a coroutine.
+//!
+//! A class with `__await__`, `send`, `throw` and `close` is a `collections.abc.Coroutine`, and asyncio takes
+//! its instances for coroutines. Tasks drive one through `am_send`, `await` through `tp_iternext`; neither
+//! makes a `StopIteration` where the interpreter can do without.
+
+use std::ffi::{CStr, c_void};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use super::class::{NativeClass, slot};
+use super::method::{Args, FastMethod, Members, panicked};
+use super::reference::borrowed;
+
+/// An object that is driven like a coroutine.
+pub(crate) trait Coroutine: NativeClass {
+    /// Runs until it must wait or is done.
+    fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>>;
+
+    /// Raises `error` where it waits.
+    fn throw<'py>(this: &Bound<'py, Self>, error: PyErr) -> PyResult<Step<'py>>;
+
+    /// Ends it where it waits.
+    fn close(this: &Bound<'_, Self>) -> PyResult<()>;
+}
+
+/// Where a step has led.
+pub(crate) enum Step<'py> {
+    /// To what the driver must wait for: a future, marked as asyncio's tasks want it.
+    Wait(Bound<'py, PyAny>),
+    /// To the end: the value of the `await`.
+    Done(Bound<'py, PyAny>),
+}
+
+impl Members {
+    /// Makes the instances coroutines.
+    pub(crate) fn coroutine<C: Coroutine>(mut self) -> Self {
+        self.slots.extend([
+            slot(
+                ffi::Py_tp_iter,
+                ffi::PyObject_SelfIter as *const () as *mut c_void,
+            ),
+            slot(
+                ffi::Py_am_await,
+                ffi::PyObject_SelfIter as *const () as *mut c_void,
+            ),
+            slot(ffi::Py_tp_iternext, next::<C> as *mut c_void),
+            slot(ffi::Py_am_send, am_send::<C> as *mut c_void),
+        ]);
+        self.method::<Send<C>>()
+            .method::<Throw<C>>()
+            .method::<Close<C>>()
+    }
+}
+
+/// What asyncio's tasks call.
+unsafe extern "C" fn am_send<C: Coroutine>(
+    this: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    // SAFETY: the interpreter calls this while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: called by the interpreter with an instance of this class.
+    let this = unsafe { borrowed::<C>(py, &this) };
+    let (object, outcome) = match guarded(|| C::step(this)) {
+        Ok(Step::Wait(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
+        Ok(Step::Done(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
+        Err(error) => {
+            error.restore(py);
+            (ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
+        }
+    };
+    // SAFETY: the interpreter's own place for one pointer, for the length of the call.
+    unsafe { result.write(object) };
+    outcome
+}
+
+/// What `await` calls.
+unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls this while attached.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: called by the interpreter with an instance of this class.
+    let this = unsafe { borrowed::<C>(py, &this) };
+    let error = match guarded(|| C::step(this)) {
+        Ok(Step::Wait(object)) => return object.into_ptr(),
+        // Null without an exception is the end of an iterator, with the value `None`.
+        Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
+        Ok(Step::Done(value)) => match stop(&value) {
+            Ok(()) => return ptr::null_mut(),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    error.restore(py);
+    ptr::null_mut()
+}
+
+/// Sets `StopIteration(value)`.
+fn stop(value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = value.py();
+    // Given as such, a tuple would become the arguments of the exception, and an exception the exception.
+    let is_taken_apart =
+        value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>();
+    let argument = if is_taken_apart {
+        stop_class(py).call1((value,))?
+    } else {
+        value.clone()
+    };
+    // SAFETY: attached; a live class and a live value, both borrowed.
+    unsafe { ffi::PyErr_SetObject(stop_class(py).as_ptr(), argument.as_ptr()) };
+    Ok(())
+}
+
+fn stop_class(py: Python<'_>) -> Bound<'_, PyType> {
+    py.get_type::<pyo3::exceptions::PyStopIteration>()
+}
+
+/// For the methods, where an end is an exception.
+fn outcome<'py>(py: Python<'py>, step: PyResult<Step<'py>>) -> PyResult<Bound<'py, PyAny>> {
+    match step? {
+        Step::Wait(object) => Ok(object),
+        Step::Done(value) => Err(PyErr::from_value(stop_class(py).call1((value,))?)),
+    }
+}
+
+/// A bug of ours becomes an exception.
+fn guarded<'py>(call: impl FnOnce() -> PyResult<Step<'py>>) -> PyResult<Step<'py>> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+struct Send<C>(PhantomData<C>);
+
+impl<C: Coroutine> FastMethod for Send<C> {
+    type Receiver = C;
+    const NAME: &'static CStr = c"send";
+    const DOC: &'static CStr =
+        c"send($self, value, /)\n--\n\nRun until it must wait; `value` is ignored.";
+
+    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        arguments.expect("send", 1, 1)?;
+        outcome(this.py(), C::step(this))
+    }
+}
+
+struct Throw<C>(PhantomData<C>);
+
+impl<C: Coroutine> FastMethod for Throw<C> {
+    type Receiver = C;
+    const NAME: &'static CStr = c"throw";
+    const DOC: &'static CStr =
+        c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaise an exception where it waits.";
+
+    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        arguments.expect("throw", 1, 3)?;
+        outcome(this.py(), C::throw(this, thrown(arguments)?))
+    }
+}
+
+/// The exception of `throw(exception)` or, as it used to be, `throw(type, value, traceback)`.
+fn thrown(arguments: Args<'_, '_>) -> PyResult<PyErr> {
+    let py = arguments.py();
+    let given = |index| {
+        arguments
+            .get(index)
+            .filter(|argument| !argument.is_none())
+            .map(Borrowed::to_owned)
+    };
+    let kind =
+        given(0).ok_or_else(|| PyTypeError::new_err("exceptions must be classes or instances"))?;
+    let exception = match (kind.cast::<PyType>(), given(1)) {
+        (Ok(_), Some(value)) if value.is_instance_of::<PyBaseException>() => value,
+        (Ok(class), Some(value)) => match value.cast::<PyTuple>() {
+            Ok(values) => class.call1(values)?,
+            Err(_) => class.call1((value,))?,
+        },
+        (Ok(class), None) => class.call0()?,
+        (Err(_), _) => kind.clone(),
+    };
+    if !exception.is_instance_of::<PyBaseException>() {
+        let class = exception.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "exceptions must be classes or instances deriving from BaseException, not {class}"
+        )));
+    }
+    if let Some(traceback) = given(2) {
+        exception.call_method1(pyo3::intern!(py, "with_traceback"), (traceback,))?;
+    }
+    Ok(PyErr::from_value(exception))
+}
+
+struct Close<C>(PhantomData<C>);
+
+impl<C: Coroutine> FastMethod for Close<C> {
+    type Receiver = C;
+    const NAME: &'static CStr = c"close";
+    const DOC: &'static CStr = c"close($self)\n--\n\nEnd it where it waits.";
+
+    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        arguments.expect("close", 0, 0)?;
+        C::close(this)?;
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}

@@ -1,0 +1,326 @@
+//! The set behind the watchers: who waits for which descriptor, and what the kernel was told.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+
+use pyo3::prelude::*;
+
+use super::Local;
+use super::source::NOBODY;
+use crate::driver::{Direction, Registration};
+use crate::errors::os_error;
+use crate::ffi::handle::Handle;
+use crate::sys::{Epoll, Event, Interest};
+
+/// Which direction of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Reader,
+    Writer,
+}
+
+/// What happens when a descriptor is ready.
+#[derive(Debug, Default)]
+pub(super) enum Watch {
+    #[default]
+    Nothing,
+    /// A callback of `add_reader` or `add_writer`: in each turn that finds it ready.
+    Callback(Py<Handle>),
+    /// Futures, completed once, all together; who made them tries again then.
+    Futures(Vec<Py<PyAny>>),
+}
+
+impl Watch {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    reader: Watch,
+    writer: Watch,
+}
+
+impl Watched {
+    fn side(&mut self, side: Side) -> &mut Watch {
+        match side {
+            Side::Reader => &mut self.reader,
+            Side::Writer => &mut self.writer,
+        }
+    }
+
+    fn interest(&self) -> Interest {
+        let [read, write] = [&self.reader, &self.writer].map(|watch| !watch.is_nothing());
+        let repeats = |watch: &Watch| matches!(watch, Watch::Callback(_));
+        Interest {
+            read,
+            write,
+            once: !repeats(&self.reader) && !repeats(&self.writer),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.reader.is_nothing() && self.writer.is_nothing()
+    }
+
+    /// Queues the callbacks that an event is for, and takes out the futures; whether the event comes again as
+    /// long as the descriptor is ready.
+    fn take_due(
+        &mut self,
+        py: Python<'_>,
+        event: Event,
+        local: &Local,
+        due: &mut Vec<Py<PyAny>>,
+    ) -> bool {
+        let mut repeats = false;
+        let sides = [
+            (&mut self.reader, event.readable),
+            (&mut self.writer, event.writable),
+        ];
+        for (watch, ready) in sides {
+            match watch {
+                Watch::Callback(handle) if ready => {
+                    local.push(handle.clone_ref(py));
+                    repeats = true;
+                }
+                Watch::Futures(futures) if ready => {
+                    due.append(futures);
+                    *watch = Watch::Nothing;
+                }
+                _ => {}
+            }
+        }
+        repeats
+    }
+}
+
+/// The watched descriptors of one loop, in an epoll set of their own.
+///
+/// Nobody tells us when a descriptor is closed, so nothing that is remembered here is trusted: each wait
+/// asks the kernel, which knows which file a number stands for. One whose futures were completed stays
+/// in the set, silent, so that the next wait costs one call and not two; closing it takes it out.
+#[derive(Debug)]
+pub(super) struct Set {
+    watched: HashMap<RawFd, Watched, BuildHasherDefault<Numbers>>,
+    // Dropped in this order: off the reactor first, then closed.
+    registration: Registration,
+    epoll: Epoll,
+}
+
+impl Set {
+    pub(super) fn new(registration: Registration, epoll: Epoll) -> Self {
+        Self {
+            watched: HashMap::default(),
+            registration,
+            epoll,
+        }
+    }
+
+    pub(super) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// Replaces what is there; returns it, to be dropped once no cell is borrowed.
+    pub(super) fn replace(&mut self, fd: RawFd, side: Side, watch: Watch) -> io::Result<Watch> {
+        let is_known = self.watched.contains_key(&fd);
+        let watched = self.watched.entry(fd).or_default();
+        let before = mem::replace(watched.side(side), watch);
+        let interest = watched.interest();
+        if let Err(error) = tell(&self.epoll, fd, interest, is_known) {
+            // What is dropped here is a handle or a future that the caller holds too: no destructor runs.
+            *watched.side(side) = before;
+            if watched.is_idle() {
+                self.watched.remove(&fd);
+            }
+            return Err(error);
+        }
+        Ok(before)
+    }
+
+    /// Adds a future; returns the callback that it replaces.
+    pub(super) fn wait(&mut self, fd: RawFd, side: Side, future: Py<PyAny>) -> io::Result<Watch> {
+        let watched = self.watched.entry(fd).or_default();
+        let interest = watched.interest();
+        if let Watch::Futures(futures) = watched.side(side) {
+            // The number may stand for another file by now.
+            tell(&self.epoll, fd, interest, true)?;
+            futures.push(future);
+            return Ok(Watch::Nothing);
+        }
+        self.replace(fd, side, Watch::Futures(vec![future]))
+    }
+
+    /// Takes out what is there.
+    pub(super) fn take(&mut self, fd: RawFd, side: Side) -> Watch {
+        let Some(watched) = self.watched.get_mut(&fd) else {
+            return Watch::Nothing;
+        };
+        let before = mem::take(watched.side(side));
+        if !before.is_nothing() {
+            self.shrink(fd);
+        }
+        before
+    }
+
+    /// Takes out the futures of one side.
+    pub(super) fn take_futures(&mut self, fd: RawFd, side: Side) -> Vec<Py<PyAny>> {
+        let Some(Watch::Futures(futures)) =
+            self.watched.get_mut(&fd).map(|watched| watched.side(side))
+        else {
+            return Vec::new();
+        };
+        let futures = mem::take(futures);
+        // Not a future is left: dropping the empty list runs nothing.
+        drop(self.take(fd, side));
+        futures
+    }
+
+    /// Takes one future out; returns it.
+    pub(super) fn stop_waiting(
+        &mut self,
+        fd: RawFd,
+        side: Side,
+        future: &Bound<'_, PyAny>,
+    ) -> Option<Py<PyAny>> {
+        let watch = self.watched.get_mut(&fd)?.side(side);
+        let Watch::Futures(futures) = watch else {
+            return None;
+        };
+        let index = futures.iter().position(|other| other.is(future))?;
+        let future = futures.remove(index);
+        if futures.is_empty() {
+            *watch = Watch::Nothing;
+            self.shrink(fd);
+        }
+        Some(future)
+    }
+
+    /// Queues the callbacks of what is ready now, and returns the futures. While a callback is ready, the set is
+    /// looked at again after it ran.
+    pub(super) fn due(&mut self, py: Python<'_>, local: &Local) -> PyResult<Vec<Py<PyAny>>> {
+        let mut futures = Vec::new();
+        let mut repeats = false;
+        let mut strays = Vec::new();
+        let more = self.epoll.ready(|event| {
+            let Some(watched) = self
+                .watched
+                .get_mut(&event.fd)
+                .filter(|watched| !watched.is_idle())
+            else {
+                strays.push(event.fd);
+                return;
+            };
+            let before = watched.interest();
+            repeats |= watched.take_due(py, event, local, &mut futures);
+            let left = watched.interest();
+            // The kernel was told to tell once, and has; or a callback is left, but no future.
+            if !watched.is_idle() && (before.once || left != before) {
+                // Ignored: closed behind our back, so it would call nobody.
+                let _ = self.epoll.modify(event.fd, left);
+            }
+        });
+        let again = more.map_err(os_error)? || repeats;
+        self.remove_strays(&strays, local)?;
+        if again || self.registration.drained() {
+            self.registration.fire_read();
+        }
+        Ok(futures)
+    }
+
+    /// Takes out what nobody watches: files that live on under another number. This number may take one out, or not.
+    fn remove_strays(&mut self, strays: &[RawFd], local: &Local) -> PyResult<()> {
+        let mut stale = false;
+        for fd in strays {
+            self.watched.remove(fd);
+            stale |= self.epoll.remove(*fd).is_err();
+        }
+        if stale { self.rebuild(local) } else { Ok(()) }
+    }
+
+    /// Shows the collector everything held.
+    pub(super) fn objects(&self, visit: super::source::Visit<'_>) {
+        for watched in self.watched.values() {
+            for watch in [&watched.reader, &watched.writer] {
+                match watch {
+                    Watch::Nothing => {}
+                    Watch::Callback(handle) => visit(handle.as_any()),
+                    Watch::Futures(futures) => futures.iter().for_each(&mut *visit),
+                }
+            }
+        }
+    }
+
+    /// One side was taken out.
+    fn shrink(&mut self, fd: RawFd) {
+        let Some(watched) = self.watched.get(&fd) else {
+            return;
+        };
+        // Ignored: a descriptor that was closed first has left the set by itself.
+        if watched.is_idle() {
+            self.watched.remove(&fd);
+            let _ = self.epoll.remove(fd);
+        } else {
+            let _ = self.epoll.modify(fd, watched.interest());
+        }
+    }
+
+    /// A new set without files that nobody watches and nobody can take out.
+    fn rebuild(&mut self, local: &Local) -> PyResult<()> {
+        let epoll = Epoll::new().map_err(os_error)?;
+        self.watched.retain(|_, watched| !watched.is_idle());
+        for (fd, watched) in &self.watched {
+            // Ignored: closed behind our back, so it would call nobody.
+            let _ = epoll.add(*fd, watched.interest());
+        }
+        let registration = local.register(epoll.as_raw_fd(), Direction::Read)?;
+        let (from, to) = (self.registration.slot(), registration.slot());
+        to.set_key(from.key());
+        from.set_key(NOBODY);
+        self.registration = registration;
+        self.epoll = epoll;
+        Ok(())
+    }
+}
+
+/// Descriptors are small numbers that the kernel chose: nobody can make them collide, and each is looked up for
+/// every event.
+#[derive(Debug, Default)]
+struct Numbers(u64);
+
+impl Hasher for Numbers {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_i32(i32::from(*byte));
+        }
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        // The table takes its place from the low bits and its tag from the high ones.
+        let mixed =
+            (self.0 ^ u64::from(number.cast_unsigned())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Tells the kernel what a descriptor is watched for. A known number may be another file by now, which the
+/// kernel does not know; an unknown one may be known, by an old file that lives on elsewhere.
+fn tell(epoll: &Epoll, fd: RawFd, interest: Interest, is_known: bool) -> io::Result<()> {
+    let told = if is_known {
+        epoll.modify(fd, interest)
+    } else {
+        epoll.add(fd, interest)
+    };
+    match told {
+        Err(error) if error.kind() == ErrorKind::NotFound => epoll.add(fd, interest),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => epoll.modify(fd, interest),
+        told => told,
+    }
+}

@@ -1,0 +1,369 @@
+//! What is tried on a socket: natively on Python's own sockets, by its methods on everything else.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
+
+use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyString};
+
+use super::descriptor::fileno;
+use crate::errors::os_error;
+use crate::ffi::buffer::View;
+use crate::ffi::{bytes, call};
+use crate::scheduler::watchers::Side;
+use crate::scheduler::{Core, READ_SIZE};
+use crate::sys::socket;
+
+/// A call on a socket, with its arguments.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    sock: Py<PyAny>,
+    what: What,
+    /// A `socket.socket` and no subclass: its methods are what we know them to be.
+    is_plain: Cell<bool>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum What {
+    Receive {
+        size: Py<PyAny>,
+    },
+    ReceiveInto {
+        buffer: Py<PyAny>,
+    },
+    ReceiveFrom {
+        size: Py<PyAny>,
+    },
+    ReceiveFromInto {
+        buffer: Py<PyAny>,
+        size: Py<PyAny>,
+    },
+    SendAll(SendAll),
+    SendTo {
+        data: Py<PyAny>,
+        address: Py<PyAny>,
+    },
+    Accept,
+    /// Nothing but to wait.
+    Wait(Side, Cell<bool>),
+}
+
+/// Bytes, and how many of them the kernel has.
+#[derive(Debug)]
+pub(crate) struct SendAll {
+    data: Py<PyAny>,
+    sent: Cell<usize>,
+    /// Keeps the size as it is while the rest waits; made when it must.
+    pinned: RefCell<Option<Py<PyAny>>>,
+}
+
+impl SendAll {
+    pub(crate) fn new(data: Py<PyAny>) -> Self {
+        Self {
+            data,
+            sent: Cell::new(0),
+            pinned: RefCell::new(None),
+        }
+    }
+}
+
+/// The value, or `None` where the kernel would make us wait.
+type Attempt<'py> = PyResult<Option<Bound<'py, PyAny>>>;
+
+impl Operation {
+    pub(crate) fn new(sock: Py<PyAny>, what: What) -> Self {
+        Self {
+            sock,
+            what,
+            is_plain: Cell::new(false),
+        }
+    }
+
+    /// The socket's descriptor; negative once closed.
+    pub(super) fn fd(&self, py: Python<'_>) -> PyResult<RawFd> {
+        let sock = self.sock.bind(py);
+        if self.is_plain.get() {
+            return Ok(open_fd(sock)?.unwrap_or(CLOSED));
+        }
+        fileno(sock)
+    }
+
+    /// Which way the socket must be ready.
+    pub(super) fn side(&self) -> Side {
+        match &self.what {
+            What::Wait(side, _) => *side,
+            What::SendAll(_) | What::SendTo { .. } => Side::Writer,
+            _ => Side::Reader,
+        }
+    }
+
+    /// Checks the socket as asyncio does, then tries for the first time.
+    pub(super) fn begin<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
+        let py = core.py();
+        let sock = self.sock.bind(py);
+        let is_plain = sock.get_type().is(socket_class(py)?);
+        self.is_plain.set(is_plain);
+        if !is_plain {
+            check_ssl_socket(sock)?;
+        }
+        if core.get().is_debug() && blocks(sock)? {
+            return Err(PyValueError::new_err("the socket must be non-blocking"));
+        }
+        self.attempt(core)
+    }
+
+    pub(super) fn attempt<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
+        let py = core.py();
+        let sock = self.sock.bind(py);
+        match &self.what {
+            What::Receive { size } => {
+                if self.is_plain.get()
+                    && let Some(attempt) = receive(core, sock, size.bind(py))?
+                {
+                    return outcome(attempt);
+                }
+                by_method(sock, intern!(py, "recv"), (size,))
+            }
+            What::ReceiveInto { buffer } => {
+                if self.is_plain.get()
+                    && let Some(attempt) = receive_into(sock, buffer.bind(py))?
+                {
+                    return outcome(attempt);
+                }
+                by_method(sock, intern!(py, "recv_into"), (buffer,))
+            }
+            What::ReceiveFrom { size } => by_method(sock, intern!(py, "recvfrom"), (size,)),
+            What::ReceiveFromInto { buffer, size } => {
+                let size = if size.bind(py).is_truthy()? {
+                    size.clone_ref(py)
+                } else {
+                    PyInt::new(py, buffer.bind(py).len()?).into_any().unbind()
+                };
+                by_method(sock, intern!(py, "recvfrom_into"), (buffer, size))
+            }
+            What::SendAll(rest) => {
+                if self.is_plain.get()
+                    && let Some(attempt) = rest.natively(sock)?
+                {
+                    return outcome(attempt);
+                }
+                rest.by_method(sock)
+            }
+            What::SendTo { data, address } => {
+                by_method(sock, intern!(py, "sendto"), (data, address))
+            }
+            What::Accept => {
+                let accepted = by_method(sock, intern!(py, "accept"), ())?;
+                if let Some(accepted) = &accepted {
+                    let connection = accepted.get_item(0)?;
+                    connection.call_method1(intern!(py, "setblocking"), (false,))?;
+                }
+                Ok(accepted)
+            }
+            What::Wait(_, waited) => Ok(waited.replace(true).then(|| py.None().into_bound(py))),
+        }
+    }
+
+    /// Shows the collector everything held.
+    pub(super) fn objects(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
+        visit(&self.sock);
+        match &self.what {
+            What::Receive { size } | What::ReceiveFrom { size } => visit(size),
+            What::ReceiveInto { buffer } => visit(buffer),
+            What::ReceiveFromInto { buffer, size } => [buffer, size].into_iter().for_each(visit),
+            What::SendAll(rest) => {
+                visit(&rest.data);
+                if let Ok(pinned) = rest.pinned.try_borrow() {
+                    pinned.iter().for_each(visit);
+                }
+            }
+            What::SendTo { data, address } => [data, address].into_iter().for_each(visit),
+            What::Accept | What::Wait(..) => {}
+        }
+    }
+}
+
+/// What the kernel said to a native attempt; `None` when the method must answer, with its own errors.
+type Native<'py> = PyResult<Option<io::Result<Bound<'py, PyAny>>>>;
+
+fn outcome(attempt: io::Result<Bound<'_, PyAny>>) -> Attempt<'_> {
+    match attempt {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(os_error(error)),
+    }
+}
+
+/// `sock.recv(size)`.
+fn receive<'py>(
+    core: &Bound<'py, Core>,
+    sock: &Bound<'py, PyAny>,
+    size: &Bound<'py, PyAny>,
+) -> Native<'py> {
+    let py = core.py();
+    let Ok(Ok(size)) = size
+        .cast_exact::<PyInt>()
+        .map(|size| size.extract::<usize>())
+    else {
+        return Ok(None);
+    };
+    let Some(fd) = open_fd(sock)?.filter(|_| size > 0 && isize::try_from(size).is_ok()) else {
+        return Ok(None);
+    };
+    let local = core.get().local(py)?;
+    // Most messages are far smaller than what is asked for: an object of that size would be made for each,
+    // and once more for each try that finds nothing.
+    let direct = size <= SMALL || size > READ_SIZE || local.receives_much();
+    let received = if direct {
+        bytes::read_into_new(py, size, |buffer| socket::recv_now(fd, buffer))?
+    } else {
+        local.with_read_buffer(|buffer| {
+            socket::recv_now(fd, &mut buffer[..size])
+                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
+        })
+    };
+    Ok(Some(received.map(|(received, count)| {
+        local.note_received(count > SMALL);
+        received.into_any()
+    })))
+}
+
+/// `sock.recv_into(buffer)`.
+fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Native<'py> {
+    let Some(fd) = open_fd(sock)? else {
+        return Ok(None);
+    };
+    // The method's error is in words of its own.
+    let Ok(mut view) = View::writable(buffer) else {
+        return Ok(None);
+    };
+    if view.len() == 0 {
+        return Ok(None);
+    }
+    let received = socket::recv_now(fd, view.bytes_mut());
+    let count = received.map(|count| PyInt::new(sock.py(), count).into_any());
+    Ok(Some(count))
+}
+
+impl SendAll {
+    /// `sock.send(rest)`: done, or to be continued when there is room.
+    fn natively<'py>(&self, sock: &Bound<'py, PyAny>) -> Native<'py> {
+        let py = sock.py();
+        let Some(fd) = open_fd(sock)? else {
+            return Ok(None);
+        };
+        let pinned = self.pinned.borrow().as_ref().map(|view| view.clone_ref(py));
+        let data = pinned.as_ref().unwrap_or(&self.data).bind(py);
+        // The method's error is in words of its own.
+        let Ok(view) = View::readable(data) else {
+            return Ok(None);
+        };
+        let sent = self.sent.get();
+        match socket::send_now(fd, view.bytes().get(sent..).unwrap_or_default()) {
+            Ok(count) if sent + count >= view.len() => Ok(Some(Ok(py.None().into_bound(py)))),
+            Ok(count) => {
+                self.sent.set(sent + count);
+                self.pin(py)?;
+                Ok(Some(Err(ErrorKind::WouldBlock.into())))
+            }
+            Err(error) => {
+                if error.kind() == ErrorKind::WouldBlock {
+                    self.pin(py)?;
+                }
+                Ok(Some(Err(error)))
+            }
+        }
+    }
+
+    /// The same by the methods of a socket that is none of Python's own.
+    fn by_method<'py>(&self, sock: &Bound<'py, PyAny>) -> Attempt<'py> {
+        let py = sock.py();
+        let pinned = self.pinned.borrow().as_ref().map(|view| view.clone_ref(py));
+        let (rest, length) = match &pinned {
+            None => (self.data.bind(py).clone(), self.data.bind(py).len()),
+            Some(view) => {
+                let view = view.bind(py);
+                let from = isize::try_from(self.sent.get())?;
+                let rest = view.get_item(PySlice::new(py, from, isize::MAX, 1))?;
+                (rest, view.len())
+            }
+        };
+        let count = match by_method(sock, intern!(py, "send"), (rest,))? {
+            Some(count) => count.extract::<usize>()?,
+            None => 0,
+        };
+        let sent = self.sent.get() + count;
+        if (count > 0 || pinned.is_none()) && sent >= length? {
+            return Ok(Some(py.None().into_bound(py)));
+        }
+        self.sent.set(sent);
+        self.pin(py)?;
+        Ok(None)
+    }
+
+    fn pin(&self, py: Python<'_>) -> PyResult<()> {
+        if self.pinned.borrow().is_none() {
+            let view = PyMemoryView::from(self.data.bind(py))?.into_any().unbind();
+            self.pinned.replace(Some(view));
+        }
+        Ok(())
+    }
+}
+
+/// `sock.name(*arguments)`; `None` where that would block.
+fn by_method<'py, A: pyo3::call::PyCallArgs<'py>>(
+    sock: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    arguments: A,
+) -> Attempt<'py> {
+    let py = sock.py();
+    match sock.call_method1(name, arguments) {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py)
+                || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The descriptor of a plain socket; `None` once closed.
+fn open_fd(sock: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    static FILENO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // Looking the method up anew costs three times the call.
+    let method = FILENO.get_or_try_init(sock.py(), || {
+        let method = socket_class(sock.py())?.getattr(intern!(sock.py(), "fileno"))?;
+        Ok::<_, PyErr>(method.unbind())
+    })?;
+    let fd = call::function(method.bind(sock.py()), [sock])?.extract()?;
+    Ok(Some(fd).filter(|fd| *fd >= 0))
+}
+
+fn blocks(sock: &Bound<'_, PyAny>) -> PyResult<bool> {
+    sock.call_method0(intern!(sock.py(), "gettimeout"))?.ne(0)
+}
+
+/// `TypeError` for an `ssl.SSLSocket`.
+fn check_ssl_socket(sock: &Bound<'_, PyAny>) -> PyResult<()> {
+    static CHECK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let check = CHECK.import(sock.py(), "asyncio.base_events", "_check_ssl_socket")?;
+    check.call1((sock,)).map(drop)
+}
+
+fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    SOCKET.import(py, "socket", "socket")
+}
+
+/// What `fileno()` says then.
+const CLOSED: RawFd = -1;
+
+/// Below, an object of the size asked for costs no more than a copy.
+const SMALL: usize = 4096;

@@ -1,0 +1,343 @@
+//! The awaitables of `sock_recv` and its kin: a call on a socket that the caller owns.
+//!
+//! As a coroutine does, one begins when it is awaited. The call is tried first; only where the kernel has nothing,
+//! or no room, a future is made, and the call is tried again when the descriptor is ready. Nothing is received
+//! before somebody takes it: a call that is cancelled while it waits has lost no data.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+
+use super::sock_attempt::Operation;
+use crate::ffi::{
+    Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
+    data, new_instance,
+};
+use crate::scheduler::Core;
+use crate::scheduler::watchers::{Side, stop_waiting, wait};
+
+/// A call on a socket, not finished yet.
+#[derive(Debug)]
+pub(crate) struct SockCall {
+    core: Py<Core>,
+    /// asyncio's name for it.
+    name: &'static str,
+    state: OwnerCell<State>,
+}
+
+/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+#[derive(Debug)]
+struct State {
+    phase: Cell<Phase>,
+    /// Taken out while it is at work, gone when it is done.
+    operation: RefCell<Option<Operation>>,
+    waiting: RefCell<Option<Waiting>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not awaited yet.
+    Created,
+    Running,
+    Waiting,
+    Done,
+}
+
+/// Until when it waits.
+#[derive(Debug)]
+struct Waiting {
+    fd: RawFd,
+    side: Side,
+    future: Py<PyAny>,
+}
+
+/// A call that begins when it is awaited.
+pub(crate) fn new<'py>(
+    core: &Bound<'py, Core>,
+    name: &'static str,
+    operation: Operation,
+) -> PyResult<Bound<'py, PyAny>> {
+    let state = State {
+        phase: Cell::new(Phase::Created),
+        operation: RefCell::new(Some(operation)),
+        waiting: RefCell::new(None),
+    };
+    let this = SockCall {
+        core: core.clone().unbind(),
+        name,
+        state: OwnerCell::new(state),
+    };
+    new_instance(core.py(), this).map(Bound::into_any)
+}
+
+impl SockCall {
+    /// The state; an error when it is at work on another thread.
+    fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+        self.state
+            .enter(py, self.core.get().owner())
+            .ok_or_else(crate::scheduler::wrong_thread)
+    }
+}
+
+impl State {
+    fn finish(&self) {
+        self.phase.set(Phase::Done);
+        let operation = self.operation.take();
+        drop(operation);
+    }
+
+    /// Ends the wait, if there is one.
+    fn stop_waiting(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        let Some(waiting) = self.waiting.take() else {
+            return Ok(());
+        };
+        let future = waiting.future.bind(core.py());
+        stop_waiting(core, waiting.fd, waiting.side, future)
+    }
+}
+
+impl Coroutine for SockCall {
+    fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+        let py = this.py();
+        let call = data(this);
+        let core = call.core.bind(py);
+        let state = call.state(py)?;
+        match state.phase.get() {
+            Phase::Created => {}
+            Phase::Waiting => woken(core, &state)?,
+            Phase::Running => return Err(PyValueError::new_err("coroutine already executing")),
+            Phase::Done => return Err(reused()),
+        }
+        let is_first = state.phase.replace(Phase::Running) == Phase::Created;
+        let Some(operation) = state.operation.take() else {
+            return Err(reused()); // The collector took it.
+        };
+        let outcome = if is_first {
+            operation.begin(core)
+        } else {
+            operation.attempt(core)
+        };
+        let waiting = match outcome {
+            Ok(Some(value)) => {
+                state.finish();
+                return Ok(Step::Done(value));
+            }
+            Ok(None) => begin_waiting(core, &operation),
+            Err(error) => Err(error),
+        };
+        match waiting {
+            Ok(waiting) => {
+                let future = waiting.future.bind(py).clone();
+                state.waiting.replace(Some(waiting));
+                state.operation.replace(Some(operation));
+                state.phase.set(Phase::Waiting);
+                Ok(Step::Wait(future))
+            }
+            Err(error) => {
+                state.finish();
+                Err(error)
+            }
+        }
+    }
+
+    fn throw<'py>(this: &Bound<'py, Self>, error: PyErr) -> PyResult<Step<'py>> {
+        end(this)?;
+        Err(error)
+    }
+
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        if data(this).state(this.py())?.phase.get() == Phase::Done {
+            return Ok(());
+        }
+        end(this)
+    }
+}
+
+fn end(this: &Bound<'_, SockCall>) -> PyResult<()> {
+    let py = this.py();
+    let call = data(this);
+    let state = call.state(py)?;
+    match state.phase.get() {
+        Phase::Running => return Err(PyValueError::new_err("coroutine already executing")),
+        Phase::Done => return Err(reused()),
+        Phase::Created | Phase::Waiting => {}
+    }
+    state.finish();
+    state.stop_waiting(call.core.bind(py))
+}
+
+/// The future of the wait is done: by the loop, or because somebody cancelled it.
+fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
+    let py = core.py();
+    let future = state
+        .waiting
+        .borrow()
+        .as_ref()
+        .map(|waiting| waiting.future.clone_ref(py));
+    let Some(future) = future else { return Ok(()) };
+    let future = future.into_bound(py);
+    let Err(error) = call::method(&future, intern!(py, "result"), []) else {
+        let waiting = state.waiting.take();
+        drop(waiting);
+        return Ok(());
+    };
+    if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Err(PyRuntimeError::new_err("await wasn't used with future"));
+    }
+    state.finish();
+    state.stop_waiting(core)?;
+    Err(error)
+}
+
+/// Asks the loop for a word when the call may go on.
+fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Waiting> {
+    let py = core.py();
+    let future = call::method(core.as_any(), intern!(py, "create_future"), [])?;
+    let fd = operation.fd(py)?;
+    if core.get().local(py)?.is_claimed(fd) {
+        core.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+    }
+    core.get().check_closed()?;
+    if fd < 0 {
+        return Err(PyValueError::new_err(format!(
+            "Invalid file descriptor: {fd}"
+        )));
+    }
+    let side = operation.side();
+    wait(core, fd, side, &future)?;
+    // As `Future.__await__` tells a task that it is awaited, and not yielded by mistake.
+    future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+    Ok(Waiting {
+        fd,
+        side,
+        future: future.unbind(),
+    })
+}
+
+fn reused() -> PyErr {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+}
+
+impl NativeClass for SockCall {
+    const NAME: &'static CStr = c"yamanote._yamanote.SockCall";
+    const DOC: &'static CStr = c"A call on a socket: a coroutine, made by `sock_recv` and its kin.";
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        Ok(py.get_type::<PyAny>())
+    }
+
+    fn members() -> Members {
+        Members::default()
+            .coroutine::<Self>()
+            .attribute::<Name>()
+            .attribute::<QualifiedName>()
+            .attribute::<Running>()
+            .attribute::<Awaited>()
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        let state = self.state.while_stopped();
+        visitor.object(&self.core);
+        if let Ok(operation) = state.operation.try_borrow()
+            && let Some(operation) = &*operation
+        {
+            operation.objects(&mut |object| visitor.object(object));
+        }
+        if let Ok(waiting) = state.waiting.try_borrow() {
+            visitor.option(waiting.as_ref().map(|waiting| &waiting.future));
+        }
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let Ok(state) = self.state(py) else { return };
+        let gone = (state.operation.take(), state.waiting.take());
+        drop(gone);
+    }
+
+    /// Nobody can await it any more: says so if nobody did, and leaves no wait behind.
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let call = data(this);
+        let Ok(state) = call.state(py) else { return };
+        let result = match state.phase.get() {
+            Phase::Created => warn_never_awaited(this),
+            Phase::Waiting => state.stop_waiting(call.core.bind(py)),
+            Phase::Running | Phase::Done => return,
+        };
+        state.phase.set(Phase::Done);
+        if let Err(error) = result {
+            error.write_unraisable(py, Some(this.as_any()));
+        }
+    }
+
+    fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
+        let place = this.as_ptr();
+        Ok(format!(
+            "<coroutine object {} at {place:p}>",
+            qualified(this)
+        ))
+    }
+}
+
+/// As the interpreter does for a coroutine of its own.
+fn warn_never_awaited(this: &Bound<'_, SockCall>) -> PyResult<()> {
+    let py = this.py();
+    let message = format!("coroutine '{}' was never awaited", qualified(this));
+    let keywords = PyDict::new(py);
+    keywords.set_item("source", this.as_any())?;
+    let arguments = (message, py.get_type::<PyRuntimeWarning>());
+    py.import("warnings")?
+        .call_method("warn", arguments, Some(&keywords))
+        .map(drop)
+}
+
+fn qualified(this: &Bound<'_, SockCall>) -> String {
+    format!("Loop.{}", data(this).name)
+}
+
+/// Declares an [`Attribute`] of `SockCall`, under the interpreter's name for it.
+macro_rules! attribute {
+    ($type:ident, $name:literal, |$this:ident| $body:expr) => {
+        struct $type;
+
+        impl Attribute for $type {
+            type Receiver = SockCall;
+            const NAME: &'static CStr = $name;
+
+            fn get<'py>($this: &Bound<'py, SockCall>) -> PyResult<Bound<'py, PyAny>> {
+                $body
+            }
+        }
+    };
+}
+
+attribute!(Name, c"__name__", |this| {
+    Ok(PyString::new(this.py(), data(this).name).into_any())
+});
+
+attribute!(QualifiedName, c"__qualname__", |this| {
+    Ok(PyString::new(this.py(), &qualified(this)).into_any())
+});
+
+attribute!(Running, c"cr_running", |this| {
+    let running = data(this).state(this.py())?.phase.get() == Phase::Running;
+    Ok(running.into_pyobject(this.py())?.to_owned().into_any())
+});
+
+attribute!(Awaited, c"cr_await", |this| {
+    let py = this.py();
+    let state = data(this).state(py)?;
+    let waiting = state.waiting.borrow();
+    let future = waiting.as_ref().map(|waiting| waiting.future.clone_ref(py));
+    Ok(future.unwrap_or_else(|| py.None()).into_bound(py))
+});

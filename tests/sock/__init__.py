@@ -1,0 +1,1 @@
+"""Calls on sockets of the caller's: `sock_*` and `sendfile`."""
