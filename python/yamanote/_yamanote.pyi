@@ -21,7 +21,14 @@ from typing import Any, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
-__all__ = ["Core", "Handle", "SocketTransport", "TimerHandle", "__version__"]
+__all__ = [
+    "Core",
+    "DatagramTransport",
+    "Handle",
+    "SocketTransport",
+    "TimerHandle",
+    "__version__",
+]
 
 __version__: str
 """The version of the package, as in its metadata."""
@@ -285,6 +292,27 @@ class Core:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
         """
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: object = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> DatagramTransport:
+        """Return a transport over a non-blocking datagram socket, which it will close.
+
+        Args:
+            sock: the socket.
+            protocol: `connection_made` is called in the next pass, before anything is received.
+            address: where every datagram goes; `None` when each names its own address.
+            waiter: completed once `connection_made` was called.
+            extra: a `dict` that `get_extra_info` answers from, too.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+
     def _listen(
         self,
         sock: socket.socket,
@@ -486,3 +514,95 @@ class SocketTransport(asyncio.Transport):
     @property
     def _sendfile_compatible(self) -> Enum:
         """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+
+@final
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A transport over a datagram socket; made by the loop, not by calling the class.
+
+    Several datagrams are received in one system call, and delivered as if each had come in a turn
+    of its own. Small ones that are sent in the protocol's callbacks, or after another in the same
+    pass, go out together when those are over. Like asyncio's, it is a `Transport` by class, but
+    what is sent has boundaries: `write()` and its like raise `NotImplementedError`.
+    """
+
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:  # noqa: ANN401 - as asyncio's.
+        """Send a datagram, now or soon, without blocking (but for looking up a host's name).
+
+        An error of the network goes to `error_received`; the endpoint lives.
+
+        Args:
+            data: may be changed once this has returned. When empty, Python before 3.13 sends
+                nothing.
+            addr: where to; `None` on an endpoint with a `remote_addr`.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            ValueError: `addr` is not the endpoint's `remote_addr`.
+        """
+
+    def _sendto_ready(self) -> None: ...
+    def close(self) -> None:
+        """Receive no more, send what is buffered, then close; then `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
+
+    def is_closing(self) -> bool:
+        """Return whether the transport is closed or about to be."""
+
+    def is_reading(self) -> bool:
+        """Return whether received datagrams are delivered: neither paused nor closing."""
+
+    def pause_reading(self) -> None:
+        """Deliver nothing until `resume_reading()`; the kernel keeps what it has room for."""
+
+    def resume_reading(self) -> None:
+        """Deliver received datagrams again; what has come meanwhile comes in a coming pass."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Call the methods of `protocol` from now on."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the protocol that is called; after `connection_lost`, `None`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
+        """Return a fact about the endpoint.
+
+        Args:
+            name: `socket`, `sockname` or `peername`, or what the maker of the transport added.
+            default: the answer to every other name.
+        """
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set when the protocol is told to pause and to resume writing, as for a stream.
+
+        Raises:
+            ValueError: not `high >= low >= 0`.
+        """
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return `(low, high)`, in bytes."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not taken yet.
+
+        As in asyncio, each datagram counts for 8 bytes more since Python 3.13.
+        """
+
+    def __del__(self) -> None:
+        """Close what was left open, with a `ResourceWarning`."""
+
+    @property
+    def _loop(self) -> Core | None: ...
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The socket; `None` once closed."""
+    @property
+    def _address(self) -> Any:  # noqa: ANN401 - as asyncio's.
+        """The `remote_addr`, or `None`."""
+    @property
+    def _conn_lost(self) -> int:
+        """0 while open; above, counts what was sent too late."""
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""

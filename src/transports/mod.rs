@@ -2,10 +2,12 @@
 //!
 //! Always true: `connection_lost` is called once, last, in a later turn than what caused it.
 
+pub(crate) mod datagram;
 mod descriptor;
 mod extra_info;
 mod flow_control;
 pub(crate) mod listener;
+mod members;
 mod protocol;
 mod read;
 mod reader;
@@ -18,6 +20,12 @@ use pyo3::prelude::*;
 
 /// Adds the classes of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let class = crate::ffi::class_of::<stream::Stream>(module.py())?;
-    module.add(class.name()?, &class)
+    let py = module.py();
+    for class in [
+        crate::ffi::class_of::<stream::Stream>(py)?,
+        crate::ffi::class_of::<datagram::Datagrams>(py)?,
+    ] {
+        module.add(class.name()?, &class)?;
+    }
+    Ok(())
 }

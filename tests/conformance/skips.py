@@ -76,7 +76,6 @@ PENDING: dict[str, tuple[str, ...]] = {
         "test_streams.*unix*",
         "test_unix_events.SelectorEventLoopUnixSocketTests.*",
     ),
-    "datagrams are not built yet": ("test_events.*datagram*",),
     "pipes are not built yet": (
         "test_events.*pipe*",
         "test_events.*pty*",
