@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from yamanote._look_ups import LookUps
 
 if TYPE_CHECKING:
     from yamanote._parts import Base
@@ -15,7 +17,7 @@ else:
 class Dns(Base):
     """Look-ups have their own threads: they neither fill the default executor nor wait for it."""
 
-    _dns_threads: ThreadPoolExecutor | None = None
+    _look_ups: LookUps | None = None
 
     async def getaddrinfo(
         self,
@@ -28,38 +30,33 @@ class Dns(Base):
         flags: int = 0,
     ) -> list[Any]:
         """`socket.getaddrinfo`, without blocking the loop."""
-        arguments = (host, port, family, type, proto, flags)
-        if self._debug:
-            # asyncio's way logs what is looked up and how long it takes.
-            return await super().getaddrinfo(
-                host, port, family=family, type=type, proto=proto, flags=flags
-            )
+        self._check_closed()
+        # In debug mode, asyncio's way logs what is looked up and how long it takes.
+        function: Any = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if _is_literal(host) and _is_number(port):
-            return socket.getaddrinfo(*arguments)
-        return await self.run_in_executor(self._dns(), socket.getaddrinfo, *arguments)
+            return function(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
+        return await self._dns().call(self, function, host, port, family, type, proto, flags)
 
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
     ) -> tuple[str, str]:
         """`socket.getnameinfo`, without blocking the loop."""
+        self._check_closed()
         if flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)
-        return await self.run_in_executor(self._dns(), socket.getnameinfo, sockaddr, flags)
+        return await self._dns().call(self, socket.getnameinfo, sockaddr, flags)
 
-    def _dns(self) -> ThreadPoolExecutor:
-        if self._dns_threads is None:
-            self._dns_threads = ThreadPoolExecutor(_MAX_LOOK_UPS, "yamanote-dns")
-        return self._dns_threads
+    def _dns(self) -> LookUps:
+        # The threads of a process do not follow into its forked child.
+        if self._look_ups is None or self._look_ups.process != os.getpid():
+            self._look_ups = LookUps()
+        return self._look_ups
 
     def _close_dns(self) -> None:
-        if self._dns_threads is not None:
-            threads, self._dns_threads = self._dns_threads, None
-            threads.shutdown(wait=False, cancel_futures=True)
+        if self._look_ups is not None:
+            self._look_ups.close()
+            self._look_ups = None
 
-
-# A look-up holds its thread for as long as the resolver waits, 5 seconds and more: enough for a
-# burst of slow ones; threads are started one by one, as they are needed.
-_MAX_LOOK_UPS = 64
 
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
@@ -84,5 +81,5 @@ def _is_literal(host: object) -> bool:
 def _is_number(port: object) -> bool:
     """Whether `port` is no name of a service, which would be looked up in a file."""
     if isinstance(port, (str, bytes)):
-        return port.isdigit()
+        return port.isascii() and port.isdigit()
     return port is None or isinstance(port, int)
