@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 
 #: A handful of rows that shows the shape of things in a few minutes.
 QUICK = re.compile(
-    r"micro/|echo/(protocol|streams)/1KiB/(10|100)$|echo/\w+/64KiB/10$|connect/protocol"
+    r"micro/|echo/(protocol|streams|udp)/1KiB/(10|100)$|echo/\w+/64KiB/10$|connect/protocol"
 )
 
 #: Longer than any loop needs for all micro workloads.

@@ -63,6 +63,20 @@ class BufferedEchoProtocol(asyncio.BufferedProtocol):
         self.transport.write(bytes(self.view[:nbytes]))
 
 
+class DatagramEchoProtocol(asyncio.DatagramProtocol):
+    """Sends back what it is given."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Send it back."""
+        self.transport.sendto(data, addr)
+
+
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send back what comes, the way that asyncio's documentation does."""
     while data := await reader.read(READ_BYTES):
@@ -86,6 +100,14 @@ async def serve_buffered() -> None:
 async def serve_streams() -> None:
     """Echo with streams."""
     await announce(await asyncio.start_server(echo_stream, HOST, 0, backlog=BACKLOG))
+
+
+async def serve_datagrams() -> None:
+    """Echo with a `DatagramProtocol`."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(DatagramEchoProtocol, (HOST, 0))
+    print(transport.get_extra_info("sockname")[1], flush=True)
+    await asyncio.Event().wait()
 
 
 async def announce(server: asyncio.AbstractServer) -> None:
@@ -135,6 +157,7 @@ MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
     "protocol": serve_protocol,
     "buffered": serve_buffered,
     "streams": serve_streams,
+    "udp": serve_datagrams,
     "asgi": serve_asgi,
     "aiohttp": serve_aiohttp,
 }

@@ -28,6 +28,9 @@ MODES = ("protocol", "buffered", "streams")
 SIZES_KIB = (1, 16, 64, 256)
 CONNECTIONS = (1, 10, 100, 1000)
 
+#: More at once would not fit into the server's receive buffer, and a lost datagram ends a sample.
+DATAGRAM_CLIENTS = (1, 10, 50)
+
 #: Connections that open and close at once; enough to keep both sides busy.
 CONNECTING = 10
 IDLE = 10_000
@@ -55,7 +58,8 @@ class Echo:
         """Take one sample."""
         arguments = [f"--size={self.size_kib * 1024}", f"--connections={self.connections}"]
         with server(tools, loop, self.mode) as process:
-            return drive(tools, process, "echo", arguments, seconds)
+            way = "udp" if self.mode == "udp" else "echo"
+            return drive(tools, process, way, arguments, seconds)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def workloads() -> Iterator[Workload]:
         for size_kib in SIZES_KIB:
             for connections in CONNECTIONS:
                 yield Echo(mode, size_kib, connections)
+    for connections in DATAGRAM_CLIENTS:
+        yield Echo("udp", 1, connections)
     for mode in ("protocol", "streams"):
         yield Connect(mode)
     for mode in ("protocol", "streams"):
