@@ -31,6 +31,8 @@ class Dns(Base):
     ) -> list[Any]:
         """`socket.getaddrinfo`, without blocking the loop."""
         self._check_closed()
+        if not self._debug and (answer := _numeric(host, port, family, type, proto, flags)):
+            return [answer]
         # In debug mode, asyncio's way logs what is looked up and how long it takes.
         function: Any = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if _is_literal(host) and _is_number(port):
@@ -59,6 +61,51 @@ class Dns(Base):
 
 
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+def _numeric(
+    host: object, port: object, family: int, kind: int, proto: int, flags: int
+) -> tuple[object, ...] | None:
+    """What `socket.getaddrinfo` answers to the usual question about an address literal.
+
+    `None` where it has to be asked itself: for everything but one kind of socket and no flags, and
+    where somebody has put something else in its place.
+    """
+    if type(host) is not str or type(port) is not int or not 0 <= port <= 65535:
+        return None
+    try:
+        # Together, they are whole numbers.
+        found = _KINDS.get(kind) if family | kind | proto | flags and not flags else None
+        if found is None or proto not in (0, found[1]) or socket.getaddrinfo is not _GENUINE:
+            return None
+        if ":" in host:
+            number = socket.AF_INET6
+            # The text comes back in one way of writing; one with a zone is not read.
+            text = socket.inet_ntop(number, socket.inet_pton(number, host))
+            address: tuple[object, ...] = (text, port, 0, 0)
+        else:
+            number = socket.AF_INET
+            socket.inet_pton(number, host)
+            address = (host, port)
+    except (OSError, TypeError, ValueError):
+        return None
+    if family not in (0, number):
+        return None
+    return (number, *found, "", address)
+
+
+_GENUINE = socket.getaddrinfo
+#: Type and protocol of the answer.
+_KINDS = {
+    int(kind): (kind, int(protocol))
+    for kind, protocol in (
+        (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+        (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    )
+    # Not every C library gives an address literal an empty canonical name.
+    if _GENUINE("127.0.0.1", 1, type=kind)
+    == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
+}
 
 
 def _is_literal(host: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ class LookUps:
     def __init__(self) -> None:
         """Start nothing yet."""
         self.process = os.getpid()
-        self._changed = threading.Condition()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        # Guards what follows. Each queued job has a thread that will take it, or is in the backlog.
+        self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
+        self._backlog = 0
         self._closed = False
 
     async def call(
@@ -46,49 +48,56 @@ class LookUps:
             RuntimeError: no thread can be started.
         """
         job = _Job(loop, function, arguments)
-        with self._changed:
-            self._jobs.append(job)
-            # The idle ones are as good as taken by the jobs that came before.
-            if len(self._jobs) <= self._idle:
-                self._changed.notify()
-            elif self._threads < MOST_THREADS:
-                self._start_thread(job)
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+            elif self._threads >= MOST_THREADS or not self._start_thread():
+                self._backlog += 1
+            self._jobs.put(job)
         return cast("_T", await job.answer)
 
     def close(self) -> None:
         """Let the threads end as soon as they can, without waiting for them."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._jobs.clear()
-            self._changed.notify_all()
+            for _ in range(self._threads):
+                self._jobs.put(None)
 
-    def _start_thread(self, job: _Job) -> None:
+    def _start_thread(self) -> bool:
         thread = threading.Thread(target=self._work, name="yamanote-dns", daemon=True)
         try:
             thread.start()
-        except RuntimeError:
+        except RuntimeError:  # The system has no more, but those that there are will come to it.
             if self._threads == 0:
-                self._jobs.remove(job)
                 raise
-        else:
-            self._threads += 1
+            return False
+        self._threads += 1
+        return True
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        while (job := self._take()) is not None:
             job.run()
             del job  # What it holds must not live until the next one comes.
+            with self._lock:
+                if self._backlog:
+                    self._backlog -= 1
+                else:
+                    self._idle += 1
 
-    def _next(self) -> _Job | None:
-        """Wait for a job; `None` when the thread is to end, and is no longer counted."""
-        with self._changed:
-            while not self._jobs:
-                self._idle += 1
-                notified = not self._closed and self._changed.wait(IDLE_S)
-                self._idle -= 1
-                if not notified and not self._jobs:
+    def _take(self) -> _Job | None:
+        """Wait for a job; `None` when the thread is to end."""
+        while not self._closed:
+            try:
+                job = self._jobs.get(timeout=IDLE_S)
+            except Empty:
+                with self._lock:
+                    if not self._idle:
+                        continue  # A job for this thread has come just now.
+                    self._idle -= 1
                     self._threads -= 1
                     return None
-            return self._jobs.popleft()
+            return None if self._closed else job
+        return None
 
 
 class _Job:
