@@ -198,6 +198,9 @@ def test_nothing_is_kept_of_an_answer(
                 loop.run_until_complete(loop.getaddrinfo(host, 80))
             loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80))
         run_one_turn(loop)
+        loop.close()
+        for thread in look_up_threads():
+            thread.join(PATIENCE_S)
     finally:
         gc.enable()
     gc.collect()

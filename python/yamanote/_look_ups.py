@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from queue import Empty, SimpleQueue
@@ -77,12 +78,14 @@ class LookUps:
     def _work(self) -> None:
         while (job := self._take()) is not None:
             job.run()
-            del job  # What it holds must not live until the next one comes.
             with self._lock:
                 if self._backlog:
                     self._backlog -= 1
                 else:
                     self._idle += 1
+            # Only now: whoever asks again because of the answer needs no other thread.
+            job.settle()
+            del job  # What it holds must not live until the next one comes.
 
     def _take(self) -> _Job | None:
         """Wait for a job; `None` when the thread is to end."""
@@ -111,21 +114,21 @@ class _Job:
         self._loop = loop
         self._function = function
         self._arguments = arguments
+        self._result: object = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
         if self.answer.cancelled():
             return
-        result, error = None, None
         try:
-            result = self._function(*self._arguments)
-        except BaseException as raised:
-            error = raised
-        try:
-            self._loop.call_soon_threadsafe(_settle, self.answer, result, error)
-        except RuntimeError:
-            pass  # The loop was closed meanwhile: nobody waits.
-        finally:
-            del self, error  # The error refers to this frame, and this to the error.
+            self._result = self._function(*self._arguments)
+        except BaseException as error:
+            self._error = error
+            del self  # The error refers to this frame, and this must not refer to the error.
+
+    def settle(self) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile: nobody waits.
+            self._loop.call_soon_threadsafe(_settle, self.answer, self._result, self._error)
 
 
 def _settle(answer: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
