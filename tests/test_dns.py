@@ -179,7 +179,10 @@ def test_the_answer_has_the_types_of_socket_s(loop: asyncio.AbstractEventLoop) -
 def test_what_stands_in_for_socket_s_is_asked(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: [arguments])
+    def stand_in(*arguments: object) -> list[tuple[object, ...]]:
+        return [arguments]
+
+    monkeypatch.setattr(socket, "getaddrinfo", stand_in)
     for host in ("127.0.0.1", "::1", "localhost"):
         answer: list[Any] = loop.run_until_complete(
             loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM)

@@ -34,14 +34,14 @@ class Recorder(asyncio.DatagramProtocol):
         self.received: list[tuple[bytes, Address]] = []
         self.errors: list[Exception] = []
         self.lost_with: BaseException | None = None
-        self._transport: asyncio.BaseTransport | None = None
+        self.made_with: asyncio.BaseTransport | None = None
         self._changed: list[asyncio.Future[None]] = []
 
     @property
     def transport(self) -> Any:  # noqa: ANN401 - asyncio's has more methods than its type says.
         """The transport given to `connection_made`."""
-        assert self._transport is not None
-        return self._transport
+        assert self.made_with is not None
+        return self.made_with
 
     @property
     def data(self) -> list[bytes]:
@@ -50,7 +50,7 @@ class Recorder(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport."""
-        self._transport = transport
+        self.made_with = transport
         self._record("connection_made")
 
     def datagram_received(self, data: bytes, addr: Address) -> None:

@@ -145,7 +145,7 @@ def test_an_endpoint_that_nobody_closes_warns(loop: asyncio.AbstractEventLoop) -
     run_one_turn(loop)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        server._transport = None
+        server.made_with = None
         gc.collect()
     assert [warning.category for warning in caught] == [ResourceWarning]
     assert str(caught[0].message).startswith("unclosed transport <")
@@ -195,9 +195,10 @@ def test_a_thousand_endpoints_leave_nothing_behind(loop: asyncio.AbstractEventLo
         await client.until_called("connection_lost")
 
     async def main() -> None:
-        server = Recorder(
-            datagram_received=lambda data, sender: server.transport.sendto(data, sender)
-        )
+        def answer(data: bytes, sender: object) -> None:
+            server.transport.sendto(data, sender)
+
+        server = Recorder(datagram_received=answer)
         async with endpoint(server, local_addr=("127.0.0.1", 0)):
             before = len(os.listdir("/proc/self/fd"))
             for _ in range(20):

@@ -78,7 +78,11 @@ def test_what_a_datagram_schedules_runs_before_the_next_comes(
 
     async def main() -> None:
         waiting = loop.create_future()
-        server = Recorder(datagram_received=lambda data, _: waiting.set_result(data))
+
+        def complete(data: bytes, _: object) -> None:
+            waiting.set_result(data)
+
+        server = Recorder(datagram_received=complete)
         async with endpoint(server, local_addr=("127.0.0.1", 0)):
             with bound() as peer:
                 sent = fill(peer, server, 40)
