@@ -541,68 +541,34 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
         """
 
     def _sendto_ready(self) -> None: ...
-    def close(self) -> None:
-        """Receive no more, send what is buffered, then close; then `connection_lost(None)`."""
 
-    def abort(self) -> None:
-        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
-
-    def is_closing(self) -> bool:
-        """Return whether the transport is closed or about to be."""
-
-    def is_reading(self) -> bool:
-        """Return whether received datagrams are delivered: neither paused nor closing."""
-
-    def pause_reading(self) -> None:
-        """Deliver nothing until `resume_reading()`; the kernel keeps what it has room for."""
-
-    def resume_reading(self) -> None:
-        """Deliver received datagrams again; what has come meanwhile comes in a coming pass."""
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Call the methods of `protocol` from now on."""
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that is called; after `connection_lost`, `None`."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
-        """Return a fact about the endpoint.
-
-        Args:
-            name: `socket`, `sockname` or `peername`, or what the maker of the transport added.
-            default: the answer to every other name.
-        """
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol is told to pause and to resume writing, as for a stream.
-
-        Raises:
-            ValueError: not `high >= low >= 0`.
-        """
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return `(low, high)`, in bytes."""
-
+    # As those of `SocketTransport`.
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def is_reading(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+    def get_protocol(self) -> asyncio.BaseProtocol: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...  # noqa: ANN401 - as asyncio's.
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def get_write_buffer_size(self) -> int:
         """Return how many bytes the kernel has not taken yet.
 
         As in asyncio, each datagram counts for 8 bytes more since Python 3.13.
         """
 
-    def __del__(self) -> None:
-        """Close what was left open, with a `ResourceWarning`."""
-
+    def __del__(self) -> None: ...
     @property
     def _loop(self) -> Core | None: ...
     @property
-    def _sock(self) -> socket.socket | None:
-        """The socket; `None` once closed."""
+    def _sock(self) -> socket.socket | None: ...
     @property
-    def _address(self) -> Any:  # noqa: ANN401 - as asyncio's.
-        """The `remote_addr`, or `None`."""
+    def _address(self) -> Any: ...  # noqa: ANN401 - as asyncio's.
     @property
     def _conn_lost(self) -> int:
         """0 while open; above, counts what was sent too late."""
     @property
-    def _protocol_paused(self) -> bool:
-        """Whether the protocol was told to pause writing."""
+    def _protocol_paused(self) -> bool: ...

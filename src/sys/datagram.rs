@@ -35,7 +35,7 @@ pub(crate) fn receive_many(
     most: usize,
     each: impl FnMut(&[u8], &Name),
 ) -> io::Result<usize> {
-    if HAS_MANY.load(Ordering::Relaxed) {
+    if most > 1 && HAS_MANY.load(Ordering::Relaxed) {
         receive_in_one_call(fd, buffer, most, each)
     } else {
         receive_one_by_one(fd, buffer, most, each)

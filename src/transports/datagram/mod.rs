@@ -151,7 +151,7 @@ pub(crate) fn from_socket<'py>(
         reading: Cell::new(Reading::Unborn),
         writing: Cell::new(Writing::Idle),
         arrived: RefCell::default(),
-        batch: Cell::new(read::SMALLEST_BATCH),
+        batch: Cell::new(1),
         failures: Cell::new(0),
         peers: RefCell::default(),
         queue: RefCell::default(),
@@ -317,7 +317,10 @@ fn register(this: &Bound<'_, Datagrams>, state: &State, direction: Direction) ->
     {
         local.detach(&registration);
     }
-    let registration = local.register(state.fd, direction)?;
+    let registration = match local.register(state.fd, direction) {
+        Ok(registration) => registration,
+        Err(error) => return fail(this, "Fatal error on datagram transport", error),
+    };
     if state.attached.get() {
         local.attach(&registration, source(this, state.fd));
     }

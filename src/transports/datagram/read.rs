@@ -49,12 +49,29 @@ fn receive_and_deliver(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<(
             state.fire_read();
             return Ok(());
         }
+        if received == 1 {
+            // It may well be the only one: the answer does not wait until that is known.
+            write::after_callback(this, state)?;
+        }
         found = match state.kind {
             Kind::Internet(_) => receive_many(this, state),
             Kind::Unix => receive_one(this, state),
             Kind::Other => receive_by_python(this, state),
         }?;
-        received += state.arrived.borrow().len().max(1);
+        received += state.arrived.borrow().len();
+        match found {
+            Found::All => state.batch.set(next_batch(received)),
+            Found::More => debug_assert!(received > 0),
+        }
+    }
+}
+
+/// How many datagrams to ask for when the last wake-up brought `received`: the last one of a call finds that there
+/// are no more, unless a single one is expected, which is received the short way.
+fn next_batch(received: usize) -> usize {
+    match received {
+        0 | 1 => 1,
+        more => (more + 1).next_power_of_two().min(MOST),
     }
 }
 
@@ -113,9 +130,6 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
                 state.batch.set((wanted * 2).min(MOST));
                 return Ok(Found::More);
             }
-            state
-                .batch
-                .set((count + 1).next_power_of_two().max(SMALLEST_BATCH));
             Ok(drained(state))
         }
         Err(error) => failed(this, state, error),
@@ -213,7 +227,5 @@ fn drained(state: &State) -> Found {
 const READ_ERROR: &str = "Fatal read error on datagram transport";
 /// Datagrams of one turn: a peer that never stops sending shares the loop with the others.
 const MAX_DATAGRAMS: usize = 64;
-/// One more than what usually waits, so that the call finds the end, too.
-pub(super) const SMALLEST_BATCH: usize = 2;
 /// Errors in a row after which the reactor is waited for: a socket that has broken down must not keep the loop busy.
 const MAX_FAILURES: usize = 16;
