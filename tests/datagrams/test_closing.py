@@ -88,6 +88,26 @@ def test_sending_after_the_end_is_silent_and_then_warns(
     loop.run_until_complete(main())
 
 
+def test_sending_without_an_address_of_its_own_after_the_end(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
+    async def main() -> None:
+        async with endpoint() as server, endpoint() as client:
+            client.transport.close()
+            client.transport.sendto(b"closing", name_of(server))
+            await client.until_called("connection_lost")
+            await server.until_received(1)
+            if loop_name == "asyncio":
+                with pytest.raises(AttributeError):
+                    client.transport.sendto(b"closed", name_of(server))
+            else:
+                client.transport.sendto(b"closed", name_of(server))
+            await asyncio.sleep(0)
+            assert server.data == [b"closing"]
+
+    loop.run_until_complete(main())
+
+
 def test_a_raising_connection_lost_is_reported_and_the_socket_closed(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:

@@ -221,6 +221,30 @@ def test_many_in_one_turn_arrive_in_order(loop: asyncio.AbstractEventLoop) -> No
     loop.run_until_complete(main())
 
 
+def test_the_first_of_a_pass_leaves_at_once_and_the_others_together(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
+    """Whoever looks at the buffer, or closes, sends them too: see docs/compatibility.md."""
+    if loop_name == "asyncio":
+        pytest.skip("asyncio makes a system call for each")
+
+    async def main() -> None:
+        with bound() as peer:
+            peer.setblocking(False)
+            async with endpoint(remote_addr=peer.getsockname()) as client:
+                for look in (client.transport.get_write_buffer_size, lambda: None):
+                    for number in range(3):
+                        client.transport.sendto(b"%d" % number)
+                    assert peer.recv(100) == b"0"
+                    with pytest.raises(BlockingIOError):
+                        peer.recv(100)
+                    look()
+                    await asyncio.sleep(0)
+                    assert [peer.recv(100), peer.recv(100)] == [b"1", b"2"]
+
+    loop.run_until_complete(main())
+
+
 def test_a_protocols_answers_go_out_in_order(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         def answer(data: bytes, sender: object) -> None:
