@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 
 #: A handful of rows that shows the shape of things in a few minutes.
 QUICK = re.compile(
-    r"micro/|echo/(protocol|streams|unix)/1KiB/(10|100)$|echo/sock/1KiB/10$|echo/\w+/64KiB/10$"
+    r"micro/|echo/(protocol|streams|unix)/1KiB/(10|100)$|echo/(sock|udp)/1KiB/10$|echo/\w+/64KiB/10$"
     r"|sendfile/1MiB/10$|connect/protocol"
 )
 

@@ -368,6 +368,67 @@ def reader_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
     return timed
 
 
+class Sink(asyncio.DatagramProtocol):
+    """Counts what comes, and completes a future when all of a batch is there."""
+
+    def __init__(self) -> None:
+        """Expect nothing yet."""
+        self.missing = 0
+        self.all_there: asyncio.Future[None] | None = None
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Count it."""
+        self.missing -= 1
+        if self.missing == 0 and self.all_there is not None:
+            self.all_there.set_result(None)
+
+
+@workload(operations=64_000)
+def udp_blast(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Send a datagram of 1 KiB, one of 32 in a turn, and receive it on the same loop."""
+    data, burst = bytes(1024), 32
+
+    async def main() -> None:
+        receiver, sink = await loop.create_datagram_endpoint(Sink, ("127.0.0.1", 0))
+        address = receiver.get_extra_info("sockname")
+        sender, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=address
+        )
+        for _ in repeat(None, operations // burst):
+            sink.missing = burst
+            sink.all_there = loop.create_future()
+            for _ in repeat(None, burst):
+                sender.sendto(data)
+            await sink.all_there
+        sender.close()
+        receiver.close()
+        await asyncio.sleep(0)
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=20_000)
+def getaddrinfo_literal(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Ask for the address that an address literal is."""
+
+    async def main() -> None:
+        for _ in repeat(None, operations):
+            await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+
+    return lambda: loop.run_until_complete(main())
+
+
+@workload(operations=2_000)
+def getaddrinfo_localhost(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
+    """Ask for the addresses of a name that the hosts file knows."""
+
+    async def main() -> None:
+        for _ in repeat(None, operations):
+            await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+
+    return lambda: loop.run_until_complete(main())
+
+
 def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, float]]:
     """Time a workload on a new loop, after a short run that lets the interpreter specialise it."""
     loop = loops.new(loop_name)

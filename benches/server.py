@@ -67,6 +67,20 @@ class BufferedEchoProtocol(asyncio.BufferedProtocol):
         self.transport.write(bytes(self.view[:nbytes]))
 
 
+class DatagramEchoProtocol(asyncio.DatagramProtocol):
+    """Sends back what it is given."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Send it back."""
+        self.transport.sendto(data, addr)
+
+
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send back what comes, the way that asyncio's documentation does."""
     while data := await reader.read(READ_BYTES):
@@ -141,6 +155,14 @@ async def serve_sendfile() -> None:
         await announce(await loop.create_server(FileProtocol, HOST, 0, backlog=BACKLOG))
 
 
+async def serve_datagrams() -> None:
+    """Echo with a `DatagramProtocol`."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(DatagramEchoProtocol, (HOST, 0))
+    print(transport.get_extra_info("sockname")[1], flush=True)
+    await asyncio.Event().wait()
+
+
 async def announce(server: asyncio.AbstractServer) -> None:
     """Print the port of a server that accepts already, and leave it to its work."""
     sockets = cast("asyncio.Server", server).sockets
@@ -191,6 +213,7 @@ MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
     "unix": serve_unix,
     "sock": serve_sock,
     "sendfile": serve_sendfile,
+    "udp": serve_datagrams,
     "asgi": serve_asgi,
     "aiohttp": serve_aiohttp,
 }

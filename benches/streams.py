@@ -29,6 +29,9 @@ MODES = ("protocol", "buffered", "streams", "sock")
 SIZES_KIB = (1, 16, 64, 256)
 CONNECTIONS = (1, 10, 100, 1000)
 
+#: More at once would not fit into the server's receive buffer, and a lost datagram ends a sample.
+DATAGRAM_CLIENTS = (1, 10, 50)
+
 #: Connections that open and close at once; enough to keep both sides busy.
 CONNECTING = 10
 IDLE = 10_000
@@ -56,7 +59,8 @@ class Echo:
         """Take one sample."""
         arguments = [f"--size={self.size_kib * 1024}", f"--connections={self.connections}"]
         with server(tools, loop, self.mode) as process:
-            return drive(tools, process, "echo", arguments, seconds)
+            way = "udp" if self.mode == "udp" else "echo"
+            return drive(tools, process, way, arguments, seconds)
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ def workloads() -> Iterator[Workload]:
         yield Echo("unix", size_kib, connections)
     for connections in (1, 10):
         yield SendFile(connections)
+    for connections in DATAGRAM_CLIENTS:
+        yield Echo("udp", 1, connections)
     for mode in ("protocol", "streams"):
         yield Connect(mode)
     for mode in ("protocol", "streams"):

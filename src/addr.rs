@@ -1,11 +1,9 @@
-//! Addresses as Python's socket module writes them.
+//! Addresses as Python's socket module writes and reads them.
 
-use std::ffi::OsStr;
-use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 
 /// `(host, port)`, or `(host, port, flowinfo, scope_id)`.
 pub(crate) fn to_python<'py>(py: Python<'py>, address: &SocketAddr) -> PyResult<Bound<'py, PyAny>> {
@@ -13,16 +11,67 @@ pub(crate) fn to_python<'py>(py: Python<'py>, address: &SocketAddr) -> PyResult<
         SocketAddr::V4(v4) => (v4.ip().to_string(), v4.port())
             .into_pyobject(py)?
             .into_any(),
-        SocketAddr::V6(v6) => (v6.ip().to_string(), v6.port(), v6.flowinfo(), v6.scope_id())
+        SocketAddr::V6(v6) => (text(v6.ip()), v6.port(), v6.flowinfo(), v6.scope_id())
             .into_pyobject(py)?
             .into_any(),
     })
 }
 
-/// A path as `str`, empty for an unnamed socket; an abstract name, with the zero byte in front, as `bytes`.
-pub(crate) fn unix_to_python<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    if name.first() == Some(&0) {
-        return Ok(PyBytes::new(py, name).into_any());
+/// The path of an `AF_UNIX` address: `bytes` for an abstract one.
+pub(crate) fn path_to_python<'py>(py: Python<'py>, path: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    if path.first() == Some(&0) {
+        return Ok(PyBytes::new(py, path).into_any());
     }
-    Ok(OsStr::from_bytes(name).into_pyobject(py)?.into_any())
+    let length = path.iter().position(|byte| *byte == 0);
+    let path: &std::ffi::OsStr =
+        std::os::unix::ffi::OsStrExt::from_bytes(&path[..length.unwrap_or(path.len())]);
+    Ok(path.into_pyobject(py)?.into_any())
 }
+
+/// The address that a socket of the family of `version` reads from Python's tuple, where that takes
+/// neither a look-up nor an error: the socket itself is asked for those.
+pub(crate) fn from_python(address: &Bound<'_, PyAny>, version: Version) -> Option<SocketAddr> {
+    let parts = address.cast_exact::<PyTuple>().ok()?.as_slice();
+    let [host, port, rest @ ..] = parts else {
+        return None;
+    };
+    let host = host.cast_exact::<PyString>().ok()?.to_str().ok()?;
+    let port: u16 = number(port)?.try_into().ok()?;
+    match version {
+        Version::V4 if rest.is_empty() => {
+            let ip: Ipv4Addr = host.parse().ok()?;
+            Some(SocketAddr::new(IpAddr::V4(ip), port))
+        }
+        Version::V6 if rest.len() <= 2 => {
+            let ip: Ipv6Addr = host.parse().ok()?;
+            let flow = rest.first().map_or(Some(0), number)?;
+            let scope = rest.get(1).map_or(Some(0), number)?;
+            (flow <= MAX_FLOW).then(|| SocketAddrV6::new(ip, port, flow, scope).into())
+        }
+        _ => None,
+    }
+}
+
+/// Which internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
+fn number(value: &Bound<'_, PyAny>) -> Option<u32> {
+    value.cast_exact::<PyInt>().ok()?.extract().ok()
+}
+
+/// As `inet_ntop` writes it: unlike Rust, it has dots in the addresses that IPv4's were once embedded in.
+fn text(ip: &Ipv6Addr) -> String {
+    let segments = ip.segments();
+    if segments[..6] == [0; 6] && segments[6] != 0 {
+        let [.., a, b, c, d] = ip.octets();
+        return format!("::{}", Ipv4Addr::new(a, b, c, d));
+    }
+    ip.to_string()
+}
+
+/// A flow label has 20 bits; Python's sockets refuse more.
+const MAX_FLOW: u32 = 0xf_ffff;

@@ -41,7 +41,7 @@ def untyped(function: Callable[..., Any]) -> Callable[..., Any]:
 NUMERIC = socket.AI_NUMERICHOST
 
 #: Host, port and keywords. None of them asks a name server.
-ADDRESSES: list[tuple[Any, Any, dict[str, int]]] = [
+ADDRESSES: list[tuple[Any, Any, dict[str, Any]]] = [
     ("127.0.0.1", 80, {}),
     ("127.0.0.1", 0, {"type": socket.SOCK_STREAM}),
     ("127.0.0.1", 65535, {"type": socket.SOCK_DGRAM}),
@@ -64,6 +64,7 @@ ADDRESSES: list[tuple[Any, Any, dict[str, int]]] = [
     ("127.0.0.1", 80, {"flags": 0x40000000}),
     ("255.255.255.255", 80, {"type": socket.SOCK_STREAM}),
     ("0.0.0.0", 80, {"type": socket.SOCK_STREAM}),
+    ("127.0.0.1", 80, {"type": int(socket.SOCK_STREAM), "family": int(socket.AF_INET)}),
     # The old spellings that the C library reads as IPv4 addresses.
     ("127.1", 80, {"flags": NUMERIC}),
     ("0x7f.0.0.1", 80, {"flags": NUMERIC}),
@@ -135,6 +136,15 @@ ADDRESSES: list[tuple[Any, Any, dict[str, int]]] = [
     ("127.0.0.1", [], {"type": socket.SOCK_STREAM}),
     ("127.0.0.1", 80, {"type": 2**40}),
     ("127.0.0.1", 80, {"flags": -1}),
+    ("127.0.0.1", 80, {"type": 1.0}),
+    ("127.0.0.1", 80, {"type": socket.SOCK_STREAM, "flags": 0.0}),
+    ("127.0.0.1", 80, {"type": socket.SOCK_STREAM, "family": 2.0}),
+    ("127.0.0.1", 80, {"type": []}),
+    ("::1", 80, {"type": socket.SOCK_DGRAM, "family": socket.AF_INET6}),
+    ("::1", 80, {"type": socket.SOCK_DGRAM, "proto": socket.IPPROTO_TCP}),
+    ("::1.2.3.4", 80, {"type": socket.SOCK_STREAM}),
+    ("0:0:0:0:0:FFFF:102:304", 80, {"type": socket.SOCK_STREAM}),
+    ("::1\0", 80, {"type": socket.SOCK_STREAM}),
 ]
 
 
@@ -164,6 +174,20 @@ def test_the_answer_has_the_types_of_socket_s(loop: asyncio.AbstractEventLoop) -
         assert type(entry[0]) is socket.AddressFamily
         assert type(entry[1]) is socket.SocketKind
         assert [type(part) for part in entry[2:]] == [int, str, tuple]
+
+
+def test_what_stands_in_for_socket_s_is_asked(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stand_in(*arguments: object) -> list[tuple[object, ...]]:
+        return [arguments]
+
+    monkeypatch.setattr(socket, "getaddrinfo", stand_in)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        answer: list[Any] = loop.run_until_complete(
+            loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+        )
+        assert answer == [(host, 80, 0, socket.SOCK_STREAM, 0, 0)]
 
 
 def test_wrong_arguments_are_a_type_error(loop: asyncio.AbstractEventLoop) -> None:

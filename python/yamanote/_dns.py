@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from yamanote._look_ups import LookUps
 
 if TYPE_CHECKING:
     from yamanote._parts import Base
@@ -15,7 +17,7 @@ else:
 class Dns(Base):
     """Look-ups have their own threads: they neither fill the default executor nor wait for it."""
 
-    _dns_threads: ThreadPoolExecutor | None = None
+    _look_ups: LookUps | None = None
 
     async def getaddrinfo(
         self,
@@ -28,40 +30,82 @@ class Dns(Base):
         flags: int = 0,
     ) -> list[Any]:
         """`socket.getaddrinfo`, without blocking the loop."""
-        arguments = (host, port, family, type, proto, flags)
-        if self._debug:
-            # asyncio's way logs what is looked up and how long it takes.
-            return await super().getaddrinfo(
-                host, port, family=family, type=type, proto=proto, flags=flags
-            )
+        self._check_closed()
+        if not self._debug and (answer := _numeric(host, port, family, type, proto, flags)):
+            return [answer]
+        # In debug mode, asyncio's way logs what is looked up and how long it takes.
+        function: Any = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if _is_literal(host) and _is_number(port):
-            return socket.getaddrinfo(*arguments)
-        return await self.run_in_executor(self._dns(), socket.getaddrinfo, *arguments)
+            return function(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
+        return await self._dns().call(self, function, host, port, family, type, proto, flags)
 
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
     ) -> tuple[str, str]:
         """`socket.getnameinfo`, without blocking the loop."""
+        self._check_closed()
         if flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)
-        return await self.run_in_executor(self._dns(), socket.getnameinfo, sockaddr, flags)
+        return await self._dns().call(self, socket.getnameinfo, sockaddr, flags)
 
-    def _dns(self) -> ThreadPoolExecutor:
-        if self._dns_threads is None:
-            self._dns_threads = ThreadPoolExecutor(_MAX_LOOK_UPS, "yamanote-dns")
-        return self._dns_threads
+    def _dns(self) -> LookUps:
+        # The threads of a process do not follow into its forked child.
+        if self._look_ups is None or self._look_ups.process != os.getpid():
+            self._look_ups = LookUps()
+        return self._look_ups
 
     def _close_dns(self) -> None:
-        if self._dns_threads is not None:
-            threads, self._dns_threads = self._dns_threads, None
-            threads.shutdown(wait=False, cancel_futures=True)
+        if self._look_ups is not None:
+            self._look_ups.close()
+            self._look_ups = None
 
-
-# A look-up holds its thread for as long as the resolver waits, 5 seconds and more: enough for a
-# burst of slow ones; threads are started one by one, as they are needed.
-_MAX_LOOK_UPS = 64
 
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+def _numeric(
+    host: object, port: object, family: int, kind: int, proto: int, flags: int
+) -> tuple[object, ...] | None:
+    """What `socket.getaddrinfo` answers to the usual question about an address literal.
+
+    `None` where it has to be asked itself: for everything but one kind of socket and no flags, and
+    where somebody has put something else in its place.
+    """
+    if type(host) is not str or type(port) is not int or not 0 <= port <= 65535:
+        return None
+    try:
+        # Together, they are whole numbers.
+        found = _KINDS.get(kind) if family | kind | proto | flags and not flags else None
+        if found is None or proto not in (0, found[1]) or socket.getaddrinfo is not _GENUINE:
+            return None
+        if ":" in host:
+            number = socket.AF_INET6
+            # The text comes back in one way of writing; one with a zone is not read.
+            text = socket.inet_ntop(number, socket.inet_pton(number, host))
+            address: tuple[object, ...] = (text, port, 0, 0)
+        else:
+            number = socket.AF_INET
+            socket.inet_pton(number, host)
+            address = (host, port)
+    except (OSError, TypeError, ValueError):
+        return None
+    if family not in (0, number):
+        return None
+    return (number, *found, "", address)
+
+
+_GENUINE = socket.getaddrinfo
+#: Type and protocol of the answer.
+_KINDS = {
+    int(kind): (kind, int(protocol))
+    for kind, protocol in (
+        (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+        (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    )
+    # Not every C library gives an address literal an empty canonical name.
+    if _GENUINE("127.0.0.1", 1, type=kind)
+    == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
+}
 
 
 def _is_literal(host: object) -> bool:
@@ -84,5 +128,5 @@ def _is_literal(host: object) -> bool:
 def _is_number(port: object) -> bool:
     """Whether `port` is no name of a service, which would be looked up in a file."""
     if isinstance(port, (str, bytes)):
-        return port.isdigit()
+        return port.isascii() and port.isdigit()
     return port is None or isinstance(port, int)

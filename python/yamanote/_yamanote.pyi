@@ -25,6 +25,7 @@ from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
 __all__ = [
     "Core",
+    "DatagramTransport",
     "Handle",
     "ReadPipeTransport",
     "SockCall",
@@ -400,6 +401,27 @@ class Core:
         Arguments and exceptions are those of `_make_read_pipe_transport`.
         """
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: object = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> DatagramTransport:
+        """Return a transport over a non-blocking datagram socket, which it will close.
+
+        Args:
+            sock: the socket.
+            protocol: `connection_made` is called in the next pass, before anything is received.
+            address: where every datagram goes; `None` when each names its own address.
+            waiter: completed once `connection_made` was called.
+            extra: a `dict` that `get_extra_info` answers from, too.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+
     def _listen(
         self,
         sock: socket.socket,
@@ -761,3 +783,61 @@ class SockCall(Coroutine[Any, Any, Any]):
         """What it waits for."""
     @property
     def cr_running(self) -> bool: ...
+
+@final
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A transport over a datagram socket; made by the loop, not by calling the class.
+
+    Several datagrams are received in one system call, and delivered as if each had come in a turn
+    of its own. Small ones that are sent in the protocol's callbacks, or after another in the same
+    pass, go out together when those are over. Like asyncio's, it is a `Transport` by class, but
+    what is sent has boundaries: `write()` and its like raise `NotImplementedError`.
+    """
+
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:  # noqa: ANN401 - as asyncio's.
+        """Send a datagram, now or soon, without blocking (but for looking up a host's name).
+
+        An error of the network goes to `error_received`; the endpoint lives.
+
+        Args:
+            data: may be changed once this has returned. When empty, Python before 3.13 sends
+                nothing.
+            addr: where to; `None` on an endpoint with a `remote_addr`.
+
+        Raises:
+            TypeError: `data` is no bytes-like object.
+            ValueError: `addr` is not the endpoint's `remote_addr`.
+        """
+
+    def _sendto_ready(self) -> None: ...
+
+    # As those of `SocketTransport`.
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def is_reading(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+    def get_protocol(self) -> asyncio.BaseProtocol: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...  # noqa: ANN401 - as asyncio's.
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes the kernel has not taken yet.
+
+        As in asyncio, each datagram counts for 8 bytes more since Python 3.13.
+        """
+
+    def __del__(self) -> None: ...
+    @property
+    def _loop(self) -> Core | None: ...
+    @property
+    def _sock(self) -> socket.socket | None: ...
+    @property
+    def _address(self) -> Any: ...  # noqa: ANN401 - as asyncio's.
+    @property
+    def _conn_lost(self) -> int:
+        """0 while open; above, counts what was sent too late."""
+    @property
+    def _protocol_paused(self) -> bool: ...

@@ -9,7 +9,7 @@ use super::schedule;
 use crate::ffi::handle::{self, Handle};
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
-use crate::transports::{listener, pipe, read_pipe, stream, write_pipe};
+use crate::transports::{datagram, listener, pipe, read_pipe, stream, write_pipe};
 
 #[pymethods]
 impl Core {
@@ -180,6 +180,19 @@ impl Core {
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         pipe::open::<write_pipe::WriteSide>(this, pipe, protocol, waiter, extra)
+    }
+
+    /// A transport over a datagram socket; `waiter` is completed once `connection_made` was called.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _make_datagram_transport<'py>(
+        this: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        address: Option<&Bound<'py, PyAny>>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        datagram::from_socket(this, sock, protocol, address, waiter, extra)
     }
 
     /// Accept connections on a listening socket until `_stop_listening`.

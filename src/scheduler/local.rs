@@ -18,7 +18,7 @@ use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
 use crate::ffi::{Parking, Spares};
-use crate::sys;
+use crate::sys::{self, datagram};
 
 /// Queues, timers, sources and the reactor of one loop.
 ///
@@ -44,6 +44,8 @@ pub(crate) struct Local {
     spares: RefCell<Spares>,
     /// What `sock_recv` found last was large: the next one goes straight into the object.
     receives_much: Cell<bool>,
+    /// Where many datagrams land at once; allocated by the first, and untouched where none is large.
+    datagram_buffer: RefCell<Box<[MaybeUninit<u8>]>>,
     /// A turn is running: writes may wait for the end of its pass.
     in_turn: Cell<bool>,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
@@ -103,6 +105,7 @@ impl Local {
             read_buffer: RefCell::default(),
             spares: RefCell::default(),
             receives_much: Cell::new(false),
+            datagram_buffer: RefCell::default(),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
         })
@@ -145,8 +148,9 @@ impl Local {
         self.ready.borrow_mut().pop_front()
     }
 
+    /// Callbacks and events that wait for their turn.
     #[inline]
-    pub(super) fn ready_count(&self) -> usize {
+    pub(crate) fn ready_count(&self) -> usize {
         self.ready.borrow().len()
     }
 
@@ -444,6 +448,18 @@ impl Local {
         self.receives_much.set(much);
     }
 
+    /// Lends the buffer for many datagrams, under the same condition.
+    pub(crate) fn with_datagram_buffer<R>(
+        &self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
+    ) -> R {
+        let mut buffer = self.datagram_buffer.borrow_mut();
+        if buffer.is_empty() {
+            *buffer = Box::new_uninit_slice(datagram::MOST * datagram::SLOT_STRIDE);
+        }
+        read(&mut buffer)
+    }
+
     /// Forgets everything scheduled and ends the reactor.
     pub(super) fn close(&self, py: Python<'_>) {
         let ready = mem::take(&mut *self.ready.borrow_mut());
@@ -455,6 +471,7 @@ impl Local {
         let flushes = mem::take(&mut *self.flushes.borrow_mut());
         *self.read_buffer.borrow_mut() = Vec::new();
         *self.spares.borrow_mut() = Spares::default();
+        *self.datagram_buffer.borrow_mut() = Box::default();
         let watchers = self.watchers.borrow_mut().take();
         self.claimed.borrow_mut().clear();
         let listeners = mem::take(&mut *self.listeners.borrow_mut());

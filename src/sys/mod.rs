@@ -3,6 +3,7 @@
 //! The only room that names `libc`. Nothing here knows about Python, tokio or policy; `WouldBlock`
 //! goes back to the caller, and only `EINTR` is retried.
 
+pub(crate) mod datagram;
 mod epoll;
 pub(crate) mod memory;
 pub(crate) mod pipe;

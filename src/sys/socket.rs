@@ -1,7 +1,7 @@
 //! Sockets: receive, send, accept, names and options.
 
 use std::io;
-use std::mem::{MaybeUninit, offset_of};
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
@@ -94,8 +94,8 @@ pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
 /// An address as the kernel writes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
-    storage: libc::sockaddr_storage,
-    length: libc::socklen_t,
+    pub(super) storage: libc::sockaddr_storage,
+    pub(super) length: libc::socklen_t,
 }
 
 impl Name {
@@ -119,27 +119,26 @@ impl Name {
         None
     }
 
-    /// The address of a Unix socket, where it is one: a path, an abstract name that begins with a zero byte,
-    /// or nothing for an unnamed one.
-    pub(crate) fn unix(&self) -> Option<Vec<u8>> {
-        let family = libc::c_int::from(self.storage.ss_family);
-        if family != libc::AF_UNIX {
+    /// The path of an `AF_UNIX` address, as the kernel has it: abstract ones begin with a zero byte, and
+    /// nothing is the address of a socket without a name.
+    pub(crate) fn unix(&self) -> Option<&[u8]> {
+        let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+        let length = self.length as usize;
+        if length == 0 {
+            return Some(&[]);
+        }
+        if libc::c_int::from(self.storage.ss_family) != libc::AF_UNIX {
             return None;
         }
-        let storage = &raw const self.storage;
-        // SAFETY: any bytes are a valid `sockaddr_un`, and storage is large and aligned for it.
-        let unix = unsafe { &*storage.cast::<libc::sockaddr_un>() };
-        let length = (self.length as usize).saturating_sub(offset_of!(libc::sockaddr_un, sun_path));
-        let bytes = unix.sun_path.iter().take(length);
-        let mut name: Vec<u8> = bytes.map(|byte| byte.cast_unsigned()).collect();
-        if name.first() != Some(&0) {
-            // A path ends with its first zero byte, or with the address.
-            name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(length));
-        }
-        Some(name)
+        let path = start..length.clamp(start, size_of::<libc::sockaddr_un>());
+        let storage = (&raw const self.storage).cast::<u8>();
+        // SAFETY: `storage` is zeroed before the kernel writes to it, so every byte of it is initialised; it is
+        // larger than a `sockaddr_un` and borrowed for as long as the result.
+        let bytes = unsafe { std::slice::from_raw_parts(storage, path.end) };
+        Some(&bytes[path])
     }
 
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             // SAFETY: all zeroes is a valid `sockaddr_storage` (family `AF_UNSPEC`).
             storage: unsafe { std::mem::zeroed() },
@@ -148,10 +147,42 @@ impl Name {
     }
 }
 
+impl From<&SocketAddr> for Name {
+    fn from(address: &SocketAddr) -> Self {
+        let mut name = Self::empty();
+        let storage = &raw mut name.storage;
+        match address {
+            SocketAddr::V4(v4) => {
+                // SAFETY: storage is large and aligned for a `sockaddr_in`, for which all zeroes is valid.
+                let raw = unsafe { &mut *storage.cast::<libc::sockaddr_in>() };
+                raw.sin_family = family(libc::AF_INET);
+                raw.sin_port = v4.port().to_be();
+                raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+                name.length = socklen(size_of::<libc::sockaddr_in>());
+            }
+            SocketAddr::V6(v6) => {
+                // SAFETY: storage is large and aligned for a `sockaddr_in6`, for which all zeroes is valid.
+                let raw = unsafe { &mut *storage.cast::<libc::sockaddr_in6>() };
+                raw.sin6_family = family(libc::AF_INET6);
+                raw.sin6_port = v6.port().to_be();
+                raw.sin6_flowinfo = v6.flowinfo().to_be();
+                raw.sin6_addr.s6_addr = v6.ip().octets();
+                raw.sin6_scope_id = v6.scope_id();
+                name.length = socklen(size_of::<libc::sockaddr_in6>());
+            }
+        }
+        name
+    }
+}
+
 impl std::fmt::Debug for Name {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Name({:?})", self.internet())
     }
+}
+
+fn family(number: libc::c_int) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(number).unwrap_or(libc::sa_family_t::MAX)
 }
 
 /// The sizes passed here are a few bytes.
@@ -164,6 +195,10 @@ pub(crate) const MAX_SLICES: usize = 1024;
 
 /// `AF_INET` and `AF_INET6`, as Python's socket module numbers them.
 pub(crate) const INTERNET_FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
+/// `AF_UNIX`, as Python's socket module numbers it.
+pub(crate) const UNIX_FAMILY: i32 = libc::AF_UNIX;
+/// `SOCK_DGRAM`, as Python's socket module numbers it.
+pub(crate) const DATAGRAM: i32 = libc::SOCK_DGRAM;
 
 /// Whether accepting failed for want of descriptors or memory, which time may mend.
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use pyo3::exceptions::PyKeyError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -56,11 +57,7 @@ impl ExtraInfo {
     }
 
     /// The dictionary behind `get_extra_info`.
-    pub(crate) fn dict<'py>(
-        &self,
-        py: Python<'py>,
-        descriptor: &Descriptor,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    fn dict<'py>(&self, py: Python<'py>, descriptor: &Descriptor) -> PyResult<Bound<'py, PyDict>> {
         if let Some(made) = &*self.made.borrow() {
             return Ok(made.bind(py).clone());
         }
@@ -74,8 +71,25 @@ impl ExtraInfo {
         Ok(info)
     }
 
+    /// The value of `name`, where there is one.
+    pub(crate) fn get<'py>(
+        &self,
+        name: &Bound<'py, PyAny>,
+        descriptor: &Descriptor,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = name.py();
+        if let Some(value) = self.get_cheaply(py, name)? {
+            return Ok(Some(value));
+        }
+        match self.dict(py, descriptor)?.as_any().get_item(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.is_instance_of::<PyKeyError>(py) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The value of `name` where it can be told without making the socket object.
-    pub(crate) fn get_cheaply<'py>(
+    fn get_cheaply<'py>(
         &self,
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
@@ -114,6 +128,6 @@ fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAn
     let internet = name.internet();
     let address = internet.map(|address| addr::to_python(py, &address));
     address
-        .or_else(|| name.unix().map(|name| addr::unix_to_python(py, &name)))
+        .or_else(|| name.unix().map(|name| addr::path_to_python(py, name)))
         .transpose()
 }

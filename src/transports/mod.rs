@@ -2,10 +2,12 @@
 //!
 //! Always true: `connection_lost` is called once, last, in a later turn than what caused it.
 
+pub(crate) mod datagram;
 mod descriptor;
 mod extra_info;
 mod flow_control;
 pub(crate) mod listener;
+mod members;
 pub(crate) mod pipe;
 mod pipe_methods;
 mod protocol;
@@ -29,6 +31,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     for class in [
         class_of::<stream::Stream>(py)?,
+        class_of::<datagram::Datagrams>(py)?,
         class_of::<read_pipe::ReadPipe>(py)?,
         class_of::<write_pipe::WritePipe>(py)?,
         class_of::<sock_call::SockCall>(py)?,

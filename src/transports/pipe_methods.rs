@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
+use super::members::{boolean, missing, none, single};
 use super::pipe::{Pipe, Side};
-use super::stream_methods::{boolean, missing, none, single};
 use crate::ffi::{Attribute, Members, Settable, data};
 
 /// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).

@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::members::{boolean, none};
 use super::pipe::{
     Kind, Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register,
     update_interest,
@@ -17,7 +18,6 @@ use super::pipe_methods::{self, method, simple_method};
 use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::Phase;
-use super::stream_methods::{boolean, none};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::copy_current;

@@ -559,7 +559,7 @@ impl NativeClass for Stream {
         if state.phase.get() == Phase::Closed {
             return;
         }
-        let warned = warn_unclosed(this);
+        let warned = warn_unclosed(this.as_any());
         state.phase.set(Phase::Closed);
         let registration = state.registration.take();
         drop(registration);
@@ -579,11 +579,12 @@ impl NativeClass for Stream {
     }
 }
 
-fn warn_unclosed(this: &Bound<'_, Stream>) -> PyResult<()> {
+/// The warning about a transport that was dropped before it was closed.
+pub(super) fn warn_unclosed(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let message = format!("unclosed transport {}", stream_methods::repr(this)?);
+    let message = format!("unclosed transport {}", this.repr()?);
     let keywords = pyo3::types::PyDict::new(py);
-    keywords.set_item("source", this.as_any())?;
+    keywords.set_item("source", this)?;
     let arguments = (message, py.get_type::<PyResourceWarning>());
     py.import("warnings")?
         .call_method("warn", arguments, Some(&keywords))

@@ -1,20 +1,18 @@
 //! What Python calls on a stream transport.
 
-use std::ffi::CStr;
-
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::PyInt;
 
-use super::flow_control::HIGH;
+use super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
 use super::stream::{
     Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
 };
 use super::write;
 use crate::errors::os_error;
-use crate::ffi::{Args, Attribute, FastMethod, Members, data};
+use crate::ffi::{Members, data};
 use crate::sys::socket;
 
 pub(super) fn members() -> Members {
@@ -118,42 +116,9 @@ pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
-pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-pub(super) fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
-    PyBool::new(py, value).to_owned().into_any()
-}
-
-/// Declares a [`FastMethod`] of `Stream`.
+/// A method of `Stream`.
 macro_rules! method {
-    ($type:ident, $name:literal, $signature:literal, $doc:literal, |$this:ident, $state:ident, $arguments:ident| $body:expr) => {
-        struct $type;
-
-        impl FastMethod for $type {
-            type Receiver = Stream;
-            const NAME: &'static CStr =
-                match CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name has no zero byte"),
-                };
-            const DOC: &'static CStr = match CStr::from_bytes_with_nul(
-                concat!($name, $signature, "\n--\n\n", $doc, "\0").as_bytes(),
-            ) {
-                Ok(doc) => doc,
-                Err(_) => panic!("a text has no zero byte"),
-            };
-
-            fn call<'py>(
-                $this: &Bound<'py, Stream>,
-                $arguments: Args<'_, 'py>,
-            ) -> PyResult<Bound<'py, PyAny>> {
-                let $state = data($this).state($this.py())?;
-                $body
-            }
-        }
-    };
+    ($($parts:tt)*) => { fast_method!(Stream, $($parts)*); };
 }
 
 /// One that takes no arguments.
@@ -297,26 +262,10 @@ method!(
     "($self, name, default=None)",
     "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
-        let py = this.py();
         let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
-        let name = name
-            .ok_or_else(|| missing("get_extra_info", "name"))?
-            .to_owned();
-        if let Some(value) = state.extra.get_cheaply(py, &name)? {
-            return Ok(value);
-        }
-        let found = state
-            .extra
-            .dict(py, &state.descriptor)?
-            .as_any()
-            .get_item(&name);
-        match found {
-            Ok(value) => Ok(value),
-            Err(error) if error.is_instance_of::<pyo3::exceptions::PyKeyError>(py) => {
-                Ok(default.map_or_else(|| none(py), Borrowed::to_owned))
-            }
-            Err(error) => Err(error),
-        }
+        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let found = state.extra.get(&name, &state.descriptor)?;
+        Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
     }
 );
 
@@ -326,12 +275,7 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        let given = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-        let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
-        let (high, low) = limits(
-            high.map(Borrowed::extract).transpose()?,
-            low.map(Borrowed::extract).transpose()?,
-        )?;
+        let (high, low) = limits(arguments)?;
         write::settle(this, &state)?;
         let mut flow = state.flow.get();
         flow.set(high, low);
@@ -395,58 +339,9 @@ simple_method!(
     }
 );
 
-/// The only argument, by position or by name.
-pub(super) fn single<'py>(
-    arguments: Args<'_, 'py>,
-    method: &str,
-    name: &'static str,
-) -> PyResult<Bound<'py, PyAny>> {
-    if arguments.len() == 1
-        && !arguments.has_keywords()
-        && let Some(value) = arguments.get(0)
-    {
-        return Ok(value.to_owned());
-    }
-    let [value] = arguments.named(method, [name])?;
-    value
-        .map(Borrowed::to_owned)
-        .ok_or_else(|| missing(method, name))
-}
-
-pub(super) fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{method}() missing 1 required positional argument: '{argument}'"
-    ))
-}
-
-/// asyncio's defaults for what was not given (`transports.py`), and its check.
-pub(super) fn limits(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
-    let default = i64::try_from(HIGH)?;
-    let high = high.unwrap_or_else(|| low.map_or(default, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high.div_euclid(4));
-    if !(high >= low && low >= 0) {
-        return Err(PyValueError::new_err(format!(
-            "high ({high}) must be >= low ({low}) must be >= 0"
-        )));
-    }
-    Ok((usize::try_from(high)?, usize::try_from(low)?))
-}
-
-/// Declares an [`Attribute`] of `Stream`, under asyncio's name for it.
+/// An attribute of `Stream`.
 macro_rules! attribute {
-    ($type:ident, $name:literal, |$this:ident, $state:ident| $body:expr) => {
-        struct $type;
-
-        impl Attribute for $type {
-            type Receiver = Stream;
-            const NAME: &'static CStr = $name;
-
-            fn get<'py>($this: &Bound<'py, Stream>) -> PyResult<Bound<'py, PyAny>> {
-                let $state = data($this).state($this.py())?;
-                $body
-            }
-        }
-    };
+    ($($parts:tt)*) => { attribute_of!(Stream, $($parts)*); };
 }
 
 attribute!(SockFd, c"_sock_fd", |this, state| {

@@ -13,11 +13,11 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyMemoryView};
 
 use super::flow_control::{FlowControl, Tell};
+use super::members::{boolean, limits, none, single};
 use super::pipe::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
 use super::pipe_methods::{self, method, simple_method};
 use super::protocol;
 use super::stream::Phase;
-use super::stream_methods::{boolean, limits, none, single};
 use super::write_buffer::WriteBuffer;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
@@ -405,12 +405,7 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        let given = arguments.named("set_write_buffer_limits", ["high", "low"])?;
-        let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
-        let (high, low) = limits(
-            high.map(Borrowed::extract).transpose()?,
-            low.map(Borrowed::extract).transpose()?,
-        )?;
+        let (high, low) = limits(arguments)?;
         let mut flow = state.side.flow.get();
         flow.set(high, low);
         state.side.flow.set(flow);

@@ -90,10 +90,6 @@ PENDING: dict[str, tuple[str, ...]] = {
         "test_streams.*ssl*",
         "test_streams.*.test_start_tls*",
     ),
-    "datagrams are not built yet": (
-        "test_events.*datagram*",
-        "test_sendfile.*.test_sendfile_not_supported",
-    ),
     "subprocesses are not built yet": (
         "test_events.*subprocess*",
         "test_subprocess.*",

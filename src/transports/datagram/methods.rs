@@ -1,0 +1,299 @@
+//! What Python calls on a datagram transport.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+use super::super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
+use super::super::stream::{Phase, Reading, Writing};
+use super::{
+    Datagrams, State, begin_closing, force_close, lose_later, register, update_interest, write,
+};
+use crate::driver::Direction;
+use crate::ffi::{Members, data};
+
+pub(super) fn members() -> Members {
+    Members::default()
+        .method::<SendTo>()
+        .method::<SendToReady>()
+        .method::<Close>()
+        .method::<Abort>()
+        .method::<IsClosing>()
+        .method::<IsReading>()
+        .method::<PauseReading>()
+        .method::<ResumeReading>()
+        .method::<SetProtocol>()
+        .method::<GetProtocol>()
+        .method::<GetExtraInfo>()
+        .method::<SetWriteBufferLimits>()
+        .method::<GetWriteBufferLimits>()
+        .method::<GetWriteBufferSize>()
+        .attribute::<Loop>()
+        .attribute::<Sock>()
+        .attribute::<Address>()
+        .attribute::<ConnLost>()
+        .attribute::<ProtocolPaused>()
+}
+
+/// `object` as a datagram transport.
+pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Datagrams>> {
+    crate::ffi::downcast(object)
+        .ok_or_else(|| PyTypeError::new_err("a DatagramTransport is required"))
+}
+
+/// Sends what is buffered, then ends the endpoint.
+fn close(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    if state.is_open() {
+        write::settle(this, state)?;
+    }
+    if !state.is_open() {
+        return Ok(()); // It was, or what was told of an error has closed it.
+    }
+    begin_closing(this, state)?;
+    if state.queue.borrow().is_empty() {
+        lose_later(this, state, None)
+    } else {
+        Ok(())
+    }
+}
+
+fn pause_reading(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    if state.is_open() && state.reading.get() != Reading::Paused {
+        state.reading.set(Reading::Paused);
+        update_interest(this, state)?;
+    }
+    Ok(())
+}
+
+fn resume_reading(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    if state.reading.get() == Reading::Paused {
+        state.reading.set(Reading::On);
+        update_interest(this, state)?;
+        if state.is_connected && state.direction.get() == Direction::Read {
+            // An error may have been told to nobody.
+            register(this, state, Direction::Read)?;
+        }
+        // What came in the meantime is delivered in a coming turn.
+        state.arm();
+    }
+    Ok(())
+}
+
+pub(super) fn repr(this: &Bound<'_, Datagrams>) -> PyResult<String> {
+    let state = data(this).state(this.py())?;
+    let fd = state.fd;
+    let phase = match state.phase.get() {
+        Phase::Open => "",
+        Phase::Closing => " closing",
+        Phase::Closed => return Ok(format!("<DatagramTransport closed fd={fd}>")),
+    };
+    let polling = |whether| if whether { "polling" } else { "idle" };
+    let read = polling(state.reading.get() == Reading::On);
+    let write = polling(state.writing.get() == Writing::Blocked);
+    let size = state.queue.borrow().size();
+    Ok(format!(
+        "<DatagramTransport{phase} fd={fd} read={read} write=<{write}, bufsize={size}>>"
+    ))
+}
+
+/// A method of `Datagrams`.
+macro_rules! method {
+    ($($parts:tt)*) => { fast_method!(Datagrams, $($parts)*); };
+}
+
+/// One that takes no arguments.
+macro_rules! simple_method {
+    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
+        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
+            arguments.expect($name, 0, 0)?;
+            $body
+        });
+    };
+}
+
+method!(
+    SendTo,
+    "sendto",
+    "($self, data, addr=None)",
+    "Send a datagram, now or soon, without blocking. `data` may be changed afterwards.",
+    |this, state, arguments| {
+        let [bytes, address] = arguments.named("sendto", ["data", "addr"])?;
+        let bytes = bytes.ok_or_else(|| missing("sendto", "data"))?;
+        let address = address.filter(|address| !address.is_none());
+        write::send_to(this, &state, &bytes, address.as_deref())?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    SendToReady,
+    "_sendto_ready",
+    "Try again to send what the kernel did not take.",
+    |this, state| {
+        if state.writing.get() == Writing::Blocked {
+            write::flush(this, &state)?;
+        }
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    Close,
+    "close",
+    "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        close(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    Abort,
+    "abort",
+    "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        write::settle(this, &state)?;
+        force_close(this, &state, None)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    IsClosing,
+    "is_closing",
+    "Whether it is closed or about to be.",
+    |this, state| Ok(boolean(this.py(), !state.is_open()))
+);
+
+simple_method!(
+    IsReading,
+    "is_reading",
+    "Whether received datagrams are delivered.",
+    |this, state| {
+        let reading = state.reading.get() != Reading::Paused;
+        Ok(boolean(this.py(), state.is_open() && reading))
+    }
+);
+
+simple_method!(
+    PauseReading,
+    "pause_reading",
+    "Deliver nothing until `resume_reading()`; the kernel keeps what it has room for.",
+    |this, state| {
+        pause_reading(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    ResumeReading,
+    "resume_reading",
+    "Deliver received datagrams again.",
+    |this, state| {
+        resume_reading(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    SetProtocol,
+    "set_protocol",
+    "($self, protocol)",
+    "Call `protocol` from now on.",
+    |this, state, arguments| {
+        state.set_protocol(&single(arguments, "set_protocol", "protocol")?);
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetProtocol,
+    "get_protocol",
+    "The protocol that is called.",
+    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+);
+
+method!(
+    GetExtraInfo,
+    "get_extra_info",
+    "($self, name, default=None)",
+    "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
+    |this, state, arguments| {
+        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
+        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let found = state.extra.get(&name, &state.descriptor)?;
+        Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
+    }
+);
+
+method!(
+    SetWriteBufferLimits,
+    "set_write_buffer_limits",
+    "($self, high=None, low=None)",
+    "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
+    |this, state, arguments| {
+        let (high, low) = limits(arguments)?;
+        write::settle(this, &state)?;
+        let mut flow = state.flow.get();
+        flow.set(high, low);
+        state.flow.set(flow);
+        write::grown(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetWriteBufferLimits,
+    "get_write_buffer_limits",
+    "`(low, high)`, in bytes.",
+    |this, state| {
+        let flow = state.flow.get();
+        Ok((flow.low(), flow.high())
+            .into_pyobject(this.py())?
+            .into_any())
+    }
+);
+
+simple_method!(
+    GetWriteBufferSize,
+    "get_write_buffer_size",
+    "Bytes that the kernel has not taken yet; since Python 3.13, and 8 for each datagram.",
+    |this, state| {
+        write::settle(this, &state)?;
+        Ok(PyInt::new(this.py(), state.queue.borrow().size()).into_any())
+    }
+);
+
+/// An attribute of `Datagrams`.
+macro_rules! attribute {
+    ($($parts:tt)*) => { attribute_of!(Datagrams, $($parts)*); };
+}
+
+attribute!(Loop, c"_loop", |this, state| {
+    let core = (state.phase.get() != Phase::Closed).then(|| data(this).core.bind(this.py()));
+    Ok(core.map_or_else(|| none(this.py()), |core| core.as_any().clone()))
+});
+
+attribute!(Sock, c"_sock", |this, state| {
+    let socket = match state.phase.get() {
+        Phase::Closed => None,
+        Phase::Open | Phase::Closing => state.descriptor.socket(this.py())?,
+    };
+    Ok(socket.unwrap_or_else(|| none(this.py())))
+});
+
+attribute!(Address, c"_address", |this, state| {
+    let address = state.address.as_ref();
+    Ok(address.map_or_else(
+        || none(this.py()),
+        |address| address.bind(this.py()).clone(),
+    ))
+});
+
+attribute!(ConnLost, c"_conn_lost", |this, state| {
+    Ok(PyInt::new(this.py(), state.conn_lost.get()).into_any())
+});
+
+attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
+    Ok(boolean(this.py(), state.flow.get().is_paused()))
+});

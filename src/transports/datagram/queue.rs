@@ -1,0 +1,101 @@
+//! Datagrams that wait for the kernel.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::scheduler::Visit;
+
+/// Sent from the front.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    datagrams: VecDeque<Outgoing>,
+    size: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) data: Py<PyBytes>,
+    pub(super) to: Destination,
+}
+
+#[derive(Debug)]
+pub(super) enum Destination {
+    /// Where the socket is connected to.
+    Peer,
+    Internet(SocketAddr),
+    /// What the Python socket makes of it: a host name, a path, something wrong.
+    Python(Py<PyAny>),
+}
+
+impl Queue {
+    /// Bytes that wait, with what asyncio adds for each datagram.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    pub(super) fn push(&mut self, py: Python<'_>, datagram: Outgoing) {
+        self.size += weight(py, &datagram);
+        self.datagrams.push_back(datagram);
+    }
+
+    /// Puts back what `pop` gave.
+    pub(super) fn push_front(&mut self, py: Python<'_>, datagram: Outgoing) {
+        self.size += weight(py, &datagram);
+        self.datagrams.push_front(datagram);
+    }
+
+    /// The first datagram, which the caller drops when the queue is not borrowed.
+    pub(super) fn pop(&mut self, py: Python<'_>) -> Option<Outgoing> {
+        let datagram = self.datagrams.pop_front()?;
+        self.size -= weight(py, &datagram);
+        Some(datagram)
+    }
+
+    /// Whether the first one has to be sent by the Python socket.
+    pub(super) fn begins_with_python(&self) -> bool {
+        matches!(
+            self.datagrams.front(),
+            Some(Outgoing {
+                to: Destination::Python(_),
+                ..
+            })
+        )
+    }
+
+    /// Data and address of those at the front that native code can send.
+    pub(super) fn native<'a>(
+        &'a self,
+        py: Python<'a>,
+    ) -> impl Iterator<Item = (&'a [u8], Option<&'a SocketAddr>)> {
+        self.datagrams.iter().map_while(move |datagram| {
+            let address = match &datagram.to {
+                Destination::Peer => None,
+                Destination::Internet(address) => Some(address),
+                Destination::Python(_) => return None,
+            };
+            Some((datagram.data.as_bytes(py), address))
+        })
+    }
+
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        for datagram in &self.datagrams {
+            if let Destination::Python(address) = &datagram.to {
+                visit(address);
+            }
+        }
+    }
+}
+
+fn weight(py: Python<'_>, datagram: &Outgoing) -> usize {
+    datagram.data.as_bytes(py).len() + HEADER
+}
+
+/// What flow control adds for each datagram, since Python 3.13.
+const HEADER: usize = if cfg!(Py_3_13) { 8 } else { 0 };

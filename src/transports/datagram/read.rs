@@ -1,0 +1,231 @@
+//! From a readable socket to the protocol.
+//!
+//! Several datagrams are received in one call, but nobody can tell: they are delivered as if each had been
+//! received in a turn of its own, unless nothing else would have happened in between.
+
+use std::io::{self, ErrorKind};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use super::super::stream::Reading;
+use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers, write};
+use crate::addr;
+use crate::errors::os_error;
+use crate::ffi::data;
+use crate::scheduler::{READ_SIZE, is_exit};
+use crate::sys::datagram::{self, MOST};
+
+/// What one call found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// As many as were asked for, or an error: there may be more.
+    More,
+    /// All that there were.
+    All,
+}
+
+/// Delivers until the socket is empty or it is somebody else's turn.
+pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let delivered = receive_and_deliver(this, state);
+    // What the protocol sent meanwhile goes out together.
+    let sent = write::after_callback(this, state);
+    delivered.and(sent)
+}
+
+fn receive_and_deliver(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let mut found = Found::More;
+    let mut received = 0;
+    loop {
+        if !deliver(this, state, found)? {
+            return Ok(());
+        }
+        if state.reading.get() != Reading::On || found == Found::All {
+            return Ok(());
+        }
+        if received >= MAX_DATAGRAMS {
+            // Others are waiting: to the back of the list.
+            state.fire_read();
+            return Ok(());
+        }
+        if received == 1 {
+            // It may well be the only one: the answer does not wait until that is known.
+            write::after_callback(this, state)?;
+        }
+        found = match state.kind {
+            Kind::Internet(_) => receive_many(this, state),
+            Kind::Unix => receive_one(this, state),
+            Kind::Other => receive_by_python(this, state),
+        }?;
+        received += state.arrived.borrow().len();
+        match found {
+            Found::All => state.batch.set(next_batch(received)),
+            Found::More => debug_assert!(received > 0),
+        }
+    }
+}
+
+/// How many datagrams to ask for when the last wake-up brought `received`: the last one of a call finds that there
+/// are no more, unless a single one is expected, which is received the short way.
+fn next_batch(received: usize) -> usize {
+    match received {
+        0 | 1 => 1,
+        more => (more + 1).next_power_of_two().min(MOST),
+    }
+}
+
+/// Hands over what has arrived; `false` when the rest waits, for a coming turn or for `resume_reading`.
+fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult<bool> {
+    let py = this.py();
+    let core = data(this).core.get();
+    let local = core.local(py)?;
+    let scheduled = local.ready_count();
+    loop {
+        if state.reading.get() != Reading::On {
+            return Ok(false);
+        }
+        let Some((received, sender)) = state.arrived.borrow_mut().pop_front() else {
+            return Ok(true);
+        };
+        let sender = match sender {
+            Sender::Internet(address) => peers::object(py, &state.peers, &address)?,
+            Sender::Other(object) => object.into_bound(py),
+        };
+        let received = received.into_bound(py);
+        let name = intern!(py, "datagram_received");
+        call_protocol(this, state, name, [received.as_any(), &sender])?;
+        // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
+        if local.ready_count() > scheduled || core.is_stopping() {
+            if found == Found::More || !state.arrived.borrow().is_empty() {
+                state.fire_read();
+            }
+            return Ok(false);
+        }
+    }
+}
+
+/// Internet datagrams, in one call.
+fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
+    let py = this.py();
+    let wanted = state.batch.get();
+    let outcome = data(this)
+        .core
+        .get()
+        .local(py)?
+        .with_datagram_buffer(|buffer| {
+            let mut arrived = state.arrived.borrow_mut();
+            datagram::receive_many(state.fd, buffer, wanted, |bytes, name| {
+                // Ignored: the kernel gives an internet socket's datagrams internet addresses.
+                if let Some(address) = name.internet() {
+                    let bytes = PyBytes::new(py, bytes).unbind();
+                    arrived.push_back((bytes, Sender::Internet(address)));
+                }
+            })
+        });
+    match outcome {
+        Ok(count) => {
+            state.failures.set(0);
+            if count == wanted {
+                state.batch.set((wanted * 2).min(MOST));
+                return Ok(Found::More);
+            }
+            Ok(drained(state))
+        }
+        Err(error) => failed(this, state, error),
+    }
+}
+
+/// One datagram of any size.
+fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
+    let py = this.py();
+    let outcome = data(this).core.get().local(py)?.with_read_buffer(|buffer| {
+        datagram::receive(state.fd, buffer).map(|(bytes, name)| (PyBytes::new(py, bytes), name))
+    });
+    match outcome {
+        Ok((bytes, name)) => {
+            let sender = match name.unix() {
+                // As Python's sockets say that they do not know.
+                None | Some([]) => py.None(),
+                Some(path) => addr::path_to_python(py, path)?.unbind(),
+            };
+            arrived(state, (bytes.unbind(), Sender::Other(sender)));
+            Ok(Found::More)
+        }
+        Err(error) => failed(this, state, error),
+    }
+}
+
+/// One datagram, from a socket whose addresses only Python knows how to write.
+fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
+    let py = this.py();
+    let Some(socket) = state.descriptor.socket(py)? else {
+        return Ok(Found::All);
+    };
+    let outcome = socket
+        .call_method1(intern!(py, "recvfrom"), (READ_SIZE,))
+        .and_then(|pair| {
+            let pair = pair.cast_into::<PyTuple>()?;
+            let bytes = pair.get_item(0)?.cast_into::<PyBytes>()?;
+            Ok((bytes.unbind(), pair.get_item(1)?.unbind()))
+        });
+    match outcome {
+        Ok((bytes, sender)) => {
+            arrived(state, (bytes, Sender::Other(sender)));
+            Ok(Found::More)
+        }
+        Err(error) if write::is_full(py, &error) => Ok(drained(state)),
+        Err(error) if write::is_os_error(py, &error) => error_received(this, state, error),
+        Err(error) if is_exit(py, &error) => Err(error),
+        Err(error) => {
+            fail(this, READ_ERROR, error)?;
+            Ok(Found::All)
+        }
+    }
+}
+
+fn arrived(state: &State, datagram: Incoming) {
+    state.failures.set(0);
+    state.arrived.borrow_mut().push_back(datagram);
+}
+
+fn failed(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<Found> {
+    if error.kind() == ErrorKind::WouldBlock {
+        Ok(drained(state))
+    } else {
+        error_received(this, state, os_error(error))
+    }
+}
+
+/// An error is news of a datagram sent before: the endpoint lives.
+fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult<Found> {
+    let py = this.py();
+    let failures = state.failures.get() + 1;
+    state.failures.set(failures);
+    let error = error.into_value(py).into_bound(py).into_any();
+    call_protocol(this, state, intern!(py, "error_received"), [&error])?;
+    if failures < MAX_FAILURES {
+        // What it scheduled runs first; then there may be more, errors or datagrams.
+        state.fire_read();
+    } else {
+        drained(state);
+    }
+    Ok(Found::All)
+}
+
+/// Nothing is left in the kernel: the reactor tells when there is.
+fn drained(state: &State) -> Found {
+    state.failures.set(0);
+    if let Some(registration) = &*state.registration.borrow()
+        && registration.drained()
+    {
+        registration.fire_read();
+    }
+    Found::All
+}
+
+const READ_ERROR: &str = "Fatal read error on datagram transport";
+/// Datagrams of one turn: a peer that never stops sending shares the loop with the others.
+const MAX_DATAGRAMS: usize = 64;
+/// Errors in a row after which the reactor is waited for: a socket that has broken down must not keep the loop busy.
+const MAX_FAILURES: usize = 16;

@@ -1,0 +1,449 @@
+//! From `sendto()` to the socket.
+//!
+//! Small datagrams are gathered and sent in one call: those of the transport's own protocol callbacks until
+//! it has what arrived, others, from the second of a pass on, until the end of the pass. Whatever looks at
+//! the buffer sends them first.
+
+use std::io::{self, ErrorKind};
+
+use pyo3::exceptions::{
+    PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use super::super::flow_control::Tell;
+use super::super::stream::{Phase, Writing};
+use super::queue::{Destination, Outgoing};
+use super::{
+    Datagrams, Kind, State, call_protocol, fail, lose_later, methods, register, update_interest,
+};
+use crate::addr;
+use crate::driver::{Direction, Registration};
+use crate::errors::os_error;
+use crate::ffi::buffer::View;
+use crate::ffi::{call, data};
+use crate::scheduler::Flush;
+use crate::sys::datagram;
+use crate::transports::protocol;
+
+/// Takes what `sendto()` was given, and sends it now or soon.
+pub(super) fn send_to(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    bytes: &Bound<'_, PyAny>,
+    address: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    check(bytes)?;
+    if !SENDS_EMPTY && bytes.len()? == 0 {
+        return Ok(());
+    }
+    if let Some(own) = &state.address {
+        check_address(own.bind(this.py()), address)?;
+    }
+    if lost(this, state)? {
+        return Ok(());
+    }
+    let to = destination(this, state, address);
+    if let Ok(bytes) = bytes.cast_exact::<PyBytes>()
+        && bytes.as_bytes().len() <= AT_ONCE
+        && !matches!(to, Destination::Python(_))
+    {
+        queue(this, state, bytes.clone(), to);
+        return schedule(this, state);
+    }
+    send_now_or_copy(this, state, bytes, to)
+}
+
+/// As asyncio refuses it.
+fn check(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    if bytes.is_exact_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyByteArray>()
+        || bytes.is_instance_of::<PyMemoryView>()
+    {
+        return Ok(());
+    }
+    let class = bytes.get_type().name()?.repr()?;
+    Err(PyTypeError::new_err(format!(
+        "data argument must be a bytes-like object, not {class}"
+    )))
+}
+
+/// An endpoint with an address of its own takes no other.
+fn check_address(own: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let Some(given) = given else { return Ok(()) };
+    if given.is(own) || given.eq(own)? {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!(
+        "Invalid address: must be None or {}",
+        own.str()?
+    )))
+}
+
+/// Whether nothing can be sent any more; counts and at last mentions the attempts, as asyncio does.
+fn lost(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
+    let count = state.conn_lost.get();
+    // Without an address of its own, asyncio's endpoint sends until the socket is closed.
+    if count == 0 || (state.address.is_none() && state.phase.get() != Phase::Closed) {
+        return Ok(false);
+    }
+    if count >= LOG_THRESHOLD {
+        let logger = this.py().import("asyncio.log")?.getattr("logger")?;
+        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+    }
+    state.conn_lost.set(count + 1);
+    Ok(true)
+}
+
+fn destination(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    address: Option<&Bound<'_, PyAny>>,
+) -> Destination {
+    if state.is_connected {
+        return Destination::Peer;
+    }
+    let py = this.py();
+    let address = match (&state.address, address) {
+        (Some(own), _) => own.bind(py),
+        (None, Some(given)) => given,
+        (None, None) => return Destination::Python(py.None()),
+    };
+    let Kind::Internet(version) = state.kind else {
+        return Destination::Python(address.clone().unbind());
+    };
+    // An answer to what came last needs no reading.
+    let known = state.peers.borrow().address_of(address);
+    match known.or_else(|| addr::from_python(address, version)) {
+        Some(address) => Destination::Internet(address),
+        None => Destination::Python(address.clone().unbind()),
+    }
+}
+
+/// What is large, may change or needs the Python socket is sent at once, after all before it; what the kernel
+/// does not take is copied.
+fn send_now_or_copy(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    bytes: &Bound<'_, PyAny>,
+    to: Destination,
+) -> PyResult<()> {
+    let py = this.py();
+    let view = match View::readable(bytes) {
+        Ok(view) => view,
+        Err(error) => return fail(this, WRITE_ERROR, error),
+    };
+    if let Destination::Python(address) = &to {
+        settle(this, state)?;
+        if state.queue.borrow().is_empty() {
+            return match by_python(state, bytes, address.bind(py)) {
+                Ok(()) => Ok(()),
+                Err(error) if is_full(py, &error) => {
+                    queue(this, state, PyBytes::new(py, view.bytes()), to);
+                    flush(this, state)
+                }
+                Err(error) => refused(this, state, error),
+            };
+        }
+    } else if view.len() > AT_ONCE {
+        settle(this, state)?;
+        if state.queue.borrow().is_empty() {
+            let outcome = match &to {
+                Destination::Internet(address) => {
+                    datagram::send(state.fd, view.bytes(), Some(address))
+                }
+                _ => datagram::send(state.fd, view.bytes(), None),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    queue(this, state, PyBytes::new(py, view.bytes()), to);
+                    return flush(this, state);
+                }
+                Err(error) => return refused(this, state, os_error(error)),
+            }
+        }
+    }
+    queue(this, state, PyBytes::new(py, view.bytes()), to);
+    schedule(this, state)
+}
+
+fn queue(this: &Bound<'_, Datagrams>, state: &State, bytes: Bound<'_, PyBytes>, to: Destination) {
+    let datagram = Outgoing {
+        data: bytes.unbind(),
+        to,
+    };
+    state.queue.borrow_mut().push(this.py(), datagram);
+}
+
+/// The caller's datagram was not sent, which the protocol is told at once.
+fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult<()> {
+    let py = this.py();
+    if !is_os_error(py, &error) {
+        return fail(this, WRITE_ERROR, error);
+    }
+    let Some(protocol) = state.protocol(py) else {
+        return Ok(());
+    };
+    let error = error.into_value(py).into_bound(py).into_any();
+    state
+        .in_callback(|| call::method(&protocol, intern!(py, "error_received"), [&error]))
+        .map(drop)?;
+    after_callback(this, state)
+}
+
+/// Decides when the buffer is sent.
+fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    if state.writing.get() == Writing::Blocked {
+        return grown(this, state);
+    }
+    // Past the high mark it is tried at once: the protocol must not be paused for what the kernel takes.
+    if state.queue.borrow().size() > state.flow.get().high() {
+        return flush(this, state);
+    }
+    if state.in_callback.get() || state.writing.get() == Writing::Queued {
+        return Ok(());
+    }
+    // The first goes out at once, as on asyncio; those that follow in this pass go together.
+    flush(this, state)?;
+    if state.writing.get() == Writing::Idle && state.phase.get() != Phase::Closed {
+        flush_later(this, state)?;
+    }
+    Ok(())
+}
+
+/// Has what will have been written until then sent at the end of the pass.
+fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let local = data(this).core.get().local(this.py())?;
+    if local.is_in_turn() {
+        state.writing.set(Writing::Queued);
+        local.flush_later(Flush {
+            target: this.clone().into_any().unbind(),
+            run: flush_queued,
+        });
+    }
+    Ok(())
+}
+
+/// The end of the pass.
+fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = methods::cast(this)?;
+    let state = data(this).state(this.py())?;
+    if state.writing.get() != Writing::Queued {
+        return Ok(());
+    }
+    if state.queue.borrow().is_empty() {
+        state.writing.set(Writing::Idle);
+        return Ok(());
+    }
+    flush(this, &state)
+}
+
+/// The protocol has had its say: sends what it wants sent.
+#[inline]
+pub(super) fn after_callback(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let ours = state.writing.get() == Writing::Idle && !state.in_callback.get();
+    if ours && !state.queue.borrow().is_empty() {
+        flush(this, state)
+    } else {
+        Ok(())
+    }
+}
+
+/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass or callback.
+pub(super) fn settle(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let waits = state.writing.get() != Writing::Blocked && !state.queue.borrow().is_empty();
+    if waits { flush(this, state) } else { Ok(()) }
+}
+
+/// Sends until the buffer is empty or the kernel takes no more.
+pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    if state.phase.get() == Phase::Closed {
+        return Ok(());
+    }
+    state.writing.set(Writing::Idle);
+    let blocked = match send_all(this, state) {
+        Ok(blocked) => blocked,
+        Err(error) => {
+            // The run ends here; the rest goes out at the end of the pass.
+            if !state.queue.borrow().is_empty() {
+                flush_later(this, state)?;
+            }
+            return Err(error);
+        }
+    };
+    state.writing.set(if blocked {
+        Writing::Blocked
+    } else {
+        Writing::Idle
+    });
+    update_interest(this, state)?;
+    if !blocked && state.direction.get() == Direction::Both && state.is_open() {
+        register(this, state, Direction::Read)?;
+    }
+    shrunk(this, state)?;
+    if blocked {
+        grown(this, state)
+    } else {
+        emptied(this, state)
+    }
+}
+
+/// `true` when the kernel takes no more, and will tell when it does.
+fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
+    let py = this.py();
+    while !state.queue.borrow().is_empty() {
+        if state.queue.borrow().begins_with_python() {
+            if send_first_by_python(this, state)? {
+                return Ok(true);
+            }
+            continue;
+        }
+        let outcome = {
+            let queue = state.queue.borrow();
+            datagram::send_many(state.fd, queue.native(py))
+        };
+        match outcome {
+            Ok(count) => {
+                for _ in 0..count {
+                    drop(state.queue.borrow_mut().pop(py));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                block(this, state)?;
+                return Ok(true);
+            }
+            Err(error) => {
+                drop(state.queue.borrow_mut().pop(py));
+                told(this, state, error)?;
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// An error that belongs to a datagram sent earlier, or to none: the endpoint lives.
+fn told(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<()> {
+    let py = this.py();
+    let error = os_error(error).into_value(py).into_bound(py).into_any();
+    call_protocol(this, state, intern!(py, "error_received"), [&error])
+}
+
+/// Sends the first one by way of the Python socket; `true` when the kernel takes no more.
+fn send_first_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
+    let py = this.py();
+    let Some(first) = state.queue.borrow_mut().pop(py) else {
+        return Ok(false);
+    };
+    let sent = match &first.to {
+        Destination::Python(address) => {
+            by_python(state, first.data.bind(py).as_any(), address.bind(py))
+        }
+        Destination::Peer | Destination::Internet(_) => Ok(()),
+    };
+    match sent {
+        Ok(()) => Ok(false),
+        Err(error) if is_full(py, &error) => {
+            state.queue.borrow_mut().push_front(py, first);
+            block(this, state).map(|()| true)
+        }
+        Err(error) if is_os_error(py, &error) => {
+            let error = error.into_value(py).into_bound(py).into_any();
+            call_protocol(this, state, intern!(py, "error_received"), [&error])?;
+            Ok(false)
+        }
+        Err(error) => {
+            fail(this, WRITE_ERROR, error)?;
+            Ok(false)
+        }
+    }
+}
+
+fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = bytes.py();
+    let Some(socket) = state.descriptor.socket(py)? else {
+        return Ok(());
+    };
+    let name = intern!(py, "sendto");
+    call::method(&socket, name, [bytes, address]).map(drop)
+}
+
+/// Asks the reactor to tell when there is room.
+fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let is_armed = || {
+        let registration = state.registration.borrow();
+        !registration.as_ref().is_none_or(Registration::filled)
+    };
+    if state.direction.get() == Direction::Read || !is_armed() {
+        register(this, state, Direction::Both)?;
+        // There is nothing to tell from before: if there is room already, the next look at the kernel says so.
+        is_armed();
+    }
+    if state.kind == Kind::Unix && !state.is_connected {
+        // The full queue is the receiver's, and the kernel tells only those connected to it.
+        let py = this.py();
+        let again = this.as_any().getattr(intern!(py, "_sendto_ready"))?;
+        let call_later = intern!(py, "call_later");
+        data(this)
+            .core
+            .bind(py)
+            .call_method1(call_later, (RETRY_S, again))?;
+    }
+    Ok(())
+}
+
+/// The buffer is empty: on to what waited for that.
+fn emptied(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let is_empty = state.queue.borrow().is_empty(); // `resume_writing` may have sent more.
+    if is_empty && state.phase.get() == Phase::Closing && state.conn_lost.get() == 0 {
+        lose_later(this, state, None)?;
+    }
+    Ok(())
+}
+
+/// Tells the protocol to stop, when too much waits.
+pub(super) fn grown(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    let what = flow.grown(state.queue.borrow().size());
+    state.flow.set(flow);
+    what.map_or(Ok(()), |what| tell(this, state, what))
+}
+
+/// Tells the protocol to go on, when little waits.
+fn shrunk(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    let what = flow.shrunk(state.queue.borrow().size());
+    state.flow.set(flow);
+    what.map_or(Ok(()), |what| tell(this, state, what))
+}
+
+#[cold]
+fn tell(this: &Bound<'_, Datagrams>, state: &State, what: Tell) -> PyResult<()> {
+    let py = this.py();
+    let Some(protocol) = state.protocol(py) else {
+        return Ok(());
+    };
+    protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+}
+
+/// Whether Python's socket says that the call would block.
+pub(super) fn is_full(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
+}
+
+pub(super) fn is_os_error(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyOSError>(py)
+}
+
+const WRITE_ERROR: &str = "Fatal write error on datagram transport";
+/// Larger ones are sent by themselves: a call less would not be felt, and their errors come at once.
+const AT_ONCE: usize = 4096;
+/// asyncio drops empty datagrams before Python 3.13.
+const SENDS_EMPTY: bool = cfg!(Py_3_13);
+/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
+const LOG_THRESHOLD: usize = 5;
+/// Until the next attempt where nobody tells that there is room; asyncio tries without a pause.
+const RETRY_S: f64 = 0.001;

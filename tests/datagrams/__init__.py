@@ -1,0 +1,1 @@
+"""Datagram endpoints, on every family that has them."""
