@@ -120,7 +120,7 @@ class _Play:
         self.reactions = iter(script.reactions)
         self.answers = iter(script.answers)
         self.transport: asyncio.Transport | None = None
-        self.beginning = False
+        self.within: list[str] = []
         self.lost = False
         self.late = False
         self.callbacks: list[asyncio.Handle] = []
@@ -268,7 +268,7 @@ class _Play:
         if name == "inside":
             with contextlib.suppress(SystemExit):
                 try:
-                    self.perform(ops, "inside")
+                    self.perform(ops)
                 except (RuntimeError, ZeroDivisionError) as error:
                     self.note(f"raised {type(error).__name__}")
             return bool(ops)
@@ -355,7 +355,7 @@ class _Play:
 
         def callback() -> None:
             self.note(f"callback {number}")
-            self.perform(ops, "callback", self.callbacks[number])
+            self.perform(ops, self.callbacks[number])
 
         self.callbacks.append(self.loop.call_soon(callback))
 
@@ -364,28 +364,30 @@ class _Play:
         self.note(f"{protocol} {method}")
         self.late = self.late or self.lost
         self.lost = self.lost or method == "connection_lost"
-        self.perform(next(self.reactions, ()), method)
+        self.within.append(method)
+        try:
+            self.perform(next(self.reactions, ()))
+        finally:
+            self.within.pop()
 
-    def perform(
-        self, ops: tuple[Op, ...], where: str, handle: asyncio.Handle | None = None
-    ) -> None:
+    def perform(self, ops: tuple[Op, ...], handle: asyncio.Handle | None = None) -> None:
         """Does `ops` one after the other; the first that raises ends it."""
         for name, number in ops:
-            if self._allowed(name, where):
+            if self._allowed(name):
                 self._perform(name, number, handle)
 
-    def _allowed(self, name: str, where: str) -> bool:
+    def _allowed(self, name: str) -> bool:
         """Leaves out what asyncio's own loop gets wrong, and what the kernel would decide."""
         assert self.transport is not None
         closing = self.transport.is_closing()
-        if where == "resume_writing" and (
+        if "resume_writing" in self.within and (
             closing or name in ("close", "abort", "write_eof", "call_soon", "exit")
         ):
             # gh-156512: a transport closed in resume_writing() may end twice; and one that is left
             # from there by SystemExit fails an assertion of its own in every turn from then on.
             return False
-        if self.beginning and name == "pause_reading":
-            return False  # gh-103607: in connection_made() and what that calls, ignored on 3.10.
+        if "connection_made" in self.within and name == "pause_reading":
+            return False  # gh-103607: ignored on 3.10.
         if self.lost and self.wrote_big and name.startswith(("abort", "write")):
             return False  # A transport that sent its last bytes after close() takes no more calls.
         if name == "writelines":
@@ -450,11 +452,7 @@ class _Calls:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._play.made(transport)
-        self._play.beginning = True
-        try:
-            self._play.react(self._number, "connection_made")
-        finally:
-            self._play.beginning = False
+        self._play.react(self._number, "connection_made")
 
     def pause_writing(self) -> None:
         self._play.react(self._number, "pause_writing")
