@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from yamanote._dns import Dns
+from yamanote._fork import Forking
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
 from yamanote._sendfile import Sendfile
@@ -19,6 +20,7 @@ from yamanote._yamanote import Core
 
 class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has another name for `n`.
     Lifecycle,
+    Forking,
     Signals,
     Reports,
     Watching,

@@ -33,11 +33,15 @@ class Signals(Base):
 
     _signal_handlers: dict[int, Handle] | None = None
     _signal_pair: tuple[socket.socket, socket.socket] | None = None
+    _signal_pair_is_inherited = False
     _wakeup_fd_before: int | None = None
 
     def __init__(self) -> None:
         """Make the pair with the loop: one that is out of descriptors must still be able to run."""
         super().__init__()
+        self._make_signal_pair()
+
+    def _make_signal_pair(self) -> None:
         self._signal_pair = receiver, sender = socket.socketpair()
         receiver.setblocking(False)
         sender.setblocking(False)
@@ -98,19 +102,39 @@ class Signals(Base):
     @contextlib.contextmanager
     def _signals_attached(self) -> Generator[None, None, None]:
         """Have signals wake the loop while it runs, where they are this thread's."""
-        if threading.current_thread() is not threading.main_thread():
+        if not self._attach_signals():
             yield
             return
-        self._attach_wakeup_fd()
         try:
             yield
         finally:
             if not self._signal_handlers:
                 self._detach_wakeup_fd()
 
+    def _attach_signals(self) -> bool:
+        """Have signals wake the loop, unless another thread is the one that they come to."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        self._attach_wakeup_fd()
+        return True
+
+    def _forget_signals(self) -> None:
+        """In a forked child: its signals must not wake the parent, who has the same pair."""
+        self._signal_pair_is_inherited = True
+        if self._wakeup_fd_before is None or self._signal_pair is None:
+            return
+        self._wakeup_fd_before = None
+        current = signal.set_wakeup_fd(-1)
+        if current not in (-1, self._signal_pair[1].fileno()):
+            signal.set_wakeup_fd(current)
+
     def _attach_wakeup_fd(self) -> None:
         if self._signal_pair is None:
             return  # The loop is closed.
+        if self._signal_pair_is_inherited:
+            self._close_signal_pair()
+            self._make_signal_pair()
+            self._signal_pair_is_inherited = False
         before = signal.set_wakeup_fd(self._signal_pair[1].fileno(), warn_on_full_buffer=False)
         if self._wakeup_fd_before is None:
             self._wakeup_fd_before = before
@@ -149,6 +173,9 @@ class Signals(Base):
         for number in list(self._signal_handlers or ()):
             self.remove_signal_handler(number)
         self._detach_wakeup_fd_if_idle()
+        self._close_signal_pair()
+
+    def _close_signal_pair(self) -> None:
         if self._signal_pair is not None:
             receiver, sender = self._signal_pair
             self._signal_pair = None

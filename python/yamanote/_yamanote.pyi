@@ -300,6 +300,9 @@ class Core:
     ) -> Handle:
         """Return a handle that is not queued yet, for `_add_callback` and its kin."""
 
+    def _forked(self) -> None:
+        """Called in a forked child that has one thread: let the parent alone from now on."""
+
     def _add_callback(self, handle: Handle) -> None:
         """Queue a handle for the next pass, which this wakes. From any thread.
 

@@ -10,6 +10,7 @@ mod timer;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,19 +18,25 @@ use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::sys::fork::Generation;
+
 pub(crate) use ready_list::{READ, ReadyList, Slot, WRITE};
 pub(crate) use registration::{Direction, Registration};
 pub(crate) use timer::Timer;
 
 /// One loop's tokio runtime: no worker thread, I/O and time driven by whoever is inside `block_on`.
 pub(crate) struct Driver {
+    /// Taken out by the drop.
     runtime: Option<Runtime>,
     ready: Arc<ReadyList>,
+    made_in: Generation,
 }
 
 impl Driver {
-    /// A runtime that calls `park` before it really waits and `unpark` afterwards, both on the waiting thread.
+    /// A runtime that calls `park` before it really waits and `unpark` afterwards, both on the waiting thread,
+    /// and leaves what it finds in `ready`.
     pub(crate) fn new(
+        ready: Arc<ReadyList>,
         park: impl Fn() + Send + Sync + 'static,
         unpark: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
@@ -40,8 +47,15 @@ impl Driver {
             .build()?;
         Ok(Self {
             runtime: Some(runtime),
-            ready: Arc::default(),
+            ready,
+            made_in: Generation::current(),
         })
+    }
+
+    /// Whether this is the reactor of this process's parent: nothing may be done with it.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.made_in.is_over()
     }
 
     /// Whether this thread may `look`: it is not inside another runtime, which would panic.
@@ -83,14 +97,23 @@ impl Driver {
         Registration::new(fd, Direction::Both, slot)
     }
 
-    /// The slots that the reactor's wakers queued.
-    pub(crate) fn ready(&self) -> &Arc<ReadyList> {
-        &self.ready
+    /// Watches the descriptor of an inherited registration.
+    pub(crate) fn renew(&self, registration: &Registration) -> io::Result<()> {
+        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        registration.renew()
     }
+}
 
-    /// Ends the reactor without waiting for anything.
-    pub(crate) fn shut_down(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+/// Ends the reactor without waiting for anything.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        if self.is_inherited() {
+            // Another thread of the parent's may have been at it, lock in hand.
+            mem::forget(runtime);
+        } else {
             runtime.shutdown_background();
             self.ready.forget_turn();
         }

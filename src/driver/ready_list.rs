@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// The slots woken since the turn last looked: a stack that any thread may push to and the turn empties.
-#[derive(Default)]
 pub(crate) struct ReadyList {
     /// Each entry owns one reference to its slot. Release on push and Acquire on take hand the slot's `next` over.
     head: AtomicPtr<Slot>,
-    turn: Mutex<Option<Waker>>,
+    /// A box that is replaced by `renew`, and freed by the drop.
+    turn: AtomicPtr<Mutex<Option<Waker>>>,
     /// There is a waker: written under the lock, read by the loop's thread without it.
     has_turn: AtomicBool,
 }
@@ -58,7 +58,20 @@ impl ReadyList {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        // SAFETY: made by `Box::into_raw`, and freed by the drop alone, which has no borrower.
+        let turn = unsafe { &*self.turn.load(Ordering::Acquire) };
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In a forked child: forgets the waker, which would wake the parent, and what the parent's
+    /// reactor found. Nothing is freed, for a thread that is gone may have been at it, lock in hand.
+    pub(crate) fn renew(&self) {
+        self.has_turn.store(false, Ordering::Relaxed);
+        self.turn
+            .store(Box::into_raw(Box::default()), Ordering::Release);
+        self.drain(|slot| {
+            slot.take();
+        });
     }
 
     /// Takes every queued slot, in the order of their wakes.
@@ -113,9 +126,21 @@ impl ReadyList {
     }
 }
 
+impl Default for ReadyList {
+    fn default() -> Self {
+        Self {
+            head: AtomicPtr::default(),
+            turn: AtomicPtr::new(Box::into_raw(Box::default())),
+            has_turn: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Drop for ReadyList {
     fn drop(&mut self) {
         self.drain(drop);
+        // SAFETY: made by `Box::into_raw`, and nobody else has the list any more.
+        drop(unsafe { Box::from_raw(*self.turn.get_mut()) });
     }
 }
 

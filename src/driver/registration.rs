@@ -1,7 +1,9 @@
 //! A descriptor on the reactor.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::ready_list::{READ, Slot};
+use crate::sys::fork::Generation;
 
 /// What to watch a descriptor for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +22,14 @@ pub(crate) enum Direction {
 }
 
 /// A descriptor watched edge-triggered: an event is told once, and the next only after arming again.
+///
+/// In a forked child an inherited one is silent until it is renewed: the set that it is in is the parent's.
 pub(crate) struct Registration {
-    io: AsyncFd<Borrowed>,
+    fd: RawFd,
+    direction: Direction,
+    /// Always there; taken out to be forgotten.
+    io: RefCell<Option<AsyncFd<Borrowed>>>,
+    made_in: Cell<Generation>,
     slot: Arc<Slot>,
     read_waker: Waker,
     write_waker: Waker,
@@ -38,15 +47,11 @@ impl AsRawFd for Borrowed {
 impl Registration {
     /// Called inside the runtime. `fd` stays open and the same file until this is dropped.
     pub(super) fn new(fd: RawFd, direction: Direction, slot: Arc<Slot>) -> io::Result<Self> {
-        let interest = match direction {
-            Direction::Read => Interest::READABLE,
-            Direction::Both => Interest::READABLE | Interest::WRITABLE,
-        };
-        // SAFETY: `Borrowed` always answers `fd`, which sources keep open: each drops its
-        // registration before it closes its descriptor.
-        let io = unsafe { AsyncFd::register_with_interest(Borrowed(fd), interest) }?;
         Ok(Self {
-            io,
+            fd,
+            direction,
+            io: RefCell::new(Some(put(fd, direction)?)),
+            made_in: Cell::new(Generation::current()),
             read_waker: Arc::clone(&slot).read_waker(),
             write_waker: Arc::clone(&slot).write_waker(),
             slot,
@@ -55,58 +60,109 @@ impl Registration {
 
     /// Takes the descriptor off the reactor.
     pub(super) fn into_parts(self) -> (RawFd, Arc<Slot>) {
-        (self.io.get_ref().0, self.slot)
+        (self.fd, Arc::clone(&self.slot))
     }
 
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 
+    /// Whether the descriptor is on the reactor of this process's parent, not on its own.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.made_in.get().is_over()
+    }
+
+    /// Called inside the runtime, in a forked child: watches the descriptor there.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        let before = self.io.replace(Some(put(self.fd, self.direction)?));
+        // To drop it would take the descriptor off the parent's reactor.
+        mem::forget(before);
+        self.made_in.set(Generation::current());
+        self.slot.take();
+        Ok(())
+    }
+
     /// Asks to be woken when there is something to read; `true` when there may be already.
     pub(crate) fn arm_read(&self) -> bool {
-        let mut context = Context::from_waker(&self.read_waker);
         // An error means that the reactor is gone: no event will come, and the caller's call will tell.
-        matches!(self.io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
+        self.with_io(|io| {
+            let mut context = Context::from_waker(&self.read_waker);
+            matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
+        })
     }
 
     /// Everything was read: asks to be woken for more. `true` when there may be more already: a
     /// half-closed peer stays readable until its end of stream is read.
     pub(crate) fn drained(&self) -> bool {
-        self.forget(Interest::READABLE);
-        self.arm_read()
+        self.with_io(|io| {
+            forget(io, Interest::READABLE);
+            let mut context = Context::from_waker(&self.read_waker);
+            matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
+        })
     }
 
     /// The kernel took no more: asks to be woken when it will. `true` when it may already.
     pub(crate) fn filled(&self) -> bool {
-        self.forget(Interest::WRITABLE);
-        let mut context = Context::from_waker(&self.write_waker);
-        matches!(self.io.poll_write_ready(&mut context), Poll::Ready(Ok(_)))
-    }
-
-    /// Takes the descriptor for not ready until the next event.
-    fn forget(&self, interest: Interest) {
-        let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
-        // Ignored: it answers what the closure does.
-        let _ = self.io.try_io(interest, blocked);
+        self.with_io(|io| {
+            forget(io, Interest::WRITABLE);
+            let mut context = Context::from_waker(&self.write_waker);
+            matches!(io.poll_write_ready(&mut context), Poll::Ready(Ok(_)))
+        })
     }
 
     /// Whether nobody will take what is written: told for a pipe's end also where only reading is watched.
     pub(crate) fn is_write_closed(&self) -> bool {
-        let mut context = Context::from_waker(&self.write_waker);
-        match self.io.poll_write_ready(&mut context) {
-            Poll::Ready(Ok(guard)) => guard.ready().is_write_closed(),
-            _ => false,
-        }
+        self.with_io(|io| {
+            let mut context = Context::from_waker(&self.write_waker);
+            match io.poll_write_ready(&mut context) {
+                Poll::Ready(Ok(guard)) => guard.ready().is_write_closed(),
+                _ => false,
+            }
+        })
     }
 
     /// Tells the turn to read, without waiting for an event.
     pub(crate) fn fire_read(&self) {
         self.slot.fire(READ);
     }
+
+    /// What an inherited one answers is `false`: a thread that is gone may hold a lock inside.
+    #[inline]
+    fn with_io(&self, ask: impl FnOnce(&AsyncFd<Borrowed>) -> bool) -> bool {
+        !self.is_inherited() && self.io.borrow().as_ref().is_some_and(ask)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            // To drop it would take the descriptor off the parent's reactor.
+            mem::forget(self.io.take());
+        }
+    }
+}
+
+/// Takes the descriptor for not ready until the next event.
+fn forget(io: &AsyncFd<Borrowed>, interest: Interest) {
+    let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
+    // Ignored: it answers what the closure does.
+    let _ = io.try_io(interest, blocked);
+}
+
+/// Puts a descriptor on the runtime that the thread is inside.
+fn put(fd: RawFd, direction: Direction) -> io::Result<AsyncFd<Borrowed>> {
+    let interest = match direction {
+        Direction::Read => Interest::READABLE,
+        Direction::Both => Interest::READABLE | Interest::WRITABLE,
+    };
+    // SAFETY: `Borrowed` always answers `fd`, which sources keep open: each drops its
+    // registration before it closes its descriptor.
+    Ok(unsafe { AsyncFd::register_with_interest(Borrowed(fd), interest) }?)
 }
 
 impl fmt::Debug for Registration {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Registration(fd={})", self.io.get_ref().0)
+        write!(formatter, "Registration(fd={})", self.fd)
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::{Direction, Driver, Registration, Slot};
+use crate::sys::fork;
 use crate::sys::timerfd::TimerFd;
 
 /// A timer on the reactor with the kernel's resolution.
@@ -52,6 +53,15 @@ impl Timer {
         self.armed.set(None);
         if self.registration.drained() {
             self.registration.fire_read();
+        }
+    }
+}
+
+/// In a forked child: closes the parent's reactor too, which could only be forgotten.
+impl Drop for Timer {
+    fn drop(&mut self) {
+        if self.registration.is_inherited() {
+            fork::close_sets_that_watch(self.fd.as_raw_fd());
         }
     }
 }

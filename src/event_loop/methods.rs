@@ -90,6 +90,11 @@ impl Core {
         self.close(py)
     }
 
+    /// Called in a forked child that has one thread: let the parent alone from now on.
+    fn _forked(&self, py: Python<'_>) {
+        self.forked(py);
+    }
+
     /// Queue a handle that was made by `_make_handle`, from any thread.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         schedule::enqueue(self, own_handle(handle)?);

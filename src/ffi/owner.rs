@@ -49,6 +49,14 @@ impl Owner {
         Some(Running { owner: self })
     }
 
+    /// In a forked child, on its only thread: a loop that ran on another thread does not run any more.
+    pub(crate) fn forked(&self, py: Python<'_>) {
+        if self.thread.load(Ordering::Relaxed) != current_thread(py) {
+            self.thread.store(0, Ordering::Relaxed);
+            self.running.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Enters for the length of a call; `None` when another thread runs the loop.
     #[cfg(Py_GIL_DISABLED)]
     fn enter(&self, py: Python<'_>) -> Option<bool> {
@@ -124,8 +132,13 @@ impl<T> OwnerCell<T> {
 
     /// The value while no thread can be inside: the collector has stopped them all, or it is the last.
     ///
-    /// For `tp_traverse`, which must not touch Python's reference counts.
+    /// For `tp_traverse`, which must not touch Python's reference counts, and for the only thread of a forked child.
     pub(crate) fn while_stopped(&self) -> &T {
+        &self.0
+    }
+
+    /// The value, for a caller that is inside another cell of the same owner.
+    pub(crate) fn inside(&self) -> &T {
         &self.0
     }
 }

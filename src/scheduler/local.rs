@@ -1,6 +1,6 @@
 //! The half of a loop that belongs to the thread that runs it.
 
-use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem::{self, MaybeUninit};
@@ -34,7 +34,8 @@ pub(crate) struct Local {
     listeners: RefCell<HashMap<RawFd, Registration>>,
     /// Descriptors of live transports.
     claimed: RefCell<HashSet<RawFd>>,
-    driver: RefCell<Driver>,
+    /// `None` once the loop is closed.
+    driver: RefCell<Option<Arc<Driver>>>,
     ready_list: Arc<ReadyList>,
     /// Made with the loop: one that is out of descriptors must still be able to wait.
     timer: RefCell<Option<Timer>>,
@@ -50,6 +51,8 @@ pub(crate) struct Local {
     in_turn: Cell<bool>,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
     own_clock: Cell<bool>,
+    /// In a forked child: the loop ran when it was forked, so its descriptors are the parent's to serve.
+    forked_while_running: Cell<bool>,
 }
 
 /// An entry of the ready queue.
@@ -77,10 +80,8 @@ pub(crate) struct Flush {
 impl Local {
     pub(super) fn new(own_clock: bool) -> PyResult<Self> {
         sys::memory::raise_mmap_threshold();
-        let parking = Arc::new(Parking::default());
-        let unparking = Arc::clone(&parking);
-        let driver =
-            Driver::new(move || parking.detach(), move || unparking.attach()).map_err(os_error)?;
+        let ready_list = Arc::new(ReadyList::default());
+        let driver = make_driver(&ready_list)?;
         let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
         let watchers = Watchers::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
@@ -99,8 +100,8 @@ impl Local {
             watchers: RefCell::new(Some(watchers)),
             listeners: RefCell::default(),
             claimed: RefCell::default(),
-            ready_list: Arc::clone(driver.ready()),
-            driver: RefCell::new(driver),
+            ready_list,
+            driver: RefCell::new(Some(driver)),
             timer: RefCell::new(Some(timer)),
             read_buffer: RefCell::default(),
             spares: RefCell::default(),
@@ -108,6 +109,7 @@ impl Local {
             datagram_buffer: RefCell::default(),
             in_turn: Cell::new(false),
             own_clock: Cell::new(own_clock),
+            forked_while_running: Cell::new(false),
         })
     }
 
@@ -115,8 +117,77 @@ impl Local {
         Arc::clone(&self.ready_list)
     }
 
-    pub(super) fn driver(&self) -> Ref<'_, Driver> {
-        self.driver.borrow()
+    /// The reactor, which a forked child makes anew.
+    pub(super) fn driver(&self) -> PyResult<Arc<Driver>> {
+        let driver = self.driver.borrow().clone().ok_or_else(super::closed)?;
+        if driver.is_inherited() {
+            self.renew()
+        } else {
+            Ok(driver)
+        }
+    }
+
+    /// Whether the reactor, the timer and the watched set are still the parent's.
+    #[inline]
+    pub(super) fn is_inherited(&self) -> bool {
+        self.driver
+            .borrow()
+            .as_ref()
+            .is_some_and(|driver| driver.is_inherited())
+    }
+
+    /// In a forked child: forgets the parent's reactor, and makes one that watches what this loop did.
+    #[cold]
+    fn renew(&self) -> PyResult<Arc<Driver>> {
+        self.forget_ready_io();
+        let driver = make_driver(&self.ready_list)?;
+        let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
+        let inherited = self.driver.replace(Some(Arc::clone(&driver)));
+        // The parent's timer must not be set: its file is shared.
+        let inherited = (inherited, self.timer.replace(Some(timer)));
+        drop(inherited);
+        let served = !self.forked_while_running.get();
+        if let Some(watchers) = self.watchers() {
+            watchers.renew(self, served)?;
+        }
+        if served {
+            let sources: Vec<_> = self.sources.borrow().iter().cloned().collect();
+            Python::attach(|py| sources.iter().for_each(|source| source.renew(py, self)));
+            for registration in self.listeners.borrow().values() {
+                self.renew_registration(registration);
+                registration.fire_read();
+            }
+        }
+        Ok(driver)
+    }
+
+    /// In a forked child: has the new reactor watch what the parent's did.
+    pub(crate) fn renew_registration(&self, registration: &Registration) {
+        if registration.is_inherited()
+            && let Ok(driver) = self.driver()
+        {
+            // Ignored: the kernel cannot watch it any more, so no event will come.
+            let _ = driver.renew(registration);
+        }
+    }
+
+    /// This is a forked child, and the only thread in it: nothing of the loop may reach the parent.
+    /// `running`: a thread, perhaps this one, ran the loop.
+    pub(super) fn forked(&self, running: bool) {
+        self.forget_ready_io();
+        self.forked_while_running.set(running);
+    }
+
+    /// What the parent's reactor found is for the parent to read.
+    fn forget_ready_io(&self) {
+        self.ready_list.renew();
+        self.ready.borrow_mut().retain(|entry| match entry {
+            Ready::Io(slot) => {
+                slot.take();
+                false
+            }
+            Ready::Handle(_) | Ready::Deferred(_) => true,
+        });
     }
 
     /// Queues a callback for the next pass.
@@ -286,18 +357,19 @@ impl Local {
 
     /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
     pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
-        self.driver()
+        self.driver()?
             .register(fd, direction, NOBODY)
             .map_err(os_error)
     }
 
     /// Watches for writing, too; see [`Driver::widen`].
     pub(crate) fn widen(&self, registration: Registration) -> PyResult<Registration> {
-        self.driver().widen(registration).map_err(os_error)
+        self.driver()?.widen(registration).map_err(os_error)
     }
 
     /// From now on the registration's events go to `source`, which the loop keeps alive.
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
+        self.renew_registration(registration);
         let key = self.sources.borrow_mut().insert(source);
         registration.slot().set_key(key);
     }
@@ -477,7 +549,7 @@ impl Local {
         let listeners = mem::take(&mut *self.listeners.borrow_mut());
         let timer = self.timer.take();
         drop((ready, timers, sources, flushes, watchers, listeners, timer));
-        self.driver.borrow_mut().shut_down();
+        drop(self.driver.take());
     }
 
     /// Shows the collector everything held.
@@ -507,6 +579,20 @@ impl Local {
             flushes.iter().for_each(|flush| visit(&flush.target));
         }
     }
+}
+
+/// A reactor that lets go of the GIL while it waits.
+fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
+    let parking = Arc::new(Parking::default());
+    let unparking = Arc::clone(&parking);
+    let ready_list = Arc::clone(ready_list);
+    Driver::new(
+        ready_list,
+        move || parking.detach(),
+        move || unparking.attach(),
+    )
+    .map(Arc::new)
+    .map_err(os_error)
 }
 
 /// Bytes of one read. A size equal to common messages would make each read look full, and cost one more that finds nothing.

@@ -117,6 +117,14 @@ impl Core {
         self.shared.stopping.store(false, Ordering::Relaxed);
     }
 
+    /// This is a forked child, and the only thread in it: whatever the loop does from now on, the parent notices nothing.
+    pub(crate) fn forked(&self, py: Python<'_>) {
+        let running = self.owner.running_thread().is_some();
+        self.owner.forked(py);
+        self.shared.inbox.unpark();
+        self.local.while_stopped().forked(running);
+    }
+
     /// Drops everything scheduled and ends the reactor. The loop must not be running.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.shared.closed.swap(true, Ordering::Relaxed) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::Core;
+use super::{Core, Local};
 
 pub(crate) use crate::driver::{READ, WRITE};
 
@@ -19,6 +19,11 @@ pub(crate) trait Source: Send + Sync {
     /// An error ends the run: only `SystemExit` and `KeyboardInterrupt` come this way, everything
     /// else is reported where it happens.
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()>;
+
+    /// In a forked child, whose loop starts on a reactor of its own: has it watch the descriptor.
+    ///
+    /// The reactor tells of what is ready already. A source that does nothing here gets no event in the child.
+    fn renew(&self, _py: Python<'_>, _local: &Local) {}
 
     /// The transport that this is, if it owns `fd`.
     fn transport<'py>(&self, _py: Python<'py>, _fd: RawFd) -> Option<Bound<'py, PyAny>> {

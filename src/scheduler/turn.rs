@@ -59,17 +59,19 @@ impl Turn<'_, '_> {
     /// once, however soon it is stopped.
     fn repeat(&self) -> PyResult<()> {
         let mut next = Next::Again;
+        let mut driver = self.local.driver()?;
         while next != Next::Stop {
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.
-            self.local
-                .driver()
-                .look(|| next == Next::Wait && inbox.is_parked());
+            driver.look(|| next == Next::Wait && inbox.is_parked());
             inbox.unpark();
             self.local.set_in_turn(true);
             let turned = self.turn();
             self.local.set_in_turn(false);
             next = turned?;
+            if driver.is_inherited() {
+                driver = self.local.driver()?;
+            }
         }
         Ok(())
     }
@@ -105,6 +107,9 @@ impl Turn<'_, '_> {
                 }
             }
         }
+        if local.is_inherited() {
+            self.run_on_in_child()?;
+        }
         if local.ready_count() > 0
             || local.has_ready_io()
             || !self.may_wait()?
@@ -113,6 +118,14 @@ impl Turn<'_, '_> {
             return Ok(Next::Again);
         }
         Ok(Next::Wait)
+    }
+
+    /// A callback has forked, and this is the child: nothing that is the parent's may be waited on, or set.
+    #[cold]
+    fn run_on_in_child(&self) -> PyResult<()> {
+        self.local.driver()?;
+        let name = intern!(self.core.py(), "_run_on_in_child");
+        self.core.call_method0(name).map(drop)
     }
 
     fn pass(&self, count: usize) -> PyResult<()> {

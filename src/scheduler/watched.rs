@@ -238,7 +238,11 @@ impl Set {
             self.watched.remove(fd);
             stale |= self.epoll.remove(*fd).is_err();
         }
-        if stale { self.rebuild(local) } else { Ok(()) }
+        if stale {
+            self.rebuild(local, true)
+        } else {
+            Ok(())
+        }
     }
 
     /// Shows the collector everything held.
@@ -259,20 +263,26 @@ impl Set {
         let Some(watched) = self.watched.get(&fd) else {
             return;
         };
-        // Ignored: a descriptor that was closed first has left the set by itself.
-        if watched.is_idle() {
+        let (is_idle, interest) = (watched.is_idle(), watched.interest());
+        if is_idle {
             self.watched.remove(&fd);
-            let _ = self.epoll.remove(fd);
-        } else {
-            let _ = self.epoll.modify(fd, watched.interest());
+        }
+        // The set of a forked child's parent is left alone.
+        if !self.registration.is_inherited() {
+            // Ignored: a descriptor that was closed first has left the set by itself.
+            let _ = if is_idle {
+                self.epoll.remove(fd)
+            } else {
+                self.epoll.modify(fd, interest)
+            };
         }
     }
 
-    /// A new set without files that nobody watches and nobody can take out.
-    fn rebuild(&mut self, local: &Local) -> PyResult<()> {
+    /// A new set without files that nobody watches and nobody can take out; with what is watched, or empty.
+    pub(super) fn rebuild(&mut self, local: &Local, served: bool) -> PyResult<()> {
         let epoll = Epoll::new().map_err(os_error)?;
         self.watched.retain(|_, watched| !watched.is_idle());
-        for (fd, watched) in &self.watched {
+        for (fd, watched) in self.watched.iter().filter(|_| served) {
             // Ignored: closed behind our back, so it would call nobody.
             let _ = epoll.add(*fd, watched.interest());
         }
@@ -282,6 +292,9 @@ impl Set {
         from.set_key(NOBODY);
         self.registration = registration;
         self.epoll = epoll;
+        if self.registration.drained() {
+            self.registration.fire_read();
+        }
         Ok(())
     }
 }

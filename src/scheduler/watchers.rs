@@ -36,7 +36,7 @@ pub(crate) fn watch(
     handle: Py<Handle>,
 ) -> PyResult<()> {
     let py = core.py();
-    let before = watchers(core)?
+    let before = own_watchers(core)?
         .with(py, core.get(), |set| {
             set.replace(fd, side, Watch::Callback(handle))
         })?
@@ -66,7 +66,7 @@ pub(crate) fn wait(
 ) -> PyResult<()> {
     let py = core.py();
     let future = future.clone().unbind();
-    let before = watchers(core)?
+    let before = own_watchers(core)?
         .with(py, core.get(), |set| set.wait(fd, side, future))?
         .map_err(os_error)?;
     let_go(py, before);
@@ -109,6 +109,12 @@ fn watchers(core: &Bound<'_, Core>) -> PyResult<Arc<Watchers>> {
         .ok_or_else(super::closed)
 }
 
+/// Those that a forked child has of its own, if this is one.
+fn own_watchers(core: &Bound<'_, Core>) -> PyResult<Arc<Watchers>> {
+    core.get().local(core.py())?.driver()?;
+    watchers(core)
+}
+
 /// Outside of any borrow: destructors may run Python code.
 fn let_go(py: Python<'_>, watch: Watch) {
     if let Watch::Callback(handle) = watch {
@@ -130,6 +136,11 @@ impl Watchers {
     /// Shows the registration, while the loop is being made and nobody else knows of it.
     pub(super) fn registration(&self, show: impl FnOnce(&Registration)) {
         show(self.0.while_stopped().borrow().registration());
+    }
+
+    /// In a forked child: leaves the parent's set alone and makes another, empty or with all that is watched.
+    pub(super) fn renew(&self, local: &Local, served: bool) -> PyResult<()> {
+        self.0.inside().borrow_mut().rebuild(local, served)
     }
 
     fn with<R>(

@@ -5,6 +5,7 @@
 
 pub(crate) mod datagram;
 mod epoll;
+pub(crate) mod fork;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod socket;

@@ -26,7 +26,7 @@ use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
 };
 use crate::scheduler::watchers::wake;
-use crate::scheduler::{Core, Deferred, READ, Source, Visit, WRITE, is_exit};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
 
 /// `SocketTransport`: an `asyncio.Transport` over a connected stream socket.
@@ -491,6 +491,11 @@ impl Source for StreamSource {
             }
             Ok(())
         })
+    }
+
+    fn renew(&self, py: Python<'_>, local: &Local) {
+        let state = data(self.transport.bind(py)).state.inside();
+        write::renew(state, local);
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {

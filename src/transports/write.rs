@@ -21,7 +21,7 @@ use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::data;
-use crate::scheduler::Flush;
+use crate::scheduler::{Flush, Local, WRITE};
 use crate::sys::socket;
 
 /// Takes what `write()` was given, and sends it now or soon.
@@ -38,6 +38,7 @@ pub(super) fn write(
     if is_empty || lost(this, state)? {
         return Ok(());
     }
+    disown(state);
     match queue(state, bytes) {
         Ok(true) => schedule(this, state),
         Ok(false) => Ok(()),
@@ -58,6 +59,7 @@ pub(super) fn write_lines(
     if lines.is_empty() || lost(this, state)? {
         return Ok(());
     }
+    disown(state);
     let mut queued = false;
     for line in &lines {
         match queue(state, line) {
@@ -189,8 +191,34 @@ pub(super) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
     flush(this, state)
 }
 
+/// In a forked child: leaves what its parent wrote for the parent to send.
+#[inline]
+fn disown(state: &State) {
+    if state.buffer.borrow().is_inherited() {
+        state.buffer.replace(WriteBuffer::new());
+        if state.writing.get() == Writing::Blocked {
+            state.writing.set(Writing::Idle);
+        }
+    }
+}
+
+/// In a forked child whose loop goes on: has its own reactor watch the socket.
+pub(super) fn renew(state: &State, local: &Local) {
+    if let Some(registration) = &*state.registration.borrow() {
+        local.renew_registration(registration);
+        if registration.arm_read() {
+            registration.fire_read();
+        }
+        if state.writing.get() == Writing::Blocked {
+            // What waited is the parent's to send; what waited for that goes on.
+            registration.slot().fire(WRITE);
+        }
+    }
+}
+
 /// Sends until the buffer is empty or the kernel takes no more.
 fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    disown(state);
     if state.conn_lost.get() > 0 {
         state.writing.set(Writing::Idle);
         return Ok(());

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use crate::sys::fork::Generation;
+
 /// A queue of chunks, sent from the front. `B` is a reference to immutable bytes of somebody else's.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer<B> {
@@ -10,6 +12,8 @@ pub(crate) struct WriteBuffer<B> {
     /// Bytes of the first chunk that are sent already.
     sent: usize,
     length: usize,
+    /// Where the bytes were written: what a forked child inherits is its parent's to send.
+    written_in: Generation,
 }
 
 #[derive(Debug)]
@@ -24,7 +28,14 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
             chunks: VecDeque::new(),
             sent: 0,
             length: 0,
+            written_in: Generation::current(),
         }
+    }
+
+    /// Whether a fork lies between: then the bytes, if any, are the parent's.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.written_in.is_over()
     }
 
     /// Bytes not yet sent.
