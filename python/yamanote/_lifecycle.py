@@ -49,6 +49,7 @@ class Lifecycle(Base):
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         self._close_signals()
+        self._close_children()
         self._close_dns()
         super().close()
         self._close()

@@ -12,6 +12,7 @@ from yamanote._sendfile import Sendfile
 from yamanote._server import Serving
 from yamanote._signals import Signals
 from yamanote._sock import SocketCalls
+from yamanote._subprocess import Children
 from yamanote._tls import Tls
 from yamanote._unix import UnixSockets
 from yamanote._watchers import Watching
@@ -29,6 +30,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     SocketCalls,
     Sendfile,
     Serving,
+    Children,
     Dns,
     Core,
     asyncio.BaseEventLoop,

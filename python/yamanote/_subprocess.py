@@ -1,0 +1,152 @@
+"""Children: started by `subprocess`, and waited for on the reactor."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from asyncio import base_subprocess
+from asyncio.log import logger
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from yamanote._parts import Base
+
+    _Arguments: TypeAlias = str | bytes | Sequence[str | bytes]
+    _File: TypeAlias = int | IO[Any] | None
+else:
+    Base = object
+
+
+class Children(Base):
+    """`subprocess_exec` and `subprocess_shell`, on any thread, without a watcher or a signal.
+
+    The kernel gives a descriptor for each child, which can be read once the child has ended.
+    """
+
+    # By the descriptor that tells of the end; a transport lives as long as its child.
+    _children: dict[int, Child] | None = None
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: asyncio.SubprocessProtocol,
+        args: _Arguments,
+        shell: bool,
+        stdin: _File,
+        stdout: _File,
+        stderr: _File,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Child:
+        waiter = self.create_future()
+        child = Child(
+            self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter, extra, **kwargs
+        )
+        self._watch_child(child)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            child.close()
+            await child._wait()
+            raise
+        return child
+
+    def _watch_child(self, child: Child) -> None:
+        pid = child.get_pid()
+        assert pid is not None
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            # Somebody has reaped it already, or the kernel has, because SIGCHLD is ignored.
+            self.call_soon(child._process_exited, child.reap())
+        except (AttributeError, OSError):
+            # Too old a kernel, forbidden, or no descriptor is left.
+            name = f"yamanote-waitpid-{pid}"
+            threading.Thread(None, self._wait_for_child, name, (child,), daemon=True).start()
+        else:
+            if self._children is None:
+                self._children = {}
+            self._children[descriptor] = child
+            self._add_reader(descriptor, self._make_handle(self._child_ended, descriptor))
+
+    def _child_ended(self, descriptor: int) -> None:
+        child = self._forget_child(descriptor)
+        self.call_soon(child._process_exited, child.reap())
+
+    def _forget_child(self, descriptor: int) -> Child:
+        assert self._children is not None
+        self._remove_reader(descriptor)
+        os.close(descriptor)
+        return self._children.pop(descriptor)
+
+    def _wait_for_child(self, child: Child) -> None:
+        """Block a thread of its own until the child ends."""
+        status = child.reap()
+        try:
+            self.call_soon_threadsafe(child._process_exited, status)
+        except RuntimeError:
+            logger.warning("Loop %r that handles pid %r is closed", self, child.get_pid())
+
+    def _close_children(self) -> None:
+        """Nobody will be told of their ends any more; they live on."""
+        for descriptor in list(self._children or ()):
+            self._forget_child(descriptor)
+
+
+class Child(base_subprocess.BaseSubprocessTransport):
+    """asyncio's own transport for a child: how it is started, and how its end is learned."""
+
+    _reaped = False
+
+    def _start(
+        self,
+        args: _Arguments,
+        shell: bool,
+        stdin: _File,
+        stdout: _File,
+        stderr: _File,
+        bufsize: int,
+        **kwargs: Any,
+    ) -> None:
+        # Returns when the kernel has executed the program, or refused to: `subprocess` uses vfork
+        # where the arguments allow it, so the size of this process does not matter.
+        self._proc = subprocess.Popen(
+            args,
+            shell=shell,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=False,
+            bufsize=bufsize,
+            **kwargs,
+        )
+
+    def reap(self) -> int:
+        """Wait for the end of the child; its exit code, or the negative number of a signal."""
+        pid = self.get_pid()
+        assert pid is not None
+        try:
+            _, status = os.waitpid(pid, 0)
+        except ChildProcessError:
+            self._reaped = True
+            process = self._proc
+            if process is not None and process.returncode is not None:
+                return process.returncode  # `close()` was faster.
+            logger.warning(
+                "child process pid %d exit status already read:  will report returncode 255", pid
+            )
+            return 255
+        self._reaped = True
+        return os.waitstatus_to_exitcode(status)
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal, unless the child has ended: its number may be another's by now."""
+        self._check_proc()
+        if not self._reaped:
+            super().send_signal(signal)
