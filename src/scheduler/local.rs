@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::Core;
-use super::source::{NOBODY, Source, Sources, Visit};
+use super::source::{NOBODY, Source, Sources, Visit, WRITE};
 use super::timers::Timers;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
@@ -161,8 +161,22 @@ impl Local {
         Ok(driver)
     }
 
+    /// What a source does to be renewed: its registration is on the child's reactor, and armed.
+    pub(crate) fn revive(&self, registration: Option<&Registration>) {
+        let Some(registration) = registration else {
+            return;
+        };
+        self.renew_registration(registration);
+        if registration.arm_read() {
+            registration.fire_read();
+        }
+        if registration.filled() {
+            registration.slot().fire(WRITE);
+        }
+    }
+
     /// In a forked child: has the new reactor watch what the parent's did.
-    pub(crate) fn renew_registration(&self, registration: &Registration) {
+    fn renew_registration(&self, registration: &Registration) {
         if registration.is_inherited()
             && let Ok(driver) = self.driver()
         {

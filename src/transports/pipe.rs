@@ -23,7 +23,7 @@ use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, new_instance,
 };
-use crate::scheduler::{Core, Deferred, Source, Visit, is_exit};
+use crate::scheduler::{Core, Deferred, Local, Source, Visit, is_exit};
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::Kind;
 
@@ -445,6 +445,11 @@ impl<S: Side> Source for PipeSource<S> {
             registration.slot().fire(ready);
         }
         result
+    }
+
+    fn renew(&self, py: Python<'_>, local: &Local) {
+        let state = data(self.0.bind(py)).state.inside();
+        local.revive(state.registration.borrow().as_ref());
     }
 
     fn objects(&self, visit: Visit<'_>) {

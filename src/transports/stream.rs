@@ -495,7 +495,7 @@ impl Source for StreamSource {
 
     fn renew(&self, py: Python<'_>, local: &Local) {
         let state = data(self.transport.bind(py)).state.inside();
-        write::renew(state, local);
+        local.revive(state.registration.borrow().as_ref());
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {

@@ -21,7 +21,7 @@ use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::data;
-use crate::scheduler::{Flush, Local, WRITE};
+use crate::scheduler::Flush;
 use crate::sys::socket;
 
 /// Takes what `write()` was given, and sends it now or soon.
@@ -198,20 +198,6 @@ fn disown(state: &State) {
         state.buffer.replace(WriteBuffer::new());
         if state.writing.get() == Writing::Blocked {
             state.writing.set(Writing::Idle);
-        }
-    }
-}
-
-/// In a forked child whose loop goes on: has its own reactor watch the socket.
-pub(super) fn renew(state: &State, local: &Local) {
-    if let Some(registration) = &*state.registration.borrow() {
-        local.renew_registration(registration);
-        if registration.arm_read() {
-            registration.fire_read();
-        }
-        if state.writing.get() == Writing::Blocked {
-            // What waited is the parent's to send; what waited for that goes on.
-            registration.slot().fire(WRITE);
         }
     }
 }

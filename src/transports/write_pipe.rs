@@ -180,6 +180,7 @@ fn write(
 
 /// Writes at once where nothing waits; buffers the rest. `false` when nothing is left.
 fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+    disown(state);
     let at_once = |bytes: &[u8]| {
         if !state.side.buffer.borrow().is_empty() {
             return Ok(0);
@@ -206,8 +207,17 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(!rest.is_empty())
 }
 
+/// In a forked child: leaves what its parent wrote for the parent to send.
+fn disown(state: &State<WriteSide>) {
+    if state.side.buffer.borrow().is_inherited() {
+        state.side.buffer.replace(WriteBuffer::new());
+        state.side.blocked.set(false);
+    }
+}
+
 /// Writes until the buffer is empty or the kernel takes no more.
 fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
+    disown(state);
     loop {
         let size = state.side.buffer.borrow().len();
         if size == 0 {
