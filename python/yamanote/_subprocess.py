@@ -28,7 +28,7 @@ class Children(Base):
     """
 
     # By the descriptor that tells of the end; a transport lives as long as its child.
-    _children: dict[int, Child] | None = None
+    _children: dict[int, SubprocessTransport] | None = None
 
     async def _make_subprocess_transport(
         self,
@@ -41,9 +41,9 @@ class Children(Base):
         bufsize: int,
         extra: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> Child:
+    ) -> SubprocessTransport:
         waiter = self.create_future()
-        child = Child(
+        child = SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter, extra, **kwargs
         )
         self._watch_child(child)
@@ -53,18 +53,18 @@ class Children(Base):
             raise
         except BaseException:
             child.close()
-            await child._wait()
+            await child.exited()
             raise
         return child
 
-    def _watch_child(self, child: Child) -> None:
+    def _watch_child(self, child: SubprocessTransport) -> None:
         pid = child.get_pid()
         assert pid is not None
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             # Somebody has reaped it already, or the kernel has, because SIGCHLD is ignored.
-            self.call_soon(child._process_exited, child.reap())
+            self.call_soon(child.report_exit, child.reap())
         except (AttributeError, OSError):
             # Too old a kernel, forbidden, or no descriptor is left.
             name = f"yamanote-waitpid-{pid}"
@@ -77,19 +77,19 @@ class Children(Base):
 
     def _child_ended(self, descriptor: int) -> None:
         child = self._forget_child(descriptor)
-        self.call_soon(child._process_exited, child.reap())
+        self.call_soon(child.report_exit, child.reap())
 
-    def _forget_child(self, descriptor: int) -> Child:
+    def _forget_child(self, descriptor: int) -> SubprocessTransport:
         assert self._children is not None
         self._remove_reader(descriptor)
         os.close(descriptor)
         return self._children.pop(descriptor)
 
-    def _wait_for_child(self, child: Child) -> None:
+    def _wait_for_child(self, child: SubprocessTransport) -> None:
         """Block a thread of its own until the child ends."""
         status = child.reap()
         try:
-            self.call_soon_threadsafe(child._process_exited, status)
+            self.call_soon_threadsafe(child.report_exit, status)
         except RuntimeError:
             logger.warning("Loop %r that handles pid %r is closed", self, child.get_pid())
 
@@ -99,10 +99,11 @@ class Children(Base):
             self._forget_child(descriptor)
 
 
-class Child(base_subprocess.BaseSubprocessTransport):
+class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     """asyncio's own transport for a child: how it is started, and how its end is learned."""
 
     _reaped = False
+    _exit_waiter: asyncio.Future[None] | None = None
 
     def _start(
         self,
@@ -144,6 +145,33 @@ class Child(base_subprocess.BaseSubprocessTransport):
             return 255
         self._reaped = True
         return os.waitstatus_to_exitcode(status)
+
+    async def exited(self) -> None:
+        """Wait for the end of the child alone: a child of its own may hold the pipes for long."""
+        if self._returncode is None:
+            self._exit_waiter = self._loop.create_future()
+            await self._exit_waiter
+
+    def report_exit(self, returncode: int) -> None:
+        """Tell the protocol, and who waits."""
+        self._process_exited(returncode)
+        if self._exit_waiter is not None and not self._exit_waiter.done():
+            self._exit_waiter.set_result(None)
+
+    async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
+        process = self._proc
+        assert process is not None
+        files = process.stdin, process.stdout, process.stderr
+        await super()._connect_pipes(waiter)
+        if self._closed:
+            # Meanwhile, or because it failed: asyncio leaves open what it had connected, and
+            # before 3.14 what it had not.
+            for number, file in enumerate(files):
+                pipe: Any = self._pipes.get(number)
+                if pipe is not None:
+                    pipe.pipe.close()
+                elif file is not None:
+                    file.close()
 
     def send_signal(self, signal: int) -> None:
         """Send a signal, unless the child has ended: its number may be another's by now."""

@@ -30,7 +30,7 @@ use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
 };
-use crate::scheduler::{Core, Deferred, READ, Source, Visit, WRITE, is_exit};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
 use peers::Peers;
 use queue::Queue;
@@ -462,6 +462,11 @@ impl Source for DatagramSource {
             }
             Ok(())
         })
+    }
+
+    fn renew(&self, py: Python<'_>, local: &Local) {
+        let state = data(self.transport.bind(py)).state.inside();
+        local.revive(state.registration.borrow().as_ref());
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {

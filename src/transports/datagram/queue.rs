@@ -7,12 +7,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::scheduler::Visit;
+use crate::sys::fork::Generation;
 
 /// Sent from the front.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     datagrams: VecDeque<Outgoing>,
     size: usize,
+    /// Where the first was queued: what a forked child inherits is its parent's to send.
+    queued_in: Option<Generation>,
 }
 
 #[derive(Debug)]
@@ -40,7 +43,16 @@ impl Queue {
         self.datagrams.is_empty()
     }
 
+    /// What a forked child has inherited, taken out; to be dropped when the queue is not borrowed.
+    pub(super) fn inherited(&mut self) -> Option<Self> {
+        let inherited = self.queued_in.is_some_and(Generation::is_over);
+        inherited.then(|| std::mem::take(self))
+    }
+
     pub(super) fn push(&mut self, py: Python<'_>, datagram: Outgoing) {
+        if self.datagrams.is_empty() {
+            self.queued_in = Some(Generation::current());
+        }
         self.size += weight(py, &datagram);
         self.datagrams.push_back(datagram);
     }

@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use super::super::stream::Reading;
 use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers, write};
 use crate::addr;
+use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::data;
 use crate::scheduler::{READ_SIZE, is_exit};
@@ -41,7 +42,8 @@ fn receive_and_deliver(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<(
         if !deliver(this, state, found)? {
             return Ok(());
         }
-        if state.reading.get() != Reading::On || found == Found::All {
+        let is_over = found == Found::All || is_inherited(&state.registration);
+        if state.reading.get() != Reading::On || is_over {
             return Ok(());
         }
         if received >= MAX_DATAGRAMS {

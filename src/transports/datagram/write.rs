@@ -176,6 +176,7 @@ fn queue(this: &Bound<'_, Datagrams>, state: &State, bytes: Bound<'_, PyBytes>, 
         data: bytes.unbind(),
         to,
     };
+    disown(state);
     state.queue.borrow_mut().push(this.py(), datagram);
 }
 
@@ -259,11 +260,18 @@ pub(super) fn settle(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()>
     if waits { flush(this, state) } else { Ok(()) }
 }
 
+/// In a forked child: leaves what its parent queued for the parent to send.
+fn disown(state: &State) {
+    let inherited = state.queue.borrow_mut().inherited();
+    drop(inherited);
+}
+
 /// Sends until the buffer is empty or the kernel takes no more.
 pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.phase.get() == Phase::Closed {
         return Ok(());
     }
+    disown(state);
     state.writing.set(Writing::Idle);
     let blocked = match send_all(this, state) {
         Ok(blocked) => blocked,
