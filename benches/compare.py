@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import bounds
+import children
 import loops
 import machine
 import micro
@@ -35,11 +36,11 @@ HERE = Path(__file__).resolve().parent
 #: A handful of rows that shows the shape of things in a few minutes.
 QUICK = re.compile(
     r"micro/|echo/(protocol|streams|unix)/1KiB/(10|100)$|echo/(sock|udp)/1KiB/10$|echo/\w+/64KiB/10$"
-    r"|sendfile/1MiB/10$|connect/protocol"
+    r"|children/spawn|sendfile/1MiB/10$|connect/protocol"
 )
 
-#: Longer than any loop needs for all micro workloads.
-MICRO_PATIENCE_S = 300.0
+#: Longer than any loop needs for all workloads of a script.
+SCRIPT_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def main() -> None:
     native = tools() if chosen else None  # Whatever fails here should fail before the long wait.
     interference = machine.Interference()
     started = time.monotonic()
-    rows = {row.name: row for row in run_micro(plan)}
+    rows = {row.name: row for row in run_script(plan, "micro", micro.WORKLOADS)}
+    rows.update((row.name, row) for row in run_script(plan, "children", children.WORKLOADS))
     if native:
         rows.update((row.name, row) for row in run_streams(plan, native, chosen))
     if not rows:
@@ -130,16 +132,16 @@ def arguments() -> Arguments:
     return parser.parse_args(namespace=Arguments())
 
 
-def run_micro(plan: Plan) -> list[Row]:
-    """Run the workloads of `micro.py`, in a new process for each loop and round."""
-    rows = {name: Row(f"micro/{name}") for name in micro.WORKLOADS if plan.wants(f"micro/{name}")}
+def run_script(plan: Plan, script: str, workloads: Iterable[str]) -> list[Row]:
+    """Run the workloads of a script, in a new process for each loop and round."""
+    rows = {name: Row(f"{script}/{name}") for name in workloads if plan.wants(f"{script}/{name}")}
     if not rows:
         return []
     for number_of_round in range(plan.rounds):
         for loop in plan.order(number_of_round):
-            progress(number_of_round, plan, f"{len(rows)} micro workloads", loop)
+            progress(number_of_round, plan, f"{len(rows)} {script} workloads", loop)
             try:
-                said = micro_samples(loop, rows)
+                said = samples_of(script, loop, rows)
             except ProcessError as error:
                 for row in rows.values():
                     row.fail(loop, str(error))
@@ -153,17 +155,17 @@ def run_micro(plan: Plan) -> list[Row]:
     return list(rows.values())
 
 
-def micro_samples(loop: str, names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
+def samples_of(script: str, loop: str, names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
     """Let a new process measure one loop."""
     only = f"^({'|'.join(names)})$"
-    command = [sys.executable, str(HERE / "micro.py"), "--loop", loop, "--only", only]
+    command = [sys.executable, str(HERE / f"{script}.py"), "--loop", loop, "--only", only]
     try:
         answer = subprocess.run(
             [*command, "--repeats", "3"],
             capture_output=True,
             text=True,
             check=True,
-            timeout=MICRO_PATIENCE_S,
+            timeout=SCRIPT_PATIENCE_S,
         )
     except subprocess.TimeoutExpired:
         raise ProcessError("hangs") from None

@@ -16,7 +16,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -454,14 +454,14 @@ def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, 
     return samples
 
 
-def main() -> None:
+def main(workloads: Mapping[str, Workload] = WORKLOADS) -> None:
     """Measure one loop and print `{workload: [{"cpu_ns": …, "wall_ns": …}, …]}`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--loop", required=True, choices=loops.available())
     parser.add_argument("--only", default="", metavar="REGEX", help="workloads to run")
     parser.add_argument("--repeats", type=int, default=3, help="of each workload (3)")
     options = parser.parse_args()
-    chosen = [item for item in WORKLOADS.values() if re.search(options.only, item.name)]
+    chosen = [item for item in workloads.values() if re.search(options.only, item.name)]
     print(json.dumps({item.name: measure(options.loop, item, options.repeats) for item in chosen}))
 
 
