@@ -1,0 +1,140 @@
+"""Hundreds of children start and end in every way, and leave the process as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import subprocess
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.processes import LINUX
+from tests.soak.resources import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Way = Callable[[], Awaitable[asyncio.SubprocessTransport | None]]
+
+pytestmark = [
+    pytest.mark.skipif(not LINUX, reason="looks into /proc"),
+    pytest.mark.slow,
+    pytest.mark.hang_after(120),
+]
+
+CHILDREN = 60
+#: A leak grows in every round; an allocator that takes another arena does so in one.
+ROUNDS = 4
+#: The least that a round grew by was 0 on either loop; a leaked child's transport alone has 3 KiB.
+GROWTH_BYTES_PER_CHILD = 1024
+
+PIPE = subprocess.PIPE
+
+
+def children() -> set[str]:
+    """Process ids, zombies included."""
+    return {
+        child
+        for thread in os.listdir("/proc/self/task")
+        for child in Path(f"/proc/self/task/{thread}/children").read_text().split()
+    }
+
+
+class Protocol(asyncio.SubprocessProtocol):
+    """Tells when everything is over."""
+
+    def __init__(self) -> None:
+        """It is not."""
+        self.over = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is."""
+        self.over.set()
+
+
+async def well_used() -> asyncio.SubprocessTransport:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(Protocol, "cat")
+    pipe = transport.get_pipe_transport(0)
+    assert isinstance(pipe, asyncio.WriteTransport)
+    pipe.write(bytes(1000))
+    pipe.write_eof()
+    await protocol.over.wait()
+    transport.close()
+    return transport
+
+
+async def communicated() -> None:
+    child = await asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    assert await child.communicate(b"data") == (b"data", b"")
+
+
+async def killed() -> asyncio.SubprocessTransport:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(Protocol, "cat")
+    transport.kill()
+    await protocol.over.wait()
+    transport.close()
+    return transport
+
+
+async def closed() -> asyncio.SubprocessTransport:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(Protocol, "cat")
+    transport.close()
+    await protocol.over.wait()
+    return transport
+
+
+async def not_found() -> None:
+    with pytest.raises(FileNotFoundError):
+        await asyncio.create_subprocess_exec("/no/such/program", stdin=PIPE, stdout=PIPE)
+
+
+async def cancelled() -> None:
+    task = asyncio.ensure_future(asyncio.create_subprocess_exec("cat", stdin=PIPE, stdout=PIPE))
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+WAYS: list[Way] = [well_used, communicated, killed, closed, not_found, cancelled]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_children_that_have_come_and_gone_leave_nothing_behind(
+    loop: asyncio.AbstractEventLoop, way: Way
+) -> None:
+    watched: list[weakref.ref[asyncio.SubprocessTransport]] = []
+
+    async def some() -> None:
+        for _ in range(CHILDREN):
+            transport = await way()
+            if transport is not None:
+                watched.append(weakref.ref(transport))
+        # What was closed last is told of it in a turn to come.
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(some())
+    gc.collect()
+    processes = children()
+    grown: list[int] = []
+    before = Resources.now()
+    for _ in range(ROUNDS):
+        start = Resources.now()
+        loop.run_until_complete(some())
+        gc.collect()
+        grown.append(Resources.now().resident_bytes - start.resident_bytes)
+    after = Resources.now()
+    assert after.descriptors == before.descriptors
+    assert after.threads == before.threads
+    assert children() == processes
+    assert [transport() for transport in watched] == [None] * len(watched)
+    assert min(grown) < CHILDREN * GROWTH_BYTES_PER_CHILD
