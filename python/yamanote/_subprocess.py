@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -64,19 +65,24 @@ class Children(Base):
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             # Somebody has reaped it already, or the kernel has, because SIGCHLD is ignored.
-            self.call_soon(child.report_exit, child.reap())
+            self._reap_child(child)
         except (AttributeError, OSError):
             # Too old a kernel, forbidden, or no descriptor is left.
-            name = f"yamanote-waitpid-{pid}"
-            threading.Thread(None, self._wait_for_child, name, (child,), daemon=True).start()
+            self._start_waiting(child)
         else:
             if self._children is None:
                 self._children = {}
             self._children[descriptor] = child
-            self._add_reader(descriptor, self._make_handle(self._child_ended, descriptor))
+            try:
+                self._add_reader(descriptor, self._make_handle(self._child_ended, descriptor))
+            except OSError:
+                self._forget_child(descriptor)
+                self._start_waiting(child)
 
     def _child_ended(self, descriptor: int) -> None:
-        child = self._forget_child(descriptor)
+        self._reap_child(self._forget_child(descriptor))
+
+    def _reap_child(self, child: SubprocessTransport) -> None:
         self.call_soon(child.report_exit, child.reap())
 
     def _forget_child(self, descriptor: int) -> SubprocessTransport:
@@ -85,12 +91,18 @@ class Children(Base):
         os.close(descriptor)
         return self._children.pop(descriptor)
 
+    def _start_waiting(self, child: SubprocessTransport) -> None:
+        name = f"yamanote-waitpid-{child.get_pid()}"
+        threading.Thread(None, self._wait_for_child, name, (child,), daemon=True).start()
+
     def _wait_for_child(self, child: SubprocessTransport) -> None:
-        """Block a thread of its own until the child ends."""
-        status = child.reap()
+        """Block a thread of its own until the child ends. The loop reaps it, while there is one."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, child.get_pid() or 0, os.WEXITED | os.WNOWAIT)
         try:
-            self.call_soon_threadsafe(child.report_exit, status)
+            self.call_soon_threadsafe(self._reap_child, child)
         except RuntimeError:
+            child.reap()
             logger.warning("Loop %r that handles pid %r is closed", self, child.get_pid())
 
     def _close_children(self) -> None:

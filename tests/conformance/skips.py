@@ -66,6 +66,13 @@ WHITE_BOX = (
         ("test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher",),
     ),
     WhiteBox(
+        "looks at the child watcher that asyncio's own loop has (3.14)",
+        (
+            "test_subprocess.*.test_watcher_implementation",
+            "test_subprocess.*.test_pid_not_reaped_before_exit_published",
+        ),
+    ),
+    WhiteBox(
         "mocks asyncio.unix_events.signal, or calls the private methods behind it",
         tuple(
             f"test_unix_events.SelectorEventLoopSignalTests.{name}"
