@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -281,6 +282,27 @@ def test_a_child_that_frees_and_closes_what_it_inherits_leaves_the_parent_alone(
     ours.run_until_complete(main())
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_child_that_closes_a_unix_server_leaves_its_file(
+    ours: yamanote.Loop, tmp_path: Path, running: bool
+) -> None:
+    path = tmp_path / "socket"
+
+    async def listen() -> asyncio.Server:
+        server = await asyncio.start_unix_server(lambda _reader, writer: writer.close(), path)
+        if running:
+            assert in_child(server.close) == "None"
+        return server
+
+    server = ours.run_until_complete(listen())
+    if not running:
+        assert in_child(server.close) == "None"
+    assert path.exists()
+    server.close()
+    assert path.exists() == (sys.version_info < (3, 13))
+    run_one_turn(ours)
+
+
 def test_a_child_that_closes_an_idle_loop_leaves_the_parent_alone(ours: yamanote.Loop) -> None:
     ours.add_signal_handler(signal.SIGUSR1, ours.stop)
     assert in_child(ours.close) == "None"
@@ -296,16 +318,19 @@ def test_a_child_that_leaves_a_callback_by_system_exit_sends_and_takes_nothing(
     source = """
     import os, socket, sys, warnings
     warnings.simplefilter("ignore")
+    who = bytearray(b"parent")
 
     class Serve(asyncio.Protocol):
         def connection_made(self, transport):
             self.transport = transport
 
         def data_received(self, data):
-            self.transport.write(b"answer to " + data)
+            self.transport.write(who + b" got " + data)
             if data == b"fork":
+                theirs.send(b"later")
                 child = os.fork()
                 if child == 0:
+                    who[:] = b"child"
                     sys.exit(7)
                 other.send(b"other")
                 _, status = os.waitpid(child, 0)
@@ -313,19 +338,22 @@ def test_a_child_that_leaves_a_callback_by_system_exit_sends_and_takes_nothing(
 
     async def main():
         loop = asyncio.get_running_loop()
-        global other
+        global theirs, other
         pairs = [socket.socketpair() for _ in range(2)]
         for ours, theirs in pairs:
             await loop.connect_accepted_socket(Serve, ours)
             theirs.setblocking(False)
         theirs, other = pairs[0][1], pairs[1][1]
         theirs.send(b"fork")
-        for sock, answer in (theirs, b"answer to fork"), (other, b"answer to other"):
-            readable = loop.create_future()
-            loop.add_reader(sock, readable.set_result, None)
-            await readable
-            loop.remove_reader(sock)
-            print(sock.recv(1000))
+        for sock, length in (theirs, 31), (other, 16):
+            received = b""
+            while len(received) < length:
+                readable = loop.create_future()
+                loop.add_reader(sock, readable.set_result, None)
+                await readable
+                loop.remove_reader(sock)
+                received += sock.recv(1000)
+            print(received)
         print("end")
 
     try:
@@ -336,7 +364,9 @@ def test_a_child_that_leaves_a_callback_by_system_exit_sends_and_takes_nothing(
     if program.module == "asyncio":
         pytest.skip("the child shares the parent's epoll set")
     done = program.run(source, "-u", "-W", "ignore")
-    assert done.stdout == "b'answer to fork'\nb'answer to other'\nend\n", done.stderr
+    assert done.stdout == "b'parent got forkparent got later'\nb'parent got other'\nend\n", (
+        done.stderr
+    )
     assert done.returncode == 0
 
 

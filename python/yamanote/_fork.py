@@ -29,6 +29,8 @@ class Forking(Base):
         self._forked()
         self._forget_signals()
         self._dns_threads = None
+        # The files of Unix servers are the parent's to remove.
+        self._unix_server_sockets.clear()
         executor = self._default_executor
         if getattr(executor, "_thread_name_prefix", None) == "asyncio":
             # asyncio's own, made on demand, and so will be another: this one's threads are gone.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
         _default_executor: Any
         _dns_threads: Any
+        _unix_server_sockets: Any
 
         def _check_running(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::sys::fork::Generation;
 
 pub(crate) use ready_list::{READ, ReadyList, Slot, WRITE};
-pub(crate) use registration::{Direction, Registration};
+pub(crate) use registration::{Direction, Registration, is_inherited};
 pub(crate) use timer::Timer;
 
 /// One loop's tokio runtime: no worker thread, I/O and time driven by whoever is inside `block_on`.

@@ -143,6 +143,15 @@ impl Drop for Registration {
     }
 }
 
+/// Whether the descriptor is the parent's of this forked child to serve: nothing may be read from it.
+#[inline]
+pub(crate) fn is_inherited(registration: &RefCell<Option<Registration>>) -> bool {
+    registration
+        .borrow()
+        .as_ref()
+        .is_some_and(Registration::is_inherited)
+}
+
 /// Takes the descriptor for not ready until the next event.
 fn forget(io: &AsyncFd<Borrowed>, interest: Interest) {
     let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());

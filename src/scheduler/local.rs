@@ -419,7 +419,9 @@ impl Local {
     }
 
     pub(crate) fn is_listening(&self, fd: RawFd) -> bool {
-        self.listeners.borrow().contains_key(&fd)
+        let listeners = self.listeners.borrow();
+        // One that a forked child inherits is its parent's to serve.
+        listeners.get(&fd).is_some_and(|it| !it.is_inherited())
     }
 
     /// Nothing more to accept: the reactor tells when there is.

@@ -12,6 +12,7 @@ use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
 use super::{stream_methods, write};
+use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data};
@@ -35,7 +36,7 @@ enum Found {
 /// Reads until the socket is empty or it is somebody else's turn.
 pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     for _ in 0..MAX_READS {
-        if state.reading.get() != Reading::On {
+        if state.reading.get() != Reading::On || is_inherited(&state.registration) {
             return Ok(());
         }
         let Some(protocol) = state.protocol(this.py()) else {

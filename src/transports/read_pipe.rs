@@ -18,7 +18,7 @@ use super::pipe_methods::{self, method, simple_method};
 use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::Phase;
-use crate::driver::Direction;
+use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data};
@@ -82,7 +82,7 @@ impl Side for ReadSide {
 
     fn on_ready(this: &Bound<'_, ReadPipe>, state: &State<Self>, _ready: u8) -> PyResult<()> {
         for _ in 0..MAX_READS {
-            if !is_reading(state) {
+            if !is_reading(state) || is_inherited(&state.registration) {
                 return Ok(());
             }
             match read(this, state)? {

@@ -19,7 +19,7 @@ use super::pipe_methods::{self, method, simple_method};
 use super::protocol;
 use super::stream::Phase;
 use super::write_buffer::WriteBuffer;
-use crate::driver::{Direction, Registration};
+use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{Attribute, Class, Members, data};
@@ -91,7 +91,7 @@ impl Side for WriteSide {
     }
 
     fn on_ready(this: &Bound<'_, WritePipe>, state: &State<Self>, ready: u8) -> PyResult<()> {
-        if state.is_losing() {
+        if state.is_losing() || is_inherited(&state.registration) {
             return Ok(());
         }
         if watches_peer(state) && (ready & READ != 0 || is_peer_gone(state)) {
