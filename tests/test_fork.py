@@ -91,16 +91,22 @@ async def serving() -> AsyncGenerator[tuple[str, int], None]:
     """An echo server's address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.append(task)
         while data := await reader.read(1000):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
 
+    connections: list[asyncio.Task[None]] = []
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()
     finally:
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*connections)
 
 
 # --- an idle loop --------------------------------------------------------------------------------
