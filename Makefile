@@ -80,8 +80,8 @@ stubtest: $(VENV)/.check $(VENV)/.built
 bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, beside the peers.
 	$(BENCH_PY) benches/compare.py $(ARGS)
 
-demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each.
-	$(BENCH_PY) benches/demo.py $(ARGS)
+demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each (TLS=1: over TLS).
+	$(BENCH_PY) benches/demo.py $(if $(TLS),--tls) $(ARGS)
 
 # An empty file inside each environment records each step that is done.
 

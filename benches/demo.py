@@ -93,6 +93,7 @@ class Arguments(argparse.Namespace):
     rounds: int
     seconds: float
     loops: str | None
+    tls: bool
 
 
 def main() -> None:
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of everything (3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of load per sample (1)")
     parser.add_argument("--loops", metavar="A,B", help=f"instead of {','.join(LOOPS)}")
+    parser.add_argument("--tls", action="store_true", help="everything over TLS")
     options = parser.parse_args(namespace=Arguments())
     here = loops.available()
     names = loops.choose(options.loops or ",".join(name for name in LOOPS if name in here))
@@ -114,10 +116,11 @@ def main() -> None:
             for loop in names[shift:] + names[:shift]:
                 step = f"round {number_of_round + 1}/{options.rounds}, {loop}"
                 print(step, file=sys.stderr, flush=True)
-                sample(native, loop, rows, options.seconds)
+                sample(native, loop, rows, options)
     except ProcessError as error:
         raise SystemExit(f"the demo failed: {error}") from None
-    took = f"{options.rounds} rounds of {options.seconds:g} s, {CONNECTIONS} connections"
+    connections = f"{CONNECTIONS} connections{' over TLS' if options.tls else ''}"
+    took = f"{options.rounds} rounds of {options.seconds:g} s, {connections}"
     print_table(rows, names)
     stolen = interference.stolen()
     print(f"\nMedians of {took}; {time.monotonic() - started:.0f} s in all.", end=" ")
@@ -125,13 +128,13 @@ def main() -> None:
     write(rows, names, took, stolen)
 
 
-def sample(native: Tools, loop: str, rows: dict[str, Row], seconds: float) -> None:
+def sample(native: Tools, loop: str, rows: dict[str, Row], options: Arguments) -> None:
     """Serve everything on one loop and take one sample of each row."""
     for mode, cases in SERVERS.items():
-        with server(native, loop, mode) as process:
+        with server(native, loop, mode, tls=options.tls) as process:
             for case in cases:
                 arguments = [f"--connections={CONNECTIONS}", *case.arguments]
-                said = drive(native, process, case.mode, arguments, seconds, WARMUP_S)
+                said = drive(native, process, case.mode, arguments, options.seconds, WARMUP_S)
                 said["peak_mib"] = process.peak_rss_bytes() / 1024**2
                 rows[case.name].add(loop, said)
                 line = f"  {case.name:32} {said['rps']:10,.0f} requests/s"

@@ -9,9 +9,11 @@ import argparse
 import asyncio
 import os
 import socket
+import ssl
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import loops
@@ -29,6 +31,20 @@ HOST = "127.0.0.1"
 
 #: Room for a thousand connections that come at once.
 BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a server over TLS needs: PEM files."""
+
+    key: str
+    chain: str
+
+    def context(self) -> ssl.SSLContext:
+        """Make the context of a server, with Python's own settings."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.chain, self.key)
+        return context
 
 
 class EchoProtocol(asyncio.Protocol):
@@ -89,24 +105,29 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     writer.close()
 
 
-async def serve_protocol() -> None:
+async def serve_protocol(tls: Keys | None) -> None:
     """Echo with a `Protocol`."""
     loop = asyncio.get_running_loop()
-    await announce(await loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG))
+    context = tls.context() if tls else None
+    await announce(await loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG, ssl=context))
 
 
-async def serve_buffered() -> None:
+async def serve_buffered(tls: Keys | None) -> None:
     """Echo with a `BufferedProtocol`."""
     loop = asyncio.get_running_loop()
-    await announce(await loop.create_server(BufferedEchoProtocol, HOST, 0, backlog=BACKLOG))
+    context = tls.context() if tls else None
+    await announce(
+        await loop.create_server(BufferedEchoProtocol, HOST, 0, backlog=BACKLOG, ssl=context)
+    )
 
 
-async def serve_streams() -> None:
+async def serve_streams(tls: Keys | None) -> None:
     """Echo with streams."""
-    await announce(await asyncio.start_server(echo_stream, HOST, 0, backlog=BACKLOG))
+    context = tls.context() if tls else None
+    await announce(await asyncio.start_server(echo_stream, HOST, 0, backlog=BACKLOG, ssl=context))
 
 
-async def serve_unix() -> None:
+async def serve_unix(_tls: Keys | None) -> None:
     """Echo with a `Protocol` over a Unix socket."""
     loop = asyncio.get_running_loop()
     path = os.path.join(tempfile.gettempdir(), f"yamanote-bench-{os.getpid()}")
@@ -115,7 +136,7 @@ async def serve_unix() -> None:
     await asyncio.Event().wait()
 
 
-async def serve_sock() -> None:
+async def serve_sock(_tls: Keys | None) -> None:
     """Echo with `sock_recv` and `sock_sendall`, a task for each connection."""
     loop = asyncio.get_running_loop()
     listener = listening()
@@ -135,7 +156,7 @@ async def echo_sock(loop: asyncio.AbstractEventLoop, connection: socket.socket) 
             await loop.sock_sendall(connection, data)
 
 
-async def serve_sendfile() -> None:
+async def serve_sendfile(_tls: Keys | None) -> None:
     """Answer each request with a file, as a server of static files does."""
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryFile() as file:
@@ -155,7 +176,7 @@ async def serve_sendfile() -> None:
         await announce(await loop.create_server(FileProtocol, HOST, 0, backlog=BACKLOG))
 
 
-async def serve_datagrams() -> None:
+async def serve_datagrams(_tls: Keys | None) -> None:
     """Echo with a `DatagramProtocol`."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(DatagramEchoProtocol, (HOST, 0))
@@ -184,17 +205,24 @@ def listening() -> socket.socket:
     return listener
 
 
-async def serve_asgi() -> None:
+async def serve_asgi(tls: Keys | None) -> None:
     """Serve the Starlette application with uvicorn."""
     import uvicorn
 
     from app import app
 
-    config = uvicorn.Config(app, http="httptools", log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        ssl_keyfile=tls.key if tls else None,
+        ssl_certfile=tls.chain if tls else None,
+    )
     await uvicorn.Server(config).serve(sockets=[listening()])
 
 
-async def serve_aiohttp() -> None:
+async def serve_aiohttp(tls: Keys | None) -> None:
     """Serve the aiohttp application."""
     from aiohttp import web
 
@@ -202,11 +230,12 @@ async def serve_aiohttp() -> None:
 
     runner = web.AppRunner(application(), access_log=None)
     await runner.setup()
-    await web.SockSite(runner, listening()).start()
+    context = tls.context() if tls else None
+    await web.SockSite(runner, listening(), ssl_context=context).start()
     await asyncio.Event().wait()
 
 
-MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
+MODES: dict[str, Callable[[Keys | None], Coroutine[object, object, None]]] = {
     "protocol": serve_protocol,
     "buffered": serve_buffered,
     "streams": serve_streams,
@@ -214,6 +243,7 @@ MODES: dict[str, Callable[[], Coroutine[object, object, None]]] = {
     "sock": serve_sock,
     "sendfile": serve_sendfile,
     "udp": serve_datagrams,
+    "tls": serve_protocol,
     "asgi": serve_asgi,
     "aiohttp": serve_aiohttp,
 }
@@ -233,11 +263,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", required=True, choices=loops.available())
     parser.add_argument("--mode", required=True, choices=MODES)
+    parser.add_argument("--key", help="PEM file of a private key: serve over TLS")
+    parser.add_argument("--chain", help="PEM file of its certificates")
     options = parser.parse_args()
+    tls = Keys(options.key, options.chain) if options.key else None
     threading.Thread(target=end_with_stdin, daemon=True).start()
     loop = loops.new(options.loop)
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(MODES[options.mode]())
+    loop.run_until_complete(MODES[options.mode](tls))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import certificates
 from process import Process, ProcessError
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ LIMIT = "tokio"
 
 SERVER = Path(__file__).with_name("server.py")
 MODES = ("protocol", "buffered", "streams", "sock")
+
+#: A `Protocol` over TLS; not with the limit, which has none.
+TLS = "tls"
+TLS_ECHO = ((1, 10), (1, 100), (64, 10))
 SIZES_KIB = (1, 16, 64, 256)
 CONNECTIONS = (1, 10, 100, 1000)
 
@@ -35,6 +40,7 @@ DATAGRAM_CLIENTS = (1, 10, 50)
 #: Connections that open and close at once; enough to keep both sides busy.
 CONNECTING = 10
 IDLE = 10_000
+IDLE_TLS = 1000
 
 #: To open them all, one after the other, on a machine that does other things too.
 OPENING_S = 240.0
@@ -104,23 +110,24 @@ class Idle:
     """Memory of a connection that waits."""
 
     mode: str
+    connections: int
 
     @property
     def name(self) -> str:
         """Name the row."""
-        return f"idle/{self.mode}/{IDLE}"
+        return f"idle/{self.mode}/{self.connections}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
         """Take one sample; takes as long as it takes to open the connections."""
         del seconds
-        allow_descriptors(IDLE + 100)
+        allow_descriptors(self.connections + 100)
         with server(tools, loop, self.mode) as process:
             with idle(tools, process, 1):  # What is allocated once is not the connections'.
                 pass
             before = process.rss_bytes()
-            with idle(tools, process, IDLE):
+            with idle(tools, process, self.connections):
                 after = process.rss_bytes()
-        return {"memory_kib": (after - before) / 1024 / IDLE}
+        return {"memory_kib": (after - before) / 1024 / self.connections}
 
 
 Workload: TypeAlias = "Echo | SendFile | Connect | Idle"
@@ -138,25 +145,41 @@ def workloads() -> Iterator[Workload]:
         yield SendFile(connections)
     for connections in DATAGRAM_CLIENTS:
         yield Echo("udp", 1, connections)
-    for mode in ("protocol", "streams"):
+    for size_kib, connections in TLS_ECHO:
+        yield Echo(TLS, size_kib, connections)
+    for mode in ("protocol", "streams", TLS):
         yield Connect(mode)
     for mode in ("protocol", "streams"):
-        yield Idle(mode)
+        yield Idle(mode, IDLE)
+    yield Idle(TLS, IDLE_TLS)
 
 
-def server(tools: Tools, loop: str, mode: str) -> EchoServer:
-    """Start a server; it accepts connections when this returns."""
+def server(tools: Tools, loop: str, mode: str, *, tls: bool = False) -> EchoServer:
+    """Start a server; it accepts connections when this returns.
+
+    With `tls`, and in the mode of that name, over TLS.
+    """
     if loop == LIMIT:
         return EchoServer([tools.echo])
-    return EchoServer([Path(sys.executable), SERVER, "--loop", loop, "--mode", mode])
+    command: list[str | Path] = [Path(sys.executable), SERVER, "--loop", loop, "--mode", mode]
+    if not tls and mode != TLS:
+        return EchoServer(command)
+    made = certificates.files()
+    return EchoServer([*command, "--key", made.key, "--chain", made.chain], made.authority)
 
 
 class EchoServer(Process):
     """A server under test, and where it listens, as the load client wants it."""
 
-    def __init__(self, command: Sequence[str | Path]) -> None:
-        """Start the server and wait for its port, or its Unix socket's path."""
+    def __init__(self, command: Sequence[str | Path], authority: Path | None = None) -> None:
+        """Start the server and wait for its port, or its Unix socket's path.
+
+        Args:
+            command: what to run.
+            authority: who signed its certificate; without TLS, `None`.
+        """
         super().__init__(command)
+        self.client_options = [] if authority is None else [f"--tls={authority}"]
         self.where = ""
         try:
             said = self.read_line().strip()
@@ -190,6 +213,7 @@ def drive(
     Raises:
         ProcessError: an answer was wrong or did not come.
     """
+    arguments = [*arguments, *process.client_options]
     window = [f"--seconds={seconds}", f"--warmup={warmup_s}", "--gate=yes"]
     try:
         with Process([tools.load, mode, process.where, *arguments, *window]) as client:
@@ -213,7 +237,8 @@ def drive(
 
 def idle(tools: Tools, process: EchoServer, connections: int) -> Process:
     """Open connections that have been used once and then wait; closed with the process."""
-    client = Process([tools.load, "idle", process.where, f"--connections={connections}"])
+    options = [f"--connections={connections}", *process.client_options]
+    client = Process([tools.load, "idle", process.where, *options])
     try:
         client.read_line(patience_s=OPENING_S)
     except BaseException:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import AsyncGenerator
+    import ssl
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractContextManager
 
     from _typeshed import ReadableBuffer
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
         def _getaddrinfo_debug(
             self, host: object, port: object, family: int, type: int, proto: int, flags: int
         ) -> list[Any]: ...
+        async def _serve_tls(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            conn: socket.socket,
+            extra: dict[str, Any] | None,
+            sslcontext: ssl.SSLContext,
+            server: object,
+            timeouts: dict[str, Any],
+        ) -> None: ...
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...] | str | ReadableBuffer,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     import socket
+    import ssl
     from collections.abc import Callable
 
     from yamanote._parts import Base
@@ -22,13 +23,25 @@ class Serving(Base):
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket.socket,
-        sslcontext: object = None,
+        sslcontext: ssl.SSLContext | None = None,
         server: object = None,
         backlog: int = 100,
-        *_tls_timeouts: Any,
-        **_more: Any,
+        *timeouts: float | None,
     ) -> None:
-        self._listen(sock, protocol_factory, server, backlog)
+        if sslcontext is None:
+            self._listen(sock, protocol_factory, server, backlog)
+            return
+        # Python 3.10 has no timeout for the shutdown.
+        names = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+        keywords: dict[str, Any] = dict(zip(names, timeouts, strict=False))
+
+        def accepted(conn: socket.socket, address: tuple[Any, ...] | None) -> None:
+            extra = {} if address is None else {"peername": address}
+            self.create_task(
+                self._serve_tls(protocol_factory, conn, extra, sslcontext, server, keywords)
+            )
+
+        self._listen_and_call(sock, accepted, backlog)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._stop_listening(sock.fileno())

@@ -1,84 +1,234 @@
-"""TLS: not there yet, and said so before anything is connected."""
+"""TLS: the interpreter's own, driven natively; what happens once per connection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from asyncio import constants, sslproto, streams
+from typing import TYPE_CHECKING, Any, cast
+
+from yamanote._yamanote import SocketTransport
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
+    import ssl
+    from collections.abc import Callable
 
     from yamanote._parts import Base
 else:
     Base = object
+    try:
+        import ssl
+    except ImportError:  # An interpreter without OpenSSL: asyncio says so when it is asked.
+        ssl = None
 
 
 class Tls(Base):
-    """The methods that take `ssl` arguments."""
+    """The hooks behind the `ssl` arguments; timeouts are keywords of the running version's."""
 
-    async def create_connection(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Transport, Any]:
-        """Connect and make a transport; arguments as asyncio's.
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: object = None,
+        **options: Any,
+    ) -> asyncio.Transport:
+        """Return the transport of a handshake that has begun; `waiter` is completed after it."""
+        self._ensure_fd_no_transport(rawsock.fileno())
+        below, transport, _ = self._tls(
+            protocol, sslcontext, waiter, server_side, server_hostname, **options
+        )
+        self._make_socket_transport(rawsock, below, extra=extra, server=server)
+        return transport
 
-        Raises:
-            NotImplementedError: `ssl` was given.
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **timeouts: float | None,
+    ) -> asyncio.Transport | None:
+        """Upgrade a connection to TLS; arguments and exceptions are asyncio's.
+
+        Returns:
+            The transport to use from now on.
         """
-        if kwargs.get("ssl"):
-            host = args[1] if len(args) > 1 else kwargs.get("host")
-            if not host and kwargs.get("server_hostname") is None:
-                raise ValueError("You must set server_hostname when using ssl without a host")
-            _refuse_tls(True)
-        return await super().create_connection(*args, **kwargs)
+        context: Any = sslcontext
+        if not (
+            _is_native
+            and isinstance(transport, SocketTransport)
+            and isinstance(context, ssl.SSLContext)
+        ):
+            # TLS in TLS, and what asyncio refuses.
+            return await super().start_tls(
+                transport,
+                protocol,
+                sslcontext,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                **timeouts,
+            )
+        waiter: asyncio.Future[None] = self.create_future()
+        below, secure, incoming = self._tls(
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made=False,
+            **timeouts,
+        )
+        # Nothing must be received before the handshake has begun.
+        transport.pause_reading()
+        if server_side:
+            _move_buffered(protocol, incoming)
+        transport.set_protocol(below)
+        steps = (
+            self.call_soon(below.connection_made, transport),
+            self.call_soon(transport.resume_reading),
+        )
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            for step in steps:
+                step.cancel()
+            raise
+        finally:
+            # Its exception refers to this frame.
+            del waiter
+        return secure
 
-    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
-        """Listen and serve; arguments as asyncio's.
+    def _tls(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool,
+        server_hostname: str | None,
+        *,
+        call_connection_made: bool = True,
+        **timeouts: Any,
+    ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, ssl.MemoryBIO | None]:
+        """Return a protocol for the stream below, the transport for `protocol`, and its input."""
+        if _is_native:
+            seconds = _seconds(**timeouts)
+            if not sslcontext:
+                make_context: Any = getattr(sslproto, "_create_transport_context")  # noqa: B009
+                sslcontext = cast("ssl.SSLContext", make_context(server_side, server_hostname))
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            session = sslcontext.wrap_bio(
+                incoming,
+                outgoing,
+                server_side=server_side,
+                server_hostname=(server_hostname or None) if not server_side else None,
+            )
+            if type(session) is ssl.SSLObject:
+                native = self._make_tls_transport(
+                    protocol,
+                    (session, incoming, outgoing),
+                    seconds,
+                    {"sslcontext": sslcontext},
+                    waiter,
+                    call_connection_made,
+                )
+                return cast("asyncio.BaseProtocol", native), native, incoming
+        make: Any = sslproto.SSLProtocol
+        ssl_protocol = make(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made,
+            **timeouts,
+        )
+        return ssl_protocol, ssl_protocol._app_transport, getattr(ssl_protocol, "_incoming", None)
 
-        Raises:
-            NotImplementedError: `ssl` was given.
-        """
-        _refuse_tls(kwargs.get("ssl"))
-        return await super().create_server(*args, **kwargs)
-
-    async def connect_accepted_socket(
-        self, *args: Any, **kwargs: Any
-    ) -> tuple[asyncio.Transport, Any]:
-        """Make a transport for a connection accepted elsewhere; arguments as asyncio's.
-
-        Raises:
-            NotImplementedError: `ssl` was given.
-        """
-        _refuse_tls(kwargs.get("ssl"))
-        return await super().connect_accepted_socket(*args, **kwargs)
-
-    async def create_unix_connection(
-        self, *args: Any, **kwargs: Any
-    ) -> tuple[asyncio.Transport, Any]:
-        """Connect to a Unix socket; arguments as asyncio's.
-
-        Raises:
-            NotImplementedError: `ssl` was given.
-        """
-        if kwargs.get("server_hostname") is not None:
-            _refuse_tls(kwargs.get("ssl"))
-        return await super().create_unix_connection(*args, **kwargs)
-
-    async def create_unix_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
-        """Listen on a Unix socket and serve; arguments as asyncio's.
-
-        Raises:
-            NotImplementedError: `ssl` was given.
-        """
-        if kwargs.get("ssl") is not True:
-            _refuse_tls(kwargs.get("ssl"))
-        return await super().create_unix_server(*args, **kwargs)
-
-    async def start_tls(self, *args: Any, **kwargs: Any) -> None:
-        """Not there yet.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        _refuse_tls(True)
+    async def _serve_tls(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        conn: socket.socket,
+        extra: dict[str, Any] | None,
+        sslcontext: ssl.SSLContext,
+        server: object,
+        timeouts: dict[str, Any],
+    ) -> None:
+        """See an accepted connection through its handshake; a failure is the peer's own affair."""
+        told: dict[str, Any] = {
+            "message": "Error on transport creation for incoming connection",
+        }
+        try:
+            protocol = told["protocol"] = protocol_factory()
+            waiter = self.create_future()
+            transport = told["transport"] = self._make_ssl_transport(
+                conn,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side=True,
+                extra=extra,
+                server=server,
+                **timeouts,
+            )
+            try:
+                await waiter
+            except BaseException:
+                transport.close()
+                raise
+            finally:
+                # Its exception refers to this frame.
+                del waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # As asyncio: cancelled or failed, nobody waits for it, and only debug mode asks why.
+            if "transport" not in told:
+                conn.close()
+            if self._debug:
+                self.call_exception_handler({**told, "exception": error})
 
 
-def _refuse_tls(ssl: object) -> None:
-    if ssl:
-        raise NotImplementedError("yamanote does not support TLS yet")
+#: Python 3.10 has another TLS protocol than those after it, and uses it.
+_is_native = ssl is not None and sys.version_info >= (3, 11)
+
+
+def _move_buffered(protocol: asyncio.BaseProtocol, incoming: ssl.MemoryBIO | None) -> None:
+    """Give the session what a stream reader holds already: a client that did not wait for our word.
+
+    As asyncio from Python 3.14 on; before, such a handshake ran into its timeout.
+    """
+    reader: Any = getattr(protocol, "_stream_reader", None)
+    if incoming is not None and isinstance(reader, streams.StreamReader):
+        buffer: Any = getattr(reader, "_buffer")  # noqa: B009
+        incoming.write(buffer)
+        buffer.clear()
+
+
+def _seconds(
+    ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None
+) -> tuple[float, float]:
+    """Return both timeouts, checked; asyncio's own where `None`."""
+    return (
+        _positive("ssl_handshake_timeout", ssl_handshake_timeout),
+        _positive("ssl_shutdown_timeout", ssl_shutdown_timeout),
+    )
+
+
+def _positive(name: str, seconds: float | None) -> float:
+    if seconds is None:
+        default: float = getattr(constants, name.upper())
+        return default
+    if seconds <= 0:
+        raise ValueError(f"{name} should be a positive number, got {seconds}")
+    return seconds

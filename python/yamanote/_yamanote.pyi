@@ -12,6 +12,7 @@ elsewhere it raises `RuntimeError` as soon as it would touch what that thread is
 
 import asyncio
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextvars import Context
@@ -28,6 +29,7 @@ __all__ = [
     "DatagramTransport",
     "Handle",
     "ReadPipeTransport",
+    "SSLTransport",
     "SockCall",
     "SocketTransport",
     "TimerHandle",
@@ -425,6 +427,22 @@ class Core:
             RuntimeError: the loop is closed.
         """
 
+    def _make_tls_transport(
+        self,
+        protocol: asyncio.BaseProtocol,
+        session: tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO],
+        timeouts: tuple[float, float],
+        extra: dict[str, Any],
+        waiter: asyncio.Future[None] | None,
+        make_connection: bool,
+    ) -> SSLTransport:
+        """Return a TLS transport, to be given to a stream transport as its protocol.
+
+        `session` comes with the buffers of what comes and of what is sent; `timeouts` are seconds
+        for the handshake and for the shutdown. `waiter` is told how the handshake ended, and with
+        `make_connection` the application's `protocol` is, by `connection_made`.
+        """
+
     def _listen(
         self,
         sock: socket.socket,
@@ -442,6 +460,17 @@ class Core:
 
         Raises:
             RuntimeError: the loop is closed.
+        """
+
+    def _listen_and_call(
+        self,
+        sock: socket.socket,
+        accepted: Callable[[socket.socket, tuple[Any, ...] | None], object],
+        backlog: int,
+    ) -> None:
+        """Accept connections as `_listen` does, and call `accepted(socket, address)` for each.
+
+        The address is `None` where it is no internet address.
         """
 
     def _resume_listening(self, fd: int) -> None:
@@ -567,6 +596,9 @@ class SocketTransport(asyncio.Transport):
     def abort(self) -> None:
         """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
 
+    def _force_close(self, exc: BaseException | None) -> None:
+        """Close as `abort()`; `exc` is what `connection_lost` is given. asyncio's TLS calls it."""
+
     def is_closing(self) -> bool:
         """Return whether the transport is closed or about to be."""
 
@@ -639,6 +671,9 @@ class SocketTransport(asyncio.Transport):
     @property
     def _sendfile_compatible(self) -> Enum:
         """What `loop.sendfile()` asks: always `TRY_NATIVE`, by `sendfile(2)`."""
+    @property
+    def _start_tls_compatible(self) -> bool:
+        """True: `loop.start_tls()` takes it."""
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
@@ -844,3 +879,78 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
         """0 while open; above, counts what was sent too late."""
     @property
     def _protocol_paused(self) -> bool: ...
+
+@final
+class SSLTransport(asyncio.Transport):
+    """The transport of a TLS connection; made by the loop, not by calling the class.
+
+    It stands between the application's protocol and a `SocketTransport`, whose protocol it is. It
+    does what asyncio's own does, in the same order and with the same exceptions.
+    """
+
+    def write_eof(self) -> None:
+        """Raise `NotImplementedError`: TLS cannot be half-closed."""
+
+    def close(self) -> None:
+        """Send what is buffered, say goodbye and wait for the peer's, but not for ever."""
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        """Close as `abort()`; `exc` is what `connection_lost` is given. asyncio's TLS calls it."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
+        """Return what is known of the connection.
+
+        Args:
+            name: `sslcontext`; after the handshake also `ssl_object`, `peercert`, `cipher` and
+                `compression`; or what the stream below knows.
+            default: returned where nothing is known.
+        """
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Hold the peer back at `high` bytes that nobody reads, until there are `low`.
+
+        Raises:
+            ValueError: not `high >= low >= 0`.
+        """
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """Return `(low, high)`."""
+
+    def get_read_buffer_size(self) -> int:
+        """Return how many bytes came and were not decrypted."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the handshake. This and the next four are called by the stream below."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the application, in a later pass."""
+
+    def eof_received(self) -> bool:
+        """End the connection; true keeps the stream open until the application has read."""
+
+    def pause_writing(self) -> None:
+        """Keep ciphertext from the stream."""
+
+    def resume_writing(self) -> None:
+        """Give the stream ciphertext again."""
+
+    def _check_handshake_timeout(self) -> None:
+        """End a connection whose handshake is not done. The timer's."""
+
+    def _check_shutdown_timeout(self) -> None:
+        """End a connection whose peer does not say goodbye. The timer's."""
+
+    @property
+    def _loop(self) -> Core: ...
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether the protocol was told to pause writing."""
+    @property
+    def _sendfile_compatible(self) -> Enum:
+        """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+    @property
+    def _start_tls_compatible(self) -> bool:
+        """True: `loop.start_tls()` takes it, for TLS in TLS."""
+    @property
+    def _ssl_protocol(self) -> Self:
+        """Itself: under this name, programs look for what the stream below calls."""

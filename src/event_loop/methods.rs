@@ -9,7 +9,10 @@ use super::schedule;
 use crate::ffi::handle::{self, Handle};
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
-use crate::transports::{datagram, listener, pipe, read_pipe, stream, write_pipe};
+use crate::transports::listener::{self, Then};
+use crate::transports::tls::{self, Timeouts};
+use crate::transports::tls_session::Session;
+use crate::transports::{datagram, pipe, read_pipe, stream, write_pipe};
 
 #[pymethods]
 impl Core {
@@ -200,6 +203,34 @@ impl Core {
         datagram::from_socket(this, sock, protocol, address, waiter, extra)
     }
 
+    /// A TLS transport, to be the protocol of a stream transport.
+    fn _make_tls_transport<'py>(
+        this: &Bound<'py, Self>,
+        protocol: &Bound<'py, PyAny>,
+        session: (Bound<'py, PyAny>, Py<PyAny>, Py<PyAny>),
+        timeouts: (Py<PyAny>, Py<PyAny>),
+        extra: Bound<'py, PyDict>,
+        waiter: Option<Bound<'py, PyAny>>,
+        make_connection: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (object, incoming, outgoing) = session;
+        let session = Session::new(&object, incoming, outgoing)?;
+        let (handshake, shutdown) = timeouts;
+        let timeouts = Timeouts {
+            handshake,
+            shutdown,
+        };
+        tls::new(
+            this,
+            protocol,
+            session,
+            extra,
+            timeouts,
+            waiter,
+            make_connection,
+        )
+    }
+
     /// Accept connections on a listening socket until `_stop_listening`.
     fn _listen(
         this: &Bound<'_, Self>,
@@ -208,7 +239,21 @@ impl Core {
         server: Option<&Bound<'_, PyAny>>,
         backlog: usize,
     ) -> PyResult<()> {
-        listener::listen(this, sock, protocol_factory, server, backlog)
+        let then = Then::Transport {
+            factory: protocol_factory.clone().unbind(),
+            server: server.map(|server| server.clone().unbind()),
+        };
+        listener::listen(this, sock, then, backlog)
+    }
+
+    /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address)`.
+    fn _listen_and_call(
+        this: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        accepted: Py<PyAny>,
+        backlog: usize,
+    ) -> PyResult<()> {
+        listener::listen(this, sock, Then::Call(accepted), backlog)
     }
 
     /// Accept again, after a failure.

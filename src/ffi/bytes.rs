@@ -45,6 +45,23 @@ pub(crate) fn read_into_new<E>(
     Ok(Ok((object, written)))
 }
 
+/// A new `bytes` of `parts`, one after the other.
+pub(crate) fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
+    let total = parts.iter().map(|part| part.len()).sum();
+    let made = read_into_new(py, total, |mut rest| {
+        for part in parts {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(as_uninit(part));
+            rest = after;
+        }
+        Ok::<usize, std::convert::Infallible>(total)
+    })?;
+    match made {
+        Ok((bytes, _)) => Ok(bytes),
+        Err(never) => match never {},
+    }
+}
+
 /// Grows `target` by up to `capacity` bytes, filled by `fill`, which answers how many it wrote.
 ///
 /// Raises `BufferError` when a `memoryview` pins the size, before anything is read.

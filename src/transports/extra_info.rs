@@ -123,7 +123,8 @@ pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Boun
         .call1((socket,))
 }
 
-fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
+/// The address in Python's words, where there is one.
+pub(super) fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let Some(name) = name else { return Ok(None) };
     let internet = name.internet();
     let address = internet.map(|address| addr::to_python(py, &address));

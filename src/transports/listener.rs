@@ -8,8 +8,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::descriptor::{SocketKind, fileno};
-use super::extra_info::transport_socket;
+use super::descriptor::{Descriptor, SocketKind, fileno};
+use super::extra_info::{address, transport_socket};
 use super::stream;
 use crate::driver::Direction;
 use crate::errors::os_error;
@@ -22,19 +22,28 @@ struct Listener {
     fd: RawFd,
     kind: SocketKind,
     sock: Py<PyAny>,
-    factory: Py<PyAny>,
-    server: Option<Py<PyAny>>,
-    /// What the protocol factories and the protocols run in copies of.
+    then: Then,
+    /// What `then` and the protocols run in copies of.
     context: Py<PyAny>,
     backlog: usize,
 }
 
-/// Accepts connections until [`stop`]; each gets a protocol from `factory`.
+/// What becomes of a connection.
+pub(crate) enum Then {
+    /// A transport with a protocol from `factory`.
+    Transport {
+        factory: Py<PyAny>,
+        server: Option<Py<PyAny>>,
+    },
+    /// `call(socket, address)`, where there is more to do for it than a native transport does.
+    Call(Py<PyAny>),
+}
+
+/// Accepts connections until [`stop`], and does with each what `then` says.
 pub(crate) fn listen(
     core: &Bound<'_, Core>,
     sock: &Bound<'_, PyAny>,
-    factory: &Bound<'_, PyAny>,
-    server: Option<&Bound<'_, PyAny>>,
+    then: Then,
     backlog: usize,
 ) -> PyResult<()> {
     let py = core.py();
@@ -52,8 +61,7 @@ pub(crate) fn listen(
         fd,
         kind,
         sock: sock.clone().unbind(),
-        factory: factory.clone().unbind(),
-        server: server.map(|server| server.clone().unbind()),
+        then,
         context: copy_current(py)?.unbind(),
         backlog: backlog.max(1),
     });
@@ -106,9 +114,19 @@ impl Listener {
     ) -> PyResult<()> {
         let py = core.py();
         let context = run_in(self.context.bind(py), copy_current)?;
-        let protocol = run_in(&context, |py| self.factory.bind(py).call0())?;
-        let server = self.server.as_ref().map(|server| server.bind(py));
-        stream::from_accepted(core, accepted, self.kind, &context, &protocol, server)
+        match &self.then {
+            Then::Transport { factory, server } => {
+                let protocol = run_in(&context, |py| factory.bind(py).call0())?;
+                let server = server.as_ref().map(|server| server.bind(py));
+                stream::from_accepted(core, accepted, self.kind, &context, &protocol, server)
+            }
+            Then::Call(call) => {
+                let (fd, peer) = accepted;
+                let address = address(py, Some(peer))?;
+                let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
+                run_in(&context, |py| call.bind(py).call1((socket, address))).map(drop)
+            }
+        }
     }
 
     /// Accepting failed. For want of descriptors or memory it is tried again later, and no waiting
@@ -171,8 +189,11 @@ impl Source for Listener {
     }
 
     fn objects(&self, visit: Visit<'_>) {
-        let server = self.server.iter();
-        [&self.sock, &self.factory, &self.context]
+        let (then, server) = match &self.then {
+            Then::Transport { factory, server } => (factory, server.as_ref()),
+            Then::Call(call) => (call, None),
+        };
+        [&self.sock, then, &self.context]
             .into_iter()
             .chain(server)
             .for_each(visit);

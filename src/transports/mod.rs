@@ -18,6 +18,12 @@ pub(crate) mod sock_attempt;
 pub(crate) mod sock_call;
 pub(crate) mod stream;
 mod stream_methods;
+pub(crate) mod tls;
+mod tls_handshake;
+mod tls_methods;
+mod tls_read;
+pub(crate) mod tls_session;
+mod tls_write;
 mod write;
 mod write_buffer;
 pub(crate) mod write_pipe;
@@ -35,6 +41,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         class_of::<read_pipe::ReadPipe>(py)?,
         class_of::<write_pipe::WritePipe>(py)?,
         class_of::<sock_call::SockCall>(py)?,
+        class_of::<tls::Tls>(py)?,
     ] {
         module.add(class.name()?, &class)?;
     }

@@ -11,11 +11,11 @@ use pyo3::types::PyBytes;
 use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
-use super::{stream_methods, write};
+use super::{stream_methods, tls_read, write};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call, data};
+use crate::ffi::{bytes, call, data, downcast};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 
@@ -99,6 +99,12 @@ fn as_bytes(
         return Ok(Found::End);
     }
     let found = note(state, count, READ_SIZE);
+    if let Some(tls) = downcast(protocol) {
+        if let Err(error) = tls_read::received(tls, received.as_any()) {
+            raised(this, state, tls_read::RAISED, error)?;
+        }
+        return Ok(found);
+    }
     let name = intern!(py, "data_received");
     let delivered = call::method(protocol, name, [received.as_any()]);
     local.spares().offer(received, capacity);

@@ -23,6 +23,7 @@ pub(super) fn members() -> Members {
         .method::<CanWriteEof>()
         .method::<Close>()
         .method::<Abort>()
+        .method::<ForceClose>()
         .method::<IsClosing>()
         .method::<IsReading>()
         .method::<PauseReading>()
@@ -40,6 +41,7 @@ pub(super) fn members() -> Members {
         .attribute::<Sock>()
         .attribute::<ProtocolPaused>()
         .attribute::<SendfileCompatible>()
+        .attribute::<StartTlsCompatible>()
 }
 
 /// `object` as a stream transport.
@@ -75,7 +77,7 @@ pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult
     Ok(())
 }
 
-fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(super) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if state.reading.get() != Reading::Paused {
         return Ok(());
     }
@@ -197,6 +199,19 @@ simple_method!(
     |this, state| {
         write::settle(this, &state)?;
         force_close(this, None)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    ForceClose,
+    "_force_close",
+    "($self, exc)",
+    "What asyncio's TLS calls: `abort()`, with what `connection_lost` is given.",
+    |this, state, arguments| {
+        let error = single(arguments, "_force_close", "exc")?;
+        write::settle(this, &state)?;
+        force_close(this, Some(error).filter(|error| !error.is_none()))?;
         Ok(none(this.py()))
     }
 );
@@ -375,4 +390,10 @@ attribute!(
         })?;
         Ok(mode.bind(py).clone())
     }
+);
+
+attribute!(
+    StartTlsCompatible,
+    c"_start_tls_compatible",
+    |this, _state| Ok(boolean(this.py(), true))
 );

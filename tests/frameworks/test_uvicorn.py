@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from tests.tls.certificates import Files
+
 T = TypeVar("T")
 
 pytestmark = pytest.mark.slow
@@ -41,12 +43,21 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette, http: str = "h11") -> AsyncGenerator[int, None]:
-    """Serves `app` on the running loop and yields the port."""
+async def serving(
+    app: Starlette, http: str = "h11", files: Files | None = None
+) -> AsyncGenerator[int, None]:
+    """Serves `app` on the running loop, with `files` over TLS, and yields the port."""
     if http == "httptools":
         pytest.importorskip("httptools", reason="no wheel of it for this interpreter")
     config = uvicorn.Config(
-        app, http=http, ws="websockets-sansio", lifespan="off", log_level="warning", port=0
+        app,
+        http=http,
+        ws="websockets-sansio",
+        lifespan="off",
+        log_level="warning",
+        port=0,
+        ssl_keyfile=files.key if files else None,
+        ssl_certfile=files.chain if files else None,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -194,18 +205,18 @@ def test_websockets_echo(loop: asyncio.AbstractEventLoop) -> None:
 class Server:
     """uvicorn in a process of its own, as its users start it."""
 
-    def __init__(self, loop_name: str) -> None:
-        """Starts it and waits until it serves."""
+    def __init__(self, loop_name: str, *more: str) -> None:
+        """Starts it, with `more` options, and waits until it serves."""
         command = [sys.executable, "-m", "uvicorn", "tests.frameworks.application:application"]
         options = ["--loop", f"{loop_name}:new_event_loop", "--port", "0", "--no-access-log"]
         self.process = subprocess.Popen(
-            [*command, *options], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [*command, *options, *more], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
         assert self.process.stderr is not None
         self.log: list[str] = []
         for line in self.process.stderr:
             self.log.append(line)
-            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"running on https?://127\.0\.0\.1:(\d+)", line):
                 self.port = int(found[1])
                 return
         raise AssertionError("".join(self.log))

@@ -52,7 +52,7 @@ pub(crate) async fn converse(
     .await
 }
 
-/// Sends what the kernel takes; says whether some is left.
+/// Sends what the kernel takes, or what TLS makes of it; says whether some is left.
 fn send(
     stream: &mut dyn Stream,
     context: &mut Context<'_>,
@@ -67,7 +67,7 @@ fn send(
             Poll::Pending => return Ok(true),
         }
     }
-    Ok(false)
+    Ok(Pin::new(stream).poll_flush(context)?.is_pending())
 }
 
 fn receive(

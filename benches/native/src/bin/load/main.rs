@@ -4,6 +4,7 @@
 //! answers are checked: a fast wrong server must not win.
 
 mod address;
+mod connector;
 mod conversation;
 mod histogram;
 mod modes;
@@ -50,7 +51,7 @@ fn start(options: &Options) -> io::Result<()> {
         match options.mode {
             Mode::Echo => measure(EchoWork::open(options).await?, options).await,
             Mode::Http => measure(HttpWork::open(options).await?, options).await,
-            Mode::Connect => measure(ConnectWork::new(options), options).await,
+            Mode::Connect => measure(ConnectWork::new(options)?, options).await,
             Mode::Udp => measure(UdpWork::open(options).await?, options).await,
             Mode::Idle => hold(EchoWork::open(options).await?, options).await,
         }

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     address::{Address, Stream},
+    connector::Connector,
     conversation::converse,
     options::Options,
     pattern::{Echo, Messages},
@@ -24,9 +25,10 @@ use crate::{
 
 /// Opens the connections one after the other, so that a small backlog is enough.
 async fn open(options: &Options) -> io::Result<Vec<Box<dyn Stream>>> {
+    let connector = Connector::new(options)?;
     let mut streams = Vec::with_capacity(options.connections);
     for number in 0..options.connections {
-        let stream = in_time(options, options.address.connect())
+        let stream = in_time(options, connector.connect())
             .await
             .map_err(|error| {
                 io::Error::new(error.kind(), format!("connection {number}: {error}"))
@@ -137,25 +139,25 @@ impl Work for HttpWork {
 
 /// `connect`: a connection per message, closed in good order by both sides.
 pub(crate) struct ConnectWork {
-    address: Address,
+    connector: Connector,
     messages: Messages,
 }
 
 impl ConnectWork {
-    pub(crate) fn new(options: &Options) -> Vec<Self> {
+    pub(crate) fn new(options: &Options) -> io::Result<Vec<Self>> {
         let messages = Messages::new(options.size);
-        (0..options.connections)
-            .map(|number| Self {
-                address: options.address.clone(),
-                messages: messages.for_connection(number),
-            })
-            .collect()
+        let connector = Connector::new(options)?;
+        let workers = (0..options.connections).map(|number| Self {
+            connector: connector.clone(),
+            messages: messages.for_connection(number),
+        });
+        Ok(workers.collect())
     }
 }
 
 impl Work for ConnectWork {
     async fn once(&mut self) -> io::Result<()> {
-        let mut stream = self.address.connect().await?;
+        let mut stream = self.connector.connect().await?;
         let message = self.messages.next_message();
         if !message.is_empty() {
             converse(&mut stream, message, &mut Echo { expected: message }).await?;

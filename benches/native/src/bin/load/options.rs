@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use crate::address::Address;
 
@@ -26,6 +26,7 @@ options
   --body=BYTES      make the HTTP request a POST with a body of this size
   --expect-body=N   fail unless each HTTP reply's body has this many bytes
   --patience=S      seconds to wait for a stuck server before giving up (10)
+  --tls=FILE        TLS, with a server whose certificate the authority in this PEM file has signed
   --gate=yes        after the warm-up print `ready` and wait for a line on stdin; after the result
                     keep the connections open until stdin closes
 
@@ -67,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) expect_body: Option<u64>,
     pub(crate) patience_s: f64,
     pub(crate) gate: bool,
+    pub(crate) tls: Option<PathBuf>,
 }
 
 impl Options {
@@ -98,6 +100,7 @@ impl Options {
             expect_body: None,
             patience_s: 10.0,
             gate: false,
+            tls: None,
         };
         for argument in arguments {
             let (name, value) = argument
@@ -113,6 +116,7 @@ impl Options {
                 "--body" => options.body = Some(number(name, value)?),
                 "--expect-body" => options.expect_body = Some(number(name, value)?),
                 "--patience" => options.patience_s = seconds(name, value)?,
+                "--tls" => options.tls = Some(value.into()),
                 "--gate" => options.gate = value == "yes",
                 _ => return Err(format!("unknown option {name}")),
             }

@@ -1,0 +1,390 @@
+//! The transport of a TLS connection: a protocol to the stream below, a transport to the application above.
+//!
+//! It does what `asyncio.sslproto` does, state by state and word by word, with the interpreter's own TLS
+//! object (`tls_session`). Handshake and shutdown are in `tls_handshake`, records in `tls_read` and
+//! `tls_write`, what Python calls in `tls_methods`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyException, PyOSError, PyResourceWarning, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+
+use super::protocol::{self, Delivery};
+use super::stream::{self, Stream};
+use super::tls_session::Session;
+use super::{tls_methods, write};
+use crate::ffi::{
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, new_instance,
+};
+use crate::scheduler::Core;
+
+/// `SSLTransport`: an `asyncio.Transport` whose bytes go encrypted through a stream transport.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(super) core: Py<Core>,
+    /// What `get_extra_info` knows that the stream does not.
+    pub(super) extra: Py<PyDict>,
+    pub(super) timeouts: Timeouts,
+    state: OwnerCell<State>,
+}
+
+/// Seconds for the handshake and for the shutdown, as the caller gave them: messages quote them.
+#[derive(Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) handshake: Py<PyAny>,
+    pub(crate) shutdown: Py<PyAny>,
+}
+
+/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) session: Session,
+    stream: RefCell<Option<Py<Stream>>>,
+    protocol: RefCell<Option<Py<PyAny>>>,
+    pub(super) delivery: Cell<Delivery>,
+    pub(super) phase: Cell<Phase>,
+    pub(super) told: Cell<Told>,
+    /// `close()` or `abort()` was called, or the connection is gone.
+    pub(super) closed: Cell<bool>,
+    /// `close()` was called once more: nobody asks about the session when the connection is gone.
+    pub(super) forgotten: Cell<bool>,
+    /// What waits for the handshake.
+    pub(super) waiter: RefCell<Option<Py<PyAny>>>,
+    /// The timer of the handshake, or of the shutdown.
+    pub(super) timer: RefCell<Option<Py<PyAny>>>,
+    /// When the handshake began, in debug mode.
+    pub(super) started: Cell<f64>,
+    /// The peer has closed the stream.
+    pub(super) at_end: Cell<bool>,
+    /// The application does not want to read.
+    pub(super) reading_paused: Cell<bool>,
+    /// The stream was told not to read, for the application does not.
+    pub(super) stream_paused: Cell<bool>,
+    /// The session holds the beginning of a record.
+    pub(super) partial: Cell<bool>,
+    pub(super) read_limits: Cell<Limits>,
+    /// Not encrypted yet: written during a handshake.
+    pub(super) backlog: RefCell<VecDeque<Py<PyAny>>>,
+    pub(super) backlog_size: Cell<usize>,
+    /// The stream has enough to send.
+    pub(super) writing_blocked: Cell<bool>,
+    /// The application was told to pause writing.
+    pub(super) writing_paused: Cell<bool>,
+    pub(super) write_limits: Cell<Limits>,
+    /// Writes since the connection was lost, as asyncio counts them.
+    pub(super) conn_lost: Cell<usize>,
+}
+
+/// The states of `asyncio.sslproto.SSLProtocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Unwrapped,
+    Handshake,
+    Wrapped,
+    Flushing,
+    Shutdown,
+}
+
+/// What the application's protocol was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    Made,
+    End,
+    Lost,
+}
+
+/// Marks in bytes: at the high one the other side must stop, at the low one it may go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) high: usize,
+    pub(super) low: usize,
+}
+
+impl Limits {
+    pub(super) const fn up_to(high: usize) -> Self {
+        Self {
+            high,
+            low: high / 4,
+        }
+    }
+}
+
+/// A transport whose handshake begins when a stream says `connection_made` to it.
+///
+/// With `make_connection`, the handshake's end is told to `protocol` as the beginning of a connection.
+pub(crate) fn new<'py>(
+    core: &Bound<'py, Core>,
+    protocol: &Bound<'py, PyAny>,
+    session: Session,
+    extra: Bound<'py, PyDict>,
+    timeouts: Timeouts,
+    waiter: Option<Bound<'py, PyAny>>,
+    make_connection: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let state = State {
+        session,
+        stream: RefCell::new(None),
+        protocol: RefCell::new(Some(protocol.clone().unbind())),
+        delivery: Cell::new(protocol::delivery(protocol)?),
+        phase: Cell::new(Phase::Unwrapped),
+        told: Cell::new(if make_connection {
+            Told::Nothing
+        } else {
+            Told::Made
+        }),
+        closed: Cell::new(false),
+        forgotten: Cell::new(false),
+        waiter: RefCell::new(waiter.map(Bound::unbind)),
+        timer: RefCell::new(None),
+        started: Cell::new(0.0),
+        at_end: Cell::new(false),
+        reading_paused: Cell::new(false),
+        stream_paused: Cell::new(false),
+        partial: Cell::new(false),
+        read_limits: Cell::new(Limits::up_to(READ_HIGH)),
+        backlog: RefCell::default(),
+        backlog_size: Cell::new(0),
+        writing_blocked: Cell::new(false),
+        writing_paused: Cell::new(false),
+        write_limits: Cell::new(Limits::up_to(WRITE_HIGH)),
+        conn_lost: Cell::new(0),
+    };
+    let tls = Tls {
+        core: core.clone().unbind(),
+        extra: extra.unbind(),
+        timeouts,
+        state: OwnerCell::new(state),
+    };
+    Ok(new_instance(core.py(), tls)?.into_any())
+}
+
+/// `object` as a TLS transport.
+pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Tls>> {
+    downcast(object).ok_or_else(|| PyTypeError::new_err("a SSLTransport is required"))
+}
+
+impl Tls {
+    /// The state; an error when it is at work on another thread.
+    #[inline]
+    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+        self.state
+            .enter(py, self.core.get().owner())
+            .ok_or_else(crate::scheduler::wrong_thread)
+    }
+}
+
+impl State {
+    /// The stream below; `None` before the connection and after it.
+    pub(super) fn stream<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Stream>> {
+        self.stream
+            .borrow()
+            .as_ref()
+            .map(|stream| stream.bind(py).clone())
+    }
+
+    pub(super) fn set_stream(&self, stream: Option<&Bound<'_, Stream>>) {
+        let before = self
+            .stream
+            .replace(stream.map(|stream| stream.clone().unbind()));
+        drop(before);
+    }
+
+    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.protocol
+            .borrow()
+            .as_ref()
+            .map(|protocol| protocol.bind(py).clone())
+    }
+
+    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.delivery.set(protocol::delivery(protocol)?);
+        let before = self.protocol.replace(Some(protocol.clone().unbind()));
+        drop(before);
+        Ok(())
+    }
+
+    /// Lets go of the protocol, which is told nothing more.
+    pub(super) fn take_protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.protocol.take().map(|protocol| protocol.into_bound(py))
+    }
+
+    pub(super) fn forget_backlog(&self) {
+        let backlog = self.backlog.take();
+        self.backlog_size.set(0);
+        drop(backlog);
+    }
+}
+
+/// Lets go of the session once the connection is gone and the application has closed it twice: whoever
+/// keeps the transport does not keep the context. asyncio's transport forgets its protocol there.
+pub(super) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
+    // `connection_lost` of the stream takes the protocol.
+    let is_over = state.protocol.borrow().is_none();
+    if is_over && state.forgotten.get() {
+        let py = this.py();
+        state.session.release(py);
+        data(this).extra.bind(py).clear();
+    }
+}
+
+/// What an `except Exception` of asyncio's would catch ends the connection; the rest passes.
+pub(super) fn caught(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    message: &str,
+    result: PyResult<()>,
+) -> PyResult<()> {
+    match result {
+        Err(error) if error.is_instance_of::<PyException>(this.py()) => {
+            fatal(this, state, message, error)
+        }
+        result => result,
+    }
+}
+
+/// `SSLProtocol._fatal_error`: ends the stream, and reports what is not the network's doing.
+pub(super) fn fatal(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    message: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = this.py();
+    let below = state.stream(py);
+    if let Some(stream) = &below {
+        end(stream, Some(error.value(py).as_any().clone()))?;
+    }
+    let core = data(this).core.bind(py);
+    if error.is_instance_of::<PyOSError>(py) {
+        if core.get().is_debug() {
+            let keywords = PyDict::new(py);
+            keywords.set_item(intern!(py, "exc_info"), error.into_value(py))?;
+            log(
+                py,
+                "debug",
+                ("%r: %s", this.as_any(), message),
+                Some(&keywords),
+            )?;
+        }
+        return Ok(());
+    }
+    let cancelled = CANCELLED.import(py, "asyncio.exceptions", "CancelledError")?;
+    if error.matches(py, cancelled)? {
+        return Ok(());
+    }
+    let context = PyDict::new(py);
+    context.set_item(intern!(py, "message"), message)?;
+    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    context.set_item(intern!(py, "transport"), below.as_ref().map(Bound::as_any))?;
+    context.set_item(intern!(py, "protocol"), this.as_any())?;
+    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+        .map(drop)
+}
+
+/// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
+pub(super) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let state = data(stream).state(stream.py())?;
+    write::settle(stream, &state)?;
+    stream::force_close(stream, error)
+}
+
+/// Writes to asyncio's log.
+pub(super) fn log<'py>(
+    py: Python<'py>,
+    level: &str,
+    arguments: impl pyo3::call::PyCallArgs<'py>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<()> {
+    let logger = py.import("asyncio.log")?.getattr("logger")?;
+    logger.call_method(level, arguments, keywords).map(drop)
+}
+
+impl NativeClass for Tls {
+    const NAME: &'static CStr = c"yamanote._yamanote.SSLTransport";
+    const DOC: &'static CStr = c"A transport whose bytes go encrypted through a stream transport.";
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        BASE.import(py, "asyncio.transports", "Transport").cloned()
+    }
+
+    fn members() -> Members {
+        tls_methods::members()
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        let state = self.state.while_stopped();
+        visitor.object(&self.core);
+        visitor.object(&self.extra);
+        visitor.object(&self.timeouts.handshake);
+        visitor.object(&self.timeouts.shutdown);
+        state.session.traverse(visitor);
+        if let Ok(stream) = state.stream.try_borrow() {
+            visitor.option(stream.as_ref());
+        }
+        for cell in [&state.protocol, &state.waiter, &state.timer] {
+            if let Ok(object) = cell.try_borrow() {
+                visitor.option(object.as_ref());
+            }
+        }
+        if let Ok(backlog) = state.backlog.try_borrow() {
+            backlog.iter().for_each(|bytes| visitor.object(bytes));
+        }
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let Ok(state) = self.state(py) else { return };
+        let gone = (
+            state.stream.take(),
+            state.protocol.take(),
+            state.waiter.take(),
+            state.timer.take(),
+        );
+        drop(gone);
+        // The context's callbacks may lead back here.
+        state.session.release(py);
+        self.extra.bind(py).clear();
+    }
+
+    /// Nobody can close it any more: says so, as asyncio's does. The stream below closes the socket.
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let Ok(state) = data(this).state(py) else {
+            return;
+        };
+        if state.closed.replace(true) {
+            return;
+        }
+        let warn = || {
+            let message = format!("unclosed transport {}", tls_methods::repr(this)?);
+            let keywords = PyDict::new(py);
+            keywords.set_item("source", this.as_any())?;
+            let arguments = (message, py.get_type::<PyResourceWarning>());
+            py.import("warnings")?
+                .call_method("warn", arguments, Some(&keywords))
+        };
+        if let Err(error) = warn() {
+            error.write_unraisable(py, Some(this.as_any()));
+        }
+    }
+
+    fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
+        tls_methods::repr(this)
+    }
+}
+
+/// asyncio's `FLOW_CONTROL_HIGH_WATER_SSL_READ` and `FLOW_CONTROL_HIGH_WATER_SSL_WRITE` (`constants.py`).
+pub(super) const READ_HIGH: usize = 256 * 1024;
+pub(super) const WRITE_HIGH: usize = 512 * 1024;

@@ -1,0 +1,319 @@
+//! How a TLS connection begins and ends.
+
+use pyo3::exceptions::{PyConnectionAbortedError, PyConnectionResetError, PyException};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
+
+use super::stream_methods;
+use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
+use super::tls_session::{is_certificate_error, is_tls_error};
+use super::{tls_read, tls_write};
+use crate::ffi::{call, data};
+use crate::scheduler::is_exit;
+
+/// `connection_made` of the stream: the handshake begins.
+pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let tls = data(this);
+    let state = tls.state(py)?;
+    state.set_stream(Some(stream_methods::cast(stream)?));
+    let core = tls.core.bind(py);
+    if core.get().is_debug() {
+        log(
+            py,
+            "debug",
+            ("%r starts SSL handshake", this.as_any()),
+            None,
+        )?;
+        let now = core.call_method0(intern!(py, "time"))?;
+        state.started.set(now.extract()?);
+    }
+    state.phase.set(Phase::Handshake);
+    let name = intern!(py, "_check_handshake_timeout");
+    start_timer(this, &state, tls.timeouts.handshake.bind(py), name)?;
+    proceed(this, &state)
+}
+
+/// As far as what came allows.
+pub(super) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    match state.session.shake_hands(py) {
+        Ok(None) => tls_write::send_outgoing(this, state),
+        Ok(Some(())) => complete(this, state),
+        Err(error) if is_tls_error(py, &error)? => fail(this, state, error),
+        Err(error) => Err(error),
+    }
+}
+
+fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    let tls = data(this);
+    stop_timer(py, state)?;
+    state.phase.set(Phase::Wrapped);
+    let object = &state.session.object(py);
+    let certificate = match object.call_method0(intern!(py, "getpeercert")) {
+        Ok(certificate) => certificate,
+        Err(error) if error.is_instance_of::<PyException>(py) => return fail(this, state, error),
+        Err(error) => return Err(error),
+    };
+    if tls.core.get().is_debug() {
+        let now: f64 = tls
+            .core
+            .bind(py)
+            .call_method0(intern!(py, "time"))?
+            .extract()?;
+        let milliseconds = (now - state.started.get()) * 1e3;
+        let text = "%r: SSL handshake took %.1f ms";
+        log(py, "debug", (text, this.as_any(), milliseconds), None)?;
+    }
+    let extra = tls.extra.bind(py);
+    extra.set_item(intern!(py, "peercert"), certificate)?;
+    for name in [intern!(py, "cipher"), intern!(py, "compression")] {
+        extra.set_item(name, object.call_method0(name)?)?;
+    }
+    extra.set_item(intern!(py, "ssl_object"), object)?;
+    if state.told.get() == Told::Nothing {
+        state.told.set(Told::Made);
+        if let Some(protocol) = state.protocol(py) {
+            call::method(&protocol, intern!(py, "connection_made"), [this.as_any()])?;
+        }
+    }
+    wake_waiter(py, state, None)?;
+    // The last words of the handshake, also when the application does not want to read.
+    let sent = tls_write::send_outgoing(this, state);
+    caught(this, state, tls_read::FAILED, sent)?;
+    tls_read::read(this, state)
+}
+
+/// The handshake has failed, or the end of the stream came in its place.
+pub(super) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResult<()> {
+    let py = this.py();
+    stop_timer(py, state)?;
+    state.phase.set(Phase::Unwrapped);
+    let message = if is_certificate_error(py, &error)? {
+        "SSL handshake failed on verifying the certificate"
+    } else {
+        "SSL handshake failed"
+    };
+    let raised = error.value(py).as_any().clone();
+    fatal(this, state, message, error)?;
+    wake_waiter(py, state, Some(&raised))
+}
+
+/// The timer's: the peer has taken too long.
+pub(super) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    if state.phase.get() != Phase::Handshake {
+        return Ok(());
+    }
+    let seconds = data(this).timeouts.handshake.bind(this.py()).str()?;
+    let error = PyConnectionAbortedError::new_err(format!(
+        "SSL handshake is taking longer than {seconds} seconds: aborting the connection"
+    ));
+    fatal(this, state, "Fatal error on transport", error)
+}
+
+/// `close()`, or the peer's goodbye.
+pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    match state.phase.get() {
+        Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => return Ok(()),
+        Phase::Handshake => {
+            state.closed.set(true);
+            return abort(this, state, None);
+        }
+        Phase::Wrapped => {}
+    }
+    state.closed.set(true);
+    state.phase.set(Phase::Flushing);
+    let name = intern!(py, "_check_shutdown_timeout");
+    start_timer(this, state, data(this).timeouts.shutdown.bind(py), name)?;
+    flush(this, state)
+}
+
+/// The timer's: the peer has not said goodbye.
+pub(super) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = this.py();
+    if !matches!(state.phase.get(), Phase::Flushing | Phase::Shutdown) {
+        return Ok(());
+    }
+    let Some(stream) = state.stream(py) else {
+        return Ok(());
+    };
+    let class = TIMEOUT.import(py, "asyncio.exceptions", "TimeoutError")?;
+    end(&stream, Some(class.call1(("SSL shutdown timed out",))?))
+}
+
+/// Delivers what has come, then says goodbye.
+pub(super) fn flush(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    tls_read::read(this, state)?;
+    if state.phase.get() != Phase::Flushing {
+        return Ok(()); // Reading has ended it.
+    }
+    state.phase.set(Phase::Shutdown);
+    shut_down(this, state)
+}
+
+/// As far as what came allows.
+pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    let outcome = if state.at_end.get() {
+        Ok(Some(()))
+    } else {
+        state.session.shut_down(py)
+    };
+    match outcome {
+        Ok(None) => tls_write::send_outgoing(this, state),
+        Ok(Some(())) => {
+            tls_write::send_outgoing(this, state)?;
+            tell_end(this, state)?;
+            stop_timer(py, state)?;
+            let Some(stream) = state.stream(py) else {
+                return Ok(());
+            };
+            let close = stream.as_any().getattr(intern!(py, "close"))?;
+            let core = data(this).core.bind(py);
+            core.call_method1(intern!(py, "call_soon"), (close,))
+                .map(drop)
+        }
+        Err(error) if is_tls_error(py, &error)? => {
+            stop_timer(py, state)?;
+            fatal(this, state, "Fatal error on transport", error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends the connection without a goodbye.
+pub(super) fn abort(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    state.phase.set(Phase::Unwrapped);
+    match state.stream(this.py()) {
+        Some(stream) => end(&stream, error),
+        None => Ok(()),
+    }
+}
+
+/// `eof_received` of the stream. `true` keeps the stream open.
+pub(super) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
+    let py = this.py();
+    let tls = data(this);
+    let state = tls.state(py)?;
+    state.at_end.set(true);
+    if tls.core.get().is_debug() {
+        log(py, "debug", ("%r received EOF", this.as_any()), None)?;
+    }
+    let result = match state.phase.get() {
+        Phase::Handshake => fail(this, &state, PyConnectionResetError::new_err(())),
+        Phase::Wrapped => {
+            state.phase.set(Phase::Flushing);
+            if state.reading_paused.get() {
+                return Ok(true);
+            }
+            flush(this, &state)
+        }
+        Phase::Flushing => tls_write::write_backlog(this, &state).and_then(|()| {
+            state.phase.set(Phase::Shutdown);
+            shut_down(this, &state)
+        }),
+        Phase::Shutdown => shut_down(this, &state),
+        Phase::Unwrapped => Ok(()),
+    };
+    if let Err(error) = &result
+        && error.is_instance_of::<PyException>(py)
+        && let Some(stream) = state.stream(py)
+    {
+        stream_methods::close(&stream)?;
+    }
+    result.map(|()| false)
+}
+
+/// Tells the application that the peer will send no more; once.
+pub(super) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    if state.told.get() != Told::Made {
+        return Ok(());
+    }
+    state.told.set(Told::End);
+    let Some(protocol) = state.protocol(py) else {
+        return Ok(());
+    };
+    let answer = call::method(&protocol, intern!(py, "eof_received"), [])
+        .and_then(|answer| answer.is_truthy());
+    match answer {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let text = "returning true from eof_received() has no effect when using ssl";
+            log(py, "warning", (text,), None)
+        }
+        Err(error) if is_exit(py, &error) => Err(error),
+        Err(error) => fatal(this, state, "Error calling eof_received()", error),
+    }
+}
+
+/// `connection_lost` of the stream.
+pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = this.py();
+    let tls = data(this);
+    let state = tls.state(py)?;
+    state.forget_backlog();
+    state.session.take_outgoing(py)?;
+    state.conn_lost.set(state.conn_lost.get() + 1);
+    state.closed.set(true);
+    let protocol = state.take_protocol(py);
+    if state.phase.get() != Phase::Handshake
+        && matches!(state.told.get(), Told::Made | Told::End)
+        && let Some(protocol) = protocol
+    {
+        state.told.set(Told::Lost);
+        let callback = protocol.getattr(intern!(py, "connection_lost"))?;
+        let core = tls.core.bind(py);
+        core.call_method1(intern!(py, "call_soon"), (callback, error))?;
+    }
+    state.phase.set(Phase::Unwrapped);
+    state.set_stream(None);
+    wake_waiter(py, &state, Some(error).filter(|error| !error.is_none()))?;
+    forget_if_over(this, &state);
+    stop_timer(py, &state)
+}
+
+fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let Some(waiter) = state.waiter.take() else {
+        return Ok(());
+    };
+    let waiter = waiter.into_bound(py);
+    if waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+        return Ok(());
+    }
+    match error {
+        Some(error) => waiter.call_method1(intern!(py, "set_exception"), (error,)),
+        None => waiter.call_method1(intern!(py, "set_result"), (py.None(),)),
+    }
+    .map(drop)
+}
+
+fn start_timer(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    seconds: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    let py = this.py();
+    let callback = this.as_any().getattr(method)?;
+    let core = data(this).core.bind(py);
+    let timer = core.call_method1(intern!(py, "call_later"), (seconds, callback))?;
+    drop(state.timer.replace(Some(timer.unbind())));
+    Ok(())
+}
+
+fn stop_timer(py: Python<'_>, state: &State) -> PyResult<()> {
+    match state.timer.take() {
+        Some(timer) => timer.call_method0(py, intern!(py, "cancel")).map(drop),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,415 @@
+//! What Python calls on a TLS transport: the application above, and the stream below.
+
+use pyo3::exceptions::PyNotImplementedError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyInt;
+
+use super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
+use super::tls::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
+use super::{tls_handshake, tls_read, tls_write};
+use crate::ffi::{Args, Members, data};
+
+pub(super) fn members() -> Members {
+    Members::default()
+        .method::<Write>()
+        .method::<WriteLines>()
+        .method::<WriteEof>()
+        .method::<CanWriteEof>()
+        .method::<Close>()
+        .method::<Abort>()
+        .method::<ForceClose>()
+        .method::<IsClosing>()
+        .method::<IsReading>()
+        .method::<PauseReading>()
+        .method::<ResumeReading>()
+        .method::<SetProtocol>()
+        .method::<GetProtocol>()
+        .method::<GetExtraInfo>()
+        .method::<SetWriteBufferLimits>()
+        .method::<GetWriteBufferLimits>()
+        .method::<GetWriteBufferSize>()
+        .method::<SetReadBufferLimits>()
+        .method::<GetReadBufferLimits>()
+        .method::<GetReadBufferSize>()
+        .method::<ConnectionMade>()
+        .method::<ConnectionLost>()
+        .method::<EofReceived>()
+        .method::<PauseWriting>()
+        .method::<ResumeWriting>()
+        .method::<CheckHandshakeTimeout>()
+        .method::<CheckShutdownTimeout>()
+        .attribute::<Loop>()
+        .attribute::<ProtocolPaused>()
+        .attribute::<SendfileCompatible>()
+        .attribute::<StartTlsCompatible>()
+        .attribute::<SslProtocol>()
+}
+
+pub(super) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
+    let py = this.py();
+    let state = data(this).state(py)?;
+    let closing = if state.closed.get() { " closing" } else { "" };
+    Ok(match state.stream(py) {
+        Some(stream) => format!("<SSLTransport{closing} over {}>", stream.as_any().repr()?),
+        None if state.closed.get() => "<SSLTransport closed>".to_owned(),
+        None => "<SSLTransport>".to_owned(),
+    })
+}
+
+/// A method of `Tls`.
+macro_rules! method {
+    ($($parts:tt)*) => { fast_method!(Tls, $($parts)*); };
+}
+
+/// One that takes no arguments.
+macro_rules! simple_method {
+    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
+        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
+            arguments.expect($name, 0, 0)?;
+            $body
+        });
+    };
+}
+
+method!(
+    Write,
+    "write",
+    "($self, data)",
+    "Encrypt and send bytes, now or soon, without blocking. `data` may be changed afterwards.",
+    |this, state, arguments| {
+        tls_write::write(this, &state, &single(arguments, "write", "data")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    WriteLines,
+    "writelines",
+    "($self, list_of_data)",
+    "Send the bytes of each item, in order.",
+    |this, state, arguments| {
+        let lines = single(arguments, "writelines", "list_of_data")?;
+        tls_write::write_lines(this, &state, &lines)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    WriteEof,
+    "write_eof",
+    "Refused: TLS cannot be half-closed.",
+    |_this, _state| Err(PyNotImplementedError::new_err(()))
+);
+
+simple_method!(
+    CanWriteEof,
+    "can_write_eof",
+    "False: TLS cannot be half-closed.",
+    |this, _state| Ok(boolean(this.py(), false))
+);
+
+simple_method!(
+    Close,
+    "close",
+    "Send what is buffered, say goodbye and wait for the peer's; then `connection_lost(None)` is called.",
+    |this, state| {
+        if state.closed.replace(true) {
+            state.forgotten.set(true);
+            forget_if_over(this, &state);
+        } else {
+            tls_handshake::start_shutdown(this, &state)?;
+        }
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    Abort,
+    "abort",
+    "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
+    |this, state| {
+        state.closed.set(true);
+        tls_handshake::abort(this, &state, None)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    ForceClose,
+    "_force_close",
+    "($self, exc)",
+    "What asyncio's TLS calls: `abort()`, with what `connection_lost` is given.",
+    |this, state, arguments| {
+        let error = single(arguments, "_force_close", "exc")?;
+        state.closed.set(true);
+        tls_handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    IsClosing,
+    "is_closing",
+    "Whether it is closed or about to be.",
+    |this, state| {
+        let py = this.py();
+        let closing = state.closed.get()
+            || match state.stream(py) {
+                Some(stream) => !data(&stream).state(py)?.is_open(),
+                None => false,
+            };
+        Ok(boolean(py, closing))
+    }
+);
+
+simple_method!(
+    IsReading,
+    "is_reading",
+    "Whether received bytes are delivered.",
+    |this, state| Ok(boolean(this.py(), !state.reading_paused.get()))
+);
+
+simple_method!(
+    PauseReading,
+    "pause_reading",
+    "Deliver nothing until `resume_reading()`; the peer is held back in time.",
+    |this, state| {
+        state.reading_paused.set(true);
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    ResumeReading,
+    "resume_reading",
+    "Deliver received bytes again.",
+    |this, state| {
+        tls_read::resume(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    SetProtocol,
+    "set_protocol",
+    "($self, protocol)",
+    "Call `protocol` from now on.",
+    |this, state, arguments| {
+        state.set_protocol(&single(arguments, "set_protocol", "protocol")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetProtocol,
+    "get_protocol",
+    "The protocol that is called.",
+    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+);
+
+method!(
+    GetExtraInfo,
+    "get_extra_info",
+    "($self, name, default=None)",
+    "`ssl_object`, `sslcontext`, `peercert`, `cipher`, `compression`, or what the stream knows; else `default`.",
+    |this, state, arguments| {
+        let py = this.py();
+        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
+        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let default = default.map_or_else(|| none(py), Borrowed::to_owned);
+        let extra = data(this).extra.bind(py);
+        if let Some(value) = extra.get_item(name)? {
+            return Ok(value);
+        }
+        match state.stream(py) {
+            Some(stream) => stream
+                .as_any()
+                .call_method1(intern!(py, "get_extra_info"), (name, default)),
+            None => Ok(default),
+        }
+    }
+);
+
+method!(
+    SetWriteBufferLimits,
+    "set_write_buffer_limits",
+    "($self, high=None, low=None)",
+    "Pause the protocol's writing at `high` buffered bytes, resume it at `low`.",
+    |this, state, arguments| {
+        state
+            .write_limits
+            .set(given(arguments, "set_write_buffer_limits", WRITE_HIGH)?);
+        tls_write::control_application(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetWriteBufferLimits,
+    "get_write_buffer_limits",
+    "`(low, high)`, in bytes.",
+    |this, state| pair(this.py(), state.write_limits.get())
+);
+
+simple_method!(
+    GetWriteBufferSize,
+    "get_write_buffer_size",
+    "Bytes that the stream below was not given yet.",
+    |this, state| Ok(PyInt::new(this.py(), tls_write::size(this, &state)?).into_any())
+);
+
+method!(
+    SetReadBufferLimits,
+    "set_read_buffer_limits",
+    "($self, high=None, low=None)",
+    "Hold the peer back at `high` bytes that the protocol does not read, until there are `low`.",
+    |this, state, arguments| {
+        state
+            .read_limits
+            .set(given(arguments, "set_read_buffer_limits", READ_HIGH)?);
+        tls_read::control_stream(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    GetReadBufferLimits,
+    "get_read_buffer_limits",
+    "`(low, high)`, in bytes.",
+    |this, state| pair(this.py(), state.read_limits.get())
+);
+
+simple_method!(
+    GetReadBufferSize,
+    "get_read_buffer_size",
+    "Bytes that came and were not decrypted.",
+    |this, state| {
+        let size = state.session.incoming_size(this.py())?;
+        Ok(PyInt::new(this.py(), size).into_any())
+    }
+);
+
+method!(
+    ConnectionMade,
+    "connection_made",
+    "($self, transport)",
+    "Called by the stream below, as a protocol: the handshake begins.",
+    |this, _state, arguments| {
+        let stream = single(arguments, "connection_made", "transport")?;
+        tls_handshake::begin(this, &stream)?;
+        Ok(none(this.py()))
+    }
+);
+
+method!(
+    ConnectionLost,
+    "connection_lost",
+    "($self, exc)",
+    "Called by the stream below, as a protocol.",
+    |this, _state, arguments| {
+        tls_handshake::lost(this, &single(arguments, "connection_lost", "exc")?)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    EofReceived,
+    "eof_received",
+    "Called by the stream below, as a protocol.",
+    |this, _state| Ok(boolean(this.py(), tls_handshake::at_end(this)?))
+);
+
+simple_method!(
+    PauseWriting,
+    "pause_writing",
+    "Called by the stream below, as a protocol.",
+    |this, state| {
+        tls_write::block(&state);
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    ResumeWriting,
+    "resume_writing",
+    "Called by the stream below, as a protocol.",
+    |this, state| {
+        tls_write::unblock(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    CheckHandshakeTimeout,
+    "_check_handshake_timeout",
+    "The timer's.",
+    |this, state| {
+        tls_handshake::check_handshake_timeout(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+simple_method!(
+    CheckShutdownTimeout,
+    "_check_shutdown_timeout",
+    "The timer's.",
+    |this, state| {
+        tls_handshake::check_shutdown_timeout(this, &state)?;
+        Ok(none(this.py()))
+    }
+);
+
+/// The marks that were given, or asyncio's for TLS.
+fn given(arguments: Args<'_, '_>, method: &str, default: usize) -> PyResult<Limits> {
+    let values = arguments.named(method, ["high", "low"])?;
+    if values.iter().flatten().all(|value| value.is_none()) {
+        return Ok(Limits::up_to(default));
+    }
+    let (high, low) = limits(arguments)?;
+    Ok(Limits { high, low })
+}
+
+fn pair(py: Python<'_>, limits: Limits) -> PyResult<Bound<'_, PyAny>> {
+    Ok((limits.low, limits.high).into_pyobject(py)?.into_any())
+}
+
+/// An attribute of `Tls`.
+macro_rules! attribute {
+    ($($parts:tt)*) => { attribute_of!(Tls, $($parts)*); };
+}
+
+attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
+    .core
+    .bind(this.py())
+    .as_any()
+    .clone()));
+
+attribute!(ProtocolPaused, c"_protocol_paused", |this, state| Ok(
+    boolean(this.py(), state.writing_paused.get())
+));
+
+attribute!(
+    SendfileCompatible,
+    c"_sendfile_compatible",
+    |this, _state| {
+        static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = this.py();
+        let mode = FALLBACK.get_or_try_init(py, || {
+            let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+            modes.getattr("FALLBACK").map(Bound::unbind)
+        })?;
+        Ok(mode.bind(py).clone())
+    }
+);
+
+attribute!(
+    StartTlsCompatible,
+    c"_start_tls_compatible",
+    |this, _state| Ok(boolean(this.py(), true))
+);
+
+attribute!(SslProtocol, c"_ssl_protocol", |this, _state| Ok(this
+    .as_any()
+    .clone()));

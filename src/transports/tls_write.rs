@@ -1,0 +1,227 @@
+//! From the application's bytes to the stream.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
+
+use super::flow_control::Tell;
+use super::protocol;
+use super::tls::{Phase, State, Tls, caught, log};
+use super::tls_read::FAILED;
+use super::tls_session::Session;
+use super::write;
+use crate::ffi::buffer::View;
+use crate::ffi::data;
+
+/// `write()`.
+pub(super) fn write(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    bytes: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if !(bytes.is_exact_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyBytes>()
+        || bytes.is_instance_of::<PyByteArray>()
+        || bytes.is_instance_of::<PyMemoryView>())
+    {
+        let class = bytes.get_type().name()?;
+        return Err(PyTypeError::new_err(format!(
+            "data: expecting a bytes-like instance, got {class}"
+        )));
+    }
+    if bytes.len()? == 0 {
+        return Ok(());
+    }
+    if is_over(this, state)? {
+        return Ok(());
+    }
+    let result = encrypt_or_keep(state, bytes).and_then(|()| send_if_ready(this, state));
+    caught(this, state, FAILED, result)
+}
+
+/// As many writes as there are items.
+pub(super) fn write_lines(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    lines: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if is_over(this, state)? {
+        return Ok(());
+    }
+    let mut lengths = 0;
+    let lines = lines.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    for line in &lines {
+        lengths += line.len()?;
+    }
+    if lengths == 0 {
+        return Ok(());
+    }
+    let result = lines
+        .iter()
+        .try_for_each(|line| encrypt_or_keep(state, line))
+        .and_then(|()| send_if_ready(this, state));
+    caught(this, state, FAILED, result)
+}
+
+/// Whether nothing can be written any more; counts such writes and at last mentions them, as asyncio does.
+fn is_over(this: &Bound<'_, Tls>, state: &State) -> PyResult<bool> {
+    match state.phase.get() {
+        Phase::Handshake | Phase::Wrapped => return Ok(false),
+        Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => {}
+    }
+    let count = state.conn_lost.get();
+    if count >= LOG_THRESHOLD {
+        log(this.py(), "warning", ("SSL connection is closed",), None)?;
+    }
+    state.conn_lost.set(count + 1);
+    Ok(true)
+}
+
+/// What was given is done with when this returns: it is encrypted, or a copy waits.
+fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    if state.phase.get() == Phase::Wrapped && state.backlog_size.get() == 0 {
+        return match encrypt(&state.session, bytes)? {
+            Some(rest) => keep(state, &rest),
+            None => Ok(()),
+        };
+    }
+    keep(state, &snapshot(bytes)?)
+}
+
+fn keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    let count = bytes.len()?;
+    if count > 0 {
+        state.backlog_size.set(state.backlog_size.get() + count);
+        state.backlog.borrow_mut().push_back(bytes.clone().unbind());
+    }
+    Ok(())
+}
+
+/// Encrypts as much as the session takes; answers what it did not, as immutable bytes.
+fn encrypt<'py>(
+    session: &Session,
+    bytes: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = bytes.py();
+    let first = session.write(bytes)?;
+    let total = match bytes.cast_exact::<PyBytes>() {
+        Ok(bytes) => bytes.as_bytes().len(),
+        Err(_) => View::readable(bytes)?.len(),
+    };
+    if first == Some(total) {
+        return Ok(None);
+    }
+    // More than a record: the rest goes by slices, which copy nothing.
+    let whole = PyMemoryView::from(&snapshot(bytes)?)?;
+    let mut done = first.unwrap_or(0);
+    let mut blocked = first.is_none();
+    while done < total {
+        let rest = whole.get_item(PySlice::new(py, done.cast_signed(), total.cast_signed(), 1))?;
+        if blocked {
+            return Ok(Some(rest));
+        }
+        match session.write(&rest)? {
+            Some(count) => done += count,
+            None => blocked = true,
+        }
+    }
+    Ok(None)
+}
+
+/// The same bytes in an object that nobody can change.
+fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if bytes.is_exact_instance_of::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    let view = View::readable(bytes)?;
+    Ok(PyBytes::new(bytes.py(), view.bytes()).into_any())
+}
+
+fn send_if_ready(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    if state.phase.get() == Phase::Wrapped {
+        send_outgoing(this, state)
+    } else {
+        Ok(())
+    }
+}
+
+/// Encrypts what waited for the session, and sends.
+pub(super) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    loop {
+        let next = state.backlog.borrow_mut().pop_front();
+        let Some(next) = next else { break };
+        let next = next.into_bound(py);
+        state
+            .backlog_size
+            .set(state.backlog_size.get() - next.len()?);
+        let rest = encrypt(&state.session, &next)?;
+        if let Some(rest) = rest {
+            state
+                .backlog_size
+                .set(state.backlog_size.get() + rest.len()?);
+            state.backlog.borrow_mut().push_front(rest.unbind());
+            break;
+        }
+    }
+    send_outgoing(this, state)
+}
+
+/// Gives the stream what is encrypted, unless it has enough, and tells the application how it stands.
+pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    if !state.writing_blocked.get() {
+        let ciphertext = state.session.take_outgoing(py)?;
+        if !ciphertext.as_bytes().is_empty()
+            && let Some(stream) = state.stream(py)
+        {
+            let below = data(&stream).state(py)?;
+            write::write(&stream, &below, &ciphertext)?;
+        }
+    }
+    control_application(this, state)
+}
+
+/// `pause_writing` of the stream.
+pub(super) fn block(state: &State) {
+    state.writing_blocked.set(true);
+}
+
+/// `resume_writing` of the stream.
+pub(super) fn unblock(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    state.writing_blocked.set(false);
+    send_outgoing(this, state)
+}
+
+/// Bytes that the stream was not given yet.
+pub(super) fn size(this: &Bound<'_, Tls>, state: &State) -> PyResult<usize> {
+    Ok(state.session.outgoing_size(this.py())? + state.backlog_size.get())
+}
+
+/// Tells the application's protocol to pause or to resume, as asyncio: at the marks themselves.
+pub(super) fn control_application(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let limits = state.write_limits.get();
+    let paused = state.writing_paused.get();
+    // Without a backlog all of it was given away.
+    let size = if state.writing_blocked.get() || state.backlog_size.get() > 0 {
+        size(this, state)?
+    } else {
+        0
+    };
+    let what = if size >= limits.high && !paused {
+        Tell::Pause
+    } else if size <= limits.low && paused {
+        Tell::Resume
+    } else {
+        return Ok(());
+    };
+    state.writing_paused.set(what == Tell::Pause);
+    let py = this.py();
+    match state.protocol(py) {
+        Some(protocol) => protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what),
+        None => Ok(()),
+    }
+}
+
+/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES` (`constants.py`).
+const LOG_THRESHOLD: usize = 5;

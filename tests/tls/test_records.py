@@ -1,0 +1,230 @@
+"""Bytes through TLS: none lost, none doubled, in order, and no more of them held than asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.tcp.peers import MORE_THAN_FITS, turns
+from tests.tcp.recorders import BufferedRecorder, Recorder
+from tests.tls.certificates import client_context, server_context
+from tests.tls.peers import connect, in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.tcp.recorders import AnyRecorder
+
+FACTORIES: dict[str, Callable[[], AnyRecorder]] = {
+    "protocol": Recorder,
+    "buffered": lambda: BufferedRecorder(buffer=memoryview(bytearray(65_536))),
+    "tiny buffer": lambda: BufferedRecorder(buffer=memoryview(bytearray(7))),
+}
+RECEIVERS = pytest.mark.parametrize("factory", list(FACTORIES.values()), ids=list(FACTORIES))
+
+
+@RECEIVERS
+def test_records_of_every_size_arrive(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], AnyRecorder]
+) -> None:
+    sizes = [1, 2, 5, 6, 255, 256, 1023, 1024, 4096, 16383, 16384]
+    random.Random(4).shuffle(sizes)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(factory)
+        sent = b""
+        for size in sizes:
+            data = bytes([size % 251]) * size
+            sent += data
+            await in_thread(peer.send, data)
+        await protocol.until_received(len(sent))
+        assert protocol.received == sent
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@RECEIVERS
+@pytest.mark.parametrize("cut", [1, 5, 100, 16405, 16406, 16407, 50_000])
+def test_records_may_come_in_pieces(
+    loop: asyncio.AbstractEventLoop, factory: Callable[[], AnyRecorder], cut: int
+) -> None:
+    data = random.Random(cut).randbytes(60_000 if cut > 100 else 300)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(factory)
+        ciphertext = peer.encrypted(data[:100]) + peer.encrypted(data[100:])
+        for start in range(0, len(ciphertext), cut):
+            await in_thread(peer.sock.sendall, ciphertext[start : start + cut])
+            await asyncio.sleep(0)
+        await protocol.until_received(len(data))
+        assert protocol.received == data
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+def test_writes_of_every_kind_arrive_as_they_were(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        mutable = bytearray(b"b" * 40_000)
+        transport.write(b"a")
+        transport.write(mutable)
+        transport.write(memoryview(mutable)[:10])
+        transport.write(memoryview(mutable).cast("I")[1:3])
+        mutable[:] = b"x" * 40_000
+        transport.write(b"")
+        transport.writelines([b"c", bytearray(b"d"), memoryview(b"e" * 20_000)])
+        expected = b"a" + b"b" * 40_018 + b"cd" + b"e" * 20_000
+        assert await in_thread(peer.read, len(expected)) == expected
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("wrong", ["text", 7, None, [b"list"]])
+def test_only_bytes_are_written(loop: asyncio.AbstractEventLoop, wrong: object) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with pytest.raises(TypeError, match=f"bytes-like instance, got {type(wrong).__name__}"):
+            transport.write(cast("bytes", wrong))
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.slow
+def test_a_reader_that_pauses_stops_the_peer(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        transport.pause_reading()
+        assert not transport.is_reading()
+        ciphertext = peer.encrypted(b"z" * MORE_THAN_FITS)
+        sending = asyncio.ensure_future(in_thread(peer.sock.sendall, ciphertext))
+        size: Callable[[], int] = getattr(transport, "get_read_buffer_size")  # noqa: B009
+        # asyncio's mark is 256 KiB, and one more read may come on top.
+        while size() < 256 * 1024:  # noqa: ASYNC110 - nobody tells when it is reached
+            await asyncio.sleep(0)
+        await turns(200)
+        assert size() <= 512 * 1024
+        assert not sending.done()
+        assert protocol.received == b""
+        transport.resume_reading()
+        await protocol.until_received(MORE_THAN_FITS)
+        await sending
+        assert protocol.received == b"z" * MORE_THAN_FITS
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.slow
+def test_a_peer_that_does_not_read_pauses_the_writer(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        written = 0
+        while "pause_writing" not in protocol.calls:
+            transport.write(b"w" * 65_536)
+            written += 65_536
+            assert written < MORE_THAN_FITS
+        low, high = transport.get_write_buffer_limits()
+        assert transport.get_write_buffer_size() >= high > low
+        assert await in_thread(peer.read, written) == b"w" * written
+        await protocol.until_called("resume_writing", 1)
+        assert protocol.calls == ["connection_made", "pause_writing", "resume_writing"]
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+def test_closing_waits_for_a_slow_peer_to_take_everything(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        data = random.Random(1).randbytes(4 * 1024 * 1024)
+        transport.write(data)
+        transport.close()
+        assert await in_thread(peer.read, len(data)) == data
+        await in_thread(peer.read_to_goodbye)
+        peer.sock.close()
+        await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_write_limits_are_checked(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        assert transport.get_write_buffer_limits() == (128 * 1024, 512 * 1024)
+        transport.set_write_buffer_limits(high=100)
+        assert transport.get_write_buffer_limits() == (25, 100)
+        transport.set_write_buffer_limits(low=10)
+        assert transport.get_write_buffer_limits() == (10, 40)
+        with pytest.raises(ValueError, match="high \\(1\\) must be >= low \\(2\\) must be >= 0"):
+            transport.set_write_buffer_limits(high=1, low=2)
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_streams_read_lines_and_respect_their_limit(
+    loop: asyncio.AbstractEventLoop, version: ssl.TLSVersion
+) -> None:
+    async def main() -> None:
+        reader = asyncio.StreamReader(limit=1000)
+        context = client_context()
+        context.minimum_version = context.maximum_version = version
+        transport, protocol, peer = await connect(
+            lambda: asyncio.StreamReaderProtocol(reader), context, server_context()
+        )
+        del protocol
+        line = b"l" * 900 + b"\n"
+        sending = asyncio.ensure_future(in_thread(peer.send, line * 2000))
+        for _ in range(2000):
+            assert await reader.readline() == line
+        await sending
+        transport.close()
+        await in_thread(peer.read_to_goodbye)
+        peer.sock.close()
+        assert await reader.read() == b""
+
+    loop.run_until_complete(main())
+
+
+def test_a_change_of_protocol_takes_effect_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        transport, first, peer = await connect(Recorder)
+        second = BufferedRecorder()
+        await in_thread(peer.send, b"one")
+        await first.until_received(3)
+        transport.set_protocol(second)
+        assert transport.get_protocol() is second
+        await in_thread(peer.send, b"two")
+        await second.until_received(3)
+        transport.abort()
+        await second.until_lost()
+        assert first.received == b"one"
+        assert second.received == b"two"
+        peer.sock.close()
+
+    loop.run_until_complete(main())
