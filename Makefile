@@ -25,14 +25,15 @@ FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.14 python3
 	done; \
 	[ -n "$$python" ] || { echo "no usable Python (3.10 or later, with venv): try make PYTHON=..." >&2; exit 1; }
 
-RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src -type f)
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src client -type f)
+EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -name '*.toml')
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
 .PHONY: dev help test conformance test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
 	bench demo
 
-dev: $(VENV)/.built $(VENV)/.tests ## A working build to play with, in $(VENV).
+dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
 
 help: ## These lines.
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -96,6 +97,12 @@ $(VENV)/.made $(BENCH_VENV)/.made:
 $(VENV)/.built: $(VENV)/.made $(RUST_SOURCES)
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) \
 		$(VENV)/bin/maturin develop --profile quick
+	touch $@
+
+# An extension module as others write them, for the tests of Rust futures.
+$(VENV)/.extension: $(VENV)/.built $(EXTENSION_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) \
+		$(VENV)/bin/maturin develop --profile quick -m tests/rust_extension/Cargo.toml
 	touch $@
 
 # What is measured is what users install: a wheel, built for release.

@@ -11,6 +11,7 @@
 //! | `driver` | tokio's runtime: descriptors, wakers, the timer |
 //! | `scheduler` | what runs when: ready queue, timers, inbox, sources, the turn |
 //! | `transports` | descriptors below, protocols above |
+//! | `interop` | Rust futures of extensions: awaitables, the C interface |
 //! | `event_loop` | what Python calls on a loop |
 
 mod addr;
@@ -20,6 +21,7 @@ mod errors;
 mod event_loop;
 #[expect(unsafe_code, reason = "the one home of raw CPython calls")]
 mod ffi;
+mod interop;
 mod scheduler;
 #[expect(unsafe_code, reason = "the one home of system calls")]
 mod sys;
@@ -32,5 +34,6 @@ use pyo3::prelude::*;
 fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     event_loop::register(module)?;
+    interop::register(module)?;
     transports::register(module)
 }

@@ -20,6 +20,9 @@ pub(crate) trait Source: Send + Sync {
     /// else is reported where it happens.
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()>;
 
+    /// The loop is closed, and about to forget this source. Attached, on the closing thread.
+    fn on_close(&self, _core: &Core, _py: Python<'_>) {}
+
     /// The transport that this is, if it owns `fd`.
     fn transport<'py>(&self, _py: Python<'py>, _fd: RawFd) -> Option<Bound<'py, PyAny>> {
         None

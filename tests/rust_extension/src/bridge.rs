@@ -1,0 +1,53 @@
+//! The same by way of pyo3-async-runtimes alone: what an extension that knows nothing of yamanote does.
+
+use std::time::Duration;
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3_async_runtimes::tokio::{future_into_py, into_future};
+
+use crate::futures::yields;
+
+#[pyfunction]
+pub(crate) fn bridged_ready(py: Python<'_>, value: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py(py, async move { Ok(value) })
+}
+
+#[pyfunction]
+pub(crate) fn bridged_yielding(
+    py: Python<'_>,
+    value: Py<PyAny>,
+    times: u32,
+) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py(py, async move {
+        yields(times).await;
+        Ok(value)
+    })
+}
+
+#[pyfunction]
+pub(crate) fn bridged_sleep(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py(py, async move {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        Ok(seconds)
+    })
+}
+
+#[pyfunction]
+pub(crate) fn bridged_socket(py: Python<'_>, port: u16) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py(py, crate::round_trip(port))
+}
+
+#[pyfunction]
+pub(crate) fn bridged_failing(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    future_into_py::<_, ()>(py, async move { Err(PyOSError::new_err((5, "as asked"))) })
+}
+
+#[pyfunction]
+pub(crate) fn bridged_await_python<'py>(
+    py: Python<'py>,
+    awaitable: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let future = into_future(awaitable)?;
+    future_into_py(py, future)
+}
