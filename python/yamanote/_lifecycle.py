@@ -50,6 +50,7 @@ class Lifecycle(Base):
             raise RuntimeError("Cannot close a running event loop")
         self._close_signals()
         self._close_dns()
+        self._close_files()
         super().close()
         self._close()
 

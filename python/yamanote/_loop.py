@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from yamanote._dns import Dns
+from yamanote._files import Files
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
 from yamanote._sendfile import Sendfile
@@ -28,6 +29,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Sendfile,
     Serving,
     Dns,
+    Files,
     Core,
     asyncio.BaseEventLoop,
 ):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         def _getaddrinfo_debug(
             self, host: object, port: object, family: int, type: int, proto: int, flags: int
         ) -> list[Any]: ...
+        def _close_files(self) -> None: ...
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...] | str | ReadableBuffer,
