@@ -31,7 +31,7 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 
 .DELETE_ON_ERROR:
 .PHONY: dev help test conformance test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
-	bench demo
+	bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
 
@@ -81,6 +81,9 @@ stubtest: $(VENV)/.check $(VENV)/.built
 bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, beside the peers.
 	$(BENCH_PY) benches/compare.py $(ARGS)
 
+bench-futures: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers $(BENCH_VENV)/.extension ## Rust futures, awaited.
+	$(BENCH_PY) benches/futures.py $(ARGS)
+
 demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each.
 	$(BENCH_PY) benches/demo.py $(ARGS)
 
@@ -111,6 +114,11 @@ $(BENCH_VENV)/.built: $(BENCH_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
 	$(BENCH_VENV)/bin/maturin build --release --compatibility linux --interpreter $(BENCH_PY) \
 		--out $(BENCH_VENV)/wheel
 	$(BENCH_PY) $(PIP_INSTALL) --force-reinstall --no-deps $(BENCH_VENV)/wheel/*.whl
+	touch $@
+
+$(BENCH_VENV)/.extension: $(BENCH_VENV)/.made $(EXTENSION_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(BENCH_VENV)) \
+		$(BENCH_VENV)/bin/maturin develop --release -m tests/rust_extension/Cargo.toml
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.made tests/requirements.txt

@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_StrPath: TypeAlias = "str | os.PathLike[str]"
+_StrPath: TypeAlias = str | os.PathLike[str]
 
 
 async def _run(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
