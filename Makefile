@@ -30,7 +30,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test conformance test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
+.PHONY: dev help test conformance example-rust test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
 	bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
@@ -48,6 +48,11 @@ conformance: dev ## CPython's own asyncio tests.
 test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
 	LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
 		PYO3_PYTHON="$(abspath $(PY))" cargo test --workspace
+
+example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and runs its tests.
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
+		$(VENV)/bin/maturin develop -m examples/rust_extension/Cargo.toml
+	$(PY) -m pytest -c pyproject.toml --rootdir . examples/rust_extension/tests $(ARGS)
 
 fmt: $(VENV)/.check ## Puts Rust and Python in shape.
 	cargo fmt --all
