@@ -37,7 +37,7 @@ impl Drop for Guard {
 }
 
 /// Counted also when it is dropped before its first poll.
-fn guarded<F: Future>(future: F) -> impl Future<Output = F::Output> {
+pub(crate) fn guarded<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut guard = Guard { finished: false };
     async move {
         let value = future.await;

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 mod yamanote_testing {
     #[pymodule_export]
     use super::bridge::{
-        bridged_await_python, bridged_failing, bridged_ready, bridged_sleep, bridged_socket,
-        bridged_yielding,
+        bridged_await_python, bridged_failing, bridged_nested, bridged_never, bridged_ready,
+        bridged_run, bridged_sleep, bridged_socket, bridged_stop, bridged_yielding,
     };
     #[pymodule_export]
     use super::futures::{
