@@ -1,4 +1,4 @@
-"""An extension that knows only pyo3-async-runtimes does what its own test programs do, everywhere."""
+"""An extension that knows only pyo3-async-runtimes does what its own test programs do."""
 
 from __future__ import annotations
 
