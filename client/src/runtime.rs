@@ -5,9 +5,15 @@ pub(crate) use with_tokio::enter;
 #[cfg(feature = "tokio")]
 pub use with_tokio::spawn;
 
-/// Nothing to enter.
+/// What there is to be inside of without tokio.
 #[cfg(not(feature = "tokio"))]
-pub(crate) fn enter() {}
+pub(crate) struct Nothing;
+
+/// Enters nothing.
+#[cfg(not(feature = "tokio"))]
+pub(crate) fn enter() -> Nothing {
+    Nothing
+}
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
