@@ -145,8 +145,13 @@ def test_a_file_that_nobody_waits_for_any_more_is_closed(
             await opening
         # Its opening ends now, and with the reader's end closed a writer is refused.
         async with fs.open(path, "wb", buffering=0) as writer:
+
+            async def fill() -> None:
+                while True:
+                    await writer.write(b"nobody")
+
             with pytest.raises(BrokenPipeError):
-                await writer.write(bytes(1024 * 1024))
+                await fill()
 
     loop.run_until_complete(main())
 
