@@ -51,6 +51,10 @@ where
 }
 
 /// The native module, `yamanote._yamanote`.
+///
+/// # Errors
+///
+/// What importing the parts of asyncio raises that its classes extend.
 #[pymodule(gil_used = false)]
 pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
