@@ -25,14 +25,15 @@ FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.14 python3
 	done; \
 	[ -n "$$python" ] || { echo "no usable Python (3.10 or later, with venv): try make PYTHON=..." >&2; exit 1; }
 
-RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src -type f)
+RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src client -type f)
+EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -name '*.toml')
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test conformance test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
-	bench demo
+.PHONY: dev help test conformance example-rust test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
+	bench bench-futures demo
 
-dev: $(VENV)/.built $(VENV)/.tests ## A working build to play with, in $(VENV).
+dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
 
 help: ## These lines.
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -47,6 +48,11 @@ conformance: dev ## CPython's own asyncio tests.
 test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
 	LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
 		PYO3_PYTHON="$(abspath $(PY))" cargo test --workspace
+
+example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and runs its tests.
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
+		$(VENV)/bin/maturin develop -m examples/rust_extension/Cargo.toml
+	$(PY) -m pytest -c pyproject.toml --rootdir . examples/rust_extension/tests $(ARGS)
 
 fmt: $(VENV)/.check ## Puts Rust and Python in shape.
 	cargo fmt --all
@@ -80,6 +86,9 @@ stubtest: $(VENV)/.check $(VENV)/.built
 bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, beside the peers.
 	$(BENCH_PY) benches/compare.py $(ARGS)
 
+bench-futures: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers $(BENCH_VENV)/.extension ## Rust futures, awaited.
+	$(BENCH_PY) benches/futures.py $(ARGS)
+
 demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each (TLS=1: over TLS).
 	$(BENCH_PY) benches/demo.py $(if $(TLS),--tls) $(ARGS)
 
@@ -98,12 +107,23 @@ $(VENV)/.built: $(VENV)/.made $(RUST_SOURCES)
 		$(VENV)/bin/maturin develop --profile quick
 	touch $@
 
+# An extension module as others write them, for the tests of Rust futures.
+$(VENV)/.extension: $(VENV)/.built $(EXTENSION_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) \
+		$(VENV)/bin/maturin develop --profile quick -m tests/rust_extension/Cargo.toml
+	touch $@
+
 # What is measured is what users install: a wheel, built for release.
 $(BENCH_VENV)/.built: $(BENCH_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
 	rm -rf $(BENCH_VENV)/wheel
 	$(BENCH_VENV)/bin/maturin build --release --compatibility linux --interpreter $(BENCH_PY) \
 		--out $(BENCH_VENV)/wheel
 	$(BENCH_PY) $(PIP_INSTALL) --force-reinstall --no-deps $(BENCH_VENV)/wheel/*.whl
+	touch $@
+
+$(BENCH_VENV)/.extension: $(BENCH_VENV)/.made $(EXTENSION_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(BENCH_VENV)) \
+		$(BENCH_VENV)/bin/maturin develop --release -m tests/rust_extension/Cargo.toml
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.made tests/requirements.txt

@@ -38,6 +38,11 @@ at most 3 at once
 ['ONE', 'TWO']
 ['THREE']
 """,
+    "files": """\
+[2, 4, 6]
+8 bytes
+No such file or directory
+""",
     "hello": """\
 Hello
 from yamanote

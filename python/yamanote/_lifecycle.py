@@ -51,6 +51,7 @@ class Lifecycle(Base):
         self._close_signals()
         self._close_children()
         self._close_dns()
+        self._close_files()
         super().close()
         self._close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from yamanote._dns import Dns
+from yamanote._files import Files
 from yamanote._fork import Forking
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
@@ -32,6 +33,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Serving,
     Children,
     Dns,
+    Files,
     Core,
     asyncio.BaseEventLoop,
 ):

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
             server: object,
             timeouts: dict[str, Any],
         ) -> None: ...
+        def _close_files(self) -> None: ...
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...] | str | ReadableBuffer,

@@ -19,7 +19,7 @@ from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
 from types import TracebackType
-from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, final
+from typing import Any, ClassVar, NoReturn, Protocol, TypeAlias, TypeVar, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
@@ -35,10 +35,14 @@ __all__ = [
     "TimerHandle",
     "WritePipeTransport",
     "__version__",
+    "_live_futures",
 ]
 
 __version__: str
 """The version of the package, as in its metadata."""
+
+def _live_futures() -> int:
+    """Return how many Rust futures of extensions there are that have not been dropped."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -59,6 +63,9 @@ class Core:
     `yamanote.Loop` adds what happens once per loop, server or connection; a `Core` on its own is
     no complete event loop. Objects of subclasses have a `__dict__`.
     """
+
+    __yamanote_c_api__: ClassVar[object]
+    """The capsule that extensions reach the loop through; see `include/yamanote.h`."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make a core that neither runs nor is closed; arguments are left to `__init__`.

@@ -6,6 +6,7 @@
 mod ready_list;
 mod registration;
 mod timer;
+mod waker;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,7 @@ use crate::sys::fork::Generation;
 pub(crate) use ready_list::{READ, ReadyList, Slot, WRITE};
 pub(crate) use registration::{Direction, Registration, is_inherited};
 pub(crate) use timer::Timer;
+pub(crate) use waker::{WAKERS, lend, wake};
 
 /// One loop's tokio runtime: no worker thread, I/O and time driven by whoever is inside `block_on`.
 pub(crate) struct Driver {
@@ -102,6 +104,12 @@ impl Driver {
         let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
         registration.renew()
     }
+
+    /// The runtime, for tokio's timers and sockets to find; `None` once it is shut down.
+    pub(crate) fn inside(&self) -> Option<Inside> {
+        let runtime = self.runtime.as_ref()?;
+        Some(Inside(runtime.handle().clone()))
+    }
 }
 
 /// Ends the reactor without waiting for anything.
@@ -116,7 +124,20 @@ impl Drop for Driver {
         } else {
             runtime.shutdown_background();
             self.ready.forget_turn();
+            self.ready.close();
         }
+    }
+}
+
+/// A runtime to be inside of.
+#[derive(Debug)]
+pub(crate) struct Inside(Handle);
+
+impl Inside {
+    /// Calls where tokio finds the runtime.
+    pub(crate) fn call<R>(&self, call: impl FnOnce() -> R) -> R {
+        let _inside = self.0.enter();
+        call()
     }
 }
 
@@ -146,7 +167,8 @@ impl<W: Fn() -> bool> Future for Look<'_, W> {
         }
         this.polled = true;
         this.ready.set_turn(context.waker());
-        if !(this.wait)() {
+        // A wake from another thread that the runtime forgot when it began has left its slot before.
+        if !(this.wait)() || !this.ready.is_empty() {
             context.waker().wake_by_ref();
         }
         Poll::Pending

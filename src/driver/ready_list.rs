@@ -1,9 +1,10 @@
 //! What the reactor found ready, on its way to the turn.
 
+use std::cell::Cell;
 use std::fmt;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -15,6 +16,14 @@ pub(crate) struct ReadyList {
     turn: AtomicPtr<Mutex<Option<Waker>>>,
     /// There is a waker: written under the lock, read by the loop's thread without it.
     has_turn: AtomicBool,
+    /// Nobody will take the slots any more. With the push a pair in Dekker's manner: each side writes its
+    /// own, then looks at the other's, so an entry that comes late is taken by one of them.
+    closed: AtomicBool,
+}
+
+thread_local! {
+    /// The list whose turn runs on this thread: it looks there before it waits, so nobody need wake it.
+    static TURNING: Cell<*const ReadyList> = const { Cell::new(ptr::null()) };
 }
 
 /// One registered descriptor, as its wakers see it.
@@ -50,6 +59,19 @@ impl ReadyList {
         drop(turn);
     }
 
+    /// Says that a turn runs on this thread, or ran.
+    pub(crate) fn set_turning(&self, turning: bool) {
+        let list: *const Self = if turning { self } else { ptr::null() };
+        TURNING.set(list);
+    }
+
+    /// The loop is closed: what is woken from now on is let go of.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.drain(drop);
+    }
+
     /// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
     pub(crate) fn wake_turn(&self) {
         if let Some(turn) = &*self.lock() {
@@ -67,6 +89,7 @@ impl ReadyList {
     /// reactor found. Nothing is freed, for a thread that is gone may have been at it, lock in hand.
     pub(crate) fn renew(&self) {
         self.has_turn.store(false, Ordering::Relaxed);
+        self.closed.store(false, Ordering::Relaxed);
         self.turn
             .store(Box::into_raw(Box::default()), Ordering::Release);
         self.drain(|slot| {
@@ -132,6 +155,7 @@ impl Default for ReadyList {
             head: AtomicPtr::default(),
             turn: AtomicPtr::new(Box::into_raw(Box::default())),
             has_turn: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 }
@@ -176,11 +200,17 @@ impl Slot {
     }
 
     /// Queues the slot and ends the wait: what a waker does.
-    fn wake(self: Arc<Self>, bits: u8) {
+    pub(super) fn wake(self: Arc<Self>, bits: u8) {
         if self.mark(bits)
             && let Some(list) = ReadyList::push(self)
+            && !ptr::eq(TURNING.get(), Arc::as_ptr(&list))
         {
-            list.wake_turn();
+            fence(Ordering::SeqCst);
+            if list.closed.load(Ordering::SeqCst) {
+                list.drain(drop);
+            } else {
+                list.wake_turn();
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 pub(crate) mod buffer;
 pub(crate) mod bytes;
 pub(crate) mod call;
+pub(crate) mod capsule;
 mod class;
 pub(crate) mod context;
 mod coroutine;
@@ -16,6 +17,7 @@ mod handle_memory;
 mod method;
 mod owner;
 mod park;
+pub(crate) mod pollable;
 mod reference;
 mod spares;
 

@@ -168,7 +168,7 @@ impl<T> Drop for Entered<'_, T> {
 }
 
 /// `threading.get_ident()` of the calling thread.
-fn current_thread(_py: Python<'_>) -> usize {
+pub(crate) fn current_thread(_py: Python<'_>) -> usize {
     // SAFETY: may be called from any thread, and has no failure for one that is attached.
     let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
     usize::try_from(ident).unwrap_or(usize::MAX)

@@ -13,7 +13,7 @@ use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit, WRITE};
 use super::timers::Timers;
 use super::watchers::Watchers;
-use crate::driver::{Direction, Driver, ReadyList, Registration, Slot, Timer};
+use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot, Timer};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
@@ -204,6 +204,11 @@ impl Local {
         });
     }
 
+    /// The loop's tokio runtime, to call inside of.
+    pub(crate) fn inside(&self) -> Option<Inside> {
+        self.driver().ok()?.inside()
+    }
+
     /// Queues a callback for the next pass.
     #[inline]
     pub(crate) fn push(&self, handle: Py<Handle>) {
@@ -384,13 +389,26 @@ impl Local {
     /// From now on the registration's events go to `source`, which the loop keeps alive.
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
         self.renew_registration(registration);
-        let key = self.sources.borrow_mut().insert(source);
-        registration.slot().set_key(key);
+        self.attach_slot(registration.slot(), source);
     }
 
     /// The registration's events reach nobody any more, and the loop no longer keeps its source alive.
     pub(crate) fn detach(&self, registration: &Registration) {
-        let slot = registration.slot();
+        self.detach_slot(registration.slot());
+    }
+
+    /// A slot without a descriptor; its wakes reach nobody until [`Local::attach_slot`].
+    pub(crate) fn slot(&self) -> Arc<Slot> {
+        Slot::new(Arc::clone(&self.ready_list), NOBODY)
+    }
+
+    /// From now on the slot's wakes go to `source`, which the loop keeps alive.
+    pub(crate) fn attach_slot(&self, slot: &Slot, source: Arc<dyn Source>) {
+        slot.set_key(self.sources.borrow_mut().insert(source));
+    }
+
+    /// The slot's wakes reach nobody any more, and the loop no longer keeps its source alive.
+    pub(crate) fn detach_slot(&self, slot: &Slot) {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NOBODY);
         drop(source);
@@ -511,6 +529,7 @@ impl Local {
 
     pub(super) fn set_in_turn(&self, inside: bool) {
         self.in_turn.set(inside);
+        self.ready_list.set_turning(inside);
     }
 
     /// Lends the buffer for small reads. It must not be asked for again before it is given back, and is not:
@@ -549,7 +568,7 @@ impl Local {
     }
 
     /// Forgets everything scheduled and ends the reactor.
-    pub(super) fn close(&self, py: Python<'_>) {
+    pub(super) fn close(&self, core: &Core, py: Python<'_>) {
         let ready = mem::take(&mut *self.ready.borrow_mut());
         let timers = self.timers.borrow_mut().take();
         for timer in &timers {
@@ -564,6 +583,7 @@ impl Local {
         self.claimed.borrow_mut().clear();
         let listeners = mem::take(&mut *self.listeners.borrow_mut());
         let timer = self.timer.take();
+        sources.iter().for_each(|source| source.on_close(core, py));
         drop((ready, timers, sources, flushes, watchers, listeners, timer));
         drop(self.driver.take());
     }

@@ -6,12 +6,14 @@
 pub(crate) mod handle;
 mod inbox;
 mod local;
+mod remote;
 mod source;
 mod timers;
 mod turn;
 mod watched;
 pub(crate) mod watchers;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::PyTraverseError;
@@ -22,6 +24,7 @@ use pyo3::prelude::*;
 use crate::ffi::{Entered, Owner, OwnerCell};
 use inbox::Inbox;
 pub(crate) use local::{Deferred, Flush, Local, READ_SIZE};
+pub(crate) use remote::Remote;
 pub(crate) use source::{READ, Source, Visit, WRITE};
 pub(crate) use turn::{is_exit, now, run, seconds};
 
@@ -32,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) shared: Shared,
     owner: Owner,
     local: OwnerCell<Local>,
+    remote: Arc<Remote>,
 }
 
 /// What every thread may touch.
@@ -50,6 +54,7 @@ impl Core {
     /// A loop that is neither running nor closed. With `own_clock`, its time is what Python's `time()` says.
     pub(crate) fn new(own_clock: bool) -> PyResult<Self> {
         let local = Local::new(own_clock)?;
+        let remote = Remote::new(&local);
         let shared = Shared {
             inbox: Inbox::new(local.ready_list()),
             ..Shared::default()
@@ -58,7 +63,13 @@ impl Core {
             shared,
             owner: Owner::default(),
             local: OwnerCell::new(local),
+            remote,
         })
+    }
+
+    /// The loop for threads that know nothing of Python.
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
     }
 
     pub(crate) fn owner(&self) -> &Owner {
@@ -128,7 +139,7 @@ impl Core {
     /// Drops everything scheduled and ends the reactor. The loop must not be running.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.shared.closed.swap(true, Ordering::Relaxed) {
-            self.local(py)?.close(py);
+            self.local(py)?.close(self, py);
             drop(self.shared.inbox.take());
         }
         Ok(())
@@ -144,6 +155,12 @@ impl Core {
         self.local.while_stopped().objects(&mut each);
         self.shared.inbox.objects(&mut each);
         result
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.remote.close();
     }
 }
 

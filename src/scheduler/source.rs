@@ -25,6 +25,9 @@ pub(crate) trait Source: Send + Sync {
     /// The reactor tells of what is ready already. A source that does nothing here gets no event in the child.
     fn renew(&self, _py: Python<'_>, _local: &Local) {}
 
+    /// The loop is closed, and about to forget this source. Attached, on the closing thread.
+    fn on_close(&self, _core: &Core, _py: Python<'_>) {}
+
     /// The transport that this is, if it owns `fd`.
     fn transport<'py>(&self, _py: Python<'py>, _fd: RawFd) -> Option<Bound<'py, PyAny>> {
         None

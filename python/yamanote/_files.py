@@ -1,0 +1,36 @@
+"""The threads of `yamanote.fs`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yamanote._parts import Base
+else:
+    Base = object
+
+
+class Files(Base):
+    """File calls have threads of their own: a full default executor does not hold them up."""
+
+    _file_threads: ThreadPoolExecutor | None = None
+
+    def _files(self) -> ThreadPoolExecutor:
+        if self._file_threads is None:
+            self._file_threads = ThreadPoolExecutor(_MAX_CALLS, "yamanote-fs")
+        return self._file_threads
+
+    def _close_files(self) -> None:
+        if self._file_threads is not None:
+            threads, self._file_threads = self._file_threads, None
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def pool_of(loop: object) -> ThreadPoolExecutor | None:
+    """Return the threads for files of a loop; `None` when it is not yamanote's."""
+    return loop._files() if isinstance(loop, Files) else None  # pyright: ignore[reportPrivateUsage]
+
+
+# anyio's number. Threads are started one by one, as they are needed; a disk serves fewer at once.
+_MAX_CALLS = 40

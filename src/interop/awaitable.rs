@@ -1,0 +1,145 @@
+//! The object that an extension returns to Python: a coroutine whose body is a Rust future.
+
+use std::ffi::CStr;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyAny, PyType};
+
+use super::pending::Pending;
+use super::waiter::{self, Waiter};
+use crate::ffi::capsule::Refusal;
+use crate::ffi::pollable::Pollable;
+use crate::ffi::{
+    Class, Coroutine, Members, NativeClass, Step, Visitor, data, downcast, new_instance,
+};
+use crate::scheduler::Core;
+
+/// `RustFuture`: to asyncio a coroutine, so tasks, `gather`, `wait_for` and their kin take it as it is.
+#[derive(Debug)]
+pub(crate) struct Awaitable {
+    core: Py<Core>,
+    pending: Arc<Pending>,
+    /// What the awaiting task waits on, made when it first has to.
+    waiter: OnceLock<Py<Waiter>>,
+}
+
+/// An awaitable for something to poll, on a loop that is open and at home on this thread.
+pub(super) fn new<'py>(
+    event_loop: &Bound<'py, PyAny>,
+    pollable: Pollable,
+) -> Result<Bound<'py, PyAny>, (Refusal, Pollable)> {
+    let py = event_loop.py();
+    let Ok(core) = event_loop.cast::<Core>() else {
+        return Err((Refusal::Foreign, pollable));
+    };
+    let this = core.get();
+    if this.is_closed() {
+        return Err((Refusal::Closed, pollable));
+    }
+    if this.owner().running_thread().is_some() && !this.owner().is_running_here(py) {
+        return Err((Refusal::WrongThread, pollable));
+    }
+    let Some(local) = this.try_local(py) else {
+        return Err((Refusal::WrongThread, pollable));
+    };
+    let pending = Pending::new(&local, pollable);
+    drop(local);
+    let made = new_instance(
+        py,
+        Awaitable {
+            core: core.clone().unbind(),
+            pending: Arc::clone(&pending),
+            waiter: OnceLock::new(),
+        },
+    );
+    made.map(Bound::into_any).map_err(|error| {
+        let pollable = pending.take_back(py, this);
+        let pollable = pollable.expect("nobody has seen it");
+        (Refusal::Python(error), pollable)
+    })
+}
+
+/// Drops what is polled; whoever awaits it gets `CancelledError`.
+pub(super) fn cancel(awaitable: &Bound<'_, PyAny>) -> Result<(), Refusal> {
+    let py = awaitable.py();
+    let this = data(downcast::<Awaitable>(awaitable).ok_or(Refusal::Foreign)?);
+    this.pending.cancel(py, this.core.get())
+}
+
+impl Coroutine for Awaitable {
+    fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+        let py = this.py();
+        let this = data(this);
+        match this.pending.step(this.core.bind(py))? {
+            Poll::Ready(value) => Ok(Step::Done(value.into_bound(py))),
+            Poll::Pending => {
+                let waiter = if let Some(waiter) = this.waiter.get() {
+                    waiter.bind(py).clone()
+                } else {
+                    let made = waiter::new(this.core.bind(py), Arc::clone(&this.pending))?;
+                    // Ignored: another thread's came first, and will do as well.
+                    let _ = this.waiter.set(made.clone().unbind());
+                    made
+                };
+                data(&waiter).block();
+                Ok(Step::Wait(waiter.into_any()))
+            }
+        }
+    }
+
+    fn throw<'py>(this: &Bound<'py, Self>, error: PyErr) -> PyResult<Step<'py>> {
+        Self::close(this)?;
+        Err(error)
+    }
+
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        data(this).pending.close(this.py(), data(this).core.get())
+    }
+}
+
+impl NativeClass for Awaitable {
+    const NAME: &'static CStr = c"yamanote._yamanote.RustFuture";
+    const DOC: &'static CStr =
+        c"A future of an extension written in Rust or C, to be awaited once.\n\n\
+        It is polled by whoever awaits it; asyncio takes it for a coroutine.";
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        Ok(py.get_type::<PyAny>())
+    }
+
+    fn members() -> Members {
+        Members::default().coroutine::<Self>()
+    }
+
+    fn traverse(&self, visitor: &mut Visitor<'_>) {
+        visitor.object(&self.core);
+        visitor.option(self.waiter.get());
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        self.abandon(py);
+    }
+
+    fn finalize(this: &Bound<'_, Self>) {
+        data(this).abandon(this.py());
+    }
+
+    fn repr(_this: &Bound<'_, Self>) -> PyResult<String> {
+        Ok("<RustFuture>".to_owned())
+    }
+}
+
+impl Awaitable {
+    /// Nobody will ask for the result.
+    fn abandon(&self, py: Python<'_>) {
+        // Ignored: without its thread there is nobody to tell, and the loop's end sees to it.
+        drop(self.pending.abandon(py, self.core.get()));
+    }
+}

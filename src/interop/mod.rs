@@ -1,0 +1,36 @@
+//! Rust futures of extensions, on the loop itself.
+//!
+//! An extension gives something to poll through the capsule `loop.__yamanote_c_api__` (`service`) and gets an
+//! [`awaitable`]. Whoever awaits it polls it; while it is pending the task waits on a [`waiter`], and a wake has
+//! the turn poll it again ([`pending`]).
+
+mod awaitable;
+mod pending;
+mod service;
+mod waiter;
+
+use pyo3::prelude::*;
+
+use crate::ffi::{capsule, class_of, pollable};
+use crate::scheduler::Core;
+use awaitable::Awaitable;
+use service::Extensions;
+use waiter::Waiter;
+
+/// Adds the classes and the capsule of this room.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    class_of::<Awaitable>(py)?;
+    class_of::<Waiter>(py)?;
+    let table = capsule::new::<Extensions>(py)?;
+    py.get_type::<Core>()
+        .setattr(yamanote_client::abi::ATTRIBUTE, table)?;
+    module.add_function(wrap_pyfunction!(live_futures, module)?)
+}
+
+/// How many Rust futures of extensions there are that have not been dropped.
+#[pyfunction]
+#[pyo3(name = "_live_futures")]
+fn live_futures() -> usize {
+    pollable::live()
+}

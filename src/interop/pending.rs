@@ -1,0 +1,406 @@
+//! One future on its way: who polls it, who waits for it, and where its end goes.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::waiter::{Waiter, cancelled_error};
+use crate::driver::{Slot, lend, wake};
+use crate::ffi::OwnerCell;
+use crate::ffi::capsule::Refusal;
+use crate::ffi::context::run_in;
+use crate::ffi::pollable::Pollable;
+use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
+
+/// Shared by the awaitable, its waiter and, until the end, the loop's table of sources.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// What its wakers fire.
+    slot: Arc<Slot>,
+    /// The awaitable is gone, or closed on a foreign thread: the next wake ends it. Relaxed: the slot's wake,
+    /// which follows the store, orders it before the load.
+    abandoned: AtomicBool,
+    state: OwnerCell<RefCell<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    /// The task that waits.
+    callback: Option<Callback>,
+    /// Woken when nobody waited.
+    woken: bool,
+    /// The waiter was cancelled, with that message or `None`; the task has not heard yet.
+    cancelled: Option<Py<PyAny>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle(Pollable),
+    Polling,
+    /// Its result waits for whoever awaits it.
+    Ready(PyResult<Py<PyAny>>),
+    Done,
+}
+
+/// What `add_done_callback` was given.
+#[derive(Debug)]
+pub(super) struct Callback {
+    pub(super) function: Py<PyAny>,
+    pub(super) context: Py<PyAny>,
+    pub(super) waiter: Py<Waiter>,
+}
+
+impl Pending {
+    /// Known to the loop from now on, which ends it when it is closed.
+    pub(super) fn new(local: &Local, pollable: Pollable) -> Arc<Self> {
+        let this = Arc::new(Self {
+            slot: local.slot(),
+            abandoned: AtomicBool::new(false),
+            state: OwnerCell::new(RefCell::new(State {
+                stage: Stage::Idle(pollable),
+                callback: None,
+                woken: false,
+                cancelled: None,
+            })),
+        });
+        local.attach_slot(&this.slot, Arc::<Self>::clone(&this));
+        this
+    }
+
+    /// What it was made of, while nobody has polled it; the loop forgets it.
+    pub(super) fn take_back(&self, py: Python<'_>, core: &Core) -> Option<Pollable> {
+        let stage = self.try_with(py, core, |state| {
+            mem::replace(&mut state.stage, Stage::Done)
+        });
+        core.try_local(py)?.detach_slot(&self.slot);
+        match stage? {
+            Stage::Idle(pollable) => Some(pollable),
+            _ => None,
+        }
+    }
+
+    /// What awaiting does: hands the result over, or polls.
+    pub(super) fn step(&self, core: &Bound<'_, Core>) -> PyResult<Poll<Py<PyAny>>> {
+        let (py, this) = (core.py(), core.get());
+        let taken = self.with(py, this, |state| {
+            let polling = matches!(state.stage, Stage::Polling);
+            if state.callback.is_some() && !polling {
+                return Err(PyRuntimeError::new_err(
+                    "the Rust future is being awaited already",
+                ));
+            }
+            match mem::replace(&mut state.stage, Stage::Polling) {
+                Stage::Polling => Err(executing()),
+                Stage::Done => {
+                    state.stage = Stage::Done;
+                    Err(PyRuntimeError::new_err(
+                        "cannot reuse already awaited Rust future",
+                    ))
+                }
+                Stage::Idle(pollable) => {
+                    state.woken = false;
+                    Ok(Stage::Idle(pollable))
+                }
+                ready @ Stage::Ready(_) => {
+                    state.stage = Stage::Done;
+                    Ok(ready)
+                }
+            }
+        })??;
+        let result = match taken {
+            Stage::Idle(pollable) => match self.poll(core, pollable)? {
+                Poll::Ready(result) => result,
+                Poll::Pending => return Ok(Poll::Pending),
+            },
+            Stage::Ready(result) => result,
+            Stage::Polling | Stage::Done => return Err(executing()), // Excluded above.
+        };
+        self.detach(core)?;
+        result.map(Poll::Ready)
+    }
+
+    /// Polls what was taken out of the state, where `Polling` is left, and settles it: `Idle` again, or `Done`.
+    fn poll(
+        &self,
+        core: &Bound<'_, Core>,
+        mut pollable: Pollable,
+    ) -> PyResult<Poll<PyResult<Py<PyAny>>>> {
+        let (py, this) = (core.py(), core.get());
+        if !pollable.is_at_home(py) {
+            self.with(py, this, |state| state.stage = Stage::Idle(pollable))?;
+            return Err(wrong_thread());
+        }
+        let waker = lend(&self.slot);
+        let polled = if pollable.wants_runtime()
+            && let Some(inside) = this.local(py)?.inside()
+        {
+            inside.call(|| pollable.poll(py, waker))
+        } else {
+            pollable.poll(py, waker)
+        };
+        let leftover = self.with(py, this, |state| {
+            // Ended from inside the poll, it stays so.
+            let ended = !matches!(state.stage, Stage::Polling);
+            if polled.is_pending() && !ended && !self.abandoned.load(Ordering::Relaxed) {
+                state.stage = Stage::Idle(pollable);
+                return None;
+            }
+            if !ended {
+                state.stage = Stage::Done;
+            }
+            Some(pollable)
+        })?;
+        drop(leftover);
+        Ok(polled.map(|result| result.map(Bound::unbind)))
+    }
+
+    /// Drops the future: here, or where it may be dropped.
+    ///
+    /// With `ValueError` while it is being polled, as for a coroutine.
+    pub(super) fn close(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
+        let polling = |state: &mut State| matches!(state.stage, Stage::Polling);
+        if self.try_with(py, core, polling) == Some(true) {
+            return Err(executing());
+        }
+        self.abandon(py, core)
+    }
+
+    /// Nobody will ask for the result: drops the future, at the latest when a poll that runs ends.
+    pub(super) fn abandon(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
+        let here = self.try_with(py, core, |state| match &state.stage {
+            Stage::Polling => false,
+            Stage::Idle(pollable) => pollable.is_at_home(py),
+            Stage::Ready(_) | Stage::Done => true,
+        });
+        if here == Some(true) {
+            return self.end(py, core);
+        }
+        self.abandoned.store(true, Ordering::Relaxed);
+        wake(&self.slot);
+        Ok(())
+    }
+
+    /// Whether its end has come, and the result, if any, was taken.
+    pub(super) fn is_done(&self, py: Python<'_>, core: &Core) -> PyResult<bool> {
+        self.with(py, core, |state| matches!(state.stage, Stage::Done))
+    }
+
+    /// Drops the future, and has whoever awaits it, now or later, get `CancelledError`.
+    pub(super) fn cancel(&self, py: Python<'_>, core: &Core) -> Result<(), Refusal> {
+        let error = cancelled_error(py, &py.None()).map_err(Refusal::Python)?;
+        let replaced = self
+            .try_with(py, core, |state| match &state.stage {
+                Stage::Polling | Stage::Done => Err(Refusal::Done),
+                Stage::Idle(_) | Stage::Ready(_) => {
+                    Ok(mem::replace(&mut state.stage, Stage::Ready(Err(error))))
+                }
+            })
+            .ok_or(Refusal::WrongThread)??;
+        drop(replaced);
+        wake(&self.slot);
+        Ok(())
+    }
+
+    /// Has the task called when there is something for it; `false` when there never will be.
+    pub(super) fn wait(&self, py: Python<'_>, core: &Core, callback: Callback) -> PyResult<bool> {
+        let (left, woken) = self.with(py, core, |state| {
+            if state.callback.is_some() || matches!(state.stage, Stage::Done) {
+                return (Some(callback), false);
+            }
+            state.callback = Some(callback);
+            (None, state.woken || matches!(state.stage, Stage::Ready(_)))
+        })?;
+        if woken {
+            wake(&self.slot);
+        }
+        Ok(left.is_none())
+    }
+
+    /// The task does not wait any more; whether it did.
+    pub(super) fn wait_no_more(&self, py: Python<'_>, core: &Core) -> PyResult<bool> {
+        let callback = self.with(py, core, |state| state.callback.take())?;
+        Ok(callback.is_some())
+    }
+
+    /// Has the waiting task hear of its cancellation; `false` when none waits, or it is to hear of one.
+    pub(super) fn cancel_wait(
+        &self,
+        py: Python<'_>,
+        core: &Core,
+        message: Py<PyAny>,
+    ) -> PyResult<bool> {
+        let done = self.with(py, core, |state| {
+            let possible = state.callback.is_some() && state.cancelled.is_none();
+            if possible {
+                state.cancelled = Some(message);
+            }
+            possible
+        })?;
+        if done {
+            wake(&self.slot);
+        }
+        Ok(done)
+    }
+
+    /// The message of the cancellation that the task is to hear of.
+    pub(super) fn take_cancellation(
+        &self,
+        py: Python<'_>,
+        core: &Core,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        self.with(py, core, |state| state.cancelled.take())
+    }
+
+    /// Drops everything: the future, a result, the waiting task.
+    fn end(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
+        let before = self.with(py, core, |state| {
+            (
+                mem::replace(&mut state.stage, Stage::Done),
+                state.callback.take(),
+                state.cancelled.take(),
+            )
+        })?;
+        core.local(py)?.detach_slot(&self.slot);
+        drop(before);
+        Ok(())
+    }
+
+    fn detach(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        core.get().local(core.py())?.detach_slot(&self.slot);
+        Ok(())
+    }
+
+    /// The state, for as long as no Python code runs.
+    fn with<R>(
+        &self,
+        py: Python<'_>,
+        core: &Core,
+        call: impl FnOnce(&mut State) -> R,
+    ) -> PyResult<R> {
+        self.try_with(py, core, call).ok_or_else(wrong_thread)
+    }
+
+    fn try_with<R>(
+        &self,
+        py: Python<'_>,
+        core: &Core,
+        call: impl FnOnce(&mut State) -> R,
+    ) -> Option<R> {
+        let state = self.state.enter(py, core.owner())?;
+        let result = call(&mut state.borrow_mut());
+        Some(result)
+    }
+}
+
+/// What a wake leads to.
+enum Woken {
+    Nobody,
+    /// Poll, in that context.
+    Poll(Pollable, Py<PyAny>),
+    /// There is something for the task already.
+    Resume(Callback),
+}
+
+impl Source for Pending {
+    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+        let (py, this) = (core.py(), core.get());
+        if self.abandoned.load(Ordering::Relaxed) {
+            return self.end(py, this);
+        }
+        let woken = self.with(py, this, |state| {
+            let Some(callback) = &state.callback else {
+                state.woken = true;
+                return Woken::Nobody;
+            };
+            let context = callback.context.clone_ref(py);
+            if state.cancelled.is_none() && !matches!(state.stage, Stage::Ready(_)) {
+                return match mem::replace(&mut state.stage, Stage::Polling) {
+                    Stage::Idle(pollable) => Woken::Poll(pollable, context),
+                    other => {
+                        state.stage = other;
+                        Woken::Nobody
+                    }
+                };
+            }
+            state.callback.take().map_or(Woken::Nobody, Woken::Resume)
+        })?;
+        let resumed = match woken {
+            Woken::Nobody => return Ok(()),
+            Woken::Poll(pollable, context) => {
+                run_in(context.bind(py), |_| self.poll_and_resume(core, pollable))
+            }
+            Woken::Resume(callback) => {
+                run_in(callback.context.bind(py), |_| resume(core, &callback))
+            }
+        };
+        resumed.or_else(|error| failed(core, error))
+    }
+
+    fn on_close(&self, core: &Core, py: Python<'_>) {
+        // Ignored: only the thread inside closes a loop, and then nobody else is.
+        drop(self.end(py, core));
+    }
+
+    fn objects(&self, visit: Visit<'_>) {
+        if let Ok(state) = self.state.while_stopped().try_borrow()
+            && let Some(callback) = &state.callback
+        {
+            visit(&callback.function);
+            visit(&callback.context);
+            visit(callback.waiter.as_any());
+        }
+    }
+}
+
+impl Pending {
+    /// In the task's context.
+    fn poll_and_resume(&self, core: &Bound<'_, Core>, pollable: Pollable) -> PyResult<()> {
+        let result = match self.poll(core, pollable) {
+            Ok(Poll::Pending) => return Ok(()),
+            Ok(Poll::Ready(result)) => result,
+            Err(error) => Err(error),
+        };
+        let (before, callback) = self.with(core.py(), core.get(), |state| {
+            let before = mem::replace(&mut state.stage, Stage::Ready(result));
+            (before, state.callback.take())
+        })?;
+        drop(before);
+        callback.map_or(Ok(()), |callback| resume(core, &callback))
+    }
+}
+
+/// Runs the task that waits, in its context.
+fn resume(core: &Bound<'_, Core>, callback: &Callback) -> PyResult<()> {
+    let py = core.py();
+    callback
+        .function
+        .bind(py)
+        .call1((callback.waiter.bind(py).as_any(),))
+        .map(drop)
+}
+
+/// Reports what a task's own step raised; what must end the run is passed on.
+#[cold]
+fn failed(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+    let py = core.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    let context = PyDict::new(py);
+    context.set_item("message", "Exception in the wake-up of a Rust future")?;
+    context.set_item("exception", error.into_value(py))?;
+    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+        .map(drop)
+}
+
+fn executing() -> PyErr {
+    PyValueError::new_err("the Rust future is being polled already")
+}

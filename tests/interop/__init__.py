@@ -1,0 +1,1 @@
+"""Rust futures of a separately compiled extension, on both loops."""

@@ -1,0 +1,26 @@
+"""Every test here leaves no Rust future behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from yamanote import _yamanote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Panics are provoked: Rust reads this at the first, and its backtraces take seconds to print.
+os.environ["RUST_BACKTRACE"] = "0"
+
+
+@pytest.fixture(autouse=True)
+def no_future_is_left() -> Iterator[None]:
+    """Compares the count of live futures before and after, and reports nothing unraisable."""
+    before = _yamanote._live_futures()
+    yield
+    gc.collect()
+    assert _yamanote._live_futures() == before
