@@ -316,8 +316,9 @@ impl NativeClass for Tls {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        // A `Transport`; the fallback of `loop.sendfile()` asks for this kind of one.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        BASE.import(py, "asyncio.transports", "Transport").cloned()
+        BASE.import(py, "asyncio.transports", "_FlowControlMixin").cloned()
     }
 
     fn members() -> Members {

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from tests.tls.peers import everything_ends
 from tests.tls.openssl import Command
 
 pytestmark = [

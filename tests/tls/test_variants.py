@@ -1,0 +1,149 @@
+"""TLS over and under other things: Unix sockets, itself, `sendfile`, contexts of other kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.tcp.servers import LOCALHOST, port_of
+from tests.tls.certificates import NAME, client_context, server_context
+from tests.tls.peers import everything_ends
+from tests.tls.test_handshake import echo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = bytes(range(256)) * 1000
+
+
+async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Sends and compares, and closes."""
+    writer.write(DATA)
+    assert await reader.readexactly(len(DATA)) == DATA
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+def test_over_unix_sockets(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "socket"
+        server = await asyncio.start_unix_server(echo, path, ssl=server_context())
+        reader, writer = await asyncio.open_unix_connection(
+            path, ssl=client_context(), server_hostname=NAME
+        )
+        await echoed(reader, writer)
+        server.close()
+        await server.wait_closed()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
+class OwnObject(ssl.SSLObject):
+    """What a library may put in the place of the standard object."""
+
+    reads = 0
+
+    def read(self, len: int = 1024, buffer: bytearray | None = None) -> bytes:  # type: ignore[override]
+        """Counts."""
+        OwnObject.reads += 1
+        if buffer is None:
+            return super().read(len)
+        return super().read(len, buffer)
+
+
+def test_a_context_that_makes_its_own_objects(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        OwnObject.reads = 0
+        context = client_context()
+        context.sslobject_class = OwnObject
+        server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
+        reader, writer = await asyncio.open_connection(
+            LOCALHOST, port_of(server), ssl=context, server_hostname=NAME
+        )
+        assert type(writer.get_extra_info("ssl_object")) is OwnObject
+        await echoed(reader, writer)
+        assert OwnObject.reads > 0
+        server.close()
+        await server.wait_closed()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
+class Inner(asyncio.Protocol):
+    """Echoes within a second TLS, which the server begins inside of the first."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begins it."""
+        assert isinstance(transport, asyncio.Transport)
+        # What comes next is not for us, but for the second handshake; `start_tls` resumes.
+        transport.pause_reading()
+        self.outer = transport
+        self.inner: asyncio.Transport | None = None
+        self.early = b""
+        self.starting = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        self.inner = await asyncio.get_running_loop().start_tls(
+            self.outer, self, server_context(), server_side=True
+        )
+        assert self.inner is not None
+        self.inner.write(self.early)
+
+    def data_received(self, data: bytes) -> None:
+        """Sends it back."""
+        if self.inner is None:
+            self.early += data
+        else:
+            self.inner.write(data)
+
+
+def test_tls_in_tls(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        server = await loop.create_server(Inner, LOCALHOST, 0, ssl=server_context())
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        outer, _ = await loop.create_connection(
+            lambda: protocol,
+            LOCALHOST,
+            port_of(server),
+            ssl=client_context(),
+            server_hostname=NAME,
+        )
+        inner = await loop.start_tls(outer, protocol, client_context(), server_hostname=NAME)
+        assert inner is not None
+        inner.write(DATA)
+        assert await reader.readexactly(len(DATA)) == DATA
+        assert inner.get_extra_info("ssl_object") is not outer.get_extra_info("ssl_object")
+        inner.abort()
+        server.close()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
+def test_sendfile_falls_back(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "file").write_bytes(DATA)
+        server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
+        reader, writer = await asyncio.open_connection(
+            LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+        )
+        with (tmp_path / "file").open("rb") as file:
+            assert await loop.sendfile(writer.transport, file) == len(DATA)
+            with pytest.raises(RuntimeError, match="fallback"):
+                await loop.sendfile(writer.transport, file, fallback=False)
+        assert await reader.readexactly(len(DATA)) == DATA
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        await everything_ends()
+
+    loop.run_until_complete(main())
