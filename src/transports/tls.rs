@@ -318,7 +318,8 @@ impl NativeClass for Tls {
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         // A `Transport`; the fallback of `loop.sendfile()` asks for this kind of one.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        BASE.import(py, "asyncio.transports", "_FlowControlMixin").cloned()
+        BASE.import(py, "asyncio.transports", "_FlowControlMixin")
+            .cloned()
     }
 
     fn members() -> Members {
