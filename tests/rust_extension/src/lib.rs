@@ -25,6 +25,7 @@ mod yamanote_testing {
 
     /// Threads that complete bridged futures go soon: other tests count threads.
     #[pymodule_init]
+    #[expect(clippy::unnecessary_wraps, reason = "PyO3 wants a result")]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder
