@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.programs import Program
 from yamanote import fs
 
 if TYPE_CHECKING:
@@ -173,3 +174,23 @@ def test_calls_have_threads_of_their_own_on_yamanote(
     loop.run_until_complete(main())
     loop.run_until_complete(loop.shutdown_default_executor())
     assert names[0].startswith("yamanote-fs" if loop_name == "yamanote" else "asyncio")
+
+
+def test_a_forked_child_has_file_threads_of_its_own(tmp_path: Path) -> None:
+    source = f"""
+        import os
+        from yamanote import fs
+
+        path = {str(tmp_path / "file")!r}
+        loop = new_event_loop()
+        loop.run_until_complete(fs.write_text(path, "parent"))
+        if (child := os.fork()) == 0:
+            loop.run_until_complete(fs.write_text(path, "child"))
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(loop.run_until_complete(fs.read_text(path)))
+        loop.close()
+        """
+    # Forking a process with threads is deprecated, and done all the same.
+    done = Program("yamanote").run(source, "-W", "ignore")
+    assert done.stdout == "child\n", done.stderr

@@ -18,6 +18,22 @@ mod yamanote_testing {
         local, local_never, nested, never, panicking, ready, sleep, socket, spawned, spawned_gate,
         spawned_never, spawned_panicking, yielding,
     };
+
+    use std::time::Duration;
+
+    use pyo3::prelude::*;
+
+    /// Threads that complete bridged futures go soon: other tests count threads.
+    #[pymodule_init]
+    #[expect(clippy::unnecessary_wraps, reason = "PyO3 wants a result")]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder
+            .enable_all()
+            .thread_keep_alive(Duration::from_millis(100));
+        pyo3_async_runtimes::tokio::init(builder);
+        Ok(())
+    }
 }
 
 /// A byte sent to `port` on this machine, and its echo.
