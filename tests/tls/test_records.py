@@ -72,6 +72,24 @@ def test_records_may_come_in_pieces(
     loop.run_until_complete(main())
 
 
+def test_a_bytearray_takes_more_than_one_record(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
+    if loop_name == "asyncio":
+        pytest.skip("asyncio slices what it is given, and a slice of a bytearray is a copy")
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(BufferedRecorder)
+        await in_thread(peer.sock.sendall, peer.encrypted(b"one") + peer.encrypted(b"two"))
+        await protocol.until_received(6)
+        assert protocol.received == b"onetwo"
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
 def test_writes_of_every_kind_arrive_as_they_were(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
