@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
@@ -48,3 +49,13 @@ def wait_until_idle(pid: int, *, quiet_s: float = 0.03) -> None:
     while before != (now := activity(pid)):
         before = now
         time.sleep(quiet_s)
+
+
+def children() -> set[str]:
+    """The process ids of this process's children, zombies included."""
+    found: set[str] = set()
+    for thread in Path("/proc/self/task").iterdir():
+        # Ignored: a thread that has just ended.
+        with contextlib.suppress(FileNotFoundError):
+            found.update((thread / "children").read_text().split())
+    return found

@@ -20,7 +20,7 @@ import pytest
 
 import yamanote
 from tests.forks import answer, in_child, start_child
-from tests.processes import LINUX
+from tests.processes import LINUX, children
 from tests.turns import run_one_turn
 
 if TYPE_CHECKING:
@@ -484,15 +484,6 @@ def test_a_closed_loop_is_closed_in_the_child(loop_factory: LoopFactory) -> None
 
 def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
-
-
-def children() -> set[str]:
-    """Process ids, zombies included."""
-    return {
-        child
-        for thread in os.listdir("/proc/self/task")
-        for child in Path(f"/proc/self/task/{thread}/children").read_text().split()
-    }
 
 
 @needs_proc

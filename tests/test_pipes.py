@@ -389,8 +389,10 @@ def test_a_fifo_without_a_writer_waits_for_one(
     loop.run_until_complete(main())
 
 
-def test_a_stream_reader_reads_a_pipe(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_stream_reader_reads_a_pipe(loop: asyncio.AbstractEventLoop, loop_name: str) -> None:
     """Lines, exact counts, the rest; more than its limit, so that it pauses the transport."""
+    if loop_name == "asyncio" and sys.version_info < (3, 11):
+        pytest.skip("its transport has no is_reading(), which the reader's repr asks for")
     data = os.urandom(3 * MORE_THAN_FITS)
 
     async def main() -> None:

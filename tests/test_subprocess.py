@@ -18,7 +18,7 @@ import pytest
 
 import yamanote
 from tests.forks import in_child
-from tests.processes import LINUX
+from tests.processes import LINUX, children
 from tests.turns import run_one_turn
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ async def output_of(*command: str, **arguments: Any) -> str:
     output, _ = await child.communicate()
     assert child.returncode == 0, output
     return output.decode()
+
+
+def forget_lost_input(reported: list[dict[str, Any]]) -> None:
+    """Before 3.11 asyncio's own `SubprocessStreamProtocol` looks at no child's lost input."""
+    if sys.version_info < (3, 11):
+        gc.collect()
+        reported[:] = [
+            context
+            for context in reported
+            if context["message"] != "Future exception was never retrieved"
+        ]
 
 
 def wait_for_the_end(pid: int) -> None:
@@ -445,7 +456,9 @@ def test_communicate_carries_a_hundred_mebibytes_both_ways(
     loop.run_until_complete(main())
 
 
-def test_writing_to_a_child_that_reads_nothing_waits(loop: asyncio.AbstractEventLoop) -> None:
+def test_writing_to_a_child_that_reads_nothing_waits(
+    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
+) -> None:
     async def main() -> None:
         child = await asyncio.create_subprocess_exec("sleep", "60", stdin=subprocess.PIPE)
         assert child.stdin is not None
@@ -458,10 +471,11 @@ def test_writing_to_a_child_that_reads_nothing_waits(loop: asyncio.AbstractEvent
             await child.stdin.drain()
 
     loop.run_until_complete(main())
+    forget_lost_input(reported)
 
 
 def test_communicate_ignores_a_child_that_closes_its_input(
-    loop: asyncio.AbstractEventLoop,
+    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
     async def main() -> bytes:
         child = await asyncio.create_subprocess_exec(
@@ -470,6 +484,7 @@ def test_communicate_ignores_a_child_that_closes_its_input(
         return (await child.communicate(bytes(4 * MIB)))[0]
 
     assert loop.run_until_complete(main()) == b"done\n"
+    forget_lost_input(reported)
 
 
 # --- many, and from any thread --------------------------------------------------------------------
@@ -477,15 +492,6 @@ def test_communicate_ignores_a_child_that_closes_its_input(
 
 def descriptors() -> set[str]:
     return {fd for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")}
-
-
-def children() -> set[str]:
-    """Process ids, zombies included."""
-    return {
-        child
-        for thread in os.listdir("/proc/self/task")
-        for child in Path(f"/proc/self/task/{thread}/children").read_text().split()
-    }
 
 
 @needs_proc

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import subprocess
 import sys
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import LINUX
+from tests.processes import LINUX, children
 from tests.soak.resources import Resources
 
 if TYPE_CHECKING:
@@ -35,15 +33,6 @@ ROUNDS = 4
 GROWTH_BYTES_PER_CHILD = 1024
 
 PIPE = subprocess.PIPE
-
-
-def children() -> set[str]:
-    """Process ids, zombies included."""
-    return {
-        child
-        for thread in os.listdir("/proc/self/task")
-        for child in Path(f"/proc/self/task/{thread}/children").read_text().split()
-    }
 
 
 class Protocol(asyncio.SubprocessProtocol):
