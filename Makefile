@@ -30,16 +30,22 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test conformance example-rust test-rust fmt check rustfmt clippy ruff mypy pyright stubtest \
-	bench bench-futures demo
+.PHONY: dev help test servers databases conformance example-rust test-rust fmt check rustfmt clippy \
+	ruff mypy pyright stubtest bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
 
 help: ## These lines.
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-test: dev ## The whole suite.
+test: dev servers ## The whole suite.
 	$(PY) -m pytest $(ARGS)
+
+servers: ## Redis and PostgreSQL for the tests, installed if need be and root.
+	@tests/databases/install
+
+databases: dev servers ## What a real Redis and PostgreSQL see of the loop.
+	$(PY) -m pytest tests/databases $(ARGS)
 
 conformance: dev ## CPython's own asyncio tests.
 	$(PY) -m tests.conformance
