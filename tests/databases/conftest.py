@@ -28,13 +28,13 @@ def postgres() -> Generator[Postgres, None, None]:
         yield server
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(params=["tcp", "unix", "tls"])
 def redis_url(request: pytest.FixtureRequest, redis_server: Redis) -> str:
     """Each way to reach the server."""
     return redis_server.urls()[request.param]
 
 
-@pytest.fixture(params=["tcp", "unix"])
+@pytest.fixture(params=["tcp", "unix", "tls"])
 def postgres_url(request: pytest.FixtureRequest, postgres: Postgres) -> str:
     """Each way to reach the server."""
     return postgres.urls()[request.param]

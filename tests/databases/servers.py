@@ -1,4 +1,7 @@
-"""Servers of a run's own: on loopback and a Unix socket, their data in a directory of their own."""
+"""Servers of a run's own: on loopback, with TLS and without, and a Unix socket.
+
+Their data is in a directory of their own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.tls.certificates import NAME, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -63,6 +68,7 @@ class Server(ABC):
         """Makes its directory and finds it a port; `running()` does the rest."""
         # Not pytest's: others may not look into that one, and the path of a Unix socket is short.
         self.directory = Path(tempfile.mkdtemp(prefix="yamanote-"))
+        self.files = write_files(self.directory)
         self.port = free_port()
         self._log = self.directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,8 +78,12 @@ class Server(ABC):
             self._owner = _unprivileged()
             os.chown(self.directory, self._owner.pw_uid, self._owner.pw_gid)
 
-    def prepare(self) -> None:  # noqa: B027 - most need nothing
+    def prepare(self) -> None:
         """What is done once, before the first launch."""
+        # It takes the key only if nobody else can read it.
+        self.files.key.chmod(0o600)
+        if (owner := self._owner) is not None:
+            os.chown(self.files.key, owner.pw_uid, owner.pw_gid)
 
     @abstractmethod
     def command(self) -> Sequence[str]:
@@ -157,11 +167,21 @@ class Server(ABC):
 class Redis(Server):
     """A Redis that writes each command down before it answers it."""
 
+    def __init__(self) -> None:
+        """As `Server`, with a second port: here, TLS needs one of its own."""
+        super().__init__()
+        self._tls_port = free_port()
+
     def command(self) -> list[str]:
         """The command that runs it in the foreground."""
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
+            "tls-port": str(self._tls_port),
+            "tls-ca-cert-file": str(self.files.authority),
+            "tls-cert-file": str(self.files.chain),
+            "tls-key-file": str(self.files.key),
+            "tls-auth-clients": "no",
             "unixsocket": str(self.directory / "socket"),
             "save": "",
             "appendonly": "yes",
@@ -175,7 +195,9 @@ class Redis(Server):
 
     def urls(self) -> dict[str, str]:
         """Where redis-py finds it."""
+        trust = f"ssl_ca_certs={self.files.authority}"
         return {
+            "tls": f"rediss://{NAME}:{self._tls_port}?{trust}",
             "tcp": f"redis://127.0.0.1:{self.port}",
             "unix": f"unix://{self.directory}/socket",
         }
@@ -200,6 +222,7 @@ class Postgres(Server):
 
     def prepare(self) -> None:
         """Makes its data directory."""
+        super().prepare()
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         subprocess.run(
             [
@@ -220,6 +243,9 @@ class Postgres(Server):
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.directory),
+            "ssl": "on",
+            "ssl_cert_file": str(self.files.chain),
+            "ssl_key_file": str(self.files.key),
             "shared_buffers": "16MB",
             # It is killed, not the machine: what it wrote stays.
             "fsync": "off",
@@ -231,7 +257,9 @@ class Postgres(Server):
 
     def urls(self) -> dict[str, str]:
         """Where asyncpg and libpq find it."""
+        trust = f"sslmode=verify-full&sslrootcert={self.files.authority}"
         return {
+            "tls": f"postgresql://postgres@{NAME}:{self.port}/postgres?{trust}",
             "tcp": f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable",
             "unix": f"postgresql://postgres@/postgres?host={self.directory}&port={self.port}",
         }

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import itertools
 import random
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from tests.databases.waiting import forgive_lost_connections, run, start_again, until
+from tests.tls.certificates import NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -270,5 +272,20 @@ def test_a_connection_that_the_server_ends_is_told_why(
             await observer.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
             with pytest.raises(asyncpg.ConnectionDoesNotExistError, match="administrator"):
                 await query
+
+    run(loop, main())
+
+
+def test_verify_full_takes_the_right_name_only(
+    loop: asyncio.AbstractEventLoop, postgres: Postgres
+) -> None:
+    url = postgres.urls()["tls"]
+
+    async def main() -> None:
+        async with connected(url) as connection:
+            query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            assert await connection.fetchval(query) is True
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncpg.connect(url.replace(NAME, "127.0.0.1"))
 
     run(loop, main())
