@@ -136,7 +136,7 @@ def test_a_cancelled_query_ends_on_the_server(
                 asyncio.create_task(pool.fetchval("SELECT pg_sleep(600)"))
                 for _ in range(CONNECTIONS)
             ]
-            await until(lambda: is_asleep(observer, CONNECTIONS))
+            await until(lambda: is_asleep(observer, CONNECTIONS), queries)
             for query in queries:
                 query.cancel()
             outcomes = await asyncio.gather(*queries, return_exceptions=True)
@@ -198,6 +198,7 @@ def test_cancelled_queries_leave_no_answer_to_others(
 
 def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
     loop: asyncio.AbstractEventLoop,
+    loop_name: str,
     postgres: Postgres,
     postgres_url: str,
     reported: list[dict[str, Any]],
@@ -234,11 +235,13 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
                     for _ in range(CONNECTIONS)
                 ),
             ]
-            await until(lambda: is_asleep(idle, CONNECTIONS))
+            await until(lambda: is_asleep(idle, CONNECTIONS), running)
             await enough.wait()
             postgres.kill()
             outcomes = await asyncio.gather(*running, return_exceptions=True)
-            assert [outcome for outcome in outcomes if not isinstance(outcome, GONE)] == []
+            # asyncio's own: writelines() on a transport that has lost its connection.
+            gone = (*GONE, TypeError) if loop_name == "asyncio" else GONE
+            assert [outcome for outcome in outcomes if not isinstance(outcome, gone)] == []
             await lost.wait()
             assert idle.is_closed()
             # It is down: that is said, too, at once.
