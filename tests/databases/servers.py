@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
 #: Seconds until a server must have started, or be gone. Generous: the machine may be busy.
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 
 
 def program(name: str) -> str:

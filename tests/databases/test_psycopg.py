@@ -170,7 +170,7 @@ def test_a_cancelled_query_ends_on_the_server(
             queries = [
                 asyncio.create_task(ask(pool, "SELECT pg_sleep(600)")) for _ in range(CONNECTIONS)
             ]
-            await until(lambda: is_asleep(observer, CONNECTIONS))
+            await until(lambda: is_asleep(observer, CONNECTIONS), queries)
             for query in queries:
                 query.cancel()
             outcomes = await asyncio.gather(*queries, return_exceptions=True)
@@ -224,7 +224,7 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
                 ),
                 asyncio.create_task(listen()),
             ]
-            await until(lambda: is_asleep(observer, CONNECTIONS))
+            await until(lambda: is_asleep(observer, CONNECTIONS), running)
             await enough.wait()
             postgres.kill()
             outcomes = await asyncio.gather(*running, return_exceptions=True)

@@ -17,8 +17,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
-from tests.databases.servers import PATIENCE_S
-from tests.databases.waiting import forgive_lost_connections, run, start_again, until
+from tests.databases.waiting import PATIENCE_S, forgive_lost_connections, run, start_again, until
 from tests.frameworks.test_uvicorn import allow_descriptors
 from tests.tls.certificates import NAME
 
@@ -42,7 +41,9 @@ async def connected(url: str, *, retries: int = 0) -> AsyncGenerator[Any, None]:
         url,
         retry=Retry(NoBackoff(), retries),
         max_connections=QUERIES + 10,
+        # They are 5 s, for each connection; all of them are made at once.
         socket_timeout=None,
+        socket_connect_timeout=None,
     )
     try:
         await client.flushall()
@@ -154,7 +155,7 @@ def test_a_thousand_connections_wait_at_once(
     async def main() -> None:
         async with connected(redis_url) as client:
             waiting = [asyncio.create_task(client.blpop("queue")) for _ in range(connections)]
-            await until(lambda: is_blocked(client, connections))
+            await until(lambda: is_blocked(client, connections), waiting)
             await client.rpush("queue", *range(connections))
             answers = await asyncio.gather(*waiting)
             assert sorted(int(value) for _, value in answers) == list(range(connections))
@@ -168,7 +169,7 @@ def test_what_a_cancelled_query_waited_for_stays(
     async def main() -> None:
         async with connected(redis_url) as client:
             waiting = [asyncio.create_task(client.blpop("queue")) for _ in range(20)]
-            await until(lambda: is_blocked(client, len(waiting)))
+            await until(lambda: is_blocked(client, len(waiting)), waiting)
             for task in waiting:
                 task.cancel()
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -246,7 +247,7 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
                 *(asyncio.create_task(client.blpop("nothing")) for _ in range(20)),
                 asyncio.create_task(pubsub.get_message(timeout=None)),
             ]
-            await until(lambda: is_blocked(client, 20))
+            await until(lambda: is_blocked(client, 20), running)
             await enough.wait()
             redis_server.kill()
             outcomes = await asyncio.gather(*running, return_exceptions=True)

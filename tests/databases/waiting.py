@@ -6,12 +6,13 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING, Any
 
-from tests.databases.servers import PATIENCE_S
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from tests.databases.servers import Server
+
+#: Seconds for one test: less than the hang guard allows, which cannot tell what was waited for.
+PATIENCE_S = 45.0
 
 
 def run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, None]) -> None:
@@ -27,13 +28,21 @@ def run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, None]) -> N
     loop.run_until_complete(patiently())
 
 
-async def until(answer: Callable[[], Awaitable[bool]]) -> None:
+async def until(
+    answer: Callable[[], Awaitable[bool]], meanwhile: Iterable[asyncio.Task[Any]] = ()
+) -> None:
     """Asks, one question after the other, until the answer is yes.
 
     Only a database knows how far it is, and it tells nobody of its own accord.
+
+    Args:
+        answer: the question.
+        meanwhile: what leads there; should one of these fail, that is raised.
     """
     while not await answer():
-        pass
+        for task in meanwhile:
+            if task.done():
+                task.result()
 
 
 def forgive_lost_connections(reported: list[dict[str, Any]]) -> None:
