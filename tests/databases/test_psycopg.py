@@ -8,8 +8,12 @@ import itertools
 import random
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
+
+try:
+    import psycopg
+except ImportError as error:  # No libpq: it comes with its own, or with the server.
+    pytest.skip(str(error), allow_module_level=True)
 
 from tests.databases.waiting import run, start_again, until
 
