@@ -57,6 +57,18 @@ MODULES = (
 #: Classes that bind the same mixins to another selector: one binding of ours is enough.
 SAME_TESTS_AGAIN = {"EPollEventLoopTests", "KqueueEventLoopTests", "PollEventLoopTests"}
 
+#: Every mixin of tests that asyncio runs on each of its own loops, bound once, and the tests of
+#: `Server`: 135 tests on Python 3.14, of which three look for a selector or count its calls.
+CORE = (
+    "test_buffered_proto.BufferedProtocolSelectorTests.*",
+    "test_events.SelectEventLoopTests.*",
+    "test_sendfile.SelectEventLoopTests.*",
+    "test_server.SelectorStartServerTests.test_start_server_1",
+    "test_server.TestServer2.*",
+    "test_sock_lowlevel.SelectEventLoopTests.*",
+    "test_sslproto.SelectorStartTLSTests.*",
+)
+
 #: asyncio's own, looked up before anything is replaced.
 ASYNCIO_LOOP: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
 

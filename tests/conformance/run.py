@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.conformance import skips
-from tests.conformance.binding import ASYNCIO_LOOP, cases, load_factory
+from tests.conformance.binding import ASYNCIO_LOOP, CORE, cases, load_factory
 from tests.conformance.isolation import Job, Outcome, run_all
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def main(arguments: list[str]) -> int:
     for outcome in run_all(jobs, at_once=options.jobs, timeout_s=options.timeout):
         report.add(outcome)
     report.check_against_asyncio(at_once=options.jobs, timeout_s=options.timeout)
-    path = options.failures or _default_path(options.loop)
-    report.write(path)
-    report.print(path, time.monotonic() - started)
+    path = options.failures or default_path(options.loop)
+    closing_lines = report.closing_lines(time.monotonic() - started)
+    report.write(path, closing_lines)
+    report.print(path, closing_lines)
     return 1 if report.failed else 0
 
 
@@ -98,15 +99,33 @@ class Report:
             else:
                 self.failed[name] = details[name]
 
-    def write(self, path: Path) -> None:
-        """Writes every failure with its output."""
+    def closing_lines(self, seconds: float) -> str:
+        """All in one line; and in another, how much of what every loop should do was seen."""
+        lines = (
+            f"conformance of {self.loop} on {_interpreter()}: {len(self.passed)} passed, "
+            f"{len(self.failed)} failed, {len(self.skipped)} skipped in {seconds:.1f} s "
+            f"({len(self.unbound)} others make no loop)"
+        )
+        core = {
+            name: name in self.passed
+            for name in (*self.passed, *self.failed, *self.skipped, *self.unbound)
+            if any(fnmatch.fnmatch(name, pattern) for pattern in CORE)
+        }
+        if core:
+            lines += f"\n  of the {len(core)} tests that asyncio runs on each of its own loops, "
+            lines += f"{sum(core.values())} passed"
+        return lines
+
+    def write(self, path: Path, closing_lines: str) -> None:
+        """Writes the closing lines, and every failure with its output."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
+            file.write(f"{closing_lines}\n")
             for name, detail in sorted(self.failed.items()):
                 file.write(f"{'=' * 100}\n{name}\n{'-' * 100}\n{detail}\n")
 
-    def print(self, path: Path, seconds: float) -> None:
-        """Prints why tests were skipped, what failed, and the closing line."""
+    def print(self, path: Path, closing_lines: str) -> None:
+        """Prints why tests were skipped, what failed, and the closing lines."""
         for reason, count in collections.Counter(self.skipped.values()).most_common():
             print(f"  skipped {count:4}  {reason}")
         for name in self.ready:
@@ -115,11 +134,7 @@ class Report:
             print(f"  FAILED {name}")
         if self.failed:
             print(f"  details: {path}")
-        print(
-            f"conformance of {self.loop} on {_interpreter()}: {len(self.passed)} passed, "
-            f"{len(self.failed)} failed, {len(self.skipped)} skipped in {seconds:.1f} s "
-            f"({len(self.unbound)} others make no loop)"
-        )
+        print(closing_lines)
 
 
 def _select(report: Report, loop: str, patterns: list[str], *, with_pending: bool) -> Iterator[Job]:
@@ -151,7 +166,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _default_path(loop: str) -> Path:
+def default_path(loop: str) -> Path:
+    """Where to write what failed, one file for each loop and interpreter."""
     return Path(".cache", "conformance", f"{loop.partition(':')[0]}-{_interpreter()}.txt")
 
 
