@@ -44,6 +44,9 @@ test: dev ## The whole suite.
 conformance: dev ## CPython's own asyncio tests.
 	$(PY) -m tests.conformance
 
+ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
+	$(PY) -m tests.ecosystem $(ARGS)
+
 # A Rust test links libpython, which the loader must find: extension modules need not.
 test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
 	LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
