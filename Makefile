@@ -30,8 +30,8 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test conformance example-rust test-rust fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest \
-	bench bench-futures demo
+.PHONY: dev help test conformance ecosystem example-rust test-rust fmt check rustfmt clippy ruff \
+	mypy pyright verifytypes stubtest bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
 
