@@ -7,6 +7,7 @@ import contextvars
 import errno
 import os
 import socket
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -292,6 +293,45 @@ def test_what_has_no_descriptor_is_a_value_error(
 def test_a_negative_descriptor_is_a_value_error(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(ValueError, match="Invalid file descriptor"):
         loop.add_reader(-1, print)
+
+
+def test_an_object_closed_while_it_is_watched_can_be_removed(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    """As anyio does: it closes the socket first; the number is gone by then."""
+    ours, theirs = pair
+    loop.add_reader(ours, print)
+    ours.close()
+    assert loop.remove_reader(ours)
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(ours)
+    number = theirs.fileno()
+    loop.add_reader(number, print)
+    theirs.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(theirs)
+    assert loop.remove_reader(number)
+
+
+def test_a_removed_object_is_let_go_of(loop: asyncio.AbstractEventLoop) -> None:
+    first, second = socket.socketpair()
+    alive = weakref.ref(first)
+    with second:
+        loop.add_reader(first, print)
+        loop.add_writer(first, print)
+        loop.remove_reader(first)
+        loop.remove_writer(first)
+        first.close()
+        del first
+        assert alive() is None
+
+
+def test_a_closed_loop_has_nothing_to_remove(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    ours, _ = pair
+    loop.add_reader(ours, print)
+    ours.close()
+    loop.close()
+    assert not loop.remove_reader(ours)
 
 
 def test_a_closed_descriptor_is_an_os_error(loop: asyncio.AbstractEventLoop) -> None:

@@ -20,6 +20,13 @@ else:
 class Watching(Base):
     """Level-triggered: the callback comes again in each turn that finds the descriptor ready."""
 
+    def __init__(self) -> None:
+        """Nothing is watched."""
+        super().__init__()
+        # By number: an object that was closed too early has none, and is looked for here.
+        self._reader_objects: dict[int, object] = {}
+        self._writer_objects: dict[int, object] = {}
+
     def add_reader(
         self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
     ) -> None:
@@ -32,12 +39,15 @@ class Watching(Base):
         """
         number = self._watchable(fd)
         self._add_reader(number, self._make_handle(callback, *args))
+        _remember(self._reader_objects, number, fd)
 
     def remove_reader(self, fd: FileDescriptorLike) -> bool:
         """Stop watching `fd` for reading; whether it was watched."""
-        number = _fileno(fd)
-        self._ensure_fd_no_transport(number)
-        return not self.is_closed() and self._remove_reader(number)
+        number = self._watched(fd)
+        if number is None:
+            return False
+        self._reader_objects.pop(number, None)
+        return self._remove_reader(number)
 
     def add_writer(
         self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
@@ -51,12 +61,34 @@ class Watching(Base):
         """
         number = self._watchable(fd)
         self._add_writer(number, self._make_handle(callback, *args))
+        _remember(self._writer_objects, number, fd)
 
     def remove_writer(self, fd: FileDescriptorLike) -> bool:
         """Stop watching `fd` for writing; whether it was watched."""
-        number = _fileno(fd)
+        number = self._watched(fd)
+        if number is None:
+            return False
+        self._writer_objects.pop(number, None)
+        return self._remove_writer(number)
+
+    def close(self) -> None:
+        """Let go of the objects."""
+        self._reader_objects.clear()
+        self._writer_objects.clear()
+        super().close()
+
+    def _watched(self, fd: FileDescriptorLike) -> int | None:
+        """The number that `fd` was watched by, though it may be closed; `None` on a closed loop."""
+        number = _number(fd)
         self._ensure_fd_no_transport(number)
-        return not self.is_closed() and self._remove_writer(number)
+        if self.is_closed():
+            return None
+        if number < 0:
+            for objects in (self._reader_objects, self._writer_objects):
+                for before, candidate in objects.items():
+                    if candidate is fd:
+                        return before
+        return _fileno(fd)
 
     def _watchable(self, fd: FileDescriptorLike) -> int:
         number = _fileno(fd)
@@ -65,15 +97,27 @@ class Watching(Base):
         return number
 
 
+def _remember(objects: dict[int, object], number: int, fd: object) -> None:
+    """As asyncio's selector does: for as long as it is watched, the loop holds the object."""
+    if fd is number:
+        objects.pop(number, None)
+    else:
+        objects[number] = fd
+
+
 def _fileno(fd: FileDescriptorLike) -> int:
     """Return the number of a descriptor, given as such or by an object with `fileno()`."""
-    if isinstance(fd, int):
-        number = fd
-    else:
-        try:
-            number = int(fd.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fd!r}") from None
+    number = _number(fd)
     if number < 0:
         raise ValueError(f"Invalid file descriptor: {number}")
     return number
+
+
+def _number(fd: FileDescriptorLike) -> int:
+    """Return the number; a closed object has a negative one."""
+    if isinstance(fd, int):
+        return fd
+    try:
+        return int(fd.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fd!r}") from None

@@ -1,0 +1,226 @@
+"""The command: runs each suite on both loops and tells what differs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.ecosystem.environment import Environment, interpreter
+from tests.ecosystem.suites import SUITES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tests.ecosystem.suites import Suite
+
+LOOPS = {"asyncio": "asyncio:new_event_loop", "yamanote": "yamanote:new_event_loop"}
+CACHE = Path(".cache", "ecosystem")
+
+#: How often tests that failed on yamanote only are tried again, without the others, on both loops.
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of pytest said.
+
+    Attributes:
+        outcomes: `passed`, `failed` or `skipped` by test.
+        end: why the process ended early, or nothing.
+        output: all it printed.
+        seconds: how long it took.
+    """
+
+    outcomes: Mapping[str, str]
+    end: str
+    output: str
+    seconds: float
+
+    def passed(self) -> set[str]:
+        """The tests that passed."""
+        return {name for name, outcome in self.outcomes.items() if outcome == "passed"}
+
+
+@dataclass
+class Verdict:
+    """A suite on both loops.
+
+    Attributes:
+        runs: by loop.
+        ours: tests that pass on asyncio whatever happens, and on yamanote never.
+        flaky: tests that failed on yamanote, and of which asyncio or another try says otherwise.
+        tries: what was printed when they were tried again.
+    """
+
+    suite: Suite
+    runs: dict[str, Run] = field(default_factory=dict)
+    ours: set[str] = field(default_factory=set)
+    flaky: set[str] = field(default_factory=set)
+    tries: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> str:
+        """What is wrong with the runs themselves, or nothing."""
+        if not self.runs["asyncio"].passed():
+            return "nothing passed on asyncio"
+        return self.runs["yamanote"].end
+
+    def line(self) -> str:
+        """The summary."""
+        counts = {loop: len(run.passed()) for loop, run in self.runs.items()}
+        seconds = {loop: f"{run.seconds:.0f}" for loop, run in self.runs.items()}
+        return (
+            f"{self.suite.name}: asyncio {counts['asyncio']} passed, "
+            f"yamanote {counts['yamanote']} passed, {len(self.ours)} only on asyncio"
+            + (f", {len(self.flaky)} flaky" if self.flaky else "")
+            + (f", {self.broken}" if self.broken else "")
+            + f" ({seconds['asyncio']} s, {seconds['yamanote']} s)"
+        )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the suites; 0 if yamanote passes what asyncio passes."""
+    options = _parse(arguments)
+    environment = Environment(CACHE.resolve() / interpreter())
+    environment.prepare()
+    suites = [
+        suite
+        for suite in SUITES
+        if (suite.name in options.suites if options.suites else suite.quick or not options.quick)
+    ]
+    for suite in suites:
+        environment.source(suite)
+
+    def examine(suite: Suite) -> Verdict:
+        verdict = _examine(environment, suite, options.timeout)
+        print(verdict.line(), flush=True)
+        return verdict
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        verdicts = list(pool.map(examine, suites))
+
+    failures = CACHE / f"failures-{interpreter()}.txt"
+    with failures.open("w", encoding="utf-8") as file:
+        for verdict in verdicts:
+            if verdict.ours or verdict.flaky or verdict.broken:
+                file.writelines(run.output for run in verdict.runs.values())
+                file.writelines(verdict.tries)
+    print(f"\necosystem on {interpreter()}:")
+    for verdict in verdicts:
+        print(f"  {verdict.line()}")
+        for name in sorted(verdict.ours):
+            print(f"    ONLY ON ASYNCIO {name}")
+        for name in sorted(verdict.flaky):
+            print(f"    flaky {name}")
+    wrong = any(verdict.ours or verdict.broken for verdict in verdicts)
+    if wrong:
+        print(f"  details: {failures}")
+    return int(wrong)
+
+
+def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdict:
+    """Runs a suite on both loops, and again what failed on ours only."""
+    verdict = Verdict(suite)
+    for loop in LOOPS:
+        verdict.runs[loop] = _run(environment, suite, loop, suite.tests, timeout_s)
+    suspects = verdict.runs["asyncio"].passed() - verdict.runs["yamanote"].passed()
+    suspects -= suite.about_asyncio.keys()
+    options = tuple(option for option in suite.tests if option == "--pyargs")
+    for _ in range(TRIES):
+        if not suspects:
+            break
+        again = {
+            loop: _run(environment, suite, loop, (*options, *sorted(suspects)), timeout_s)
+            for loop in reversed(LOOPS)
+        }
+        verdict.tries.append(again["yamanote"].output)
+        verdict.flaky |= suspects & again["yamanote"].passed()
+        verdict.flaky |= suspects - again["asyncio"].passed()
+        suspects -= verdict.flaky
+    verdict.ours = suspects
+    return verdict
+
+
+def _run(
+    environment: Environment, suite: Suite, loop: str, tests: Iterable[str], timeout_s: float
+) -> Run:
+    command = [environment.python, "-X", "faulthandler", "-m", "pytest", "-q", "-ra", "--tb=short"]
+    # What a project sets for its own use: many processes, coverage, reports.
+    command += ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
+    command += ["--rootdir", environment.source(suite)]
+    command += ["--config-file", environment.configuration(suite)]
+    command += ["--timeout", "60", "-o", "faulthandler_timeout=90"]
+    for plugin in ("loop_of_choice", *suite.plugins):
+        command += ["-p", plugin]
+    with tempfile.TemporaryDirectory(prefix="ecosystem-") as room:
+        outcomes = Path(room, "outcomes")
+        outcomes.touch()
+        log = Path(room, "log")
+        # A loop of another name would be taken for what the project's users have.
+        variables = {
+            **{name: value for name, value in os.environ.items() if name != "CI"},
+            "LOOP": LOOPS[loop],
+            "OUTCOMES": str(outcomes),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": str(environment.path),
+            "TMPDIR": room,
+        }
+        started = time.monotonic()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*command, *suite.options, *tests],
+                cwd=environment.source(suite),
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(timeout_s)
+                end = "" if code >= 0 else f"ended by signal {-code}"
+            except subprocess.TimeoutExpired:
+                end = f"not finished after {timeout_s:.0f} s"
+            finally:
+                # What the tests left running goes, too.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        results: dict[str, str] = {}
+        finished = False
+        for line in outcomes.read_text(encoding="utf-8").splitlines():
+            name, outcome = json.loads(line)
+            if name is None:
+                finished = True
+            elif results.get(name) != "failed":
+                results[name] = outcome
+        if not finished and not end:
+            end = "ended early"
+        text = log.read_text(encoding="utf-8", errors="replace")
+    return Run(results, end, f"{suite.name} on {loop}\n{text}", time.monotonic() - started)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.ecosystem", description=__doc__)
+    parser.add_argument("suites", nargs="*", help="names; all of them unless --quick")
+    parser.add_argument("--quick", action="store_true", help="only those that take little time")
+    parser.add_argument("--jobs", type=int, default=2, help="suites at once (default: 2)")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, help="seconds for a suite on a loop (default: 600)"
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The suites, and what of each is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A project whose source distribution ships its tests.
+
+    Its version is the one in requirements.txt. Only the tests are taken from the source
+    distribution; what they test is what users install.
+
+    Attributes:
+        name: of the distribution.
+        tests: what pytest is given, relative to the root of the source distribution.
+        plugins: pytest plugins that the tests need, by module.
+        options: further options for pytest.
+        code: folders of the source distribution that would hide what is installed.
+        about_asyncio: tests that ask for asyncio's own loop, and why no other can pass.
+        quick: whether `--quick` runs it.
+    """
+
+    name: str
+    tests: tuple[str, ...] = ("tests",)
+    plugins: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    about_asyncio: Mapping[str, str] = field(default_factory=dict)
+    quick: bool = True
+
+
+ASYNCIO_AUTO = (
+    *("-o", "asyncio_mode=auto"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+)
+
+SUITES = (
+    Suite(
+        "aiohttp",
+        plugins=("pytest_mock", "pytest_codspeed.plugin"),
+        options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
+        code=("aiohttp",),
+    ),
+    Suite(
+        "anyio",
+        plugins=("anyio.pytest_plugin", "pytest_mock"),
+        options=("-k", "not trio and not network"),
+    ),
+    Suite(
+        "uvicorn",
+        plugins=("anyio.pytest_plugin", "pytest_mock"),
+        options=("--ignore", "tests/benchmarks"),
+        code=("uvicorn",),
+        about_asyncio={
+            "tests/test_auto_detection.py::test_loop_auto": "the loop's class is not of asyncio",
+        },
+    ),
+    Suite(
+        "hypercorn",
+        tests=("tests/asyncio", "tests/e2e", "tests/protocol", "tests/middleware"),
+        plugins=("pytest_asyncio.plugin",),
+        options=("-k", "not trio"),
+    ),
+    Suite(
+        "httpcore",
+        tests=("tests/_async", "tests/test_cancellations.py"),
+        plugins=("anyio.pytest_plugin", "pytest_httpbin.plugin"),
+        options=("-k", "not trio", "-o", "markers=trio"),
+        code=("httpcore",),
+    ),
+    Suite(
+        "httpx",
+        plugins=("anyio.pytest_plugin",),
+        options=("-k", "not trio", "-m", "not network"),
+        code=("httpx",),
+    ),
+    Suite(
+        "starlette",
+        plugins=("anyio.pytest_plugin",),
+        options=("-k", "not trio", "--ignore", "tests/middleware/test_opentelemetry.py"),
+        code=("starlette",),
+    ),
+    Suite("tornado", tests=("--pyargs", "tornado.test"), code=("tornado",)),
+    Suite("asyncssh", code=("asyncssh",), quick=False),
+    Suite("asgiref", plugins=("pytest_asyncio.plugin",), code=("asgiref",)),
+    Suite("aiofiles", plugins=("pytest_asyncio.plugin",), options=ASYNCIO_AUTO),
+    Suite("janus", plugins=("pytest_asyncio.plugin",), options=ASYNCIO_AUTO, code=("janus",)),
+)
