@@ -42,6 +42,7 @@ class Resolver:
 
     def __init__(self) -> None:
         """Holds back whoever asks."""
+        self.held = threading.Event()
         self.released = threading.Event()
         self.asked: list[str] = []
         self._genuine = socket.getaddrinfo
@@ -50,6 +51,7 @@ class Resolver:
         """Answers, or waits."""
         self.asked.append(host)
         if str(host).startswith("slow"):
+            self.held.set()
             assert self.released.wait(PATIENCE_S)
             raise socket.gaierror(socket.EAI_NONAME, "too slow")
         return self._genuine(host, *arguments)
@@ -109,8 +111,11 @@ def test_a_cancelled_caller_goes_on_at_once(
     monkeypatch.setattr(_look_ups, "MOST_THREADS", 1)
 
     async def main() -> None:
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(loop.getaddrinfo("slow", 80), 0.01)
+        slow = loop.create_task(loop.getaddrinfo("slow", 80))
+        assert await loop.run_in_executor(None, resolver.held.wait, PATIENCE_S)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
         waiting = loop.create_task(loop.getaddrinfo("slow-too", 80))
         await asyncio.sleep(0)
         waiting.cancel()

@@ -155,7 +155,8 @@ def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdic
 def _run(
     environment: Environment, suite: Suite, loop: str, tests: Iterable[str], timeout_s: float
 ) -> Run:
-    command = [environment.python, "-X", "faulthandler", "-m", "pytest", "-q", "-ra", "--tb=short"]
+    command: list[str | Path] = [environment.python]
+    command += ["-X", "faulthandler", "-m", "pytest", "-q", "-ra", "--tb=short"]
     # What a project sets for its own use: many processes, coverage, reports.
     command += ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
     command += ["--rootdir", environment.source(suite)]
