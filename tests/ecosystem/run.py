@@ -64,10 +64,10 @@ class Verdict:
     """
 
     suite: Suite
-    runs: dict[str, Run] = field(default_factory=dict)
-    ours: set[str] = field(default_factory=set)
-    flaky: set[str] = field(default_factory=set)
-    tries: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict[str, Run])
+    ours: set[str] = field(default_factory=set[str])
+    flaky: set[str] = field(default_factory=set[str])
+    tries: list[str] = field(default_factory=list[str])
 
     @property
     def broken(self) -> str:

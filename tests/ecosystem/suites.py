@@ -31,7 +31,7 @@ class Suite:
     plugins: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
-    about_asyncio: Mapping[str, str] = field(default_factory=dict)
+    about_asyncio: Mapping[str, str] = field(default_factory=dict[str, str])
     quick: bool = True
 
 
