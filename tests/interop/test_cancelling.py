@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,10 @@ def test_the_future_is_dropped_before_the_task_goes_on() -> None:
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
         task.cancel("why")
-        with pytest.raises(asyncio.CancelledError, match="why"):
+        with pytest.raises(asyncio.CancelledError) as caught:
             await task
+        if sys.version_info >= (3, 11):  # Before, a task's own awaits lose the message.
+            assert caught.value.args == ("why",)
         assert seen == [1]
 
     yamanote.run(main())
