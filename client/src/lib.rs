@@ -1,6 +1,6 @@
 //! Rust futures as Python awaitables, for extension modules written with [PyO3](pyo3).
 //!
-//! On a [yamanote](https://pypi.org/project/yamanote) loop an awaitable made here is polled on the loop's own
+//! On a yamanote loop an awaitable made here is polled on the loop's own
 //! thread, in place: whoever awaits it polls it, and a wake has it polled again between two Python
 //! callbacks. No thread is switched and the GIL is not handed over. On every other asyncio loop the same functions go
 //! through [`pyo3-async-runtimes`](https://docs.rs/pyo3-async-runtimes), so one extension serves all.

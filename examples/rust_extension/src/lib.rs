@@ -1,4 +1,4 @@
-//! An HTTP client and a Redis client, written with two crates from crates.io, for Python coroutines.
+//! An HTTP client and a Redis client, written with two crates, for Python coroutines.
 //!
 //! Nothing here knows which event loop will await it.
 
