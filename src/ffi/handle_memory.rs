@@ -26,7 +26,8 @@ mod kept {
     static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
     static THREAD_SAFES: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
-    /// Blocks kept of each kind, 600 KiB: what a burst from other threads queues; the rest goes back to the allocator.
+    /// Blocks kept of each kind, 5 MiB at most: what a thread queues in a burst before it must give up the GIL; the rest
+    /// goes back to the allocator.
     const KEPT: usize = 32_768;
 
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
