@@ -35,22 +35,14 @@ macro_rules! method {
         impl FastMethod for $type {
             type Receiver = Core;
             const NAME: &'static CStr =
-                match CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name has no zero byte"),
-                };
-            const DOC: &'static CStr = match CStr::from_bytes_with_nul(
-                concat!(
+                crate::ffi::text(concat!($name, "\0"));
+            const DOC: &'static CStr = crate::ffi::text(concat!(
                     $name, "($self, ", stringify!($sock),
                     $(", ", stringify!($argument),)*
                     $(", ", stringify!($optional), "=0",)*
                     ")\n--\n\n", $doc, "\0"
                 )
-                .as_bytes(),
-            ) {
-                Ok(doc) => doc,
-                Err(_) => panic!("a text has no zero byte"),
-            };
+                );
 
             fn call<'py>(
                 this: &Bound<'py, Core>,

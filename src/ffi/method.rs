@@ -13,6 +13,14 @@ use pyo3::types::{PyString, PyType};
 
 use super::reference::{borrowed, returned};
 
+/// A name or a text as the interpreter takes it, checked when it is compiled. `text` ends with its only zero byte.
+pub(crate) const fn text(text: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("ends with its only zero byte"),
+    }
+}
+
 /// A method of the class whose instances are `Receiver`s.
 pub(crate) trait FastMethod {
     type Receiver;

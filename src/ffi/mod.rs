@@ -23,7 +23,7 @@ mod spares;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use coroutine::{Coroutine, Step};
-pub(crate) use method::{Args, Attribute, FastMethod, Members, Settable, add_fast_method};
+pub(crate) use method::{Args, Attribute, FastMethod, Members, Settable, add_fast_method, text};
 pub(crate) use owner::{Entered, Owner, OwnerCell};
 pub(crate) use park::Parking;
 pub(crate) use spares::Spares;

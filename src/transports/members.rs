@@ -14,17 +14,9 @@ macro_rules! fast_method {
 
         impl $crate::ffi::FastMethod for $type {
             type Receiver = $class;
-            const NAME: &'static std::ffi::CStr =
-                match std::ffi::CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name has no zero byte"),
-                };
-            const DOC: &'static std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-                concat!($name, $signature, "\n--\n\n", $doc, "\0").as_bytes(),
-            ) {
-                Ok(doc) => doc,
-                Err(_) => panic!("a text has no zero byte"),
-            };
+            const NAME: &'static std::ffi::CStr = $crate::ffi::text(concat!($name, "\0"));
+            const DOC: &'static std::ffi::CStr =
+                $crate::ffi::text(concat!($name, $signature, "\n--\n\n", $doc, "\0"));
 
             fn call<'py>(
                 $this: &Bound<'py, $class>,

@@ -18,16 +18,8 @@ macro_rules! method {
         impl$(<$side: $crate::transports::pipe::Side>)? $crate::ffi::FastMethod for $type$(<$side>)? {
             type Receiver = $receiver;
             const NAME: &'static std::ffi::CStr =
-                match std::ffi::CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name has no zero byte"),
-                };
-            const DOC: &'static std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-                concat!($name, $signature, "\n--\n\n", $doc, "\0").as_bytes(),
-            ) {
-                Ok(doc) => doc,
-                Err(_) => panic!("a text has no zero byte"),
-            };
+                $crate::ffi::text(concat!($name, "\0"));
+            const DOC: &'static std::ffi::CStr = $crate::ffi::text(concat!($name, $signature, "\n--\n\n", $doc, "\0"));
 
             fn call<'py>(
                 $this: &pyo3::Bound<'py, $receiver>,
