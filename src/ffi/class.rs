@@ -21,6 +21,9 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
     const NAME: &'static CStr;
     const DOC: &'static CStr;
 
+    /// Whether users may give instances attributes of their own, or replace methods, as in a Python class.
+    const HAS_DICT: bool = false;
+
     /// Where the class is kept once it is made.
     fn class() -> &'static Class;
 
@@ -46,6 +49,8 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
 pub(crate) struct Class {
     object: AtomicPtr<ffi::PyTypeObject>,
     offset: AtomicUsize,
+    /// Of the attributes that users set; 0 for none.
+    dict: AtomicUsize,
 }
 
 impl Class {
@@ -53,6 +58,7 @@ impl Class {
         Self {
             object: AtomicPtr::new(ptr::null_mut()),
             offset: AtomicUsize::new(0),
+            dict: AtomicUsize::new(0),
         }
     }
 
@@ -75,7 +81,7 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
     let class = T::class();
     if class.object().is_null() {
         let base = T::base(py)?;
-        let layout = Layout::after::<T>(&base)?;
+        let layout = Layout::after::<T>(&base, T::HAS_DICT)?;
         let slots = vec![
             slot(ffi::Py_tp_dealloc, dealloc::<T> as *mut c_void),
             slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void),
@@ -85,6 +91,9 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
         ];
         let made = make(T::NAME, T::DOC, &base, &layout, slots, T::members())?;
         // The class lives for as long as the process: its methods' definitions do.
+        class
+            .dict
+            .store(layout.dict.unwrap_or(0), Ordering::Relaxed);
         class.publish(made.into_ptr().cast(), layout.value);
     }
     // SAFETY: attached; published above, and never freed.
@@ -152,15 +161,17 @@ impl Visitor<'_> {
     }
 }
 
-/// Sizes of an instance: the base's part, a list of weak references where the base has none, the value.
+/// Sizes of an instance: the base's part, a list of weak references and a dict where the base has none, the
+/// value.
 pub(super) struct Layout {
     weak_references: Option<usize>,
+    dict: Option<usize>,
     pub(super) value: usize,
     size: usize,
 }
 
 impl Layout {
-    pub(super) fn after<T>(base: &Bound<'_, PyType>) -> PyResult<Self> {
+    pub(super) fn after<T>(base: &Bound<'_, PyType>, has_dict: bool) -> PyResult<Self> {
         let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
         let has_weak_references = base.getattr("__weakrefoffset__")?.extract::<isize>()? != 0;
         let word = size_of::<usize>();
@@ -169,9 +180,15 @@ impl Layout {
         if weak_references.is_some() {
             next += word;
         }
+        let base_has_dict = base.getattr("__dictoffset__")?.extract::<isize>()? != 0;
+        let dict = (has_dict && !base_has_dict).then_some(next);
+        if dict.is_some() {
+            next += word;
+        }
         let value = next.next_multiple_of(align_of::<T>());
         Ok(Self {
             weak_references,
+            dict,
             value,
             size: (value + size_of::<T>()).next_multiple_of(word),
         })
@@ -186,6 +203,7 @@ impl Layout {
         let size = (start + size_of::<T>()).next_multiple_of(size_of::<usize>());
         Ok(Self {
             weak_references: None,
+            dict: None,
             value: start,
             size: size.max(basic_size),
         })
@@ -206,6 +224,17 @@ pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     }
 }
 
+/// Tells the interpreter where in an instance it finds something of its own.
+fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset.cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: ptr::null(),
+    }
+}
+
 /// A class from its parts.
 pub(super) fn make<'py>(
     name: &'static CStr,
@@ -218,6 +247,14 @@ pub(super) fn make<'py>(
     let mut methods = members.methods;
     methods.push(ffi::PyMethodDef::zeroed());
     let mut attributes = members.attributes;
+    if layout.dict.is_some() {
+        attributes.push(ffi::PyGetSetDef {
+            name: c"__dict__".as_ptr(),
+            get: Some(ffi::PyObject_GenericGetDict),
+            set: Some(ffi::PyObject_GenericSetDict),
+            ..ffi::PyGetSetDef::default()
+        });
+    }
     attributes.push(ffi::PyGetSetDef::default());
     slots.extend(members.slots);
     slots.push(slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()));
@@ -227,17 +264,16 @@ pub(super) fn make<'py>(
         ffi::Py_tp_getset,
         attributes.leak().as_mut_ptr().cast(),
     ));
-    if let Some(offset) = layout.weak_references {
-        let place = ffi::PyMemberDef {
-            name: c"__weaklistoffset__".as_ptr(),
-            type_code: ffi::Py_T_PYSSIZET,
-            offset: offset.cast_signed(),
-            flags: ffi::Py_READONLY,
-            doc: ptr::null(),
-        };
-        let table = vec![place, ffi::PyMemberDef::default()];
-        slots.push(slot(ffi::Py_tp_members, table.leak().as_mut_ptr().cast()));
-    }
+    let offsets = [
+        (c"__weaklistoffset__", layout.weak_references),
+        (c"__dictoffset__", layout.dict),
+    ];
+    let mut places: Vec<ffi::PyMemberDef> = offsets
+        .into_iter()
+        .filter_map(|(name, offset)| offset.map(|offset| place(name, offset)))
+        .collect();
+    places.push(ffi::PyMemberDef::default());
+    slots.push(slot(ffi::Py_tp_members, places.leak().as_mut_ptr().cast()));
     slots.push(slot(0, ptr::null_mut()));
     // An instance is made with its value or not at all: calling the class would leave that out.
     let flags =
@@ -280,6 +316,33 @@ unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
     unsafe { &*place }
 }
 
+/// Where an instance keeps its dict, if its class has one.
+///
+/// # Safety
+///
+/// `object` is an instance of `T`'s class, alive.
+unsafe fn dict_of<T: NativeClass>(object: *mut ffi::PyObject) -> Option<*mut *mut ffi::PyObject> {
+    let offset = T::class().dict.load(Ordering::Relaxed);
+    // SAFETY: `basicsize` leaves room for a pointer at this offset, aligned (see `Layout`).
+    (offset != 0).then(|| unsafe { object.byte_add(offset) }.cast())
+}
+
+/// Lets go of the dict.
+///
+/// # Safety
+///
+/// Attached; `object` is an instance of `T`'s class that Python code cannot reach.
+unsafe fn forget_dict<T: NativeClass>(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's.
+    let Some(place) = (unsafe { dict_of::<T>(object) }) else {
+        return;
+    };
+    // SAFETY: zeroed when it was allocated, and then the interpreter's; nobody else looks at it now.
+    let dict = unsafe { place.replace(ptr::null_mut()) };
+    // SAFETY: attached; null, or the reference that the instance owned.
+    unsafe { ffi::Py_XDECREF(dict) };
+}
+
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: called by the interpreter with an object of this class whose count has dropped to zero.
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
@@ -299,7 +362,9 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     };
     // SAFETY: the interpreter is up, since it called. Tells PyO3 that references may be dropped at once.
     unsafe { Python::attach_unchecked(drop_value) };
-    // SAFETY: attached, untracked, value and weak references gone.
+    // SAFETY: an instance that nobody can reach any more, attached.
+    unsafe { forget_dict::<T>(object) };
+    // SAFETY: attached, untracked, value, weak references and dict gone.
     unsafe { free(object) };
 }
 
@@ -316,6 +381,15 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     };
     // SAFETY: a live object; its class is counted by every instance.
     visitor.raw(unsafe { ffi::Py_TYPE(object) }.cast());
+    // SAFETY: as above.
+    if let Some(place) = unsafe { dict_of::<T>(object) } {
+        // SAFETY: within the instance; the interpreter writes it while attached, and the collector runs
+        // either attached (with a GIL) or while all others stand still.
+        let dict = unsafe { place.read() };
+        if !dict.is_null() {
+            visitor.raw(dict);
+        }
+    }
     // SAFETY: the collector only knows instances that carry a value.
     let value = unsafe { value::<T>(object) };
     // Ignored: the panic hook has printed it; to the collector the object then looks referenced from outside.
@@ -334,6 +408,8 @@ unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int 
     };
     // SAFETY: the interpreter is up, since it called.
     unsafe { Python::attach_unchecked(clear_value) };
+    // SAFETY: called by the collector, attached, with an instance that is garbage.
+    unsafe { forget_dict::<T>(object) };
     0
 }
 

@@ -523,7 +523,7 @@ pub(super) fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
         ))
     }
     #[cfg(not(Py_3_12))]
-    Layout::after::<Fields>(base)
+    Layout::after::<Fields>(base, false)
 }
 
 #[inline]

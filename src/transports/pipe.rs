@@ -460,6 +460,7 @@ impl<S: Side> Source for PipeSource<S> {
 impl<S: Side> NativeClass for Pipe<S> {
     const NAME: &'static CStr = S::NAME;
     const DOC: &'static CStr = S::DOC;
+    const HAS_DICT: bool = true; // As asyncio's have.
 
     fn class() -> &'static Class {
         S::class()

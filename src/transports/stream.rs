@@ -510,6 +510,7 @@ impl Source for StreamSource {
 impl NativeClass for Stream {
     const NAME: &'static CStr = c"yamanote._yamanote.SocketTransport";
     const DOC: &'static CStr = c"A transport over a connected stream socket.";
+    const HAS_DICT: bool = true; // As asyncio's have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();

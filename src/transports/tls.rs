@@ -309,6 +309,7 @@ pub(super) fn log<'py>(
 impl NativeClass for Tls {
     const NAME: &'static CStr = c"yamanote._yamanote.SSLTransport";
     const DOC: &'static CStr = c"A transport whose bytes go encrypted through a stream transport.";
+    const HAS_DICT: bool = true; // As asyncio's have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import os
 import re
 import socket
 import warnings
@@ -35,6 +36,64 @@ def test_a_transport_is_asyncios_kind(loop: asyncio.AbstractEventLoop) -> None:
             await protocol.until_lost()
 
     loop.run_until_complete(main())
+
+
+def test_a_method_of_a_transport_can_be_replaced(loop: asyncio.AbstractEventLoop) -> None:
+    """As the tests of uvicorn and aiohttp do, to lose what is written."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with peer:
+            kept: list[bytes] = []
+            transport.write = kept.append  # type: ignore[assignment, method-assign]
+            transport.write(b"lost")
+            del transport.write
+            transport.write(b"sent")
+            assert await read_exactly(peer, 4) == b"sent"
+            assert kept == [b"lost"]
+            transport.close()
+            await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_attributes_of_a_transport_are_freed_with_it(loop: asyncio.AbstractEventLoop) -> None:
+    """In a cycle, too, and on every kind of transport."""
+
+    class Note:
+        """Refers to what it is noted on."""
+
+        def __init__(self, transport: object) -> None:
+            self.transport = transport
+
+    async def main() -> list[weakref.ref[Note]]:
+        stream, protocol, peer = await connect(Recorder)
+        read_end, write_end = os.pipe()
+        with peer, os.fdopen(read_end, "rb", 0) as reader, os.fdopen(write_end, "wb", 0) as writer:
+            transports: list[asyncio.BaseTransport] = [
+                stream,
+                (await loop.connect_read_pipe(asyncio.Protocol, reader))[0],
+                (await loop.connect_write_pipe(asyncio.BaseProtocol, writer))[0],
+                (
+                    await loop.create_datagram_endpoint(
+                        asyncio.DatagramProtocol, local_addr=(LOCALHOST, 0)
+                    )
+                )[0],
+            ]
+            notes: list[weakref.ref[Note]] = []
+            for transport in transports:
+                note = Note(transport)
+                vars(transport)["note"] = note
+                assert getattr(transport, "note") is note  # noqa: B009 - no type has it
+                notes.append(weakref.ref(note))
+                transport.close()
+            await protocol.until_lost()
+            await turns(3)
+        return notes
+
+    notes = loop.run_until_complete(main())
+    gc.collect()
+    assert [note() for note in notes] == [None] * 4
 
 
 def test_extra_info_outlives_the_connection(loop: asyncio.AbstractEventLoop) -> None:

@@ -481,6 +481,7 @@ impl Source for DatagramSource {
 impl NativeClass for Datagrams {
     const NAME: &'static CStr = c"yamanote._yamanote.DatagramTransport";
     const DOC: &'static CStr = c"A transport over a datagram socket.";
+    const HAS_DICT: bool = true; // As asyncio's have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
