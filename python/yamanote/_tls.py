@@ -60,7 +60,7 @@ class Tls(Base):
         """Upgrade a connection to TLS; arguments and exceptions are asyncio's.
 
         Returns:
-            The transport to use from now on.
+            The transport to use from now on, or `None` if the connection was closed before.
         """
         context: Any = sslcontext
         if not (
@@ -77,7 +77,7 @@ class Tls(Base):
                 server_hostname=server_hostname,
                 **timeouts,
             )
-        waiter: asyncio.Future[None] = self.create_future()
+        waiter: asyncio.Future[bool] = self.create_future()
         below, secure, incoming = self._tls(
             protocol,
             sslcontext,
@@ -97,7 +97,7 @@ class Tls(Base):
             self.call_soon(transport.resume_reading),
         )
         try:
-            await waiter
+            is_connected = await waiter
         except BaseException:
             transport.close()
             for step in steps:
@@ -106,13 +106,13 @@ class Tls(Base):
         finally:
             # Its exception refers to this frame.
             del waiter
-        return secure
+        return secure if is_connected else None
 
     def _tls(
         self,
         protocol: asyncio.BaseProtocol,
         sslcontext: ssl.SSLContext | None,
-        waiter: asyncio.Future[None] | None,
+        waiter: asyncio.Future[Any] | None,
         server_side: bool,
         server_hostname: str | None,
         *,

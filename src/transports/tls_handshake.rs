@@ -282,6 +282,7 @@ pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
     stop_timer(py, &state)
 }
 
+/// Tells who waits for the handshake how it ended, and whether there is still a connection.
 fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(waiter) = state.waiter.take() else {
         return Ok(());
@@ -292,7 +293,7 @@ fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) 
     }
     match error {
         Some(error) => waiter.call_method1(intern!(py, "set_exception"), (error,)),
-        None => waiter.call_method1(intern!(py, "set_result"), (py.None(),)),
+        None => waiter.call_method1(intern!(py, "set_result"), (state.stream(py).is_some(),)),
     }
     .map(drop)
 }

@@ -234,6 +234,24 @@ def test_a_client_may_begin_before_the_server_is_ready(
     loop.run_until_complete(main())
 
 
+def test_start_tls_on_a_closed_connection_gives_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    """What aiohttp tells from a success."""
+
+    async def main() -> None:
+        ours, peer = tcp_pair()
+        with peer:
+            transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+            transport.close()
+            protocol = asyncio.Protocol()
+            secure = await loop.start_tls(
+                transport, protocol, client_context(), server_hostname=NAME
+            )
+            assert secure is None
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
 def test_start_tls_refuses_what_is_no_context(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         ours, peer = tcp_pair()
