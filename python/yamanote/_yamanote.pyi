@@ -961,3 +961,6 @@ class SSLTransport(asyncio.Transport):
     @property
     def _ssl_protocol(self) -> Self:
         """Itself: under this name, programs look for what the stream below calls."""
+    @property
+    def _sslcontext(self) -> ssl.SSLContext:
+        """What they look for there, most of all; others ask for the extra info of that name."""

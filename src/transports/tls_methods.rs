@@ -45,6 +45,7 @@ pub(super) fn members() -> Members {
         .attribute::<SendfileCompatible>()
         .attribute::<StartTlsCompatible>()
         .attribute::<SslProtocol>()
+        .attribute::<SslContext>()
 }
 
 pub(super) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
@@ -413,3 +414,8 @@ attribute!(
 attribute!(SslProtocol, c"_ssl_protocol", |this, _state| Ok(this
     .as_any()
     .clone()));
+
+attribute!(SslContext, c"_sslcontext", |this, _state| {
+    this.as_any()
+        .call_method1(intern!(this.py(), "get_extra_info"), ("sslcontext",))
+});

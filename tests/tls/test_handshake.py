@@ -69,6 +69,8 @@ def test_extra_info_tells_of_the_session(loop: asyncio.AbstractEventLoop) -> Non
         session = writer.get_extra_info("ssl_object")
         assert isinstance(session, ssl.SSLObject)
         assert writer.get_extra_info("sslcontext") is context
+        secure: Any = writer.transport
+        assert secure._ssl_protocol._sslcontext is context  # As aiohttp's tests do.
         assert writer.get_extra_info("cipher") == session.cipher()
         assert writer.get_extra_info("peercert") == session.getpeercert()
         assert writer.get_extra_info("compression", "none") is None
