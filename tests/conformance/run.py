@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     options = _parse(arguments)
     started = time.monotonic()
     report = Report(options.loop, listed=options.loop == OURS)
-    jobs = _select(report, options.loop, options.patterns, with_pending=options.pending)
+    jobs = _select(options.loop, options.patterns)
     for outcome in run_all(jobs, at_once=options.jobs, timeout_s=options.timeout):
         report.add(outcome)
     report.check_against_asyncio(at_once=options.jobs, timeout_s=options.timeout)
@@ -54,23 +54,13 @@ class Report:
         self.failed: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.unbound: list[str] = []
-        self.ready: list[str] = []
         self._suspects: list[Outcome] = []
 
-    def skip(self, name: str, reason: str) -> None:
-        """Counts a test that was not run."""
-        self.skipped[name] = reason
-
     def add(self, outcome: Outcome) -> None:
-        """Counts a test that was."""
+        """Counts a test."""
         name = outcome.job.name
         excuse = skips.white_box(name) if self.listed else None
-        missing = skips.pending(name) if self.listed else None
-        if missing is not None and outcome.status in ("passed", "failed"):
-            self.skipped[name] = missing
-            if outcome.status == "passed":
-                self.ready.append(name)
-        elif outcome.status == "failed":
+        if outcome.status == "failed":
             if excuse is not None:
                 self.skipped[name] = excuse
             else:
@@ -128,8 +118,6 @@ class Report:
         """Prints why tests were skipped, what failed, and the closing lines."""
         for reason, count in collections.Counter(self.skipped.values()).most_common():
             print(f"  skipped {count:4}  {reason}")
-        for name in self.ready:
-            print(f"  listed as not built yet, and passes: {name}")
         for name in sorted(self.failed):
             print(f"  FAILED {name}")
         if self.failed:
@@ -137,15 +125,10 @@ class Report:
         print(closing_lines)
 
 
-def _select(report: Report, loop: str, patterns: list[str], *, with_pending: bool) -> Iterator[Job]:
+def _select(loop: str, patterns: list[str]) -> Iterator[Job]:
     factory = load_factory(loop)
     for name, case in cases():
-        if patterns and not any(fnmatch.fnmatch(name, f"*{pattern}*") for pattern in patterns):
-            continue
-        missing = skips.pending(name) if report.listed and not with_pending else None
-        if missing is not None:
-            report.skip(name, missing)
-        else:
+        if not patterns or any(fnmatch.fnmatch(name, f"*{pattern}*") for pattern in patterns):
             yield Job(name, case, factory)
 
 
@@ -158,11 +141,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         "--timeout", type=float, default=30.0, help="seconds for one test (default: %(default)s)"
     )
     parser.add_argument("--failures", type=Path, help="where to write what failed")
-    parser.add_argument(
-        "--pending",
-        action="store_true",
-        help="also run what is listed as not built yet, and tell what passes",
-    )
     return parser.parse_args(arguments)
 
 

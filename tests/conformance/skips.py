@@ -1,7 +1,6 @@
 """Which of CPython's tests do not count, each with its reason.
 
 `WHITE_BOX` tests are run all the same, and one that passes is an error: the list stays true.
-`PENDING` ones are not run: they need a part that is not built yet. Delete the category when it is.
 """
 
 from __future__ import annotations
@@ -99,22 +98,7 @@ WHITE_BOX = (
     ),
 )
 
-#: Patterns by what is missing.
-PENDING: dict[str, tuple[str, ...]] = {}
-
 
 def white_box(name: str) -> str | None:
     """Why this test cannot pass, or `None`."""
     return next((entry.reason for entry in WHITE_BOX if entry.matches(name)), None)
-
-
-def pending(name: str) -> str | None:
-    """What this test waits for, or `None`."""
-    return next(
-        (
-            category
-            for category, patterns in PENDING.items()
-            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-        ),
-        None,
-    )
