@@ -1,0 +1,205 @@
+"""One loop per thread against one per process: what is lost to sharing an interpreter.
+
+`python benches/threads.py` runs each workload on one loop, then on as many loops as there are
+cores (`--loops`), in threads and in processes, round by round in turn. It prints wall time for each
+operation of a loop, so a perfect machine shows the same figure in every column; medians of rounds.
+With a GIL, threads take turns: there the column of the threads is that of one loop, times their
+number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import queue
+import statistics
+import sysconfig
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import loops
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Workload: TypeAlias = Callable[[asyncio.AbstractEventLoop, int], None]
+
+CALLBACKS = 200_000
+MESSAGES = 10_000
+MESSAGE = bytes(1024)
+
+#: Longer than any round; without it, one worker that fails would leave the others waiting.
+PATIENCE_S = 120.0
+
+
+class Barrier(Protocol):
+    """Of threads or of processes."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the others."""
+        ...
+
+
+class Results(Protocol):
+    """A queue of threads or of processes."""
+
+    def put(self, item: float, /) -> None:
+        """Adds seconds."""
+        ...
+
+
+def chain(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    """Each callback schedules the next."""
+    left = operations
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_soon(step)
+        else:
+            loop.stop()
+
+    loop.call_soon(step)
+    loop.run_forever()
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Send it back."""
+        self.transport.write(data)
+
+
+class Ping(Echo):
+    """Sends the next message when all of the last has come back."""
+
+    def __init__(self, messages: int) -> None:
+        """Nothing has been sent yet."""
+        self.done = asyncio.get_running_loop().create_future()
+        self.messages = messages
+        self.missing = 0
+
+    def begin(self) -> Self:
+        """Send the first message."""
+        self.missing = len(MESSAGE)
+        self.transport.write(MESSAGE)
+        return self
+
+    def data_received(self, data: bytes) -> None:
+        """Count."""
+        self.missing -= len(data)
+        if not self.missing:
+            self.messages -= 1
+            if self.messages:
+                self.begin()
+            else:
+                self.done.set_result(None)
+
+
+def echo(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    """1 KiB there and back over TCP, server and client on the same loop, ten connections."""
+
+    async def main() -> None:
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        async with server:
+            address = server.sockets[0].getsockname()
+            pairs = [
+                await loop.create_connection(lambda: Ping(operations // 10), *address)
+                for _ in range(10)
+            ]
+            await asyncio.gather(*(ping.begin().done for _, ping in pairs))
+            for transport, _ in pairs:
+                transport.close()
+
+    loop.run_until_complete(main())
+
+
+WORKLOADS: dict[str, tuple[Workload, int]] = {
+    "call_soon chain": (chain, CALLBACKS),
+    "TCP echo 1 KiB x 10": (echo, MESSAGES),
+}
+
+
+def work(loop_name: str, workload: str, together: Barrier, results: Results) -> None:
+    """Make a loop, begin with the others, and say how many seconds it took."""
+    run, operations = WORKLOADS[workload]
+    loop = loops.new(loop_name)
+    try:
+        run(loop, operations // 20)  # Warms caches, and the interpreter's specializer.
+        together.wait(PATIENCE_S)
+        started = time.perf_counter()
+        run(loop, operations)
+        results.put(time.perf_counter() - started)
+    finally:
+        loop.close()
+
+
+def measure(loop_name: str, workload: str, count: int, *, in_threads: bool) -> float:
+    """The slowest of `count` loops: seconds for all of its operations."""
+    if in_threads:
+        together: Barrier = threading.Barrier(count)
+        results: Any = queue.SimpleQueue[float]()
+        make: Any = threading.Thread
+    else:
+        context = multiprocessing.get_context("spawn")
+        together = context.Barrier(count)
+        results = context.SimpleQueue()
+        make = context.Process
+    workers = [
+        make(target=work, args=(loop_name, workload, together, results)) for _ in range(count)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    seconds: list[float] = []
+    while not results.empty():
+        seconds.append(results.get())
+    if len(seconds) != count:
+        raise SystemExit(f"{count - len(seconds)} of {count} loops failed")
+    return max(seconds)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loop", default=loops.OURS, choices=loops.available())
+    parser.add_argument("--loops", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    gil = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "with a GIL"
+    many = options.loops
+    ways = {
+        "1 loop": (1, True),
+        f"{many} threads": (many, True),
+        f"{many} processes": (many, False),
+    }
+    print(f"{options.loop}, {gil}: ns of wall time for each operation of a loop")
+    print(f"{'':22}" + "".join(f"{way:>14}" for way in ways) + f"{'threads/processes':>20}")
+    for workload, (_, operations) in WORKLOADS.items():
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(options.rounds):
+            for way, (count, in_threads) in ways.items():
+                seconds[way].append(measure(options.loop, workload, count, in_threads=in_threads))
+        figures = [statistics.median(times) / operations * 1e9 for times in seconds.values()]
+        print(
+            f"{workload:22}"
+            + "".join(f"{figure:14,.0f}" for figure in figures)
+            + f"{figures[1] / figures[2]:20.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
