@@ -41,6 +41,9 @@ ASYNCIO_AUTO = (
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 
+#: A tool that refuses blocking calls in coroutines, and knows what it allows by the file's name.
+ONLY_IN_ASYNCIOS_FILES = "blockbuster lets nobody but asyncio look at the path of a Unix server"
+
 SUITES = (
     Suite(
         "aiohttp",
@@ -48,9 +51,8 @@ SUITES = (
         options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
         code=("aiohttp",),
         about_asyncio={
-            "tests/test_connector.py::test_unix_connector": (
-                "blockbuster lets nobody but asyncio's own file look at a Unix server's path"
-            ),
+            "tests/test_connector.py::test_unix_connector": ONLY_IN_ASYNCIOS_FILES,
+            "tests/test_web_runner.py::test_addresses": ONLY_IN_ASYNCIOS_FILES,
         },
         quick=(
             "tests/test_client_functional.py",
