@@ -61,10 +61,6 @@ WHITE_BOX = (
         ),
     ),
     WhiteBox(
-        "puts mocks in the place of a transport's methods",
-        ("test_subprocess.*.test_pause_reading",),
-    ),
-    WhiteBox(
         "wants asyncio's child watcher to be asked for, which no child of ours needs",
         ("test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher",),
     ),
