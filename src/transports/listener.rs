@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{address, transport_socket};
-use super::stream;
+use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
@@ -55,6 +55,13 @@ pub(crate) fn listen(
         kind: number(intern!(py, "type"))?,
         protocol: number(intern!(py, "proto"))?,
     };
+    if let Then::Transport {
+        server: Some(server),
+        ..
+    } = &then
+    {
+        clients::prepare(server.bind(py))?;
+    }
     let local = core.get().local(py)?;
     let registration = local.register(fd, Direction::Read)?;
     let listener = Arc::new(Listener {

@@ -2,6 +2,7 @@
 //!
 //! Always true: `connection_lost` is called once, last, in a later turn than what caused it.
 
+mod clients;
 pub(crate) mod datagram;
 mod descriptor;
 mod extra_info;

@@ -19,7 +19,7 @@ use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
 use super::protocol::{self, Delivery};
 use super::write_buffer::WriteBuffer;
-use super::{read, stream_methods, write};
+use super::{clients, read, stream_methods, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
@@ -206,7 +206,7 @@ fn start<'py>(
     let this = new_instance(py, stream)?;
     local.claim(parts.fd);
     if let Some(server) = server {
-        attach_to_server(server, &this)?;
+        clients::attach(server, this.as_any())?;
     }
     local.defer(Deferred {
         target: this.clone().into_any().unbind(),
@@ -435,30 +435,9 @@ fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let (protocol, server) = (state.protocol.take(), state.server.take());
     drop(protocol);
     if let Some(server) = server {
-        detach_from_server(server.bind(py), this)?;
+        clients::detach(server.bind(py), this.as_any())?;
     }
     closed
-}
-
-/// `Server` counts its connections; since 3.13 it knows them too.
-fn attach_to_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
-    let name = intern!(server.py(), "_attach");
-    if cfg!(Py_3_13) {
-        server.call_method1(name, (this.as_any(),))
-    } else {
-        server.call_method0(name)
-    }
-    .map(drop)
-}
-
-fn detach_from_server(server: &Bound<'_, PyAny>, this: &Bound<'_, Stream>) -> PyResult<()> {
-    let name = intern!(server.py(), "_detach");
-    if cfg!(Py_3_13) {
-        server.call_method1(name, (this.as_any(),))
-    } else {
-        server.call_method0(name)
-    }
-    .map(drop)
 }
 
 /// asyncio's word for a `sendfile()` that waited for its turn.
@@ -574,7 +553,9 @@ impl NativeClass for Stream {
         }
         let closed = state.descriptor.close(py);
         let server = state.server.take();
-        let detached = server.map_or(Ok(()), |server| detach_from_server(server.bind(py), this));
+        let detached = server.map_or(Ok(()), |server| {
+            clients::detach(server.bind(py), this.as_any())
+        });
         if let Err(error) = warned.and(closed).and(detached) {
             error.write_unraisable(py, Some(this.as_any()));
         }

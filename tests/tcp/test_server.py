@@ -374,6 +374,42 @@ def test_clients_that_are_gone_are_forgotten(loop: asyncio.AbstractEventLoop) ->
     loop.run_until_complete(main())
 
 
+@SERVER_LISTENS_TO_ITS_CLIENTS
+def test_a_server_knows_its_clients_and_keeps_none_alive(loop: asyncio.AbstractEventLoop) -> None:
+    """Monitoring looks there, private as it is; a connection that was dropped does not count."""
+
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        class Arriving(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                arrived.set()
+
+        server = await loop.create_server(Arriving, LOCALHOST, 0)
+        clients: Any = vars(server)["_clients"]
+        with socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S):
+            await asyncio.wait_for(arrived.wait(), PATIENCE_S)
+            (transport,) = list(clients)
+            assert len(clients) == 1
+            assert transport in clients
+            assert server not in clients
+            await turns(2)
+            transport.pause_reading()
+            await turns(2)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", ResourceWarning)
+                del transport
+                gc.collect()
+            assert any("unclosed transport" in str(warning.message) for warning in caught)
+            caught.clear()
+            assert len(clients) == 0
+            assert list(clients) == []
+            server.close()
+            await asyncio.wait_for(server.wait_closed(), PATIENCE_S)
+
+    loop.run_until_complete(main())
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_raising_factory_leaves_the_server_alive(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], *, debug: bool

@@ -1,0 +1,144 @@
+//! The connections of a server.
+//!
+//! asyncio's `Server` keeps its transports in a `WeakSet` since Python 3.13, which costs 7,300 instructions for
+//! each connection, a third of all that are not the kernel's. [`Clients`] takes its place.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyIterator, PyList, PyWeakrefMethods, PyWeakrefReference};
+
+/// A set of transports that does not keep them alive, with as much of `WeakSet` as `Server` uses and a bit more.
+#[pyclass(frozen, module = "yamanote._yamanote")]
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    /// Weak references by their objects' addresses. No Python code runs under the lock.
+    members: Mutex<HashMap<usize, Py<PyWeakrefReference>>>,
+}
+
+impl Clients {
+    fn members(&self) -> MutexGuard<'_, HashMap<usize, Py<PyWeakrefReference>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alive<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        let references: Vec<_> = {
+            let members = self.members();
+            members
+                .values()
+                .map(|member| member.clone_ref(py))
+                .collect()
+        };
+        let upgrade = |reference: Py<PyWeakrefReference>| reference.bind(py).upgrade();
+        references.into_iter().filter_map(upgrade).collect()
+    }
+}
+
+fn address(transport: &Bound<'_, PyAny>) -> usize {
+    transport.as_ptr().addr()
+}
+
+#[pymethods]
+impl Clients {
+    fn add(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reference = PyWeakrefReference::new(transport)?.unbind();
+        // One that died where this one lives now goes when the lock is free again.
+        let before = self.members().insert(address(transport), reference);
+        drop(before);
+        Ok(())
+    }
+
+    fn discard(&self, transport: &Bound<'_, PyAny>) {
+        let gone = self.members().remove(&address(transport));
+        drop(gone);
+    }
+
+    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.alive(py))
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.copy(py)?.try_iter()
+    }
+
+    fn __contains__(&self, transport: &Bound<'_, PyAny>) -> bool {
+        let alive = self.alive(transport.py());
+        alive.iter().any(|member| member.is(transport))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.alive(py).len()
+    }
+}
+
+/// Gives a server that is about to listen a set of ours, if it is asyncio's own and has no connection yet.
+pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
+    static SERVER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static WEAK_SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = server.py();
+    if !cfg!(Py_3_13)
+        || !server
+            .get_type()
+            .is(SERVER.import(py, "asyncio.base_events", "Server")?)
+    {
+        return Ok(());
+    }
+    let name = intern!(py, "_clients");
+    let clients = server.getattr(name)?;
+    if clients
+        .get_type()
+        .is(WEAK_SET.import(py, "weakref", "WeakSet")?)
+        && clients.len()? == 0
+    {
+        server.setattr(name, Clients::default())?;
+    }
+    Ok(())
+}
+
+/// Tells the server of a new connection.
+pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    let name = intern!(py, "_attach");
+    if !cfg!(Py_3_13) {
+        return server.call_method0(name).map(drop);
+    }
+    match own(server)? {
+        Some(clients) => clients.get().add(transport),
+        // A closed one refuses in its own words.
+        None => server.call_method1(name, (transport,)).map(drop),
+    }
+}
+
+/// Tells the server that a connection is gone.
+pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    let name = intern!(py, "_detach");
+    if !cfg!(Py_3_13) {
+        return server.call_method0(name).map(drop);
+    }
+    match own(server)? {
+        Some(clients) => {
+            clients.get().discard(transport);
+            Ok(())
+        }
+        // The last one of a closed server wakes who waits for that.
+        None => server.call_method1(name, (transport,)).map(drop),
+    }
+}
+
+/// The set that `prepare` gave to a server, while that is open.
+fn own<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
+    let py = server.py();
+    // Anything may stand for a server here.
+    let Some(clients) = server.getattr_opt(intern!(py, "_clients"))? else {
+        return Ok(None);
+    };
+    let Ok(clients) = clients.cast_into_exact::<Clients>() else {
+        return Ok(None);
+    };
+    let is_closed = server.getattr(intern!(py, "_sockets"))?.is_none();
+    Ok((!is_closed).then_some(clients))
+}
