@@ -6,7 +6,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyString};
+use pyo3::types::PyByteArray;
 
 use crate::ffi::call;
 
@@ -25,7 +25,7 @@ impl<'py> Reader<'py> {
         static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = protocol.py();
         let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
-        if !is_method(protocol, intern!(py, "data_received"), data_received)? {
+        if !call::is_method(protocol, intern!(py, "data_received"), data_received)? {
             return Ok(None);
         }
         let object = protocol.getattr(intern!(py, "_stream_reader_wr"))?;
@@ -40,7 +40,7 @@ impl<'py> Reader<'py> {
             return Ok(None);
         }
         let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
-        if !is_method(&object, intern!(py, "feed_data"), feed_data)? {
+        if !call::is_method(&object, intern!(py, "feed_data"), feed_data)? {
             return Ok(None);
         }
         let at_end = object.getattr(intern!(py, "_eof"))?.is_truthy()?;
@@ -96,14 +96,4 @@ fn stock<'py>(
         class.getattr(name).map(Bound::unbind)
     })?;
     Ok(function.bind(py))
-}
-
-/// Whether `object.name` is `function`, bound to it: neither the class nor the object was changed.
-fn is_method(
-    object: &Bound<'_, PyAny>,
-    name: &Bound<'_, PyString>,
-    function: &Bound<'_, PyAny>,
-) -> PyResult<bool> {
-    let method = object.getattr(name)?;
-    Ok(crate::ffi::call::function_of(&method).is_some_and(|found| found.is(function)))
 }
