@@ -290,7 +290,32 @@ impl fmt::Debug for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::task::Wake;
+    use std::thread::{self, Thread};
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    const THREADS: usize = 3;
+    const WAKES: u32 = 2_000;
+    /// For what is bound to happen.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Stands for tokio's waker: ends the wait of a thread.
+    struct Bell(Thread);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn slots(list: &Arc<ReadyList>, count: u64) -> Vec<Arc<Slot>> {
+        (0..count)
+            .map(|key| Slot::new(Arc::clone(list), key))
+            .collect()
+    }
 
     fn drained(list: &ReadyList) -> Vec<(u64, u8)> {
         let mut keys = Vec::new();
@@ -301,9 +326,7 @@ mod tests {
     #[test]
     fn slots_come_out_once_and_in_the_order_of_their_wakes() {
         let list = Arc::new(ReadyList::default());
-        let slots: Vec<_> = (0..3)
-            .map(|key| Slot::new(Arc::clone(&list), key))
-            .collect();
+        let slots = slots(&list, 3);
         slots[1].fire(READ);
         Arc::clone(&slots[0]).write_waker().wake();
         slots[1].fire(WRITE);
@@ -326,5 +349,76 @@ mod tests {
         assert_eq!(Arc::strong_count(&slot), 2);
         drop(drained(&list));
         assert_eq!(Arc::strong_count(&slot), 1);
+    }
+
+    /// Each thread has a slot of its own and shares one with the others. What was written before a wake is seen
+    /// after it, and the loop's thread, which waits whenever the list is empty, is never left waiting.
+    #[test]
+    fn no_wake_of_another_thread_is_lost() {
+        let list = Arc::new(ReadyList::default());
+        list.set_turn(&Arc::new(Bell(thread::current())).into());
+        let slots = slots(&list, THREADS as u64 + 1);
+        let written: [AtomicU32; THREADS] = Default::default();
+        let mut seen = [0; THREADS];
+        let mut shared = 0;
+        thread::scope(|scope| {
+            for (own, written) in slots.iter().zip(&written) {
+                let common = &slots[THREADS];
+                scope.spawn(move || {
+                    let waker = Arc::clone(own).read_waker();
+                    for number in 1..=WAKES {
+                        written.store(number, Ordering::Relaxed);
+                        match number % 3 {
+                            0 => waker.wake_by_ref(),
+                            1 => Arc::clone(own).read_waker().wake(),
+                            _ => Arc::clone(own).write_waker().wake(),
+                        }
+                        Arc::clone(common).wake(WRITE);
+                    }
+                });
+            }
+            while seen != [WAKES; THREADS] {
+                if list.is_empty() {
+                    let since = Instant::now();
+                    thread::park_timeout(PATIENCE);
+                    assert!(since.elapsed() < PATIENCE, "nobody woke the loop: {seen:?}");
+                }
+                list.drain(|slot| {
+                    assert_ne!(slot.take(), 0);
+                    match seen.get_mut(usize::try_from(slot.key()).unwrap()) {
+                        Some(seen) => {
+                            *seen = written[usize::try_from(slot.key()).unwrap()]
+                                .load(Ordering::Relaxed);
+                        }
+                        None => shared += 1,
+                    }
+                });
+            }
+        });
+        drop(drained(&list));
+        assert!(shared > 0);
+        assert!(slots.iter().all(|slot| Arc::strong_count(slot) == 1));
+    }
+
+    #[test]
+    fn what_wakes_while_the_list_is_closed_is_let_go_of() {
+        for _ in 0..50 {
+            let list = Arc::new(ReadyList::default());
+            list.set_turn(&Arc::new(Bell(thread::current())).into());
+            let slots = slots(&list, THREADS as u64);
+            thread::scope(|scope| {
+                for slot in &slots {
+                    scope.spawn(move || {
+                        for _ in 0..50 {
+                            Arc::clone(slot).wake(READ);
+                        }
+                    });
+                }
+                list.forget_turn();
+                list.close();
+            });
+            assert!(list.is_empty());
+            assert!(slots.iter().all(|slot| Arc::strong_count(slot) == 1));
+        }
     }
 }
