@@ -51,6 +51,10 @@ pub(crate) struct Local {
     datagram_buffer: RefCell<Box<[MaybeUninit<u8>]>>,
     /// A turn is running: writes may wait for the end of its pass.
     in_turn: Cell<bool>,
+    /// Events of a descriptor are wanted that were not when the turn last asked.
+    has_new_descriptor: Cell<bool>,
+    /// Of the source that is `watchers`.
+    watchers_key: u64,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
     own_clock: Cell<bool>,
     /// In a forked child: the loop ran when it was forked, so its descriptors are the parent's to serve.
@@ -87,10 +91,9 @@ impl Local {
         let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
         let watchers = Watchers::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
+        let watchers_key = sources.insert(Arc::<Watchers>::clone(&watchers));
         watchers.registration(|registration| {
-            registration
-                .slot()
-                .set_key(sources.insert(Arc::<Watchers>::clone(&watchers)));
+            registration.slot().set_key(watchers_key);
             registration.arm_read();
         });
         Ok(Self {
@@ -110,6 +113,8 @@ impl Local {
             receives_much: Cell::new(false),
             datagram_buffer: RefCell::default(),
             in_turn: Cell::new(false),
+            has_new_descriptor: Cell::new(false),
+            watchers_key,
             own_clock: Cell::new(own_clock),
             forked_while_running: Cell::new(false),
         })
@@ -175,13 +180,21 @@ impl Local {
             .extend(handles.into_iter().map(Ready::Handle));
     }
 
-    /// Queues what the reactor found ready.
-    pub(super) fn take_ready_io(&self) {
+    /// Queues what the reactor found ready; whether watched descriptors are among it, which their set has to queue.
+    pub(super) fn take_ready_io(&self) -> bool {
+        let mut watched = false;
         if !self.ready_list.is_empty() {
             let mut ready = self.ready.borrow_mut();
-            self.ready_list
-                .drain(|slot| ready.push_back(Ready::Io(slot)));
+            self.ready_list.drain(|slot| {
+                if slot.key() == self.watchers_key {
+                    slot.take();
+                    watched = true;
+                } else {
+                    ready.push_back(Ready::Io(slot));
+                }
+            });
         }
+        watched
     }
 
     pub(super) fn has_ready_io(&self) -> bool {
@@ -296,6 +309,17 @@ impl Local {
             .map_err(os_error)
     }
 
+    /// A descriptor that is ready when the loop first hears of it is told of in the next turn, as asyncio's selector
+    /// does: the passes end, and the kernel is looked at.
+    pub(super) fn look_soon(&self) {
+        self.has_new_descriptor.set(true);
+    }
+
+    /// Whether [`Local::look_soon`] was called since the last time.
+    pub(super) fn must_look(&self) -> bool {
+        self.has_new_descriptor.replace(false)
+    }
+
     /// Watches for writing, too; see [`Driver::widen`].
     pub(crate) fn widen(&self, registration: Registration) -> PyResult<Registration> {
         self.driver()?.widen(registration).map_err(os_error)
@@ -305,6 +329,7 @@ impl Local {
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
         self.renew_registration(registration);
         self.attach_slot(registration.slot(), source);
+        self.look_soon();
     }
 
     /// The registration's events reach nobody any more, and the loop no longer keeps its source alive.

@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::local::Ready;
-use super::{Core, Local};
+use super::{Core, Local, watchers};
 use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
@@ -83,7 +83,9 @@ impl Turn<'_, '_> {
         let mut run = 0;
         let started = monotonic_ns();
         for _ in 0..MAX_PASSES {
-            local.take_ready_io();
+            if local.take_ready_io() {
+                watchers::queue_due(self.core, local)?;
+            }
             local.take_inbox(core);
             if local.earliest().is_some() {
                 local.sweep_timers(self.core.py());
@@ -96,7 +98,7 @@ impl Turn<'_, '_> {
             if core.is_stopping() {
                 return Ok(Next::Stop);
             }
-            if count == 0 {
+            if count == 0 || local.must_look() {
                 break;
             }
             run += count;

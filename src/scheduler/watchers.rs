@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use super::source::{NOBODY, Source, Visit};
 pub(crate) use super::watched::Side;
 use super::watched::{Set, Watch};
-use super::{Core, Local};
+use super::{Core, Deferred, Local};
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
@@ -41,6 +41,7 @@ pub(crate) fn watch(
             set.replace(fd, side, Watch::Callback(handle))
         })?
         .map_err(os_error)?;
+    core.get().local(py)?.look_soon();
     let_go(py, before);
     Ok(())
 }
@@ -70,6 +71,23 @@ pub(crate) fn wait(
         .with(py, core.get(), |set| set.wait(fd, side, future))?
         .map_err(os_error)?;
     let_go(py, before);
+    Ok(())
+}
+
+/// Queues the callbacks of what is ready, in front of whatever this pass schedules; futures are completed in it, and their
+/// tasks go on in the next.
+pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
+    let py = core.py();
+    let Some(watchers) = local.watchers() else {
+        return Ok(());
+    };
+    for future in watchers.with(py, core.get(), |set| set.due(py, local))?? {
+        local.defer(Deferred {
+            target: future,
+            argument: None,
+            run: |future, _| complete(future),
+        });
+    }
     Ok(())
 }
 
@@ -158,15 +176,9 @@ impl Watchers {
 }
 
 impl Source for Watchers {
-    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let local: &Local = &*core.get().local(py)?;
-        let futures = self.with(py, core.get(), |set| set.due(py, local))??;
-        let mut result = Ok(());
-        for future in futures {
-            result = result.and(complete(future.bind(py)));
-        }
-        result
+    /// The turn asks for [`queue_due`] instead.
+    fn on_ready(&self, _core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+        Ok(())
     }
 
     fn objects(&self, visit: Visit<'_>) {
