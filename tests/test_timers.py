@@ -446,6 +446,16 @@ def test_when_is_the_deadline(loop: asyncio.AbstractEventLoop) -> None:
     assert before + 60 <= handle.when()
 
 
+@pytest.mark.parametrize("when", [10**9, 0, -3, 2**53 - 1, 1e9, 2.5, float(2**60)])
+def test_when_is_what_was_given(loop: asyncio.AbstractEventLoop, when: float) -> None:
+    """An integer stays one: aiohttp rounds its timeouts up to whole seconds."""
+    handle = loop.call_at(when, noop)
+    assert handle.when() == when
+    assert type(handle.when()) is type(when)
+    handle.cancel()
+    assert type(handle.when()) is type(when)
+
+
 def test_timer_handles_are_ordered_by_their_deadlines(loop: asyncio.AbstractEventLoop) -> None:
     early, late = loop.call_at(10, noop), loop.call_at(20, noop)
     assert early < late

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyInt, PyType};
 
 use crate::ffi::handle::{self, Handle, Kind, Parts};
 use crate::ffi::handle_collector;
@@ -103,7 +103,16 @@ impl FastMethod for CallAt {
         this.get().check_closed()?;
         let call = Call::parse(arguments, "call_at", 1)?;
         let when = call.leading(arguments, "when", "when cannot be None")?;
-        call.timer(this, when)
+        let handle = call.timer(this, when)?;
+        let given = call.leading.or_else(|| arguments.get(0));
+        // aiohttp rounds its timeouts to whole seconds, and looks at them.
+        if when.abs() < MAX_WHOLE
+            && given.is_some_and(|given| given.is_exact_instance_of::<PyInt>())
+            && let Some(handle) = handle::downcast(&handle)
+        {
+            handle::set_whole(handle);
+        }
+        Ok(handle)
     }
 }
 
@@ -260,6 +269,9 @@ impl<'a, 'py> Call<'a, 'py> {
         Ok(handle.into_any())
     }
 }
+
+/// Integers above are not all floats.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// Queues a handle behind everything that was queued before, by whichever thread.
 ///

@@ -79,6 +79,8 @@ pub(super) struct Fields {
     pub(super) tracked: bool,
     /// Somebody waits for the callback's end.
     pub(super) awaited: bool,
+    /// `when` was given as an integer.
+    pub(super) whole: bool,
 }
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
@@ -158,6 +160,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
         running: false,
         tracked: parts.tracked,
         awaited: false,
+        whole: false,
     };
     let place = fields(object);
     // SAFETY: `allocate` gave a block of this class, with room for the fields, and nothing that needs
@@ -389,6 +392,16 @@ pub(crate) fn set_unscheduled(handle: &Bound<'_, Handle>) {
 /// When a timer is due, in seconds on the loop's clock.
 pub(crate) fn when(handle: &Bound<'_, Handle>) -> f64 {
     with(handle, |fields| fields.when)
+}
+
+/// Notes that `when` was given as an integer, which whoever asks for it gets back.
+pub(crate) fn set_whole(handle: &Bound<'_, Handle>) {
+    with(handle, |fields| fields.whole = true);
+}
+
+/// Whether `when` was given as an integer.
+pub(crate) fn is_whole(handle: &Bound<'_, Handle>) -> bool {
+    with(handle, |fields| fields.whole)
 }
 
 /// Remembers where the handle was made (debug mode).

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyType};
@@ -156,7 +157,11 @@ impl Attribute for When {
     const NAME: &'static CStr = c"_when";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyFloat::new(this.py(), handle::when(this)).into_any())
+        let when = PyFloat::new(this.py(), handle::when(this));
+        if handle::is_whole(this) {
+            return when.call_method0(intern!(this.py(), "__int__"));
+        }
+        Ok(when.into_any())
     }
 }
 
