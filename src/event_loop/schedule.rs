@@ -145,7 +145,11 @@ struct Call<'a, 'py> {
 
 impl<'a, 'py> Call<'a, 'py> {
     /// `before` positional arguments come before the callback.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "of the methods called most often: nine words would go through memory"
+    )]
+    #[inline(always)]
     fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
         let first = before + 1;
         if let Some(callback) = arguments.get(before) {
@@ -227,7 +231,8 @@ impl<'a, 'py> Call<'a, 'py> {
         value.extract()
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as above")]
+    #[inline(always)]
     fn handle(
         &self,
         core: &Bound<'py, Core>,

@@ -43,11 +43,41 @@ pub(crate) fn function<'py, const N: usize>(
     let arguments = arguments.map(|argument| Some(argument.as_borrowed()));
     // `Option<Borrowed>` is a pointer that may be null, and none is.
     let stack = arguments.as_ptr().cast();
-    // SAFETY: attached by `callable`; the array holds `N` live borrowed references; no keywords.
-    let result =
-        unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), stack, N, std::ptr::null_mut()) };
+    // SAFETY: attached by `callable`; the array holds `N` live borrowed references.
+    let result = unsafe { vectorcall(callable.as_ptr(), stack, N) };
     // SAFETY: attached; a new reference, or null with an exception set.
     unsafe { returned(callable.py(), result) }
+}
+
+/// `callable(*arguments)`, straight into the slot that `PyObject_Vectorcall` would look up: it asks for the thread's
+/// state first and for an exception afterwards, which a result that is not null says there is none of.
+///
+/// # Safety
+///
+/// Attached. `callable` is alive, and `arguments` points at as many live objects as `count` says; with
+/// `PY_VECTORCALL_ARGUMENTS_OFFSET` in it, the slot in front of them may be written to.
+#[inline]
+pub(super) unsafe fn vectorcall(
+    callable: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+) -> *mut ffi::PyObject {
+    // SAFETY: the caller's: a live object.
+    let class = unsafe { ffi::Py_TYPE(callable) };
+    // SAFETY: the class of a live object.
+    if unsafe { ffi::PyType_HasFeature(class, ffi::Py_TPFLAGS_HAVE_VECTORCALL) } != 0 {
+        // SAFETY: as above.
+        let offset = unsafe { (*class).tp_vectorcall_offset };
+        // SAFETY: with that flag, the offset leads to the slot within every instance.
+        let place = unsafe { callable.byte_offset(offset) }.cast::<Option<ffi::vectorcallfunc>>();
+        // SAFETY: as above; a function or null.
+        if let Some(call) = unsafe { place.read() } {
+            // SAFETY: the caller's; no keywords.
+            return unsafe { call(callable, arguments, count, std::ptr::null_mut()) };
+        }
+    }
+    // SAFETY: the caller's; no keywords.
+    unsafe { ffi::PyObject_Vectorcall(callable, arguments, count, std::ptr::null_mut()) }
 }
 
 /// `callable(*positional, **dict(zip(names, values)))`, with `arguments` the positional ones and then the values.

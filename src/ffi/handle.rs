@@ -14,6 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+use super::call::vectorcall;
 use super::class::{Class, Layout};
 use super::context::run_in;
 use super::handle_class::make;
@@ -141,7 +142,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
             *slot = unsafe { ffi::Py_NewRef(*argument) };
         }
     } else {
-        more = gather(parts)?.into_ptr();
+        more = gather(py, given)?.into_ptr();
     }
     let object = memory::allocate(py, parts.kind)?;
     let contents = Fields {
@@ -174,11 +175,14 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     Ok(unsafe { owned(py, object) })
 }
 
-/// The callback's arguments as a tuple.
+/// Arguments of a running call as a tuple.
 #[cold]
-fn gather<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, PyTuple>> {
-    let all = (parts.first..parts.arguments.len()).filter_map(|index| parts.arguments.get(index));
-    PyTuple::new(parts.arguments.py(), all.collect::<Vec<_>>())
+fn gather<'py>(py: Python<'py>, given: &[*mut ffi::PyObject]) -> PyResult<Bound<'py, PyTuple>> {
+    let all = given.iter().map(|argument| {
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+        unsafe { Borrowed::<PyAny>::from_ptr(py, *argument) }
+    });
+    PyTuple::new(py, all.collect::<Vec<_>>())
 }
 
 impl Kind {
@@ -226,8 +230,7 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
         let count = call.count | flags;
         // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of
         // inline ones, may be scribbled on, as the flag says.
-        let result =
-            unsafe { ffi::PyObject_Vectorcall(call.callback, arguments, count, ptr::null_mut()) };
+        let result = unsafe { vectorcall(call.callback, arguments, count) };
         // SAFETY: attached; a new reference, or null with an exception set.
         unsafe { returned(py, result) }
     });

@@ -38,17 +38,22 @@ mod kept {
             Kind::Timer => &TIMERS,
             Kind::ThreadSafe => &THREAD_SAFES,
         };
-        let class = kind.class().object();
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
-            // SAFETY: a block of this very class, whose base's part was left zeroed; this sets the
-            // count to one and takes a reference to the class.
-            return Ok(unsafe { ffi::PyObject_Init(object, class) });
+            // SAFETY: a block of this very class, to which it kept its reference, and whose base's part was left
+            // zeroed; this sets the count to one.
+            unsafe { _Py_NewReference(object) };
+            return Ok(object);
         }
-        super::allocate_zeroed(py, class)
+        super::allocate_zeroed(py, kind.class().object())
     }
 
-    /// Keeps the block, or frees it when there are enough. The fields are gone already.
+    // What `PyObject_Init` does beside setting the class; exported by every version from 3.10 to 3.14.
+    unsafe extern "C" {
+        fn _Py_NewReference(object: *mut ffi::PyObject);
+    }
+
+    /// Keeps the block, with its reference to the class, or frees it when there are enough. The fields are gone already.
     #[inline]
     pub(in crate::ffi) fn give_back(object: *mut ffi::PyObject) {
         // SAFETY: live memory of an instance.
@@ -64,8 +69,6 @@ mod kept {
         let list = unsafe { &mut *list.0.get() };
         if list.len() < KEPT {
             list.push(object);
-            // SAFETY: an instance holds a reference to its class, which ends here; the static one remains.
-            unsafe { ffi::Py_DECREF(class.cast()) };
         } else {
             // SAFETY: attached, untracked, without references.
             unsafe { class::free(object) };
