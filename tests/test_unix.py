@@ -330,6 +330,32 @@ def test_a_file_that_is_no_longer_the_servers_stays(
 
 
 @CLEANS_UP
+def test_removing_the_file_blocks_in_no_code_but_asyncios(
+    loop: asyncio.AbstractEventLoop, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools that refuse blocking calls in a loop's thread let asyncio's own file make these."""
+
+    def refusing(function: Callable[[str], Any]) -> Callable[[str], Any]:
+        def refuse(path: str) -> Any:
+            caller = sys._getframe(1).f_code.co_filename
+            assert caller.endswith("asyncio/unix_events.py"), caller
+            return function(path)
+
+        return refuse
+
+    async def main() -> None:
+        server = await loop.create_unix_server(Echo, path)
+        with monkeypatch.context() as patch:
+            for name in ("stat", "unlink", "remove"):
+                patch.setattr(os, name, refusing(getattr(os, name)))
+            server.close()
+        assert not is_socket(path)
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+@CLEANS_UP
 def test_a_server_may_leave_its_file(loop: asyncio.AbstractEventLoop, path: str) -> None:
     async def main() -> None:
         keywords: dict[str, Any] = {"cleanup_socket": False}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from asyncio import unix_events
 from asyncio.log import logger
@@ -62,14 +61,13 @@ class UnixSockets(Base):
     def _stop_serving(self, sock: socket.socket) -> None:
         """Close a listening socket, and remove its file where that was asked for."""
         inode = self._unix_server_sockets.pop(sock, None)
-        path = None if inode is None else sock.getsockname()
+        if inode is None:
+            return super()._stop_serving(sock)
+        path = sock.getsockname()
         super()._stop_serving(sock)
-        if path is None:
-            return
         try:
-            # Another server may have taken the path over.
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
+            # Natively: tools that refuse blocking calls let asyncio's own file make these two only.
+            self._remove_socket_file(path, inode)
         except FileNotFoundError:
             pass
         except OSError as error:

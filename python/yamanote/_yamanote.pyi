@@ -301,6 +301,13 @@ class Core:
     def _check_thread(self) -> None:
         """Raise `RuntimeError` when another thread runs the loop."""
 
+    def _remove_socket_file(self, path: str, inode: int) -> None:
+        """Remove the file of a Unix server, unless another server has taken its path over.
+
+        Raises:
+            OSError: there is no such file, or it may not be looked at or removed.
+        """
+
     def _use_own_clock(self) -> None:
         """Ask Python's `time()` for the time from now on."""
 

@@ -1,14 +1,18 @@
 //! The methods that need no speed of their own; each parses, calls, returns.
 
+use std::path::PathBuf;
+
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::schedule;
+use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
+use crate::sys::socket;
 use crate::transports::listener::{self, Then};
 use crate::transports::tls::{self, Timeouts};
 use crate::transports::tls_session::Session;
@@ -40,6 +44,12 @@ impl Core {
     fn _use_own_clock(&self, py: Python<'_>) -> PyResult<()> {
         self.local(py)?.use_own_clock();
         Ok(())
+    }
+
+    /// Remove the file of a Unix server, unless another server has taken its path over.
+    #[expect(clippy::unused_self, reason = "a method is where Python finds it")]
+    fn _remove_socket_file(&self, path: PathBuf, inode: u64) -> PyResult<()> {
+        socket::remove_file(&path, inode).map_err(os_error)
     }
 
     /// Stop after the pass that is running, or after one pass of the next run.

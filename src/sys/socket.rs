@@ -1,9 +1,11 @@
 //! Sockets: receive, send, accept, names and options.
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::{fs, io};
 
 use super::syscall;
 
@@ -88,6 +90,14 @@ pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
         on,
         length
     ))?;
+    Ok(())
+}
+
+/// Removes the file of a Unix socket, unless another file has its place by now.
+pub(crate) fn remove_file(path: &Path, inode: u64) -> io::Result<()> {
+    if fs::metadata(path)?.ino() == inode {
+        fs::remove_file(path)?;
+    }
     Ok(())
 }
 
