@@ -73,17 +73,25 @@ class Verdict:
     @property
     def broken(self) -> str:
         """What is wrong with the runs themselves, or nothing."""
-        if not self.runs["asyncio"].passed():
+        if not self.passed("asyncio"):
             return "nothing passed on asyncio"
+        if stale := self.runs["yamanote"].passed() & self.suite.about_asyncio.keys():
+            return f"passes though listed: {', '.join(sorted(stale))}"
         return self.runs["yamanote"].end
+
+    def passed(self, loop: str) -> set[str]:
+        """The tests that passed on a loop, without those about asyncio's own."""
+        return self.runs[loop].passed() - self.suite.about_asyncio.keys()
 
     def line(self) -> str:
         """The summary."""
-        counts = {loop: len(run.passed()) for loop, run in self.runs.items()}
+        listed = self.runs["asyncio"].outcomes.keys() & self.suite.about_asyncio.keys()
+        counts = {loop: len(self.passed(loop)) for loop in self.runs}
         seconds = {loop: f"{run.seconds:.0f}" for loop, run in self.runs.items()}
         return (
             f"{self.suite.name}: asyncio {counts['asyncio']} passed, "
             f"yamanote {counts['yamanote']} passed, {len(self.ours)} only on asyncio"
+            + (f", {len(listed)} about asyncio's own loop" if listed else "")
             + (f", {len(self.flaky)} flaky" if self.flaky else "")
             + (f", {self.broken}" if self.broken else "")
             + f" ({seconds['asyncio']} s, {seconds['yamanote']} s)"
@@ -138,8 +146,7 @@ def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdic
     verdict = Verdict(suite)
     for loop in LOOPS:
         verdict.runs[loop] = _run(environment, suite, loop, suite.tests, timeout_s)
-    suspects = verdict.runs["asyncio"].passed() - verdict.runs["yamanote"].passed()
-    suspects = {name for name in suspects if not name.startswith(tuple(suite.about_asyncio))}
+    suspects = verdict.passed("asyncio") - verdict.passed("yamanote")
     options = tuple(option for option in suite.tests if option == "--pyargs")
     for _ in range(TRIES):
         if not suspects:

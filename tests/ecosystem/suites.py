@@ -22,8 +22,8 @@ class Suite:
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
         code: folders of the source distribution that would hide what is installed.
-        about_asyncio: tests that ask for asyncio's own loop, or how their names begin, and why no
-            other can pass.
+        about_asyncio: tests that ask for asyncio's own loop, and why no other can pass. They are not
+            counted; one that passes all the same fails the command.
         quick: what `--quick` runs instead of `tests`; nothing to leave the suite out.
     """
 
@@ -41,19 +41,12 @@ ASYNCIO_AUTO = (
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 
-#: A tool that refuses blocking calls in coroutines, and knows what it allows by the file's name.
-ONLY_IN_ASYNCIOS_FILES = "blockbuster lets nobody but asyncio look at the path of a Unix server"
-
 SUITES = (
     Suite(
         "aiohttp",
         plugins=("pytest_mock", "pytest_codspeed.plugin"),
         options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
         code=("aiohttp",),
-        about_asyncio={
-            "tests/test_connector.py::test_unix_connector": ONLY_IN_ASYNCIOS_FILES,
-            "tests/test_web_runner.py::test_addresses": ONLY_IN_ASYNCIOS_FILES,
-        },
         quick=(
             "tests/test_client_functional.py",
             "tests/test_client_ws_functional.py",
