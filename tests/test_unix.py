@@ -335,8 +335,8 @@ def test_removing_the_file_blocks_in_no_code_but_asyncios(
 ) -> None:
     """Tools that refuse blocking calls in a loop's thread let asyncio's own file make these."""
 
-    def refusing(function: Callable[[str], Any]) -> Callable[[str], Any]:
-        def refuse(path: str) -> Any:
+    def refusing(function: Callable[[str], object]) -> Callable[[str], object]:
+        def refuse(path: str) -> object:
             caller = sys._getframe(1).f_code.co_filename
             assert caller.endswith("asyncio/unix_events.py"), caller
             return function(path)

@@ -111,7 +111,7 @@ pub(crate) fn is_method(
     function: &Bound<'_, PyAny>,
 ) -> PyResult<bool> {
     let mut found = std::ptr::null_mut();
-    // SAFETY: attached by `object`; live objects, and `name` is a string.
+    // SAFETY: attached by `object`; live objects, `name` is a string, and `found` is ours to be written.
     let is_unbound = unsafe { _PyObject_GetMethod(object.as_ptr(), name.as_ptr(), &raw mut found) };
     // SAFETY: attached; a new reference, or null with an exception set.
     let found = unsafe { returned(object.py(), found) }?;

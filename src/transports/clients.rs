@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyIterator, PyList, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyIterator, PyList, PyString, PyWeakrefMethods, PyWeakrefReference};
 
 /// A set of transports that does not keep them alive, with as much of `WeakSet` as `Server` uses and a bit more.
 #[pyclass(frozen, module = "yamanote._yamanote")]
@@ -65,8 +65,13 @@ impl Clients {
     }
 
     fn __contains__(&self, transport: &Bound<'_, PyAny>) -> bool {
-        let alive = self.alive(transport.py());
-        alive.iter().any(|member| member.is(transport))
+        let py = transport.py();
+        let members = self.members();
+        let found = members.get(&address(transport));
+        let member = found.map(|member| member.clone_ref(py));
+        drop(members);
+        // What has the address by now may not be what was added.
+        member.is_some_and(|member| member.bind(py).upgrade().is_some_and(|it| it.is(transport)))
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
@@ -100,37 +105,43 @@ pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Tells the server of a new connection.
 pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = server.py();
-    let name = intern!(py, "_attach");
-    if !cfg!(Py_3_13) {
-        return server.call_method0(name).map(drop);
-    }
     match own(server)? {
         Some(clients) => clients.get().add(transport),
         // A closed one refuses in its own words.
-        None => server.call_method1(name, (transport,)).map(drop),
+        None => tell(server, intern!(server.py(), "_attach"), transport),
     }
 }
 
 /// Tells the server that a connection is gone.
 pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = server.py();
-    let name = intern!(py, "_detach");
-    if !cfg!(Py_3_13) {
-        return server.call_method0(name).map(drop);
-    }
     match own(server)? {
         Some(clients) => {
             clients.get().discard(transport);
             Ok(())
         }
         // The last one of a closed server wakes who waits for that.
-        None => server.call_method1(name, (transport,)).map(drop),
+        None => tell(server, intern!(server.py(), "_detach"), transport),
+    }
+}
+
+/// Calls asyncio's own method, which counted connections before it knew them.
+fn tell(
+    server: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    transport: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    if cfg!(Py_3_13) {
+        server.call_method1(name, (transport,)).map(drop)
+    } else {
+        server.call_method0(name).map(drop)
     }
 }
 
 /// The set that `prepare` gave to a server, while that is open.
 fn own<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
+    if !cfg!(Py_3_13) {
+        return Ok(None);
+    }
     let py = server.py();
     // Anything may stand for a server here.
     let Some(clients) = server.getattr_opt(intern!(py, "_clients"))? else {

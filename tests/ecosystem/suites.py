@@ -22,8 +22,8 @@ class Suite:
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
         code: folders of the source distribution that would hide what is installed.
-        about_asyncio: tests that ask for asyncio's own loop, and why no other can pass. They are not
-            counted; one that passes all the same fails the command.
+        about_asyncio: tests that ask for asyncio's own loop, and why no other can pass. They are
+            not counted; one that passes all the same fails the command.
         quick: what `--quick` runs instead of `tests`; nothing to leave the suite out.
     """
 
