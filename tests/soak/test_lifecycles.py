@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.skipif(not LINUX, reason="looks into /proc"),
     pytest.mark.slow,
-    # A thousand lives, each with eight changes of thread: 4 s on 3.14t, and 240 where five others want two cores.
+    # A thousand lives, each with eight changes of thread: 4 s on 3.14t, and 240 where five other
+    # processes want two cores.
     pytest.mark.hang_after(600),
 ]
 
