@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use super::{Direction, Driver, Registration, Slot};
+use crate::sys::clock::TimerFd;
 use crate::sys::fork;
-use crate::sys::timerfd::TimerFd;
 
 /// A timer on the reactor with the kernel's resolution.
 ///

@@ -7,7 +7,7 @@ use pyo3::types::{PyBool, PyFloat, PyType};
 
 use crate::ffi::{Args, FastMethod, add_fast_method};
 use crate::scheduler::{Core, seconds};
-use crate::sys::timerfd::monotonic_ns;
+use crate::sys::clock::monotonic_ns;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<Time>(class)?;

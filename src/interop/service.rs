@@ -10,7 +10,7 @@ use crate::driver::WAKERS;
 use crate::ffi::capsule::{Refusal, Service, Wakers};
 use crate::ffi::pollable::{Completion, Pollable};
 use crate::scheduler::{Core, Remote};
-use crate::sys::timerfd::monotonic_ns;
+use crate::sys::clock::monotonic_ns;
 
 pub(super) struct Extensions;
 

@@ -9,7 +9,7 @@ use super::{Core, Local, watchers};
 use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
-use crate::sys::timerfd::monotonic_ns;
+use crate::sys::clock::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped.
 pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {

@@ -13,7 +13,7 @@ use super::source::NOBODY;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::Handle;
-use crate::sys::{Epoll, Event, Interest};
+use crate::sys::poller::{Event, Interest, Poller};
 
 /// Which direction of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Watched {
     }
 }
 
-/// The watched descriptors of one loop, in an epoll set of their own.
+/// The watched descriptors of one loop, in a set of their own.
 ///
 /// Nobody tells us when a descriptor is closed, so nothing that is remembered here is trusted: each wait
 /// asks the kernel, which knows which file a number stands for. One whose futures were completed stays
@@ -108,15 +108,15 @@ pub(super) struct Set {
     watched: HashMap<RawFd, Watched, BuildHasherDefault<Numbers>>,
     // Dropped in this order: off the reactor first, then closed.
     registration: Registration,
-    epoll: Epoll,
+    poller: Poller,
 }
 
 impl Set {
-    pub(super) fn new(registration: Registration, epoll: Epoll) -> Self {
+    pub(super) fn new(registration: Registration, poller: Poller) -> Self {
         Self {
             watched: HashMap::default(),
             registration,
-            epoll,
+            poller,
         }
     }
 
@@ -130,7 +130,7 @@ impl Set {
         let watched = self.watched.entry(fd).or_default();
         let before = mem::replace(watched.side(side), watch);
         let interest = watched.interest();
-        if let Err(error) = tell(&self.epoll, fd, interest, is_known) {
+        if let Err(error) = tell(&self.poller, fd, interest, is_known) {
             // What is dropped here is a handle or a future that the caller holds too: no destructor runs.
             *watched.side(side) = before;
             if watched.is_idle() {
@@ -147,7 +147,7 @@ impl Set {
         let interest = watched.interest();
         if let Watch::Futures(futures) = watched.side(side) {
             // The number may stand for another file by now.
-            tell(&self.epoll, fd, interest, true)?;
+            tell(&self.poller, fd, interest, true)?;
             futures.push(future);
             return Ok(Watch::Nothing);
         }
@@ -205,7 +205,7 @@ impl Set {
         let mut futures = Vec::new();
         let mut repeats = false;
         let mut strays = Vec::new();
-        let more = self.epoll.ready(|event| {
+        let more = self.poller.ready(|event| {
             let Some(watched) = self
                 .watched
                 .get_mut(&event.fd)
@@ -220,7 +220,7 @@ impl Set {
             // The kernel was told to tell once, and has; or a callback is left, but no future.
             if !watched.is_idle() && (before.once || left != before) {
                 // Ignored: closed behind our back, so it would call nobody.
-                let _ = self.epoll.modify(event.fd, left);
+                let _ = self.poller.modify(event.fd, left);
             }
         });
         let again = more.map_err(os_error)? || repeats;
@@ -236,7 +236,7 @@ impl Set {
         let mut stale = false;
         for fd in strays {
             self.watched.remove(fd);
-            stale |= self.epoll.remove(*fd).is_err();
+            stale |= self.poller.remove(*fd).is_err();
         }
         if stale {
             self.rebuild(local, true)
@@ -271,27 +271,27 @@ impl Set {
         if !self.registration.is_inherited() {
             // Ignored: a descriptor that was closed first has left the set by itself.
             let _ = if is_idle {
-                self.epoll.remove(fd)
+                self.poller.remove(fd)
             } else {
-                self.epoll.modify(fd, interest)
+                self.poller.modify(fd, interest)
             };
         }
     }
 
     /// A new set without files that nobody watches and nobody can take out; with what is watched, or empty.
     pub(super) fn rebuild(&mut self, local: &Local, served: bool) -> PyResult<()> {
-        let epoll = Epoll::new().map_err(os_error)?;
+        let poller = Poller::new().map_err(os_error)?;
         self.watched.retain(|_, watched| !watched.is_idle());
         for (fd, watched) in self.watched.iter().filter(|_| served) {
             // Ignored: closed behind our back, so it would call nobody.
-            let _ = epoll.add(*fd, watched.interest());
+            let _ = poller.add(*fd, watched.interest());
         }
-        let registration = local.register(epoll.as_raw_fd(), Direction::Read)?;
+        let registration = local.register(poller.as_raw_fd(), Direction::Read)?;
         let (from, to) = (self.registration.slot(), registration.slot());
         to.set_key(from.key());
         from.set_key(NOBODY);
         self.registration = registration;
-        self.epoll = epoll;
+        self.poller = poller;
         if self.registration.drained() {
             self.registration.fire_read();
         }
@@ -325,15 +325,15 @@ impl Hasher for Numbers {
 
 /// Tells the kernel what a descriptor is watched for. A known number may be another file by now, which the
 /// kernel does not know; an unknown one may be known, by an old file that lives on elsewhere.
-fn tell(epoll: &Epoll, fd: RawFd, interest: Interest, is_known: bool) -> io::Result<()> {
+fn tell(poller: &Poller, fd: RawFd, interest: Interest, is_known: bool) -> io::Result<()> {
     let told = if is_known {
-        epoll.modify(fd, interest)
+        poller.modify(fd, interest)
     } else {
-        epoll.add(fd, interest)
+        poller.add(fd, interest)
     };
     match told {
-        Err(error) if error.kind() == ErrorKind::NotFound => epoll.add(fd, interest),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => epoll.modify(fd, interest),
+        Err(error) if error.kind() == ErrorKind::NotFound => poller.add(fd, interest),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => poller.modify(fd, interest),
         told => told,
     }
 }

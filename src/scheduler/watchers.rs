@@ -1,6 +1,6 @@
 //! Descriptors that the caller owns: level-triggered callbacks, and futures that are completed once.
 //!
-//! All of a loop's watched descriptors are in one epoll set of its own, which is nested in the reactor.
+//! All of a loop's watched descriptors are in one set of its own (epoll, kqueue), which is nested in the reactor.
 //! The kernel then does what asyncio's selector promises: an undrained descriptor calls back again, one
 //! that was closed behind our back leaves the set, and its number may be reused.
 
@@ -20,7 +20,7 @@ use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{OwnerCell, call};
-use crate::sys::Epoll;
+use crate::sys::poller::Poller;
 
 /// The watched descriptors of one loop.
 #[derive(Debug)]
@@ -145,9 +145,9 @@ fn let_go(py: Python<'_>, watch: Watch) {
 impl Watchers {
     /// An empty set on the reactor of `driver`.
     pub(super) fn new(driver: &Driver) -> io::Result<Arc<Self>> {
-        let epoll = Epoll::new()?;
-        let registration = driver.register(epoll.as_raw_fd(), Direction::Read, NOBODY)?;
-        let set = Set::new(registration, epoll);
+        let poller = Poller::new()?;
+        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
+        let set = Set::new(registration, poller);
         Ok(Arc::new(Self(OwnerCell::new(RefCell::new(set)))))
     }
 

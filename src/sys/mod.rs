@@ -2,16 +2,21 @@
 //!
 //! The only room that names `libc`. Nothing here knows about Python, tokio or policy; `WouldBlock`
 //! goes back to the caller, and only `EINTR` is retried.
+//!
+//! What differs between kernels has a folder for each, `platform` here: the same names, one way of doing it.
 
+pub(crate) mod clock;
 pub(crate) mod datagram;
-mod epoll;
 pub(crate) mod fork;
 pub(crate) mod memory;
 pub(crate) mod pipe;
+pub(crate) mod poller;
 pub(crate) mod socket;
-pub(crate) mod timerfd;
 
-pub(crate) use epoll::{Epoll, Event, Interest};
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as platform;
 
 /// Runs a call that answers -1 on failure; retries while a signal interrupts it.
 macro_rules! syscall {

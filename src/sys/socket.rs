@@ -2,12 +2,12 @@
 
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
-use super::syscall;
+use super::{platform, syscall};
 
 /// Bytes received into the front of `buffer`; 0 at end of stream.
 pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
@@ -60,11 +60,8 @@ pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
 /// The next waiting connection, close-on-exec and non-blocking, with its peer.
 pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Name)> {
     let mut name = Name::empty();
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    let storage = (&raw mut name.storage).cast();
-    let accepted = syscall!(accept4(fd, storage, &raw mut name.length, flags))?;
-    // SAFETY: the call above just made this descriptor and nobody else knows it.
-    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, name))
+    let accepted = platform::accept(fd, &mut name)?;
+    Ok((accepted, name))
 }
 
 /// The socket's own address.
@@ -129,8 +126,8 @@ impl Name {
         None
     }
 
-    /// The path of an `AF_UNIX` address, as the kernel has it: abstract ones begin with a zero byte, and
-    /// nothing is the address of a socket without a name.
+    /// The path of an `AF_UNIX` address: abstract ones begin with a zero byte, and nothing is the address of a
+    /// socket without a name.
     pub(crate) fn unix(&self) -> Option<&[u8]> {
         let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
         let length = self.length as usize;
@@ -145,7 +142,7 @@ impl Name {
         // SAFETY: `storage` is zeroed before the kernel writes to it, so every byte of it is initialised; it is
         // larger than a `sockaddr_un` and borrowed for as long as the result.
         let bytes = unsafe { std::slice::from_raw_parts(storage, path.end) };
-        Some(&bytes[path])
+        Some(platform::unix_path(&bytes[path]))
     }
 
     pub(super) fn empty() -> Self {

@@ -1,9 +1,10 @@
-//! A timer as a descriptor: nanosecond resolution on the reactor, whose own clock ticks in milliseconds.
+//! The timer: a timerfd.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::syscall;
+use crate::sys::clock::NANOS_PER_SECOND;
+use crate::sys::syscall;
 
 /// A one-shot timer on the clock of `time.monotonic()`.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct TimerFd(OwnedFd);
 impl TimerFd {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-        let fd = syscall!(timerfd_create(libc::CLOCK_MONOTONIC, flags))?;
+        let fd = syscall!(timerfd_create(super::MONOTONIC, flags))?;
         // SAFETY: the call above just made this descriptor and nobody else knows it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
@@ -51,16 +52,3 @@ impl AsRawFd for TimerFd {
         self.0.as_raw_fd()
     }
 }
-
-/// Nanoseconds on the clock of `time.monotonic()`.
-pub(crate) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let result: io::Result<i32> = syscall!(clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now));
-    result.expect("CLOCK_MONOTONIC exists on every Unix this builds on");
-    now.tv_sec.cast_unsigned() * NANOS_PER_SECOND + now.tv_nsec.cast_unsigned()
-}
-
-const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -1,32 +1,16 @@
-//! A level-triggered epoll set of its own, nested in the reactor's.
+//! The set of watched descriptors: an epoll set of its own.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::syscall;
+use crate::sys::poller::{Event, Interest};
+use crate::sys::syscall;
 
 /// A set of descriptors that somebody else owns, and may close or reuse at any time.
 #[derive(Debug)]
-pub(crate) struct Epoll(OwnedFd);
+pub(crate) struct Poller(OwnedFd);
 
-/// What a descriptor is watched for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Interest {
-    pub(crate) read: bool,
-    pub(crate) write: bool,
-    /// Tell once, then keep silent until the next `modify`; otherwise as long as it is ready.
-    pub(crate) once: bool,
-}
-
-/// One ready descriptor. An error or hang-up counts as both.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub(crate) fd: RawFd,
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-}
-
-impl Epoll {
+impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let fd = syscall!(epoll_create1(libc::EPOLL_CLOEXEC))?;
         // SAFETY: the call above just made this descriptor and nobody else knows it.
@@ -83,7 +67,7 @@ impl Epoll {
     }
 }
 
-impl AsRawFd for Epoll {
+impl AsRawFd for Poller {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }

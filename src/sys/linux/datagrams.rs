@@ -1,0 +1,140 @@
+//! Many datagrams in one call.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, filled, receive_one_by_one, send};
+use crate::sys::socket::Name;
+use crate::sys::syscall;
+
+/// Internet datagrams that wait, up to `most` and [`MOST`] of them, each handed to `each`.
+///
+/// Answers how many there were: fewer than `most` means that no more wait, or that an error is to be
+/// told by the next call. `buffer` holds [`SLOT_STRIDE`] bytes for each.
+pub(crate) fn receive_many(
+    fd: RawFd,
+    buffer: &mut [MaybeUninit<u8>],
+    most: usize,
+    each: impl FnMut(&[u8], &Name),
+) -> io::Result<usize> {
+    if most > 1 && HAS_MANY.load(Ordering::Relaxed) {
+        receive_in_one_call(fd, buffer, most, each)
+    } else {
+        receive_one_by_one(fd, buffer, most, each)
+    }
+}
+
+fn receive_in_one_call(
+    fd: RawFd,
+    buffer: &mut [MaybeUninit<u8>],
+    most: usize,
+    mut each: impl FnMut(&[u8], &Name),
+) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; MOST];
+    let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; MOST];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MOST];
+    let mut count = 0;
+    let places = buffer.chunks_exact_mut(SLOT_STRIDE).take(most);
+    for (index, (place, message)) in places.zip(&mut messages).enumerate() {
+        let name = names[index].write(Name::empty());
+        let slice = slices[index].write(libc::iovec {
+            iov_base: place.as_mut_ptr().cast(),
+            iov_len: SLOT,
+        });
+        message.write(described(Some(name), slice));
+        count += 1;
+    }
+    let result = syscall!(recvmmsg(
+        fd,
+        messages.as_mut_ptr().cast(),
+        c_uint(count),
+        libc::MSG_DONTWAIT as _,
+        std::ptr::null_mut()
+    ));
+    let received = match result {
+        Ok(received) => received.cast_unsigned() as usize,
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            HAS_MANY.store(false, Ordering::Relaxed);
+            return receive_one_by_one(fd, buffer, most, each);
+        }
+        Err(error) => return Err(error),
+    };
+    let places = buffer.chunks_exact_mut(SLOT_STRIDE).take(received);
+    for (place, (message, name)) in places.zip(messages.iter().zip(&mut names)) {
+        // SAFETY: written above, for each of the first `count`, and `received` is no more.
+        let message = unsafe { message.assume_init_ref() };
+        // SAFETY: as above.
+        let name = unsafe { name.assume_init_mut() };
+        name.length = message.msg_hdr.msg_namelen;
+        // SAFETY: the kernel has just written that many bytes there.
+        each(unsafe { filled(place, message.msg_len as usize) }, name);
+    }
+    Ok(received)
+}
+
+/// Sends datagrams in order, up to [`MOST`] of them; answers how many the kernel took.
+///
+/// An error is the first one's; those of later ones come when they are first.
+pub(crate) fn send_many<'a>(
+    fd: RawFd,
+    datagrams: impl Iterator<Item = (&'a [u8], Option<&'a SocketAddr>)>,
+) -> io::Result<usize> {
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; MOST];
+    let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; MOST];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MOST];
+    let mut count = 0;
+    let mut first = None;
+    for ((data, address), message) in datagrams.zip(&mut messages) {
+        let name = address.map(|address| names[count].write(Name::from(address)));
+        let slice = slices[count].write(libc::iovec {
+            iov_base: data.as_ptr().cast_mut().cast(),
+            iov_len: data.len(),
+        });
+        message.write(described(name, slice));
+        first = first.or(Some((data, address)));
+        count += 1;
+    }
+    let Some((data, address)) = first else {
+        return Ok(0);
+    };
+    if count == 1 || !HAS_MANY.load(Ordering::Relaxed) {
+        return send(fd, data, address).map(|()| 1);
+    }
+    let result = syscall!(sendmmsg(
+        fd,
+        messages.as_mut_ptr().cast(),
+        c_uint(count),
+        libc::MSG_NOSIGNAL as _
+    ));
+    match result {
+        Ok(sent) => Ok(sent.cast_unsigned() as usize),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            HAS_MANY.store(false, Ordering::Relaxed);
+            send(fd, data, address).map(|()| 1)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn described(name: Option<&mut Name>, slice: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: all zeroes is a valid `mmsghdr`: no name, no data, no control data.
+    let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    if let Some(name) = name {
+        message.msg_hdr.msg_name = (&raw mut name.storage).cast();
+        message.msg_hdr.msg_namelen = name.length;
+    }
+    message.msg_hdr.msg_iov = slice;
+    message.msg_hdr.msg_iovlen = 1;
+    message
+}
+
+/// At most [`MOST`].
+fn c_uint(count: usize) -> libc::c_uint {
+    libc::c_uint::try_from(count).unwrap_or(libc::c_uint::MAX)
+}
+
+/// Cleared by the first call that finds them missing, as in some sandboxes. Relaxed: a hint.
+static HAS_MANY: AtomicBool = AtomicBool::new(true);

@@ -1,0 +1,16 @@
+//! Linux: epoll, timerfd, and calls that take many datagrams.
+
+mod datagrams;
+mod inherited;
+mod poller;
+mod socket;
+mod timer_fd;
+
+pub(crate) use datagrams::{receive_many, send_many};
+pub(crate) use inherited::close_sets_that_watch;
+pub(crate) use poller::Poller;
+pub(crate) use socket::{accept, unix_path};
+pub(crate) use timer_fd::TimerFd;
+
+/// The clock of `time.monotonic()`.
+pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_MONOTONIC;
