@@ -126,15 +126,13 @@ impl Name {
         None
     }
 
-    /// The path of an `AF_UNIX` address: abstract ones begin with a zero byte, and nothing is the address of a
-    /// socket without a name.
+    /// The path of an `AF_UNIX` address: abstract ones begin with a zero byte, and empty is the name of a socket
+    /// that was given none.
     pub(crate) fn unix(&self) -> Option<&[u8]> {
         let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
         let length = self.length as usize;
-        if length == 0 {
-            return Some(&[]);
-        }
-        if libc::c_int::from(self.storage.ss_family) != libc::AF_UNIX {
+        // Of a sender or peer that the kernel does not name, it writes nothing.
+        if length == 0 || libc::c_int::from(self.storage.ss_family) != libc::AF_UNIX {
             return None;
         }
         let path = start..length.clamp(start, size_of::<libc::sockaddr_un>());

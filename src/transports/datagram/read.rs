@@ -148,7 +148,7 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         Ok((bytes, name)) => {
             let sender = match name.unix() {
                 // As Python's sockets say that they do not know.
-                None | Some([]) => py.None(),
+                None => py.None(),
                 Some(path) => addr::path_to_python(py, path)?.unbind(),
             };
             arrived(state, (bytes.unbind(), Sender::Other(sender)));
