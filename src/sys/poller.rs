@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-pub(crate) use super::platform::Poller;
+pub(crate) use super::platform::{Poller, REFUSES_WATCHED};
 
 /// What a descriptor is watched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

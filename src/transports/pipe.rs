@@ -26,6 +26,7 @@ use crate::ffi::{
 use crate::scheduler::{Core, Deferred, Local, Source, Visit, is_exit};
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::Kind;
+use crate::sys::poller::REFUSES_WATCHED;
 
 /// A transport over one end of a pipe.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub(crate) trait Side: Send + Sized + 'static {
     const BASE: &'static str;
     /// asyncio's words for a file that is never waited for.
     const REFUSED: &'static str;
+    /// Whether it is the end that writes.
+    const WRITES: bool;
 
     fn new() -> Self;
 
@@ -296,19 +299,32 @@ pub(super) fn register<S: Side>(
 ) -> PyResult<()> {
     let py = this.py();
     let local = data(this).core.get().local(py)?;
-    let registration = match local.register(state.fd, direction) {
-        // Another transport has it: one reads and one writes, as it is done with a terminal.
-        // (Before 3.12 only the object knows which kind of `OSError` it has become.)
-        Err(error) if error.value(py).is_instance_of::<PyFileExistsError>() => {
-            let twin = pipe::duplicate(state.fd).map_err(os_error)?;
-            let registration = local.register(twin.as_raw_fd(), direction)?;
-            state.twin.replace(Some(twin));
-            registration
+    // Another transport may have it: one reads and one writes, as it is done with a terminal.
+    let registration = if S::WRITES && !REFUSES_WATCHED {
+        register_twin(&local, state, direction)?
+    } else {
+        match local.register(state.fd, direction) {
+            // (Before 3.12 only the object knows which kind of `OSError` it has become.)
+            Err(error) if error.value(py).is_instance_of::<PyFileExistsError>() => {
+                register_twin(&local, state, direction)?
+            }
+            outcome => outcome?,
         }
-        outcome => outcome?,
     };
     state.registration.replace(Some(registration));
     Ok(())
+}
+
+/// Puts another number for the file on the reactor.
+fn register_twin<S: Side>(
+    local: &Local,
+    state: &State<S>,
+    direction: Direction,
+) -> PyResult<Registration> {
+    let twin = pipe::duplicate(state.fd).map_err(os_error)?;
+    let registration = local.register(twin.as_raw_fd(), direction)?;
+    state.twin.replace(Some(twin));
+    Ok(registration)
 }
 
 /// Keeps the loop's table right: it holds the transport while events are awaited, as asyncio's selector does.

@@ -50,6 +50,7 @@ impl Side for ReadSide {
     const DOC: &'static CStr = c"A transport that reads from a pipe, FIFO, socket or terminal.";
     const BASE: &'static str = "ReadTransport";
     const REFUSED: &'static str = "Pipe transport is for pipes/sockets only.";
+    const WRITES: bool = false;
 
     fn new() -> Self {
         Self {

@@ -49,6 +49,7 @@ impl Side for WriteSide {
     // What asyncio's is, too, although it reads nothing.
     const BASE: &'static str = "Transport";
     const REFUSED: &'static str = "Pipe transport is only for pipes, sockets and character devices";
+    const WRITES: bool = true;
 
     fn new() -> Self {
         Self {

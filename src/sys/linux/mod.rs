@@ -12,5 +12,8 @@ pub(crate) use poller::Poller;
 pub(crate) use socket::{accept, unix_path};
 pub(crate) use timer_fd::TimerFd;
 
+/// Whether the reactor's set refuses a number that it has (`EEXIST`).
+pub(crate) const REFUSES_WATCHED: bool = true;
+
 /// The clock of `time.monotonic()`.
 pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_MONOTONIC;
