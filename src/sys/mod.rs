@@ -17,6 +17,13 @@ pub(crate) mod socket;
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!("yamanote runs on Linux and macOS: src/sys has no folder for this system");
 
 /// Runs a call that answers -1 on failure; retries while a signal interrupts it.
 macro_rules! syscall {

@@ -34,6 +34,8 @@ pub(crate) fn recv_now(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<
 }
 
 /// As [`send`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
+///
+/// macOS heeds that only where it receives: a full blocking socket blocks there, as asyncio's call does.
 pub(crate) fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     let sent = syscall!(send(fd, data.as_ptr().cast(), data.len(), flags))?;

@@ -1,0 +1,22 @@
+//! macOS: kqueue for the set and for the timer, and no call that takes many of anything.
+
+mod datagrams;
+mod inherited;
+mod kqueue;
+mod poller;
+mod socket;
+mod timer_fd;
+
+pub(crate) use datagrams::{receive_many, send_many};
+pub(crate) use inherited::close_sets_that_watch;
+pub(crate) use poller::Poller;
+pub(crate) use socket::{accept, unix_path};
+pub(crate) use timer_fd::TimerFd;
+
+/// Whether the reactor's set refuses a number that it has: a kqueue lets the second registration take the
+/// first one's events.
+pub(crate) const REFUSES_WATCHED: bool = false;
+
+/// The clock of `time.monotonic()`, that is `mach_absolute_time()`: it stands still while the machine sleeps.
+/// `CLOCK_MONOTONIC` is another one.
+pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_UPTIME_RAW;
