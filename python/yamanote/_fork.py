@@ -28,6 +28,7 @@ class Forking(Base):
         """In the child, before all else there: nothing may reach the parent by accident."""
         self._forked()
         self._forget_signals()
+        self._leave_children()
         self._file_threads = None
         # The files of Unix servers are the parent's to remove.
         self._unix_server_sockets.clear()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
+import sys
 import threading
 from asyncio import base_subprocess
 from asyncio.log import logger
@@ -30,6 +32,7 @@ class Children(Base):
 
     # By the descriptor that tells of the end; a transport lives as long as its child.
     _children: dict[int, SubprocessTransport] | None = None
+    _children_of_parent: list[SubprocessTransport] | None = None
 
     async def _make_subprocess_transport(
         self,
@@ -62,7 +65,7 @@ class Children(Base):
         pid = child.get_pid()
         assert pid is not None
         try:
-            descriptor = os.pidfd_open(pid)
+            descriptor = _exit_descriptor(pid)
         except ProcessLookupError:
             # Somebody has reaped it already, or the kernel has, because SIGCHLD is ignored.
             self._reap_child(child)
@@ -109,6 +112,37 @@ class Children(Base):
         """Nobody will be told of their ends any more; they live on."""
         for descriptor in list(self._children or ()):
             self._forget_child(descriptor)
+
+    def _leave_children(self) -> None:
+        """In a forked child: they are its parent's.
+
+        A pidfd is inherited. A kqueue is not: its number is nobody's here, or soon a stranger's.
+        """
+        if sys.platform == "darwin" and self._children:
+            for descriptor in self._children:
+                self._remove_reader(descriptor)
+            # Kept: a transport that is let go of would end its child.
+            self._children_of_parent = list(self._children.values())
+            self._children = None
+
+
+def _exit_descriptor(pid: int) -> int:
+    """A descriptor that can be read once the child has ended.
+
+    Raises:
+        ProcessLookupError: it is reaped already; on macOS, also when it has only ended.
+        OSError: there is none to be had.
+    """
+    if sys.platform == "darwin":
+        queue = select.kqueue()
+        try:
+            end = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+            queue.control([end], 0)
+            # A number of its own, to be closed like a pidfd.
+            return os.dup(queue.fileno())
+        finally:
+            queue.close()
+    return os.pidfd_open(pid)
 
 
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
