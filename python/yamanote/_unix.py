@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from asyncio import unix_events
 from asyncio.log import logger
 from functools import cached_property
@@ -39,9 +40,10 @@ class UnixSockets(Base):
         """Connect a non-blocking socket; a Unix socket waits while its listener's queue is full.
 
         The kernel does not tell when there is room again. asyncio takes the refusal for a
-        connection under way, and makes a transport over a socket that is not connected.
+        connection under way, and makes a transport over a socket that is not connected. So it is
+        on Linux; elsewhere a full queue is an error.
         """
-        if sock.family != socket.AF_UNIX:
+        if sock.family != socket.AF_UNIX or sys.platform != "linux":
             return await super().sock_connect(sock, address)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")

@@ -35,7 +35,7 @@ class Watching(Base):
         Raises:
             ValueError: `fd` is no descriptor.
             RuntimeError: a transport owns it, or the loop is closed.
-            OSError: the kernel cannot watch it, as with a regular file.
+            OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
         self._add_reader(number, self._make_handle(callback, *args))
@@ -57,7 +57,7 @@ class Watching(Base):
         Raises:
             ValueError: `fd` is no descriptor.
             RuntimeError: a transport owns it, or the loop is closed.
-            OSError: the kernel cannot watch it, as with a regular file.
+            OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
         self._add_writer(number, self._make_handle(callback, *args))
