@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.processes import LINUX
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
@@ -848,6 +850,7 @@ def test_a_shell_answers_through_a_terminal(loop: asyncio.AbstractEventLoop) -> 
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="packets in a pipe are Linux's")
 def test_packets_of_a_pipe_are_all_read(loop: asyncio.AbstractEventLoop) -> None:
     """In packet mode a read gives one packet, however much there is room for."""
 
@@ -897,6 +900,7 @@ def test_a_closed_loop_lets_its_transports_warn(loop: asyncio.AbstractEventLoop)
     assert not any(map(is_open, fds))
 
 
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
 def test_ended_transports_leave_nothing_behind(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[weakref.ref[Any]] = []
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes import LINUX
 from tests.turns import run_one_turn
 
 if TYPE_CHECKING:
@@ -344,6 +345,7 @@ def test_a_closed_descriptor_is_an_os_error(loop: asyncio.AbstractEventLoop) -> 
     assert not loop.remove_reader(read_end)
 
 
+@pytest.mark.skipif(not LINUX, reason="a kqueue watches files")
 def test_a_regular_file_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     """Epoll cannot watch it; asyncio lets its `PermissionError` through."""
     with open(__file__, "rb") as file, pytest.raises(PermissionError) as caught:

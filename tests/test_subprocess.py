@@ -575,6 +575,7 @@ def test_a_handler_of_sigchld_hears_of_the_children(loop: asyncio.AbstractEventL
 # --- without a descriptor for the child -----------------------------------------------------------
 
 
+@pytest.mark.skipif(not LINUX, reason="takes the pidfd away")
 @pytest.mark.parametrize("reason", [PermissionError(1, "seccomp"), OSError(38, "ENOSYS"), None])
 def test_a_thread_waits_where_the_kernel_gives_no_descriptor(
     monkeypatch: pytest.MonkeyPatch, reason: OSError | None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from tests.processes import LINUX
 from tests.tcp.peers import MORE_THAN_FITS, read_exactly, read_to_end, turns
 from tests.tcp.recorders import PATIENCE_S, Recorder
 
@@ -157,6 +158,7 @@ def test_addresses_are_those_of_the_socket_module(
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="abstract names are Linux's")
 def test_abstract_addresses(loop: asyncio.AbstractEventLoop) -> None:
     """They have no file."""
     name = f"\0yamanote-test-{os.getpid()}"
@@ -181,6 +183,7 @@ def test_abstract_addresses(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="other file systems and addresses have other limits")
 def test_a_name_that_is_no_text_goes_around(loop: asyncio.AbstractEventLoop, path: str) -> None:
     """Also one as long as an address may be."""
     name = b"\xff" * 107
@@ -206,6 +209,7 @@ def test_a_name_that_is_no_text_goes_around(loop: asyncio.AbstractEventLoop, pat
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="asks for SO_PEERCRED")
 def test_the_socket_tells_who_the_peer_is(loop: asyncio.AbstractEventLoop, path: str) -> None:
     seen: list[tuple[int, int, int]] = []
 
@@ -532,6 +536,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses")
 def test_a_full_queue_is_waited_for(
     loop: asyncio.AbstractEventLoop, loop_name: str, path: str
 ) -> None:
@@ -553,6 +558,7 @@ def test_a_full_queue_is_waited_for(
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses")
 def test_waiting_for_a_full_queue_can_be_cancelled(
     loop: asyncio.AbstractEventLoop, loop_name: str, path: str
 ) -> None:
@@ -572,6 +578,7 @@ def test_waiting_for_a_full_queue_can_be_cancelled(
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
 def test_ended_connections_leave_nothing_behind(loop: asyncio.AbstractEventLoop, path: str) -> None:
     seen: list[weakref.ref[Any]] = []
 
