@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import inspect
 import os
 import resource
 import socket
@@ -341,8 +342,10 @@ def test_removing_the_file_blocks_in_no_code_but_asyncios(
 
     def refusing(function: Callable[[str], object]) -> Callable[[str], object]:
         def refuse(path: str) -> object:
-            caller = sys._getframe(1).f_code.co_filename
-            assert caller.endswith("asyncio/unix_events.py"), caller
+            frame = inspect.currentframe()
+            assert frame is not None
+            assert frame.f_back is not None
+            assert frame.f_back.f_code.co_filename.endswith("asyncio/unix_events.py")
             return function(path)
 
         return refuse
