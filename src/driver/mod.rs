@@ -181,3 +181,47 @@ impl<W> Unpin for Look<'_, W> {}
 fn shut_down() -> io::Error {
     io::Error::other("the reactor is shut down")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::sys::clock::monotonic_ns;
+
+    const THREADS: usize = 3;
+    const WAKES: usize = 2_000;
+    /// Marks the timer that says a wake was lost.
+    const LATE: u64 = 1;
+    const PATIENCE_NS: u64 = 30_000_000_000;
+
+    #[test]
+    fn every_wake_of_another_thread_ends_the_wait() {
+        let ready = Arc::new(ReadyList::default());
+        let driver = Driver::new(Arc::clone(&ready), || {}, || {}).unwrap();
+        let timer = Timer::new(&driver, LATE).unwrap();
+        timer.arm(monotonic_ns() + PATIENCE_NS).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..WAKES {
+                        wake(&Slot::new(Arc::clone(&ready), 0));
+                        thread::yield_now(); // So that the reactor may have to wait.
+                    }
+                });
+            }
+            let mut seen = 0;
+            while seen < THREADS * WAKES {
+                driver.look(|| true);
+                ready.drain(|slot| {
+                    assert_ne!(slot.key(), LATE, "nobody woke the reactor: {seen}");
+                    assert_eq!(slot.take(), READ);
+                    seen += 1;
+                });
+            }
+        });
+        drop(timer);
+        drop(driver);
+        assert_eq!(Arc::strong_count(&ready), 1);
+    }
+}
