@@ -186,6 +186,29 @@ def test_scheduling_from_the_wrong_thread_does_no_harm(ours: asyncio.AbstractEve
     assert seen == list(range(200))
 
 
+def test_a_loop_that_stops_and_runs_takes_what_every_thread_schedules(
+    ours: asyncio.AbstractEventLoop,
+) -> None:
+    """Between runs it belongs to whoever calls in, for the call; what is not refused runs once."""
+    asked: list[str] = []
+    seen: list[str] = []
+
+    def schedule() -> None:
+        ours.call_soon(seen.append, "soon")
+        asked.append("soon")
+        ours.call_later(0, seen.append, "later")
+        asked.append("later")
+        ours.call_later(3600, int).cancel()
+
+    with hammering(schedule) as raised:
+        for _ in range(100):
+            schedule()
+            ours.run_until_complete(asyncio.sleep(0))
+    refused(raised)
+    ours.run_until_complete(asyncio.sleep(0.05))
+    assert sorted(seen) == sorted(asked)
+
+
 def test_timers_are_cancelled_by_every_thread_at_once(ours: asyncio.AbstractEventLoop) -> None:
     """Under the sweeps of those that are dead, and while others fire."""
     fired: list[int] = []
