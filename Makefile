@@ -9,6 +9,8 @@
 VENV ?= .venv
 BENCH_VENV ?= $(VENV)-bench
 MATURIN := maturin==1.16.0
+NIGHTLY_CARGO ?= cargo +nightly
+TSAN_TARGET ?= $(shell uname -m)-unknown-linux-gnu
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -30,7 +32,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases conformance ecosystem example-rust test-rust fmt check rustfmt \
+.PHONY: dev help test servers databases conformance ecosystem example-rust test-rust tsan fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
@@ -54,9 +56,17 @@ ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
 
 # A Rust test links libpython, which the loader must find: extension modules need not.
+RUST_TEST_ENV = LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+	PYO3_PYTHON="$(abspath $(PY))"
+
 test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
-	LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
-		PYO3_PYTHON="$(abspath $(PY))" cargo test --workspace
+	$(RUST_TEST_ENV) cargo test --workspace
+
+# Needs `rustup toolchain install nightly --component rust-src`: without a standard library that was compiled
+# for it, the tool takes what that orders for races.
+tsan: $(VENV)/.made ## The unit tests under ThreadSanitizer, with a nightly toolchain that has rust-src.
+	$(RUST_TEST_ENV) RUSTFLAGS=-Zsanitizer=thread $(NIGHTLY_CARGO) test -p yamanote --lib -Zbuild-std \
+		--target $(TSAN_TARGET) --target-dir target/tsan
 
 example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and runs its tests.
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
