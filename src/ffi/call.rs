@@ -49,8 +49,9 @@ pub(crate) fn function<'py, const N: usize>(
     unsafe { returned(callable.py(), result) }
 }
 
-/// `callable(*arguments)`, straight into the slot that `PyObject_Vectorcall` would look up: it asks for the thread's
-/// state first and for an exception afterwards, which a result that is not null says there is none of.
+/// `callable(*arguments)`, straight into the slot that `PyObject_Vectorcall` would look up. That asks for the thread's
+/// state first, and afterwards whether the callee has kept its word: null with an exception set, or a result without. Here
+/// it is trusted; for null without an exception, [`returned`] makes a `SystemError`.
 ///
 /// # Safety
 ///

@@ -142,7 +142,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
             *slot = unsafe { ffi::Py_NewRef(*argument) };
         }
     } else {
-        more = gather(py, given)?.into_ptr();
+        more = gather(parts.arguments, parts.first)?.into_ptr();
     }
     let object = memory::allocate(py, parts.kind)?;
     let contents = Fields {
@@ -175,14 +175,11 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     Ok(unsafe { owned(py, object) })
 }
 
-/// Arguments of a running call as a tuple.
+/// The callback's arguments as a tuple. Takes what it needs by value: `Parts` stays in registers.
 #[cold]
-fn gather<'py>(py: Python<'py>, given: &[*mut ffi::PyObject]) -> PyResult<Bound<'py, PyTuple>> {
-    let all = given.iter().map(|argument| {
-        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
-        unsafe { Borrowed::<PyAny>::from_ptr(py, *argument) }
-    });
-    PyTuple::new(py, all.collect::<Vec<_>>())
+fn gather<'py>(arguments: Args<'_, 'py>, first: usize) -> PyResult<Bound<'py, PyTuple>> {
+    let all = (first..arguments.len()).filter_map(|index| arguments.get(index));
+    PyTuple::new(arguments.py(), all.collect::<Vec<_>>())
 }
 
 impl Kind {
