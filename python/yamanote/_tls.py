@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from asyncio import constants, sslproto, streams
 from typing import TYPE_CHECKING, Any, cast
@@ -78,7 +79,7 @@ class Tls(Base):
                 **timeouts,
             )
         waiter: asyncio.Future[bool] = self.create_future()
-        below, secure, incoming = self._tls(
+        below, secure, feed = self._tls(
             protocol,
             sslcontext,
             waiter,
@@ -90,7 +91,7 @@ class Tls(Base):
         # Nothing must be received before the handshake has begun.
         transport.pause_reading()
         if server_side:
-            _move_buffered(protocol, incoming)
+            _move_buffered(protocol, feed)
         transport.set_protocol(below)
         steps = (
             self.call_soon(below.connection_made, transport),
@@ -118,30 +119,31 @@ class Tls(Base):
         *,
         call_connection_made: bool = True,
         **timeouts: Any,
-    ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, ssl.MemoryBIO | None]:
-        """Return a protocol for the stream below, the transport for `protocol`, and its input."""
+    ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object] | None]:
+        """Return a protocol for the stream, the transport for `protocol`, and what feeds it."""
         if _is_native:
             seconds = _seconds(**timeouts)
             if not sslcontext:
                 make_context: Any = getattr(sslproto, "_create_transport_context")  # noqa: B009
                 sslcontext = cast("ssl.SSLContext", make_context(server_side, server_hostname))
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            session = sslcontext.wrap_bio(
+            wrap = functools.partial(
+                sslcontext.wrap_bio,
                 incoming,
                 outgoing,
                 server_side=server_side,
                 server_hostname=(server_hostname or None) if not server_side else None,
             )
-            if type(session) is ssl.SSLObject:
-                native = self._make_tls_transport(
-                    protocol,
-                    (session, incoming, outgoing),
-                    seconds,
-                    {"sslcontext": sslcontext},
-                    waiter,
-                    call_connection_made,
-                )
-                return cast("asyncio.BaseProtocol", native), native, incoming
+            native = self._make_tls_transport(
+                protocol,
+                (sslcontext, wrap, incoming, outgoing),
+                seconds,
+                {"sslcontext": sslcontext},
+                waiter,
+                call_connection_made,
+            )
+            if native is not None:
+                return cast("asyncio.BaseProtocol", native), native, native._feed
         make: Any = sslproto.SSLProtocol
         ssl_protocol = make(
             self,
@@ -153,7 +155,9 @@ class Tls(Base):
             call_connection_made,
             **timeouts,
         )
-        return ssl_protocol, ssl_protocol._app_transport, getattr(ssl_protocol, "_incoming", None)
+        buffer = getattr(ssl_protocol, "_incoming", None)
+        feed = None if buffer is None else buffer.write
+        return ssl_protocol, ssl_protocol._app_transport, feed
 
     async def _serve_tls(
         self,
@@ -203,15 +207,15 @@ class Tls(Base):
 _is_native = ssl is not None and sys.version_info >= (3, 11)
 
 
-def _move_buffered(protocol: asyncio.BaseProtocol, incoming: ssl.MemoryBIO | None) -> None:
+def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object] | None) -> None:
     """Give the session what a stream reader holds already: a client that did not wait for our word.
 
     As asyncio from Python 3.14 on; before, such a handshake ran into its timeout.
     """
     reader: Any = getattr(protocol, "_stream_reader", None)
-    if incoming is not None and isinstance(reader, streams.StreamReader):
+    if feed is not None and isinstance(reader, streams.StreamReader):
         buffer: Any = getattr(reader, "_buffer")  # noqa: B009
-        incoming.write(buffer)
+        feed(buffer)
         buffer.clear()
 
 

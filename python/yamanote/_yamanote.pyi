@@ -444,17 +444,25 @@ class Core:
     def _make_tls_transport(
         self,
         protocol: asyncio.BaseProtocol,
-        session: tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO],
+        session: tuple[ssl.SSLContext, Callable[[], ssl.SSLObject], ssl.MemoryBIO, ssl.MemoryBIO],
         timeouts: tuple[float, float],
         extra: dict[str, Any],
         waiter: asyncio.Future[None] | None,
         make_connection: bool,
-    ) -> SSLTransport:
+    ) -> SSLTransport | None:
         """Return a TLS transport, to be given to a stream transport as its protocol.
 
-        `session` comes with the buffers of what comes and of what is sent; `timeouts` are seconds
-        for the handshake and for the shutdown. `waiter` is told how the handshake ended, and with
-        `make_connection` the application's `protocol` is, by `connection_made`.
+        Args:
+            protocol: the application's.
+            session: the context, what makes a session of it, and the buffers, of what comes and of
+                what is sent, that this was given.
+            timeouts: seconds for the handshake and for the shutdown.
+            extra: a `dict` that `get_extra_info` answers from, too.
+            waiter: told how the handshake ended.
+            make_connection: whether `protocol` is, by `connection_made`.
+
+        Returns:
+            `None` if the session is something else than a plain `ssl.SSLObject`.
         """
 
     def _listen(
@@ -910,6 +918,13 @@ class SSLTransport(asyncio.Transport):
 
     def _force_close(self, exc: BaseException | None) -> None:
         """Close as `abort()`; `exc` is what `connection_lost` is given. asyncio's TLS calls it."""
+
+    @property
+    def _is_direct(self) -> bool:
+        """Whether records are read and written past `_ssl`: see `YAMANOTE_NO_OPENSSL`."""
+
+    def _feed(self, ciphertext: ReadableBuffer) -> None:
+        """Take what came before the handshake began."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
         """Return what is known of the connection.

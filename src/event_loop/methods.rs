@@ -15,7 +15,7 @@ use crate::scheduler::{self, Core};
 use crate::sys::socket;
 use crate::transports::listener::{self, Then};
 use crate::transports::tls::{self, Timeouts};
-use crate::transports::tls_session::Session;
+use crate::transports::tls_session::{Parts, Session};
 use crate::transports::{datagram, pipe, read_pipe, stream, write_pipe};
 
 #[pymethods]
@@ -213,18 +213,26 @@ impl Core {
         datagram::from_socket(this, sock, protocol, address, waiter, extra)
     }
 
-    /// A TLS transport, to be the protocol of a stream transport.
+    /// A TLS transport, to be the protocol of a stream transport; `None` for sessions that are not plain `ssl.SSLObject`s.
     fn _make_tls_transport<'py>(
         this: &Bound<'py, Self>,
         protocol: &Bound<'py, PyAny>,
-        session: (Bound<'py, PyAny>, Py<PyAny>, Py<PyAny>),
+        session: (Bound<'py, PyAny>, Bound<'py, PyAny>, Py<PyAny>, Py<PyAny>),
         timeouts: (Py<PyAny>, Py<PyAny>),
         extra: Bound<'py, PyDict>,
         waiter: Option<Bound<'py, PyAny>>,
         make_connection: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let (object, incoming, outgoing) = session;
-        let session = Session::new(&object, incoming, outgoing)?;
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (context, wrap, incoming, outgoing) = session;
+        let session = Session::new(Parts {
+            context,
+            wrap,
+            incoming,
+            outgoing,
+        })?;
+        let Some(session) = session else {
+            return Ok(None);
+        };
         let (handshake, shutdown) = timeouts;
         let timeouts = Timeouts {
             handshake,
@@ -239,6 +247,7 @@ impl Core {
             waiter,
             make_connection,
         )
+        .map(Some)
     }
 
     /// Accept connections on a listening socket until `_stop_listening`.

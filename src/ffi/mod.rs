@@ -15,11 +15,13 @@ mod handle_class;
 pub(crate) mod handle_collector;
 mod handle_memory;
 mod method;
+mod openssl;
 mod owner;
 mod park;
 pub(crate) mod pollable;
 mod reference;
 mod spares;
+pub(crate) mod wire;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use coroutine::{Coroutine, Step};

@@ -8,6 +8,7 @@
 pub(crate) mod clock;
 pub(crate) mod datagram;
 pub(crate) mod fork;
+pub(crate) mod library;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod poller;

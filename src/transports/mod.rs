@@ -21,6 +21,7 @@ pub(crate) mod stream;
 mod stream_methods;
 pub(crate) mod tls;
 mod tls_handshake;
+mod tls_memory;
 mod tls_methods;
 mod tls_read;
 pub(crate) mod tls_session;

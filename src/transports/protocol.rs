@@ -7,7 +7,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::flow_control::Tell;
-use crate::ffi::call;
+use super::tls::Tls;
+use crate::ffi::{call, downcast};
 use crate::scheduler::{Core, is_exit};
 
 /// How a transport hands received bytes over.
@@ -19,6 +20,8 @@ pub(crate) enum Delivery {
     Buffer,
     /// asyncio's own `StreamReaderProtocol`: straight into its reader.
     Reader,
+    /// A TLS transport of ours: its session decrypts what the socket's buffer holds.
+    Records,
 }
 
 /// What `protocol` wants to be called.
@@ -26,6 +29,9 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static STREAM_READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();
+    if downcast::<Tls>(protocol).is_some() {
+        return Ok(Delivery::Records);
+    }
     let buffered = BUFFERED.import(py, "asyncio.protocols", "BufferedProtocol")?;
     if protocol.is_instance(buffered)? {
         return Ok(Delivery::Buffer);

@@ -11,11 +11,12 @@ use pyo3::types::PyBytes;
 use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream::{Reading, State, Stream, fail, update_interest};
-use super::{stream_methods, tls_read, write};
+use super::tls_read::{self, Intake};
+use super::{stream_methods, tls, write};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call, data, downcast};
+use crate::ffi::{bytes, call, data};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 
@@ -49,6 +50,7 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
                 Some(reader) => into_reader(this, state, &reader)?,
                 None => as_bytes(this, state, &protocol)?,
             },
+            Delivery::Records => into_session(this, state, &protocol)?,
         };
         match found {
             Found::End => return at_end(this, state, &protocol),
@@ -99,12 +101,6 @@ fn as_bytes(
         return Ok(Found::End);
     }
     let found = note(state, count, READ_SIZE);
-    if let Some(tls) = downcast(protocol) {
-        if let Err(error) = tls_read::received(tls, received.as_any()) {
-            raised(this, state, tls_read::RAISED, error)?;
-        }
-        return Ok(found);
-    }
     let name = intern!(py, "data_received");
     let delivered = call::method(protocol, name, [received.as_any()]);
     local.spares().offer(received, capacity);
@@ -236,6 +232,34 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     if reader.fed()? {
         stream_methods::pause_reading(this, state)?;
         reader.set_paused()?;
+    }
+    Ok(found)
+}
+
+/// Out of the loop's read buffer into the TLS session.
+fn into_session(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
+    let local = data(this).core.get().local(this.py())?;
+    let tls = tls::cast(protocol)?;
+    let intake = Intake::of(tls)?;
+    let outcome = local.with_read_buffer(|buffer| {
+        let count = socket::recv(state.fd, buffer)?;
+        let ciphertext = bytes::assume_filled(buffer, count);
+        Ok((count, (count > 0).then(|| intake.take(ciphertext))))
+    });
+    let (count, taken) = match outcome {
+        Ok(received) => received,
+        Err(error) => return broken(this, error),
+    };
+    let Some(taken) = taken else {
+        return Ok(Found::End);
+    };
+    let found = note(state, count, READ_SIZE);
+    if let Err(error) = taken.and_then(|taken| intake.received(taken)) {
+        raised(this, state, tls_read::RAISED, error)?;
     }
     Ok(found)
 }

@@ -65,8 +65,6 @@ pub(super) struct State {
     pub(super) reading_paused: Cell<bool>,
     /// The stream was told not to read, for the application does not.
     pub(super) stream_paused: Cell<bool>,
-    /// The session holds the beginning of a record.
-    pub(super) partial: Cell<bool>,
     pub(super) read_limits: Cell<Limits>,
     /// Not encrypted yet: written during a handshake.
     pub(super) backlog: RefCell<VecDeque<Py<PyAny>>>,
@@ -146,7 +144,6 @@ pub(crate) fn new<'py>(
         at_end: Cell::new(false),
         reading_paused: Cell::new(false),
         stream_paused: Cell::new(false),
-        partial: Cell::new(false),
         read_limits: Cell::new(Limits::up_to(READ_HIGH)),
         backlog: RefCell::default(),
         backlog_size: Cell::new(0),

@@ -38,6 +38,7 @@ pub(super) fn members() -> Members {
         .method::<EofReceived>()
         .method::<PauseWriting>()
         .method::<ResumeWriting>()
+        .method::<Feed>()
         .method::<CheckHandshakeTimeout>()
         .method::<CheckShutdownTimeout>()
         .attribute::<Loop>()
@@ -46,6 +47,7 @@ pub(super) fn members() -> Members {
         .attribute::<StartTlsCompatible>()
         .attribute::<SslProtocol>()
         .attribute::<SslContext>()
+        .attribute::<IsDirect>()
 }
 
 pub(super) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
@@ -342,6 +344,18 @@ simple_method!(
     }
 );
 
+method!(
+    Feed,
+    "_feed",
+    "($self, ciphertext)",
+    "What came before the handshake began.",
+    |this, state, arguments| {
+        let ciphertext = single(arguments, "_feed", "ciphertext")?;
+        state.session.feed(&ciphertext)?;
+        Ok(none(this.py()))
+    }
+);
+
 simple_method!(
     CheckHandshakeTimeout,
     "_check_handshake_timeout",
@@ -419,3 +433,8 @@ attribute!(SslContext, c"_sslcontext", |this, _state| {
     this.as_any()
         .call_method1(intern!(this.py(), "get_extra_info"), ("sslcontext",))
 });
+
+attribute!(IsDirect, c"_is_direct", |this, state| Ok(boolean(
+    this.py(),
+    state.session.is_direct()
+)));

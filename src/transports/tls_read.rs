@@ -3,29 +3,62 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMemoryView, PySlice};
 
 use super::protocol::Delivery;
 use super::reader::Reader;
 use super::stream_methods;
 use super::tls::{Phase, State, Tls, cast, caught, fatal};
 use super::tls_handshake::{self, tell_end};
-use super::tls_session::Session;
+use super::tls_session::{Data, Reading, Taken, Then};
 use super::tls_write;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{bytes, call, data};
+use crate::ffi::{Entered, call, data};
 use crate::scheduler::{Deferred, is_exit};
 
-/// The stream has received `ciphertext`.
-pub(super) fn received(this: &Bound<'_, Tls>, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
-    let state = data(this).state(this.py())?;
-    state.session.feed(ciphertext)?;
-    if state.phase.get() == Phase::Wrapped && !state.reading_paused.get() {
-        // Most of the time: no need to ask whether there is anything to read.
-        let result = deliver(this, &state);
-        return caught(this, &state, FAILED, result);
+/// What the stream receives, on its way into the session.
+pub(super) struct Intake<'a, 'py> {
+    this: &'a Bound<'py, Tls>,
+    state: Entered<'a, State>,
+    /// The application wants bytes, now: most of the time.
+    is_direct: bool,
+    reader: Option<Reader<'py>>,
+}
+
+impl<'a, 'py> Intake<'a, 'py> {
+    pub(super) fn of(this: &'a Bound<'py, Tls>) -> PyResult<Self> {
+        let state = data(this).state(this.py())?;
+        let is_direct = state.phase.get() == Phase::Wrapped
+            && !state.reading_paused.get()
+            && state.delivery.get() != Delivery::Buffer;
+        let reader = if is_direct {
+            reader(this.py(), &state)?
+        } else {
+            None
+        };
+        Ok(Self {
+            this,
+            state,
+            is_direct,
+            reader,
+        })
     }
-    go_on(this, &state)
+
+    /// Takes `ciphertext` out of the socket's buffer.
+    pub(super) fn take(&self, ciphertext: &[u8]) -> PyResult<Taken<'py>> {
+        let (session, reader) = (&self.state.session, self.reader.as_ref());
+        session.take(self.this.py(), ciphertext, self.is_direct, reader)
+    }
+
+    /// Does what there is to do with it.
+    pub(super) fn received(&self, taken: Taken<'py>) -> PyResult<()> {
+        let (this, state) = (self.this, &*self.state);
+        let reader = self.reader.as_ref();
+        let Some(reading) = state.session.go_on(taken, self.is_direct, reader)? else {
+            return go_on(this, state);
+        };
+        let result = hand_over(this, state, reader, reading).and_then(|()| settle(this, state));
+        caught(this, state, FAILED, result)
+    }
 }
 
 /// Does what there is to do with what has come.
@@ -47,7 +80,7 @@ pub(super) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let result = if state.reading_paused.get() {
         control_stream(this, state)
     } else {
-        has_input(this.py(), &state.session).and_then(|has_input| {
+        state.session.has_input(this.py()).and_then(|has_input| {
             if has_input {
                 deliver(this, state)
             } else {
@@ -61,8 +94,13 @@ pub(super) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 fn deliver(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.delivery.get() {
         Delivery::Buffer => into_buffer(this, state)?,
-        Delivery::Bytes | Delivery::Reader => as_bytes(this, state)?,
+        Delivery::Bytes | Delivery::Reader | Delivery::Records => as_bytes(this, state)?,
     }
+    settle(this, state)
+}
+
+/// After reading: sends what that brought about, and keeps the stream from reading ahead too far.
+fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     send(this, state)?;
     control_stream(this, state)
 }
@@ -76,79 +114,60 @@ fn send(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
 }
 
-/// Whether reading can find anything: to find nothing costs an exception.
-fn has_input(py: Python<'_>, session: &Session) -> PyResult<bool> {
-    Ok(session.incoming_size(py)? > 0 || session.unread(py)? > 0)
-}
-
 /// All that came, in one call.
 fn as_bytes(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    let py = this.py();
-    let session = &state.session;
-    let mut records = Records::default();
-    let mut at_end = false;
-    let mut room = if state.partial.replace(false) {
-        RECORD
-    } else {
-        session.incoming_size(py)?.clamp(1, RECORD)
-    };
-    loop {
-        let Some(record) = session.read(py, room)? else {
-            state.partial.set(true);
-            break;
-        };
-        let count = record.as_bytes().len();
-        if count == 0 {
-            at_end = true;
-            break;
-        }
-        records.push(record);
-        // Less than there was room for: the record is at its end.
-        let unread = if count < room { 0 } else { session.unread(py)? };
-        let left = if unread > 0 {
-            unread
-        } else {
-            session.incoming_size(py)?
-        };
-        if left == 0 {
-            break;
-        }
-        room = left.min(RECORD);
-    }
-    hand_over(this, state, records)?;
-    if at_end {
-        tell_end(this, state)?;
-        tls_handshake::start_shutdown(this, state)?;
-    }
-    Ok(())
+    let reader = reader(this.py(), state)?;
+    let reading = state.session.read(this.py(), reader.as_ref())?;
+    hand_over(this, state, reader.as_ref(), reading)
 }
 
-fn hand_over(this: &Bound<'_, Tls>, state: &State, records: Records<'_>) -> PyResult<()> {
+/// asyncio's own reader, where the protocol has one that may be fed natively.
+fn reader<'py>(py: Python<'py>, state: &State) -> PyResult<Option<Reader<'py>>> {
+    match state.protocol(py) {
+        Some(protocol) if state.delivery.get() == Delivery::Reader => Reader::of(&protocol),
+        _ => Ok(None),
+    }
+}
+
+fn hand_over(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    reader: Option<&Reader<'_>>,
+    reading: Reading<'_>,
+) -> PyResult<()> {
     let py = this.py();
-    let Some(protocol) = state.protocol(py).filter(|_| !records.is_empty()) else {
-        return Ok(());
-    };
-    let reader = match state.delivery.get() {
-        Delivery::Reader => Reader::of(&protocol)?,
-        Delivery::Bytes | Delivery::Buffer => None,
-    };
-    if let Some(reader) = reader {
-        match records.append_to(&reader) {
-            Ok(()) => {
-                if reader.fed()? {
-                    state.reading_paused.set(true);
-                    reader.set_paused()?;
-                }
-                return Ok(());
+    if reading.then == Then::Failure {
+        state.session.failure(py)?;
+    }
+    match reading.data {
+        Data::Nothing => {}
+        Data::Fed => {
+            if let Some(reader) = reader
+                && reader.fed()?
+            {
+                state.reading_paused.set(true);
+                reader.set_paused()?;
             }
-            // A `memoryview` pins the reader's buffer: the ordinary way raises what asyncio raises.
-            Err(error) if bytes::is_pinned(py, &error) => {}
-            Err(error) => return Err(error),
+        }
+        Data::Bytes(plaintext) => {
+            if let Some(protocol) = state.protocol(py) {
+                let name = intern!(py, "data_received");
+                call::method(&protocol, name, [plaintext.as_any()])?;
+            }
         }
     }
-    let plaintext = records.join(py)?;
-    let name = intern!(py, "data_received");
-    call::method(&protocol, name, [plaintext.as_any()]).map(drop)
+    match reading.then {
+        Then::Wait | Then::Failure => Ok(()),
+        // In a coming pass, as in asyncio.
+        Then::More => later(this),
+        Then::End => end(this, state),
+    }
+}
+
+/// The peer has said goodbye.
+fn end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    tell_end(this, state)?;
+    tls_handshake::start_shutdown(this, state)
 }
 
 /// Straight into the application's own buffer.
@@ -160,45 +179,21 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     };
     let hint = session.incoming_size(py)?.into_pyobject(py)?;
     let buffer = call::method(&protocol, intern!(py, "get_buffer"), [hint.as_any()])?;
-    let room = buffer.len()?;
-    let mut filled = 0;
-    let mut at_end = false;
-    let mut target = buffer.clone();
-    loop {
-        match session.read_into(room - filled, &target)? {
-            None => break,
-            Some(0) => {
-                at_end = true;
-                break;
-            }
-            Some(count) => filled += count,
-        }
-        if filled >= room {
-            // There may be more: in a coming pass, as in asyncio.
-            later(this)?;
-            break;
-        }
-        if !has_input(py, session)? {
-            break;
-        }
-        // By a view: a slice of a `bytearray` would be a copy.
-        let view = call::method(
-            PyMemoryView::from(&buffer)?.as_any(),
-            intern!(py, "cast"),
-            [intern!(py, "B").as_any()],
-        )?;
-        let rest = PySlice::new(py, filled.cast_signed(), room.cast_signed(), 1);
-        target = view.get_item(rest)?;
+    let (filled, then) = session.read_into(&buffer)?;
+    if then == Then::Failure {
+        session.failure(py)?;
     }
-    drop(target);
+    if then == Then::More {
+        // In a coming pass, as in asyncio.
+        later(this)?;
+    }
     if filled > 0 {
         let count = filled.into_pyobject(py)?;
         let name = intern!(py, "buffer_updated");
         call::method(&protocol, name, [count.as_any()])?;
     }
-    if at_end {
-        tell_end(this, state)?;
-        tls_handshake::start_shutdown(this, state)?;
+    if then == Then::End {
+        end(this, state)?;
     }
     Ok(())
 }
@@ -261,52 +256,7 @@ fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     Ok(())
 }
 
-/// What one reading found: nearly always a single record, delivered as it is.
-#[derive(Default)]
-struct Records<'py> {
-    first: Option<Bound<'py, PyBytes>>,
-    more: Vec<Bound<'py, PyBytes>>,
-}
-
-impl<'py> Records<'py> {
-    fn push(&mut self, record: Bound<'py, PyBytes>) {
-        if self.first.is_none() {
-            self.first = Some(record);
-        } else {
-            self.more.push(record);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.first
-            .iter()
-            .chain(&self.more)
-            .map(PyBytesMethods::as_bytes)
-    }
-
-    fn append_to(&self, reader: &Reader<'_>) -> PyResult<()> {
-        self.slices()
-            .try_for_each(|record| bytes::extend(reader.buffer(), record))
-    }
-
-    fn join(self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        if self.more.is_empty()
-            && let Some(first) = self.first
-        {
-            return Ok(first);
-        }
-        let records: Vec<_> = self.slices().collect();
-        bytes::joined(py, &records)
-    }
-}
-
 /// asyncio's words for what the application's protocol or the session raised.
 pub(super) const FAILED: &str = "Fatal error on SSL protocol";
 /// asyncio's words for what got past those: its TLS protocol is a `BufferedProtocol`.
 pub(super) const RAISED: &str = "Fatal error: protocol.buffer_updated() call failed.";
-/// What one record can carry.
-const RECORD: usize = 16 * 1024;

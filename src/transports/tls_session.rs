@@ -1,164 +1,442 @@
 //! The interpreter's own TLS object, called without Python frames.
 //!
-//! `ssl.SSLObject` is a Python class around a native object that moves bytes between two memory buffers.
-//! Its keys, callbacks and policy are those of the user's `ssl.SSLContext`.
+//! `ssl.SSLObject` is a Python class around a native object, which shakes hands and says goodbye. Its keys, callbacks and
+//! policy are those of the user's `ssl.SSLContext`. Records go past it where they can (`ffi::wire`), else through it
+//! (`tls_memory`).
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::mem::MaybeUninit;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyType};
+use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyType};
 
-use crate::ffi::{Visitor, call};
+use super::reader::Reader;
+use super::tls_memory::{self, Memory};
+use crate::ffi::buffer::View;
+use crate::ffi::wire::{Ending, Wire, no_reason};
+use crate::ffi::{Visitor, bytes, call};
 
-/// One TLS session and the two buffers of its ciphertext; `None` in all of them once it is let go of.
+/// One TLS session; `None` in its cells once it is let go of.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// The `ssl.SSLObject`, for the application.
     object: RefCell<Py<PyAny>>,
     /// Its native half.
     native: RefCell<Py<PyAny>>,
-    /// The `ssl.MemoryBIO` of what came.
-    incoming: RefCell<Py<PyAny>>,
-    /// The `ssl.MemoryBIO` of what is to be sent.
-    outgoing: RefCell<Py<PyAny>>,
+    records: Records,
+}
+
+/// The way of the records.
+#[derive(Debug)]
+enum Records {
+    Memory(Memory),
+    Wire(Wire),
+}
+
+/// What a session is made of.
+pub(crate) struct Parts<'py> {
+    /// The user's `ssl.SSLContext`.
+    pub(crate) context: Bound<'py, PyAny>,
+    /// Its `wrap_bio`, with all arguments.
+    pub(crate) wrap: Bound<'py, PyAny>,
+    /// The buffers among those.
+    pub(crate) incoming: Py<PyAny>,
+    pub(crate) outgoing: Py<PyAny>,
+}
+
+/// What was read.
+pub(super) struct Reading<'py> {
+    pub(super) data: Data<'py>,
+    pub(super) then: Then,
+}
+
+pub(super) enum Data<'py> {
+    Nothing,
+    Bytes(Bound<'py, PyBytes>),
+    /// The reader has it.
+    Fed,
+}
+
+/// What is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The session has all that came.
+    Wait,
+    /// There may be more.
+    More,
+    /// The peer has said goodbye.
+    End,
+    /// The session has failed: see [`Session::failure`].
+    Failure,
+}
+
+/// Ciphertext to be sent.
+pub(super) enum Outgoing<'py> {
+    Bytes(Bound<'py, PyBytes>),
+    Owned(Vec<u8>),
 }
 
 impl Session {
-    pub(crate) fn new(
-        object: &Bound<'_, PyAny>,
-        incoming: Py<PyAny>,
-        outgoing: Py<PyAny>,
-    ) -> PyResult<Self> {
-        let native = object.getattr(intern!(object.py(), "_sslobj"))?;
-        Ok(Self {
-            object: RefCell::new(object.clone().unbind()),
+    /// Makes the session; `None` when the context makes something else than plain `ssl.SSLObject`s.
+    pub(crate) fn new(parts: Parts<'_>) -> PyResult<Option<Self>> {
+        static SSL_OBJECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = parts.context.py();
+        let wrap = || {
+            let object = parts.wrap.call0()?;
+            let native = object.getattr(intern!(py, "_sslobj"))?;
+            Ok((object, native))
+        };
+        let (object, native, wire) = if is_stock(&parts.context)? {
+            Wire::tap(py, wrap)?
+        } else {
+            let (object, native) = wrap()?;
+            (object, native, None)
+        };
+        if !object
+            .get_type()
+            .is(SSL_OBJECT.import(py, "ssl", "SSLObject")?)
+        {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            object: RefCell::new(object.unbind()),
             native: RefCell::new(native.unbind()),
-            incoming: RefCell::new(incoming),
-            outgoing: RefCell::new(outgoing),
-        })
+            records: match wire {
+                Some(wire) => Records::Wire(wire),
+                None => Records::Memory(Memory::new(parts.incoming, parts.outgoing)),
+            },
+        }))
     }
 
     pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         held(py, &self.object)
     }
 
+    /// Whether records go past `_ssl`.
+    pub(super) fn is_direct(&self) -> bool {
+        matches!(self.records, Records::Wire(_))
+    }
+
     /// Goes on with the handshake; `None` when it needs more from the peer.
     pub(super) fn shake_hands(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let done = call::method(&held(py, &self.native), intern!(py, "do_handshake"), []);
+        let done = call::method(&self.native(py), intern!(py, "do_handshake"), []);
         unless_again(py, done.map(drop))
     }
 
     /// Says goodbye; `None` until the peer has, too.
     pub(super) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let done = call::method(&held(py, &self.native), intern!(py, "shutdown"), []);
+        let done = call::method(&self.native(py), intern!(py, "shutdown"), []);
         unless_again(py, done.map(drop))
     }
 
-    /// Up to `room` decrypted bytes of one record; none at the peer's goodbye, `None` when there is no
-    /// whole record. Finding that out costs an exception: see [`Session::incoming_size`].
+    /// Takes ciphertext out of the loop's read buffer, and decrypts it if `read` says so. What could run Python code, which
+    /// might want that buffer too, is left to [`Session::go_on`].
     #[inline]
-    pub(super) fn read<'py>(
+    pub(super) fn take<'py>(
         &self,
         py: Python<'py>,
-        room: usize,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let room = PyInt::new(py, room);
-        let read = call::method(
-            &held(py, &self.native),
-            intern!(py, "read"),
-            [room.as_any()],
-        );
-        match unless_again(py, read)? {
-            Some(bytes) => Ok(Some(bytes.cast_into()?)),
-            None => Ok(None),
+        ciphertext: &[u8],
+        read: bool,
+        reader: Option<&Reader<'_>>,
+    ) -> PyResult<Taken<'py>> {
+        let native = self.native(py);
+        match &self.records {
+            Records::Wire(wire) if read => {
+                read_wire(wire, &native, ciphertext, reader).map(Taken::Read)
+            }
+            Records::Wire(wire) => {
+                wire.keep(&native, ciphertext);
+                Ok(Taken::Kept)
+            }
+            Records::Memory(_) => Ok(Taken::Left(PyBytes::new(py, ciphertext))),
         }
     }
 
-    /// As [`Session::read`], into a buffer of the application's; answers the count.
-    pub(super) fn read_into(
+    /// What [`Session::take`] could not do; `None` where nothing was to be read.
+    #[inline]
+    pub(super) fn go_on<'py>(
         &self,
-        room: usize,
-        buffer: &Bound<'_, PyAny>,
-    ) -> PyResult<Option<usize>> {
-        let py = buffer.py();
-        let room = PyInt::new(py, room);
-        let native = held(py, &self.native);
-        let read = call::method(&native, intern!(py, "read"), [room.as_any(), buffer]);
-        unless_again(py, read.and_then(|count| count.extract()))
-    }
-
-    /// Bytes of the current record that are decrypted and not read.
-    pub(super) fn unread(&self, py: Python<'_>) -> PyResult<usize> {
-        call::method(&held(py, &self.native), intern!(py, "pending"), [])?.extract()
-    }
-
-    /// Encrypts bytes into the outgoing buffer, a record at most; answers how many, or `None` while the
-    /// session must read first.
-    #[inline]
-    pub(super) fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-        let py = bytes.py();
-        let written = call::method(&held(py, &self.native), intern!(py, "write"), [bytes]);
-        unless_again(py, written.and_then(|count| count.extract()))
-    }
-
-    /// Takes ciphertext that came.
-    #[inline]
-    pub(super) fn feed(&self, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = bytes.py();
-        call::method(&held(py, &self.incoming), intern!(py, "write"), [bytes]).map(drop)
-    }
-
-    /// Ciphertext that came and was not looked at. While it is zero there is nothing to read.
-    #[inline]
-    pub(super) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
-        size(&held(py, &self.incoming))
-    }
-
-    /// All ciphertext that is to be sent.
-    #[inline]
-    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let taken = call::method(&held(py, &self.outgoing), intern!(py, "read"), [])?;
-        Ok(taken.cast_into()?)
-    }
-
-    pub(super) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
-        size(&held(py, &self.outgoing))
-    }
-
-    /// Lets go of everything. Only for a session that is over.
-    pub(super) fn release(&self, py: Python<'_>) {
-        for cell in self.cells() {
-            let before = cell.replace(py.None());
-            drop(before);
-        }
-    }
-
-    pub(super) fn traverse(&self, visitor: &mut Visitor) {
-        for cell in self.cells() {
-            if let Ok(object) = cell.try_borrow() {
-                visitor.object(&object);
+        taken: Taken<'py>,
+        read: bool,
+        reader: Option<&Reader<'_>>,
+    ) -> PyResult<Option<Reading<'py>>> {
+        match taken {
+            Taken::Read(reading) => Ok(Some(reading)),
+            Taken::Kept => Ok(None),
+            Taken::Left(ciphertext) => {
+                let py = ciphertext.py();
+                self.feed(ciphertext.as_any())?;
+                if read {
+                    self.read(py, reader).map(Some)
+                } else {
+                    Ok(None)
+                }
             }
         }
     }
 
-    fn cells(&self) -> [&RefCell<Py<PyAny>>; 4] {
-        [&self.object, &self.native, &self.incoming, &self.outgoing]
+    /// Takes ciphertext that came.
+    pub(super) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
+        match &self.records {
+            Records::Memory(memory) => memory.feed(ciphertext),
+            Records::Wire(wire) => {
+                let view = View::readable(ciphertext)?;
+                wire.keep(&self.native(ciphertext.py()), view.bytes());
+                Ok(())
+            }
+        }
+    }
+
+    /// Decrypts all that came: into the reader where there is one and nothing pins its buffer.
+    pub(super) fn read<'py>(
+        &self,
+        py: Python<'py>,
+        reader: Option<&Reader<'_>>,
+    ) -> PyResult<Reading<'py>> {
+        let native = self.native(py);
+        match &self.records {
+            Records::Memory(memory) => memory.read(&native, reader),
+            Records::Wire(wire) => read_wire(wire, &native, &[], reader),
+        }
+    }
+
+    /// Decrypts into a buffer of the application's; answers how many bytes.
+    pub(super) fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Then)> {
+        let native = self.native(buffer.py());
+        match &self.records {
+            Records::Memory(memory) => memory.read_into(&native, buffer),
+            Records::Wire(wire) => {
+                let Ok(mut view) = View::writable(buffer) else {
+                    // `_ssl` refuses it in its own words, before it reads anything.
+                    let room = PyInt::new(native.py(), buffer.len()?);
+                    let name = intern!(native.py(), "read");
+                    call::method(&native, name, [room.as_any(), buffer])?;
+                    return Err(no_reason());
+                };
+                if view.len() == 0 {
+                    return Ok((0, Then::End)); // As asyncio takes it.
+                }
+                let (count, ending) = wire.read(&native, &[], view.bytes_mut());
+                Ok((count, ending.into()))
+            }
+        }
+    }
+
+    /// Raises why reading has failed, but where asyncio goes on as if there was nothing to read.
+    pub(super) fn failure(&self, py: Python<'_>) -> PyResult<()> {
+        // A session that has failed once fails again, and `_ssl` says why.
+        let one = PyInt::new(py, 1);
+        let read = call::method(&self.native(py), intern!(py, "read"), [one.as_any()]);
+        unless_again(py, read.and_then(|_| Err(no_reason()))).map(|_: Option<()>| ())
+    }
+
+    /// Encrypts as much as the session takes; answers how many bytes. Fewer than all when it must read first.
+    pub(super) fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = bytes.py();
+        let native = self.native(py);
+        let wire = match &self.records {
+            Records::Memory(_) => return tls_memory::write(&native, bytes),
+            Records::Wire(wire) => wire,
+        };
+        let (done, ending) = match bytes.cast_exact::<PyBytes>() {
+            Ok(bytes) => wire.write(&native, bytes.as_bytes()),
+            Err(_) => wire.write(&native, View::readable(bytes)?.bytes()),
+        };
+        if matches!(ending, Ending::Drained | Ending::Full) {
+            return Ok(done);
+        }
+        // A session that has failed once fails again, and `_ssl` says why.
+        let written = call::method(&native, intern!(py, "write"), [&rest(bytes, done)?]);
+        unless_again(py, written.and_then(|_| Err::<(), _>(no_reason())))?;
+        Ok(done)
+    }
+
+    /// Whether reading can find anything.
+    pub(super) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
+        let native = self.native(py);
+        match &self.records {
+            Records::Memory(memory) => memory.has_input(&native),
+            Records::Wire(wire) => Ok(wire.incoming_size(&native) > 0 || wire.unread(&native) > 0),
+        }
+    }
+
+    /// Ciphertext that came and was not looked at.
+    pub(super) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
+        match &self.records {
+            Records::Memory(memory) => memory.incoming_size(py),
+            Records::Wire(wire) => Ok(wire.incoming_size(&self.native(py))),
+        }
+    }
+
+    /// All ciphertext that is to be sent; `None` when there is none.
+    #[inline]
+    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Outgoing<'py>>> {
+        match &self.records {
+            Records::Memory(memory) => {
+                let taken = memory.take_outgoing(py)?;
+                Ok((!taken.as_bytes().is_empty()).then_some(Outgoing::Bytes(taken)))
+            }
+            Records::Wire(wire) => {
+                let taken = wire.take_outgoing(&self.native(py));
+                Ok((!taken.is_empty()).then_some(Outgoing::Owned(taken)))
+            }
+        }
+    }
+
+    pub(super) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
+        match &self.records {
+            Records::Memory(memory) => memory.outgoing_size(py),
+            Records::Wire(wire) => Ok(wire.outgoing_size(&self.native(py))),
+        }
+    }
+
+    /// Lets go of everything. Only for a session that is over.
+    pub(super) fn release(&self, py: Python<'_>) {
+        for cell in [&self.object, &self.native] {
+            let before = cell.replace(py.None());
+            drop(before);
+        }
+        if let Records::Memory(memory) = &self.records {
+            memory.release(py);
+        }
+    }
+
+    pub(super) fn traverse(&self, visitor: &mut Visitor) {
+        for cell in [&self.object, &self.native] {
+            if let Ok(object) = cell.try_borrow() {
+                visitor.object(&object);
+            }
+        }
+        if let Records::Memory(memory) = &self.records {
+            memory.traverse(visitor);
+        }
+    }
+
+    #[inline]
+    fn native<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        held(py, &self.native)
+    }
+}
+
+/// What became of ciphertext.
+pub(super) enum Taken<'py> {
+    Read(Reading<'py>),
+    Kept,
+    /// For `_ssl`, where Python code may run.
+    Left(Bound<'py, PyBytes>),
+}
+
+impl From<Ending> for Then {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Drained => Self::Wait,
+            Ending::Full => Self::More,
+            Ending::Goodbye => Self::End,
+            Ending::Failed => Self::Failure,
+        }
+    }
+}
+
+/// Whether the context's `wrap_bio` does what `ssl.SSLContext`'s does, and nobody listens to the session's messages.
+fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static WRAP_BIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NATIVE_WRAP_BIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = context.py();
+    let stock = |cell: &'static PyOnceLock<Py<PyAny>>, name| {
+        cell.get_or_try_init(py, || {
+            let class = py.import("ssl")?.getattr("SSLContext")?;
+            class.getattr(name).map(Bound::unbind)
+        })
+    };
+    let (name, native_name) = (intern!(py, "wrap_bio"), intern!(py, "_wrap_bio"));
+    let wrap = stock(&WRAP_BIO, name)?.bind(py);
+    let native_wrap = stock(&NATIVE_WRAP_BIO, native_name)?.bind(py);
+    Ok(call::is_method(context, name, wrap)?
+        && call::is_method(context, native_name, native_wrap)?
+        && context.getattr(intern!(py, "_msg_callback"))?.is_none())
+}
+
+/// Decrypts what was kept, and then `ciphertext`.
+fn read_wire<'py>(
+    wire: &Wire,
+    native: &Bound<'py, PyAny>,
+    ciphertext: &[u8],
+    reader: Option<&Reader<'_>>,
+) -> PyResult<Reading<'py>> {
+    let py = native.py();
+    // Records add to what they carry.
+    let most = wire.unread(native) + wire.incoming_size(native) + ciphertext.len();
+    let most = most.max(1);
+    let mut ending = Ending::Drained;
+    let mut ciphertext = ciphertext;
+    let mut read = |buffer: &mut [_]| {
+        let (count, how) = wire.read(native, std::mem::take(&mut ciphertext), buffer);
+        ending = how;
+        Ok::<usize, Infallible>(count)
+    };
+    let data = match reader {
+        // Nobody can move the reader's buffer meanwhile.
+        Some(reader) if wire.runs_no_callbacks(native) => {
+            match bytes::append_into(reader.buffer(), most, &mut read) {
+                Ok(Ok(0)) => Data::Nothing,
+                Ok(Ok(_)) => Data::Fed,
+                Ok(Err(never)) => match never {},
+                Err(error) if bytes::is_pinned(py, &error) => read_bytes(py, most, read)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Some(reader) => match read_bytes(py, most, read)? {
+            Data::Bytes(plaintext) => match bytes::extend(reader.buffer(), plaintext.as_bytes()) {
+                Ok(()) => Data::Fed,
+                Err(error) if bytes::is_pinned(py, &error) => Data::Bytes(plaintext),
+                Err(error) => return Err(error),
+            },
+            data => data,
+        },
+        None => read_bytes(py, most, read)?,
+    };
+    let then = ending.into();
+    Ok(Reading { data, then })
+}
+
+fn read_bytes(
+    py: Python<'_>,
+    most: usize,
+    read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Infallible>,
+) -> PyResult<Data<'_>> {
+    match bytes::read_into_new(py, most, read)? {
+        Ok((_, 0)) => Ok(Data::Nothing),
+        Ok((plaintext, _)) => Ok(Data::Bytes(plaintext)),
+        Err(never) => match never {},
     }
 }
 
 #[inline]
-fn held<'py>(py: Python<'py>, cell: &RefCell<Py<PyAny>>) -> Bound<'py, PyAny> {
+pub(super) fn held<'py>(py: Python<'py>, cell: &RefCell<Py<PyAny>>) -> Bound<'py, PyAny> {
     cell.borrow().bind(py).clone()
 }
 
-fn size(buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-    buffer.getattr(intern!(buffer.py(), "pending"))?.extract()
+/// The same bytes in an object that nobody can change.
+pub(super) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if bytes.is_exact_instance_of::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    let view = View::readable(bytes)?;
+    Ok(PyBytes::new(bytes.py(), view.bytes()).into_any())
+}
+
+/// The bytes from `start` on, which nobody can change; copied only where somebody could.
+pub(super) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
+    let whole = PyMemoryView::from(&snapshot(bytes)?)?;
+    let end = whole.len()?.cast_signed();
+    whole.get_item(PySlice::new(bytes.py(), start.cast_signed(), end, 1))
 }
 
 /// `None` in place of asyncio's `SSLAgainErrors`: the session needs more from the peer.
-fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
     static WANT_READ: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static SYSCALL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match result {

@@ -2,13 +2,13 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::flow_control::Tell;
 use super::protocol;
 use super::tls::{Phase, State, Tls, caught, log};
 use super::tls_read::FAILED;
-use super::tls_session::Session;
+use super::tls_session::{self, Outgoing, Session};
 use super::write;
 use crate::ffi::buffer::View;
 use crate::ffi::data;
@@ -85,7 +85,7 @@ fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
             None => Ok(()),
         };
     }
-    keep(state, &snapshot(bytes)?)
+    keep(state, &tls_session::snapshot(bytes)?)
 }
 
 fn keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -102,39 +102,16 @@ fn encrypt<'py>(
     session: &Session,
     bytes: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let py = bytes.py();
-    let first = session.write(bytes)?;
+    let done = session.write(bytes)?;
     let total = match bytes.cast_exact::<PyBytes>() {
         Ok(bytes) => bytes.as_bytes().len(),
         Err(_) => View::readable(bytes)?.len(),
     };
-    if first == Some(total) {
-        return Ok(None);
+    if done == total {
+        Ok(None)
+    } else {
+        tls_session::rest(bytes, done).map(Some)
     }
-    // More than a record: the rest goes by slices, which copy nothing.
-    let whole = PyMemoryView::from(&snapshot(bytes)?)?;
-    let mut done = first.unwrap_or(0);
-    let mut blocked = first.is_none();
-    while done < total {
-        let rest = whole.get_item(PySlice::new(py, done.cast_signed(), total.cast_signed(), 1))?;
-        if blocked {
-            return Ok(Some(rest));
-        }
-        match session.write(&rest)? {
-            Some(count) => done += count,
-            None => blocked = true,
-        }
-    }
-    Ok(None)
-}
-
-/// The same bytes in an object that nobody can change.
-fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    if bytes.is_exact_instance_of::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    let view = View::readable(bytes)?;
-    Ok(PyBytes::new(bytes.py(), view.bytes()).into_any())
 }
 
 fn send_if_ready(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
@@ -171,12 +148,15 @@ pub(super) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     if !state.writing_blocked.get() {
-        let ciphertext = state.session.take_outgoing(py)?;
-        if !ciphertext.as_bytes().is_empty()
+        let outgoing = state.session.take_outgoing(py)?;
+        if let Some(outgoing) = outgoing
             && let Some(stream) = state.stream(py)
         {
             let below = data(&stream).state(py)?;
-            write::write(&stream, &below, &ciphertext)?;
+            match outgoing {
+                Outgoing::Bytes(ciphertext) => write::write(&stream, &below, &ciphertext)?,
+                Outgoing::Owned(ciphertext) => write::write_owned(&stream, &below, ciphertext)?,
+            }
         }
     }
     control_application(this, state)

@@ -46,6 +46,17 @@ pub(super) fn write(
     }
 }
 
+/// As [`write`], of bytes that nobody else has.
+pub(super) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8>) -> PyResult<()> {
+    check_open(state)?;
+    if bytes.is_empty() || lost(this, state)? {
+        return Ok(());
+    }
+    disown(state);
+    state.buffer.borrow_mut().push_owned(bytes);
+    schedule(this, state)
+}
+
 /// As many writes as there are items.
 pub(super) fn write_lines(
     this: &Bound<'_, Stream>,
@@ -90,6 +101,10 @@ fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
             "data argument must be a {wanted}, not {class}"
         )));
     }
+    check_open(state)
+}
+
+fn check_open(state: &State) -> PyResult<()> {
     if state.end_of_writing.get() {
         return Err(PyRuntimeError::new_err(
             "Cannot call write() after write_eof()",

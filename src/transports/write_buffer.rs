@@ -72,6 +72,16 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         }
     }
 
+    /// Queues bytes that nobody else has, without copying them unless they are few and follow others.
+    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) {
+        if bytes.len() < COPY_BELOW && !self.chunks.is_empty() {
+            self.push_copy(&bytes);
+        } else if !bytes.is_empty() {
+            self.length += bytes.len();
+            self.chunks.push_back(Chunk::Copied(bytes));
+        }
+    }
+
     /// The first unsent bytes, when they are all in one chunk.
     #[inline]
     pub(crate) fn single(&self) -> Option<&[u8]> {
@@ -158,10 +168,10 @@ mod tests {
         let (mut buffer, mut model) = (WriteBuffer::new(), Vec::new());
         for step in 0..2_000_u32 {
             let bytes = vec![step.to_le_bytes()[0]; random(1_500)];
-            if random(2) == 0 {
-                buffer.push_copy(&bytes);
-            } else {
-                buffer.push(bytes.clone());
+            match random(3) {
+                0 => buffer.push_copy(&bytes),
+                1 => buffer.push_owned(bytes.clone()),
+                _ => buffer.push(bytes.clone()),
             }
             model.extend_from_slice(&bytes);
             while model.len() > 6_000 {

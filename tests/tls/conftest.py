@@ -8,7 +8,14 @@ import sys
 # resets where later ones close, and so on. What all share is in `test_handshake` and in CPython's
 # own tests.
 collect_ignore = (
-    ["test_closing.py", "test_hostile.py", "test_openssl.py", "test_records.py", "test_variants.py"]
+    [
+        "test_closing.py",
+        "test_direct.py",
+        "test_hostile.py",
+        "test_openssl.py",
+        "test_records.py",
+        "test_variants.py",
+    ]
     if sys.version_info < (3, 11)
     else []
 )
