@@ -9,7 +9,7 @@ use pyo3::types::{PyString, PyType};
 use super::stream_methods;
 use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use super::tls_session::{is_certificate_error, is_tls_error};
-use super::{tls_read, tls_write};
+use super::{tls_read, tls_write, write};
 use crate::ffi::{call, data};
 use crate::scheduler::is_exit;
 
@@ -40,7 +40,14 @@ pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
 pub(super) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     match state.session.shake_hands(py) {
-        Ok(None) => tls_write::send_outgoing(this, state),
+        Ok(None) => {
+            tls_write::send_outgoing(this, state)?;
+            // At once: it was long in the making, and the peer will be as long with it.
+            match state.stream(py) {
+                Some(stream) => write::settle(&stream, &*data(&stream).state(py)?),
+                None => Ok(()),
+            }
+        }
         Ok(Some(())) => complete(this, state),
         Err(error) if is_tls_error(py, &error)? => fail(this, state, error),
         Err(error) => Err(error),
