@@ -342,21 +342,28 @@ impl From<Ending> for Then {
 
 /// Whether the context's `wrap_bio` does what `ssl.SSLContext`'s does, and nobody listens to the session's messages.
 fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static WRAP_BIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static NATIVE_WRAP_BIO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static METHODS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     let py = context.py();
-    let stock = |cell: &'static PyOnceLock<Py<PyAny>>, name| {
-        cell.get_or_try_init(py, || {
-            let class = py.import("ssl")?.getattr("SSLContext")?;
-            class.getattr(name).map(Bound::unbind)
-        })
-    };
     let (name, native_name) = (intern!(py, "wrap_bio"), intern!(py, "_wrap_bio"));
-    let wrap = stock(&WRAP_BIO, name)?.bind(py);
-    let native_wrap = stock(&NATIVE_WRAP_BIO, native_name)?.bind(py);
-    Ok(call::is_method(context, name, wrap)?
-        && call::is_method(context, native_name, native_wrap)?
+    let (wrap, native_wrap) = METHODS.get_or_try_init(py, || {
+        let class = standard_context(py)?;
+        let methods = (class.getattr(name)?, class.getattr(native_name)?);
+        Ok::<_, PyErr>((methods.0.unbind(), methods.1.unbind()))
+    })?;
+    Ok(call::is_method(context, name, wrap.bind(py))?
+        && call::is_method(context, native_name, native_wrap.bind(py))?
         && context.getattr(intern!(py, "_msg_callback"))?.is_none())
+}
+
+/// The standard library's `ssl.SSLContext`; libraries put classes of their own in its place.
+fn standard_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let class = py.import("ssl")?.getattr("SSLContext")?;
+    for base in class.cast::<PyType>()?.mro() {
+        if base.getattr("__module__")?.eq("ssl")? {
+            return Ok(base);
+        }
+    }
+    Ok(class)
 }
 
 /// Decrypts what was kept, and then `ciphertext`.

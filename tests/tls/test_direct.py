@@ -60,8 +60,8 @@ class Wrapping(ssl.SSLContext):
     """What a library may do before the standard context does its part."""
 
     def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
-        """Makes another session first, and forgets it."""
-        super().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+        """Counts."""
+        self.wrapped = True
         return super().wrap_bio(*arguments, **keywords)
 
 
@@ -94,16 +94,34 @@ def test_a_context_that_listens_to_messages_takes_the_long_one() -> None:
     assert {"read", "write"} <= set(heard)
 
 
-def test_an_environment_variable_turns_it_off() -> None:
-    program = (
-        "import yamanote\n"
-        "from tests.tls.test_direct import client_context, is_direct\n"
-        "print(yamanote.run(is_direct(client_context())))"
+def way_of(program: str, **environment: str) -> bool:
+    """What `is_direct` says of `context`, which `program` makes in a process of its own."""
+    lines = (
+        "import ssl, yamanote",
+        "from tests.tls.test_direct import Wrapping, client_context, is_direct, trusting",
+        program,
+        "print(yamanote.run(is_direct(context)))",
     )
-    environment = {"YAMANOTE_NO_OPENSSL": "1", "PYTHONPATH": ":".join(sys.path)}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    environment = {"PYTHONPATH": ":".join(sys.path), **environment}
     said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
-    assert said == b"False\n"
+    return {b"True\n": True, b"False\n": False}[said]
+
+
+def test_an_environment_variable_turns_it_off() -> None:
+    assert not way_of("context = client_context()", YAMANOTE_NO_OPENSSL="1")
+
+
+def test_a_class_in_the_place_of_the_standard_one_takes_the_long_way() -> None:
+    """As `truststore` puts one there."""
+    program = (
+        "from tests.tls import test_direct\n"
+        "context = trusting(Wrapping(ssl.PROTOCOL_TLS_CLIENT))\n"
+        "server = test_direct.server_context()\n"
+        "test_direct.server_context = lambda: server\n"
+        "ssl.SSLContext = Wrapping"
+    )
+    assert not way_of(program)
 
 
 def test_threads_ask_a_session_that_is_at_work(loop: asyncio.AbstractEventLoop) -> None:
