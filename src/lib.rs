@@ -5,7 +5,7 @@
 //! | room | what lives there |
 //! | --- | --- |
 //! | `sys` | system calls |
-//! | `ffi` | raw CPython: classes, calls, contexts, buffers, who owns what |
+//! | `ffi` | raw CPython: classes, calls, contexts, buffers, who owns what; the OpenSSL behind its `ssl` |
 //! | `errors` | the kernel's errors, in Python's words |
 //! | `addr` | addresses, in Python's words |
 //! | `driver` | tokio's runtime: descriptors, wakers, the timer |

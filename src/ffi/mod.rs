@@ -1,4 +1,4 @@
-//! Raw CPython: the only room that names `pyo3::ffi`.
+//! Raw CPython: the only room that names `pyo3::ffi`; and the OpenSSL that its `_ssl` is linked with (`openssl`, `wire`).
 //!
 //! Rules: every function offered here is safe to call; an exception is returned, never left set;
 //! what comes in through an `extern "C"` edge catches panics before they reach the interpreter.
