@@ -19,6 +19,8 @@ class Activity:
     sleeps: int
     #: Processor time in clock ticks.
     ticks: int
+    #: Threads that are not asleep: they run, or would if another process let them.
+    awake: int
 
 
 def thread_count(pid: int) -> int:
@@ -28,25 +30,27 @@ def thread_count(pid: int) -> int:
 
 def activity(pid: int) -> Activity:
     """What the process has done so far."""
-    sleeps = ticks = 0
+    sleeps = ticks = awake = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for line in (thread / "status").read_text().splitlines():
             if line.startswith("voluntary_ctxt_switches:"):
                 sleeps += int(line.split()[1])
         fields = (thread / "stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
-    return Activity(sleeps, ticks)
+        awake += fields[0] in ("R", "D")
+    return Activity(sleeps, ticks, awake)
 
 
 def wait_until_idle(pid: int, *, quiet_s: float = 0.03) -> None:
-    """Returns once the process has done nothing for `quiet_s` seconds.
+    """Returns once all threads of the process have slept for `quiet_s` seconds.
 
+    That nothing was done is not enough: on a busy machine, a process may be about to do it.
     A no-op where there is no /proc; what follows is then only a little less strict.
     """
     if not LINUX:
         return
     before = None
-    while before != (now := activity(pid)):
+    while before != (now := activity(pid)) or now.awake:
         before = now
         time.sleep(quiet_s)
 
