@@ -92,11 +92,15 @@ def test_wait_separates_the_done_from_the_pending(loop: asyncio.AbstractEventLoo
 
 
 def test_as_completed_gives_results_as_they_come(loop: asyncio.AbstractEventLoop) -> None:
-    async def job(number: int) -> int:
-        await asyncio.sleep(number * 0.003)
-        return number
-
     async def main() -> list[int]:
+        turns = [asyncio.Event() for _ in range(4)]
+
+        async def job(number: int) -> int:
+            await turns[number].wait()
+            turns[number + 1].set()
+            return number
+
+        turns[0].set()
         return [await first for first in asyncio.as_completed([job(2), job(0), job(1)])]
 
     assert loop.run_until_complete(main()) == [0, 1, 2]
