@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import weakref
 from typing import TYPE_CHECKING
@@ -42,10 +43,20 @@ class Forking(Base):
         self._attach_signals()
 
     @staticmethod
+    def _before_fork() -> None:
+        """What a callback wrote before it forks is with the kernel, as on asyncio."""
+        loop = asyncio._get_running_loop()
+        if isinstance(loop, Forking):
+            loop._send_written()
+
+    @staticmethod
     def _in_child() -> None:
         for loop in list(_LOOPS):
             loop._after_fork()
 
 
 _LOOPS: weakref.WeakSet[Forking] = weakref.WeakSet()
-os.register_at_fork(after_in_child=Forking._in_child)  # pyright: ignore[reportPrivateUsage]
+os.register_at_fork(
+    before=Forking._before_fork,  # pyright: ignore[reportPrivateUsage]
+    after_in_child=Forking._in_child,  # pyright: ignore[reportPrivateUsage]
+)

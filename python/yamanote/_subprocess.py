@@ -46,6 +46,8 @@ class Children(Base):
         extra: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> SubprocessTransport:
+        # The child may be given a descriptor that this callback has written to.
+        self._send_written()
         waiter = self.create_future()
         child = SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter, extra, **kwargs

@@ -316,6 +316,9 @@ class Core:
     ) -> Handle:
         """Return a handle that is not queued yet, for `_add_callback` and its kin."""
 
+    def _send_written(self) -> None:
+        """Send what the callback that runs on this thread has written so far."""
+
     def _forked(self) -> None:
         """Called in a forked child that has one thread: let the parent alone from now on."""
 

@@ -108,6 +108,19 @@ impl Core {
         self.forked(py);
     }
 
+    /// Send what the callback that runs has written, and waits for its end. Nothing where this thread runs no callback.
+    fn _send_written(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.owner().is_running_here(py) {
+            return Ok(());
+        }
+        let local = self.local(py)?;
+        if local.is_in_turn() {
+            local.flush(py)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Queue a handle that was made by `_make_handle`, from any thread.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         schedule::enqueue(self, own_handle(handle)?);

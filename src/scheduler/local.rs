@@ -49,10 +49,12 @@ pub(crate) struct Local {
     receives_much: Cell<bool>,
     /// Where many datagrams land at once; allocated by the first, and untouched where none is large.
     datagram_buffer: RefCell<Box<[MaybeUninit<u8>]>>,
-    /// A turn is running: writes may wait for the end of its pass.
+    /// A turn is running: writes may wait for the end of the callback that makes them.
     in_turn: Cell<bool>,
-    /// Events of a descriptor are wanted that were not when the turn last asked.
-    has_new_descriptor: Cell<bool>,
+    /// The number of the callback that runs, or will run next; begins at 1.
+    callback: Cell<u64>,
+    /// The transport that learned last does better to gather what a callback writes: new ones begin that way.
+    gathers: Cell<bool>,
     /// Of the source that is `watchers`.
     watchers_key: u64,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
@@ -76,7 +78,7 @@ pub(crate) struct Deferred {
     pub(crate) run: fn(&Bound<'_, PyAny>, Option<Bound<'_, PyAny>>) -> PyResult<()>,
 }
 
-/// A transport with bytes to send at the end of the pass.
+/// A transport with bytes to send at the end of the callback that wrote them.
 #[derive(Debug)]
 pub(crate) struct Flush {
     pub(crate) target: Py<PyAny>,
@@ -113,7 +115,8 @@ impl Local {
             receives_much: Cell::new(false),
             datagram_buffer: RefCell::default(),
             in_turn: Cell::new(false),
-            has_new_descriptor: Cell::new(false),
+            callback: Cell::new(1),
+            gathers: Cell::new(false),
             watchers_key,
             own_clock: Cell::new(own_clock),
             forked_while_running: Cell::new(false),
@@ -309,15 +312,16 @@ impl Local {
             .map_err(os_error)
     }
 
-    /// A descriptor that is ready when the loop first hears of it is told of in the next turn, as asyncio's selector
-    /// does: the passes end, and the kernel is looked at.
-    pub(super) fn look_soon(&self) {
-        self.has_new_descriptor.set(true);
-    }
-
-    /// Whether [`Local::look_soon`] was called since the last time.
-    pub(super) fn must_look(&self) -> bool {
-        self.has_new_descriptor.replace(false)
+    /// Whether an event of any descriptor could concern the program: a transport, a server, a Rust future, a watched
+    /// descriptor. The loop's own do not count.
+    #[inline]
+    pub(super) fn has_descriptors(&self) -> bool {
+        self.sources.borrow().len() > OWN_SOURCES
+            || self
+                .watchers
+                .borrow()
+                .as_ref()
+                .is_some_and(|watchers| watchers.has_others())
     }
 
     /// Watches for writing, too; see [`Driver::widen`].
@@ -329,7 +333,6 @@ impl Local {
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
         self.renew_registration(registration);
         self.attach_slot(registration.slot(), source);
-        self.look_soon();
     }
 
     /// The registration's events reach nobody any more, and the loop no longer keeps its source alive.
@@ -426,19 +429,41 @@ impl Local {
             .find_map(|source| source.transport(py, fd))
     }
 
-    /// Has `flush` called at the end of this pass.
+    /// Has `flush` called when the callback that runs is over.
     pub(crate) fn flush_later(&self, flush: Flush) {
         self.flushes.borrow_mut().push(flush);
     }
 
-    /// How many wait for that.
+    /// The number of the callback that runs: a transport knows by it a second write of the same one.
     #[inline]
-    pub(super) fn flush_count(&self) -> usize {
-        self.flushes.borrow().len()
+    pub(crate) fn callback(&self) -> u64 {
+        self.callback.get()
+    }
+
+    /// Whether new transports gather what a callback writes.
+    pub(crate) fn gathers(&self) -> bool {
+        self.gathers.get()
+    }
+
+    /// What a transport has learned about its protocol.
+    pub(crate) fn set_gathers(&self, gathers: bool) {
+        self.gathers.set(gathers);
+    }
+
+    /// A callback, a task's step or a protocol's method has returned: what it wrote is sent.
+    #[inline]
+    pub(crate) fn callback_over(&self, py: Python<'_>) -> PyResult<()> {
+        self.callback.set(self.callback.get() + 1);
+        if self.flushes.borrow().is_empty() {
+            Ok(())
+        } else {
+            self.flush(py)
+        }
     }
 
     /// Sends what was written since the last time; all of it, also when one of them ends the run.
-    pub(super) fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    #[cold]
+    pub(crate) fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut result = Ok(());
         while !self.flushes.borrow().is_empty() {
             let mut batch = mem::take(&mut *self.flushes.borrow_mut());
@@ -571,6 +596,8 @@ fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
     .map_err(os_error)
 }
 
+/// The watched set and the calls of other threads.
+const OWN_SOURCES: usize = 2;
 /// Bytes of one read. A size equal to common messages would make each read look full, and cost one more that finds nothing.
 pub(crate) const READ_SIZE: usize = 256 * 1024;
 

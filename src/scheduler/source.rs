@@ -99,6 +99,12 @@ impl Sources {
             .filter(|entry| entry.generation == generation)
     }
 
+    /// How many there are, with the one that handles an event.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
         self.entries
             .iter()

@@ -120,6 +120,11 @@ impl Set {
         }
     }
 
+    /// How many descriptors are watched, with those that were not taken out since.
+    pub(super) fn len(&self) -> usize {
+        self.watched.len()
+    }
+
     pub(super) fn registration(&self) -> &Registration {
         &self.registration
     }

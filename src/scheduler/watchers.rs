@@ -41,7 +41,6 @@ pub(crate) fn watch(
             set.replace(fd, side, Watch::Callback(handle))
         })?
         .map_err(os_error)?;
-    core.get().local(py)?.look_soon();
     let_go(py, before);
     Ok(())
 }
@@ -159,6 +158,12 @@ impl Watchers {
     /// In a forked child: leaves the parent's set alone and makes another, empty or with all that is watched.
     pub(super) fn renew(&self, local: &Local, served: bool) -> PyResult<()> {
         self.0.inside().borrow_mut().rebuild(local, served)
+    }
+
+    /// Whether more is watched than the pair that the loop hears signals by.
+    #[inline]
+    pub(super) fn has_others(&self) -> bool {
+        self.0.inside().borrow().len() > 1
     }
 
     fn with<R>(

@@ -54,7 +54,10 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         };
         match found {
             Found::End => return at_end(this, state, &protocol),
-            Found::Full => {}
+            Found::Full => {
+                let local = data(this).core.get().local(this.py())?;
+                local.callback_over(this.py())?;
+            }
             Found::All | Found::Nothing => {
                 if let Some(registration) = &*state.registration.borrow()
                     && registration.drained()

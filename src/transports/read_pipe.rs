@@ -87,7 +87,10 @@ impl Side for ReadSide {
                 return Ok(());
             }
             match read(this, state)? {
-                Found::More => {}
+                Found::More => {
+                    let local = data(this).core.get().local(this.py())?;
+                    local.callback_over(this.py())?;
+                }
                 Found::All => {
                     drained(state);
                     return Ok(());

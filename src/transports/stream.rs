@@ -57,6 +57,10 @@ pub(super) struct State {
     pub(super) watches_room: Cell<bool>,
     pub(super) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     pub(super) flow: Cell<FlowControl>,
+    /// The callback that wrote last, by the loop's count; 0 when the program has looked since.
+    pub(super) wrote_in: Cell<u64>,
+    /// What a callback writes is gathered; for so many more that write once.
+    pub(super) gathering: Cell<u8>,
     /// The last read was large: the next one goes straight into the object.
     pub(super) large_reads: Cell<bool>,
     /// `write_eof()` was called.
@@ -96,9 +100,9 @@ pub(super) enum Reading {
 /// Who will send what is in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
-    /// Nobody: a write tries at once.
+    /// Nothing is in it.
     Idle,
-    /// The end of the pass.
+    /// The end of the callback that wrote.
     Queued,
     /// The reactor, when the kernel has room again.
     Blocked,
@@ -191,6 +195,8 @@ fn start<'py>(
         watches_room: Cell::new(direction == Direction::Both),
         buffer: RefCell::new(WriteBuffer::new()),
         flow: Cell::new(FlowControl::new()),
+        wrote_in: Cell::new(0),
+        gathering: Cell::new(if local.gathers() { write::PATIENCE } else { 0 }),
         large_reads: Cell::new(false),
         end_of_writing: Cell::new(false),
         conn_lost: Cell::new(0),

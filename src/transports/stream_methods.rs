@@ -220,7 +220,11 @@ simple_method!(
     IsClosing,
     "is_closing",
     "Whether it is closed or about to be.",
-    |this, state| Ok(boolean(this.py(), !state.is_open()))
+    |this, state| {
+        // What `StreamWriter.drain()` asks, too.
+        write::settle(this, &state)?;
+        Ok(boolean(this.py(), !state.is_open()))
+    }
 );
 
 simple_method!(
@@ -279,6 +283,7 @@ method!(
     |this, state, arguments| {
         let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        write::settle(this, &state)?;
         let found = state.extra.get(&name, &state.descriptor)?;
         Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
     }

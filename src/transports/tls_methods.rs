@@ -158,6 +158,8 @@ simple_method!(
     "Whether it is closed or about to be.",
     |this, state| {
         let py = this.py();
+        // What `StreamWriter.drain()` asks, too.
+        tls_write::settle(this, &state)?;
         let closing = state.closed.get()
             || match state.stream(py) {
                 Some(stream) => !data(&stream).state(py)?.is_open(),
@@ -222,6 +224,7 @@ method!(
         let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
         let default = default.map_or_else(|| none(py), Borrowed::to_owned);
+        tls_write::settle(this, &state)?;
         let extra = data(this).extra.bind(py);
         if let Some(value) = extra.get_item(name)? {
             return Ok(value);
@@ -260,7 +263,10 @@ simple_method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
     "Bytes that the stream below was not given yet.",
-    |this, state| Ok(PyInt::new(this.py(), tls_write::size(this, &state)?).into_any())
+    |this, state| {
+        tls_write::settle(this, &state)?;
+        Ok(PyInt::new(this.py(), tls_write::size(this, &state)?).into_any())
+    }
 );
 
 method!(

@@ -162,6 +162,15 @@ pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
     control_application(this, state)
 }
 
+/// Before the program looks at the transport or the socket: sends what only waits for the end of the callback.
+pub(super) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    match state.stream(py) {
+        Some(stream) => write::settle(&stream, &*data(&stream).state(py)?),
+        None => Ok(()),
+    }
+}
+
 /// `pause_writing` of the stream.
 pub(super) fn block(state: &State) {
     state.writing_blocked.set(true);

@@ -1,7 +1,8 @@
 //! From `write()` to the socket.
 //!
-//! Small writes are gathered until the end of the pass, or until so many transports have some that they are sent in
-//! a row. Nobody can tell, for whatever looks at the buffer sends it first.
+//! A write goes to the kernel at once, as on asyncio. Where callbacks write more than once, as servers do that write head
+//! and body of an answer, a transport learns to gather: what one callback writes is sent when it returns, in one
+//! system call. Whatever looks at the buffer or the socket before sends it first.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::RawFd;
@@ -39,22 +40,34 @@ pub(super) fn write(
         return Ok(());
     }
     disown(state);
+    if goes_at_once(this, state)? {
+        return match send_at_once(state, bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => flush(this, state),
+            Err(error) => fail(this, WRITE_ERROR, error),
+        };
+    }
     match queue(state, bytes) {
         Ok(true) => schedule(this, state),
         Ok(false) => Ok(()),
-        Err(error) => fail(this, WRITE_ERROR, error),
+        Err(error) => broken(this, state, error),
     }
 }
 
-/// As [`write`], of bytes that nobody else has.
+/// As [`write`], of bytes that nothing else refers to.
 pub(super) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8>) -> PyResult<()> {
     check_open(state)?;
     if bytes.is_empty() || lost(this, state)? {
         return Ok(());
     }
     disown(state);
+    let at_once = goes_at_once(this, state)?;
     state.buffer.borrow_mut().push_owned(bytes);
-    schedule(this, state)
+    if at_once {
+        flush(this, state)
+    } else {
+        schedule(this, state)
+    }
 }
 
 /// As many writes as there are items.
@@ -71,18 +84,26 @@ pub(super) fn write_lines(
         return Ok(());
     }
     disown(state);
+    let at_once = goes_at_once(this, state)?;
     let mut queued = false;
     for line in &lines {
         match queue(state, line) {
             Ok(more) => queued |= more,
-            Err(error) => return fail(this, WRITE_ERROR, error),
+            Err(error) => return broken(this, state, error),
         }
     }
-    if queued {
-        schedule(this, state)
-    } else {
-        Ok(())
+    match (queued, at_once) {
+        (false, _) => Ok(()),
+        (true, true) => flush(this, state),
+        (true, false) => schedule(this, state),
     }
+}
+
+/// A write that cannot be queued ends the connection; those before it are sent.
+#[cold]
+fn broken(this: &Bound<'_, Stream>, state: &State, error: PyErr) -> PyResult<()> {
+    settle(this, state)?;
+    fail(this, WRITE_ERROR, error)
 }
 
 fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -118,6 +139,69 @@ fn check_open(state: &State) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether a write goes to the kernel now: it does unless something waits, or the transport gathers. One that is the
+/// second of a callback, with no look at the transport between, is where it learns to; so many callbacks that write
+/// once, and it no longer does.
+#[inline]
+fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
+    match state.writing.get() {
+        Writing::Idle => {}
+        Writing::Queued => {
+            state.gathering.set(PATIENCE);
+            return Ok(false);
+        }
+        Writing::Blocked => return Ok(false),
+    }
+    let local = data(this).core.get().local(this.py())?;
+    if !local.is_in_turn() {
+        return Ok(state.buffer.borrow().is_empty());
+    }
+    let callback = local.callback();
+    if state.wrote_in.replace(callback) == callback {
+        state.gathering.set(PATIENCE);
+        local.set_gathers(true);
+        return Ok(false);
+    }
+    let Some(left) = state.gathering.get().checked_sub(1) else {
+        return Ok(state.buffer.borrow().is_empty());
+    };
+    state.gathering.set(left);
+    if left == 0 {
+        local.set_gathers(false);
+    }
+    Ok(false)
+}
+
+/// Sends the bytes; `false` when the kernel did not take all, and the rest is in the buffer.
+#[inline]
+fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
+        let all = bytes.as_bytes();
+        let count = send_some(state, all)?;
+        if count == all.len() {
+            return Ok(true);
+        }
+        let mut buffer = state.buffer.borrow_mut();
+        buffer.push(bytes.clone().into());
+        // The first chunk is not over yet.
+        drop(buffer.advance(count));
+        return Ok(false);
+    }
+    let view = View::readable(bytes)?;
+    let rest = &view.bytes()[send_some(state, view.bytes())?..];
+    state.buffer.borrow_mut().push_copy(rest);
+    Ok(rest.is_empty())
+}
+
+/// How many of the bytes the kernel takes.
+#[inline]
+fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
+    match socket::send(state.fd, bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        outcome => outcome.map_err(os_error),
+    }
+}
+
 /// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there.
 fn queue(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
@@ -135,11 +219,7 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
     let at_once = rest.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
     if at_once && state.buffer.borrow().is_empty() {
         // Large and mutable: only what the kernel leaves needs a copy.
-        match socket::send(state.fd, rest) {
-            Ok(count) => rest = &rest[count..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(os_error(error)),
-        }
+        rest = &rest[send_some(state, rest)?..];
     }
     state.buffer.borrow_mut().push_copy(rest);
     Ok(!rest.is_empty())
@@ -184,7 +264,7 @@ fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// The end of the pass.
+/// The callback that wrote is over.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = stream_methods::cast(this)?;
     let state = data(this).state(this.py())?;
@@ -195,8 +275,11 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass.
+/// Before the program looks at the buffer or the socket: sends what only waits for the end of the callback. A write
+/// after this is no second one.
+#[inline]
 pub(super) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    state.wrote_in.set(0);
     let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
 }
@@ -402,6 +485,8 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
 }
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
+/// Callbacks that write once, in a row, until a transport that gathers sends at once again.
+pub(super) const PATIENCE: u8 = 8;
 /// Chunks given to the kernel at once.
 const SLICES: usize = 64;
 /// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.

@@ -221,7 +221,7 @@ def test_many_in_one_turn_arrive_in_order(loop: asyncio.AbstractEventLoop) -> No
     loop.run_until_complete(main())
 
 
-def test_the_first_of_a_pass_leaves_at_once_and_the_others_together(
+def test_the_first_of_a_callback_leaves_at_once_and_the_others_together(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
     """Whoever looks at the buffer, or closes, sends them too: see docs/compatibility.md."""

@@ -72,8 +72,8 @@ struct State {
     peers: RefCell<Peers>,
     queue: RefCell<Queue>,
     flow: Cell<FlowControl>,
-    /// A protocol method of this transport is running; what it sends is sent when it returns.
-    in_callback: Cell<bool>,
+    /// The callback that sent last, by the loop's count.
+    wrote_in: Cell<u64>,
     /// Sends since the end, plus one, as asyncio counts them.
     conn_lost: Cell<usize>,
     /// What `connection_lost` runs in.
@@ -156,7 +156,7 @@ pub(crate) fn from_socket<'py>(
         peers: RefCell::default(),
         queue: RefCell::default(),
         flow: Cell::new(FlowControl::new()),
-        in_callback: Cell::new(false),
+        wrote_in: Cell::new(0),
         conn_lost: Cell::new(0),
         lost_in: RefCell::new(None),
         attached: Cell::new(false),
@@ -187,8 +187,7 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     let state = data(this).state(py)?;
     let name = intern!(py, "connection_made");
     let made = run_in(data(this).context.bind(py), |_| {
-        let made = call_protocol(this, &state, name, [this.as_any()]);
-        made.and(write::after_callback(this, &state))
+        call_protocol(this, &state, name, [this.as_any()])
     });
     // What ends the run does not keep the endpoint from beginning: the next run finds it alive.
     if state.reading.get() == Reading::Unborn {
@@ -216,7 +215,7 @@ fn call_protocol<'py, const N: usize>(
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
-    match state.in_callback(|| call::method(&protocol, name, arguments)) {
+    match call::method(&protocol, name, arguments) {
         Ok(_) => Ok(()),
         Err(error) if is_exit(py, &error) => Err(error),
         Err(error) => {
@@ -242,15 +241,6 @@ impl Datagrams {
 }
 
 impl State {
-    /// Calls a protocol method: what it sends is sent when it returns.
-    #[inline]
-    fn in_callback<R>(&self, call: impl FnOnce() -> R) -> R {
-        let before = self.in_callback.replace(true);
-        let result = call();
-        self.in_callback.set(before);
-        result
-    }
-
     fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let protocol = self.protocol.borrow();
         protocol.as_ref().map(|protocol| protocol.bind(py).clone())

@@ -29,13 +29,6 @@ enum Found {
 
 /// Delivers until the socket is empty or it is somebody else's turn.
 pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let delivered = receive_and_deliver(this, state);
-    // What the protocol sent meanwhile goes out together.
-    let sent = write::after_callback(this, state);
-    delivered.and(sent)
-}
-
-fn receive_and_deliver(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let mut found = Found::More;
     let mut received = 0;
     loop {
@@ -50,10 +43,6 @@ fn receive_and_deliver(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<(
             // Others are waiting: to the back of the list.
             state.fire_read();
             return Ok(());
-        }
-        if received == 1 {
-            // It may well be the only one: the answer does not wait until that is known.
-            write::after_callback(this, state)?;
         }
         found = match state.kind {
             Kind::Internet(_) => receive_many(this, state),
@@ -97,6 +86,7 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
         let received = received.into_bound(py);
         let name = intern!(py, "datagram_received");
         call_protocol(this, state, name, [received.as_any(), &sender])?;
+        local.callback_over(py)?;
         // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
         if local.ready_count() > scheduled || core.is_stopping() {
             if found == Found::More || !state.arrived.borrow().is_empty() {

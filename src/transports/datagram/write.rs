@@ -49,6 +49,7 @@ pub(super) fn send_to(
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>()
         && bytes.as_bytes().len() <= AT_ONCE
         && !matches!(to, Destination::Python(_))
+        && !goes_at_once(this, state)?
     {
         queue(this, state, bytes.clone(), to);
         return schedule(this, state);
@@ -123,7 +124,18 @@ fn destination(
     }
 }
 
-/// What is large, may change or needs the Python socket is sent at once, after all before it; what the kernel
+/// Whether a datagram goes to the kernel now: the first of a callback does, as on asyncio; those that follow go together.
+#[inline]
+fn goes_at_once(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
+    if state.writing.get() != Writing::Idle {
+        return Ok(false);
+    }
+    let local = data(this).core.get().local(this.py())?;
+    let callback = local.callback();
+    Ok(state.wrote_in.replace(callback) != callback || !local.is_in_turn())
+}
+
+/// What comes first, is large, may change or needs the Python socket is sent at once, after all before it; what the kernel
 /// does not take is copied.
 fn send_now_or_copy(
     this: &Bound<'_, Datagrams>,
@@ -148,7 +160,7 @@ fn send_now_or_copy(
                 Err(error) => refused(this, state, error),
             };
         }
-    } else if view.len() > AT_ONCE {
+    } else {
         settle(this, state)?;
         if state.queue.borrow().is_empty() {
             let outcome = match &to {
@@ -190,10 +202,7 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
         return Ok(());
     };
     let error = error.into_value(py).into_bound(py).into_any();
-    state
-        .in_callback(|| call::method(&protocol, intern!(py, "error_received"), [&error]))
-        .map(drop)?;
-    after_callback(this, state)
+    call::method(&protocol, intern!(py, "error_received"), [&error]).map(drop)
 }
 
 /// Decides when the buffer is sent.
@@ -205,31 +214,27 @@ fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.queue.borrow().size() > state.flow.get().high() {
         return flush(this, state);
     }
-    if state.in_callback.get() || state.writing.get() == Writing::Queued {
-        return Ok(());
-    }
-    // The first goes out at once, as on asyncio; those that follow in this pass go together.
-    flush(this, state)?;
-    if state.writing.get() == Writing::Idle && state.phase.get() != Phase::Closed {
+    if state.writing.get() == Writing::Idle {
         flush_later(this, state)?;
     }
     Ok(())
 }
 
-/// Has what will have been written until then sent at the end of the pass.
+/// Has what is queued sent when the callback is over, or now where none runs.
 fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let local = data(this).core.get().local(this.py())?;
-    if local.is_in_turn() {
-        state.writing.set(Writing::Queued);
-        local.flush_later(Flush {
-            target: this.clone().into_any().unbind(),
-            run: flush_queued,
-        });
+    if !local.is_in_turn() {
+        return flush(this, state);
     }
+    state.writing.set(Writing::Queued);
+    local.flush_later(Flush {
+        target: this.clone().into_any().unbind(),
+        run: flush_queued,
+    });
     Ok(())
 }
 
-/// The end of the pass.
+/// The callback that wrote is over.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = methods::cast(this)?;
     let state = data(this).state(this.py())?;
@@ -243,18 +248,7 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     flush(this, &state)
 }
 
-/// The protocol has had its say: sends what it wants sent.
-#[inline]
-pub(super) fn after_callback(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let ours = state.writing.get() == Writing::Idle && !state.in_callback.get();
-    if ours && !state.queue.borrow().is_empty() {
-        flush(this, state)
-    } else {
-        Ok(())
-    }
-}
-
-/// Somebody wants to look at the buffer: sends it first, if it only waits for the end of a pass or callback.
+/// Before the program looks at the buffer: sends what only waits for the end of the callback.
 pub(super) fn settle(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let waits = state.writing.get() != Writing::Blocked && !state.queue.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
