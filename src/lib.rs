@@ -58,6 +58,7 @@ where
 #[pymodule(gil_used = false)]
 pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    ffi::names::make(module.py())?;
     event_loop::register(module)?;
     interop::register(module)?;
     transports::register(module)

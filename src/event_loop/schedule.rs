@@ -3,13 +3,12 @@
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyType};
 
 use crate::ffi::handle::{self, Handle, Kind, Parts};
 use crate::ffi::handle_collector;
-use crate::ffi::{Args, FastMethod, add_fast_method};
+use crate::ffi::{Args, FastMethod, add_fast_method, name};
 use crate::scheduler::handle::trace_source;
 use crate::scheduler::{Core, now};
 
@@ -204,7 +203,7 @@ impl<'a, 'py> Call<'a, 'py> {
         let (mut context, mut leading) = (None, None);
         for (name, value) in arguments.keywords() {
             let name = &*name;
-            if name.is(intern!(py, "context")) || name == "context" {
+            if name.is(name!(py, "context")) || name == "context" {
                 context = (!value.is_none()).then_some(value);
             } else if name == "callback" && callback.is_none() {
                 callback = Some(value);
@@ -314,7 +313,7 @@ fn check_callback(
     callback: Borrowed<'_, '_, PyAny>,
     method: &str,
 ) -> PyResult<()> {
-    core.call_method1(intern!(core.py(), "_check_callback"), (callback, method))
+    core.call_method1(name!(core.py(), "_check_callback"), (callback, method))
         .map(drop)
 }
 

@@ -2,12 +2,11 @@
 
 use std::ffi::CStr;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
-use crate::ffi::{Args, FastMethod, add_fast_method, call};
+use crate::ffi::{Args, FastMethod, add_fast_method, call, name};
 use crate::scheduler::Core;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -28,7 +27,9 @@ impl FastMethod for CreateFuture {
         arguments.expect("create_future", 0, 0)?;
         let py = this.py();
         let future = FUTURE.import(py, "asyncio.futures", "Future")?;
-        let names = NAMES.get_or_try_init(py, || names(py, ["loop"]))?.bind(py);
+        let names = NAMES
+            .get_or_try_init(py, || tuple([name!(py, "loop")]))?
+            .bind(py);
         call::with_keywords(future, &[Some(this.as_any().as_borrowed())], names)
     }
 }
@@ -50,7 +51,7 @@ impl FastMethod for CreateTask {
             (Some(coroutine), 1) => (Some(coroutine), only_name(arguments)),
             _ => (None, None),
         };
-        let factory = this.getattr(intern!(py, "_task_factory"))?;
+        let factory = this.getattr(name!(py, "_task_factory"))?;
         let simple = !arguments.has_keywords() || name.is_some();
         let Some(coroutine) = coroutine.filter(|_| simple && factory.is_none() && !core.is_debug())
         else {
@@ -59,7 +60,10 @@ impl FastMethod for CreateTask {
         core.check_closed()?;
         let task = TASK.import(py, "asyncio.tasks", "Task")?;
         let [with_loop, with_name] = NAMES.get_or_try_init(py, || {
-            Ok::<_, PyErr>([names(py, ["loop"])?, names(py, ["loop", "name"])?])
+            Ok::<_, PyErr>([
+                tuple([name!(py, "loop")])?,
+                tuple([name!(py, "loop"), name!(py, "name")])?,
+            ])
         })?;
         let event_loop = Some(this.as_any().as_borrowed());
         match name {
@@ -104,6 +108,6 @@ fn with_asyncio<'py>(
         .call(PyTuple::new(py, all)?, Some(&keywords))
 }
 
-fn names<const N: usize>(py: Python<'_>, names: [&str; N]) -> PyResult<Py<PyTuple>> {
-    PyTuple::new(py, names.map(|name| PyString::intern(py, name))).map(Bound::unbind)
+fn tuple<const N: usize>(names: [&Bound<'_, PyString>; N]) -> PyResult<Py<PyTuple>> {
+    PyTuple::new(names[0].py(), names).map(Bound::unbind)
 }

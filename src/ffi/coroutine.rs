@@ -16,6 +16,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use super::class::{NativeClass, slot};
 use super::method::{Args, FastMethod, Members, panicked};
+use super::names::name;
 use super::reference::borrowed;
 
 /// An object that is driven like a coroutine.
@@ -190,7 +191,7 @@ fn thrown(arguments: Args<'_, '_>) -> PyResult<PyErr> {
         )));
     }
     if let Some(traceback) = given(2) {
-        exception.call_method1(pyo3::intern!(py, "with_traceback"), (traceback,))?;
+        exception.call_method1(name!(py, "with_traceback"), (traceback,))?;
     }
     Ok(PyErr::from_value(exception))
 }

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::waiter::{Waiter, cancelled_error};
 use crate::driver::{Slot, lend, wake};
-use crate::ffi::OwnerCell;
 use crate::ffi::capsule::Refusal;
 use crate::ffi::context::run_in;
 use crate::ffi::pollable::Pollable;
+use crate::ffi::{OwnerCell, name};
 use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
 
 /// Shared by the awaitable, its waiter and, until the end, the loop's table of sources.
@@ -397,7 +396,7 @@ fn failed(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     let context = PyDict::new(py);
     context.set_item("message", "Exception in the wake-up of a Rust future")?;
     context.set_item("exception", error.into_value(py))?;
-    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+    core.call_method1(name!(py, "call_exception_handler"), (context,))
         .map(drop)
 }
 

@@ -2,14 +2,13 @@
 
 use std::ffi::CStr;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyType};
 
 use super::Core;
 use crate::ffi::handle::{self, Handle, Part};
-use crate::ffi::{Args, Attribute, FastMethod, Members};
+use crate::ffi::{Args, Attribute, FastMethod, Members, name};
 
 /// Makes the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
@@ -159,7 +158,7 @@ impl Attribute for When {
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
         let when = PyFloat::new(this.py(), handle::when(this));
         if handle::is_whole(this) {
-            return when.call_method0(intern!(this.py(), "__int__"));
+            return when.call_method0(name!(this.py(), "__int__"));
         }
         Ok(when.into_any())
     }

@@ -1,14 +1,13 @@
 //! One turn of the loop, and the run that repeats it: the only place where callbacks are called.
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::local::Ready;
 use super::{Core, Local, watchers};
 use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::handle_collector;
+use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped.
@@ -129,7 +128,7 @@ impl Turn<'_, '_> {
     #[cold]
     fn run_on_in_child(&self) -> PyResult<()> {
         self.local.driver()?;
-        let name = intern!(self.core.py(), "_run_on_in_child");
+        let name = name!(self.core.py(), "_run_on_in_child");
         self.core.call_method0(name).map(drop)
     }
 
@@ -191,7 +190,7 @@ impl Turn<'_, '_> {
         call: impl FnOnce() -> PyResult<()>,
     ) -> PyResult<()> {
         let py = self.core.py();
-        let current = intern!(py, "_current_handle");
+        let current = name!(py, "_current_handle");
         // asyncio's reports tell where the callback that made them came from.
         self.core.setattr(
             current,
@@ -201,7 +200,7 @@ impl Turn<'_, '_> {
         let result = call();
         self.core.setattr(current, py.None())?;
         result?;
-        let name = intern!(py, "_report_slow_callback");
+        let name = name!(py, "_report_slow_callback");
         self.core
             .call_method1(name, (culprit, self.now()? - started))
             .map(drop)
@@ -216,7 +215,7 @@ impl Turn<'_, '_> {
         }
         self.core
             .call_method1(
-                intern!(py, "_report_callback_error"),
+                name!(py, "_report_callback_error"),
                 (handle.as_any(), error),
             )
             .map(drop)
@@ -252,7 +251,7 @@ impl Turn<'_, '_> {
 #[inline]
 pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
     if local.has_own_clock() {
-        return core.call_method0(intern!(core.py(), "time"))?.extract();
+        return core.call_method0(name!(core.py(), "time"))?.extract();
     }
     Ok(seconds(monotonic_ns()))
 }

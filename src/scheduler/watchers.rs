@@ -9,7 +9,6 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::source::{NOBODY, Source, Visit};
@@ -19,7 +18,7 @@ use super::{Core, Deferred, Local};
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::{OwnerCell, call};
+use crate::ffi::{OwnerCell, call, name};
 use crate::sys::poller::Poller;
 
 /// The watched descriptors of one loop.
@@ -197,10 +196,10 @@ impl Source for Watchers {
 fn complete(future: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
     let none = py.None().into_bound(py);
-    let Err(error) = call::method(future, intern!(py, "set_result"), [&none]) else {
+    let Err(error) = call::method(future, name!(py, "set_result"), [&none]) else {
         return Ok(());
     };
-    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+    if future.call_method0(name!(py, "done"))?.is_truthy()? {
         return Ok(());
     }
     Err(error)

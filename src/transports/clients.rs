@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pyo3::intern;
+use crate::ffi::name;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PyString, PyWeakrefMethods, PyWeakrefReference};
@@ -91,7 +91,7 @@ pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     {
         return Ok(());
     }
-    let name = intern!(py, "_clients");
+    let name = name!(py, "_clients");
     let clients = server.getattr(name)?;
     if clients
         .get_type()
@@ -108,7 +108,7 @@ pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) ->
     match own(server)? {
         Some(clients) => clients.get().add(transport),
         // A closed one refuses in its own words.
-        None => tell(server, intern!(server.py(), "_attach"), transport),
+        None => tell(server, name!(server.py(), "_attach"), transport),
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) ->
             Ok(())
         }
         // The last one of a closed server wakes who waits for that.
-        None => tell(server, intern!(server.py(), "_detach"), transport),
+        None => tell(server, name!(server.py(), "_detach"), transport),
     }
 }
 
@@ -144,12 +144,12 @@ fn own<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>>
     }
     let py = server.py();
     // Anything may stand for a server here.
-    let Some(clients) = server.getattr_opt(intern!(py, "_clients"))? else {
+    let Some(clients) = server.getattr_opt(name!(py, "_clients"))? else {
         return Ok(None);
     };
     let Ok(clients) = clients.cast_into_exact::<Clients>() else {
         return Ok(None);
     };
-    let is_closed = server.getattr(intern!(py, "_sockets"))?.is_none();
+    let is_closed = server.getattr(name!(py, "_sockets"))?.is_none();
     Ok((!is_closed).then_some(clients))
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use pyo3::intern;
+use crate::ffi::name;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -62,14 +62,14 @@ impl Descriptor {
         } = self.kind;
         let class = SOCKET.import(py, "socket", "socket")?;
         let keywords = PyDict::new(py);
-        keywords.set_item(intern!(py, "fileno"), fd)?;
+        keywords.set_item(name!(py, "fileno"), fd)?;
         let socket = class.call((family, kind, protocol), Some(&keywords))?;
         // From here on the object closes it: the hand-over must come before anything can fail.
         let before = self.state.replace(State::Socket(socket.clone().unbind()));
         if let State::Raw(fd) = before {
             let _ = fd.into_raw_fd();
         }
-        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        socket.call_method1(name!(py, "setblocking"), (false,))?;
         Ok(Some(socket))
     }
 
@@ -81,7 +81,7 @@ impl Descriptor {
             State::Raw(_) | State::Closed => None,
         };
         if let Some(socket) = socket {
-            return socket.call_method0(py, intern!(py, "close")).map(drop);
+            return socket.call_method0(py, name!(py, "close")).map(drop);
         }
         drop(self.state.replace(State::Closed));
         Ok(())
@@ -99,7 +99,5 @@ impl Descriptor {
 
 /// The number of a Python socket's descriptor.
 pub(crate) fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    socket
-        .call_method0(intern!(socket.py(), "fileno"))?
-        .extract()
+    socket.call_method0(name!(socket.py(), "fileno"))?.extract()
 }

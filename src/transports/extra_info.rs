@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use pyo3::exceptions::PyKeyError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::descriptor::Descriptor;
 use crate::addr;
+use crate::ffi::name;
 use crate::scheduler::Visit;
 use crate::sys::socket::Name;
 
@@ -41,13 +41,13 @@ impl ExtraInfo {
         if let Some(extra) = extra {
             info.update(extra.cast::<PyDict>()?.as_mapping())?;
         }
-        info.set_item(intern!(py, "socket"), transport_socket(socket)?)?;
+        info.set_item(name!(py, "socket"), transport_socket(socket)?)?;
         // Ignored where it fails, as in asyncio: an unbound or unconnected socket has no address.
-        let address = socket.call_method0(intern!(py, "getsockname")).ok();
-        info.set_item(intern!(py, "sockname"), address)?;
-        let peer = intern!(py, "peername");
+        let address = socket.call_method0(name!(py, "getsockname")).ok();
+        info.set_item(name!(py, "sockname"), address)?;
+        let peer = name!(py, "peername");
         if !info.contains(peer)? {
-            info.set_item(peer, socket.call_method0(intern!(py, "getpeername")).ok())?;
+            info.set_item(peer, socket.call_method0(name!(py, "getpeername")).ok())?;
         }
         Ok(Self {
             local: None,
@@ -63,10 +63,10 @@ impl ExtraInfo {
         }
         let info = PyDict::new(py);
         if let Some(socket) = descriptor.socket(py)? {
-            info.set_item(intern!(py, "socket"), transport_socket(&socket)?)?;
+            info.set_item(name!(py, "socket"), transport_socket(&socket)?)?;
         }
-        info.set_item(intern!(py, "sockname"), address(py, self.local)?)?;
-        info.set_item(intern!(py, "peername"), address(py, self.peer)?)?;
+        info.set_item(name!(py, "sockname"), address(py, self.local)?)?;
+        info.set_item(name!(py, "peername"), address(py, self.peer)?)?;
         self.made.replace(Some(info.clone().unbind()));
         Ok(info)
     }
@@ -97,10 +97,10 @@ impl ExtraInfo {
         if self.made.borrow().is_some() {
             return Ok(None);
         }
-        if name.eq(intern!(py, "peername"))? {
+        if name.eq(name!(py, "peername"))? {
             return address(py, self.peer);
         }
-        if name.eq(intern!(py, "sockname"))? {
+        if name.eq(name!(py, "sockname"))? {
             return address(py, self.local);
         }
         Ok(None)

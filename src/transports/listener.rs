@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -14,6 +13,7 @@ use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::name;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
 
@@ -51,9 +51,9 @@ pub(crate) fn listen(
     let fd = fileno(sock)?;
     let number = |name| sock.getattr(name)?.extract::<i32>();
     let kind = SocketKind {
-        family: number(intern!(py, "family"))?,
-        kind: number(intern!(py, "type"))?,
-        protocol: number(intern!(py, "proto"))?,
+        family: number(name!(py, "family"))?,
+        kind: number(name!(py, "type"))?,
+        protocol: number(name!(py, "proto"))?,
     };
     if let Then::Transport {
         server: Some(server),
@@ -147,12 +147,12 @@ impl Listener {
         } else {
             "socket.accept() failed"
         };
-        context.set_item(intern!(py, "message"), message)?;
-        context.set_item(intern!(py, "exception"), os_error(error).into_value(py))?;
-        context.set_item(intern!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
-        core.call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        context.set_item(name!(py, "message"), message)?;
+        context.set_item(name!(py, "exception"), os_error(error).into_value(py))?;
+        context.set_item(name!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
+        core.call_method1(name!(py, "call_exception_handler"), (context,))?;
         if retry && self.is_listening(core)? {
-            core.call_method1(intern!(py, "_accept_later"), (&self.sock,))?;
+            core.call_method1(name!(py, "_accept_later"), (&self.sock,))?;
         }
         Ok(())
     }
@@ -169,9 +169,9 @@ fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     }
     let context = PyDict::new(py);
     let message = "Error on transport creation for incoming connection";
-    context.set_item(intern!(py, "message"), message)?;
-    context.set_item(intern!(py, "exception"), error.into_value(py))?;
-    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+    context.set_item(name!(py, "message"), message)?;
+    context.set_item(name!(py, "exception"), error.into_value(py))?;
+    core.call_method1(name!(py, "call_exception_handler"), (context,))
         .map(drop)
 }
 

@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyFileExistsError, PyResourceWarning, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
@@ -21,7 +20,8 @@ use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, name,
+    new_instance,
 };
 use crate::scheduler::{Core, Deferred, Local, Source, Visit, is_exit};
 use crate::sys::pipe;
@@ -107,7 +107,7 @@ pub(crate) fn open<'py, S: Side>(
         Some(extra) => extra.cast::<PyDict>()?.clone(),
         None => PyDict::new(py),
     };
-    extra.set_item(intern!(py, "pipe"), file)?;
+    extra.set_item(name!(py, "pipe"), file)?;
     let fd = fileno(file)?;
     let kind = pipe::kind(fd)
         .map_err(os_error)?
@@ -161,7 +161,7 @@ fn born<S: Side>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> P
         this,
         &state,
         &pipe.context,
-        "connection_made",
+        name!(py, "connection_made"),
         [this.as_any()],
     );
     if state.is_open() {
@@ -169,9 +169,9 @@ fn born<S: Side>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> P
         begun.or_else(|error| report(this, &state, "_add_reader", error))?;
     }
     if let Some(waiter) = waiter
-        && !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?
+        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
     {
-        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
     }
     made
 }
@@ -182,21 +182,20 @@ pub(super) fn call_protocol<S: Side, const N: usize>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     context: &Py<PyAny>,
-    method: &'static str,
+    method: &Bound<'_, PyString>,
     arguments: [&Bound<'_, PyAny>; N],
 ) -> PyResult<()> {
     let py = this.py();
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
-    let method = PyString::intern(py, method);
     run_in(context.bind(py), |_| {
-        let called = call::method(&protocol, &method, arguments);
+        let called = call::method(&protocol, method, arguments);
         called.map(drop).or_else(|error| {
             callback_failed(
                 data(this).core.bind(py),
                 &protocol,
-                &method,
+                method,
                 &arguments,
                 error,
             )
@@ -218,8 +217,8 @@ pub(super) fn callback_failed(
     }
     let callback = protocol.getattr(method)?;
     let call = PyTuple::new(py, [&[&callback], arguments].concat())?;
-    let handle = core.call_method1(intern!(py, "_make_handle"), call)?;
-    core.call_method1(intern!(py, "_report_callback_error"), (handle, error))
+    let handle = core.call_method1(name!(py, "_make_handle"), call)?;
+    core.call_method1(name!(py, "_report_callback_error"), (handle, error))
         .map(drop)
 }
 
@@ -385,7 +384,13 @@ fn lost<S: Side>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> Py
     let error = error.unwrap_or_else(|| py.None().into_bound(py));
     let context = state.lost_in.take();
     let context = context.unwrap_or_else(|| pipe.context.clone_ref(py));
-    let told = call_protocol(this, &state, &context, "connection_lost", [&error]);
+    let told = call_protocol(
+        this,
+        &state,
+        &context,
+        name!(py, "connection_lost"),
+        [&error],
+    );
     let closed = let_go(this, &state);
     told.and(closed.or_else(|error| report(this, &state, "_call_connection_lost", error)))
 }
@@ -399,7 +404,7 @@ fn let_go<S: Side>(this: &Bound<'_, Pipe<S>>, state: &State<S>) -> PyResult<()> 
     let (pipe, protocol) = (state.pipe.take(), state.protocol.take());
     drop(protocol);
     match pipe {
-        Some(pipe) => pipe.call_method0(py, intern!(py, "close")).map(drop),
+        Some(pipe) => pipe.call_method0(py, name!(py, "close")).map(drop),
         None => Ok(()),
     }
 }

@@ -1,14 +1,13 @@
 //! The user's protocol, called and its failures reported.
 
 use pyo3::exceptions::PyOSError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::flow_control::Tell;
 use super::tls::Tls;
-use crate::ffi::{call, downcast};
+use crate::ffi::{call, downcast, name};
 use crate::scheduler::{Core, is_exit};
 
 /// How a transport hands received bytes over.
@@ -54,11 +53,11 @@ pub(crate) fn tell(
     let py = core.py();
     let (name, message) = match what {
         Tell::Pause => (
-            intern!(py, "pause_writing"),
+            name!(py, "pause_writing"),
             "protocol.pause_writing() failed",
         ),
         Tell::Resume => (
-            intern!(py, "resume_writing"),
+            name!(py, "resume_writing"),
             "protocol.resume_writing() failed",
         ),
     };
@@ -79,11 +78,11 @@ pub(crate) fn report(
 ) -> PyResult<()> {
     let py = core.py();
     let context = PyDict::new(py);
-    context.set_item(intern!(py, "message"), message)?;
-    context.set_item(intern!(py, "exception"), error.into_value(py))?;
-    context.set_item(intern!(py, "transport"), transport)?;
-    context.set_item(intern!(py, "protocol"), protocol)?;
-    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+    context.set_item(name!(py, "message"), message)?;
+    context.set_item(name!(py, "exception"), error.into_value(py))?;
+    context.set_item(name!(py, "transport"), transport)?;
+    context.set_item(name!(py, "protocol"), protocol)?;
+    core.call_method1(name!(py, "call_exception_handler"), (context,))
         .map(drop)
 }
 
@@ -102,7 +101,7 @@ pub(crate) fn report_fatal(
     if core.get().is_debug() {
         let logger = py.import("asyncio.log")?.getattr("logger")?;
         let keywords = PyDict::new(py);
-        keywords.set_item(intern!(py, "exc_info"), error.into_value(py))?;
+        keywords.set_item(name!(py, "exc_info"), error.into_value(py))?;
         logger.call_method("debug", ("%r: %s", transport, message), Some(&keywords))?;
     }
     Ok(())

@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -16,7 +15,7 @@ use super::{stream_methods, tls, write};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call, data};
+use crate::ffi::{bytes, call, data, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 
@@ -104,7 +103,7 @@ fn as_bytes(
         return Ok(Found::End);
     }
     let found = note(state, count, READ_SIZE);
-    let name = intern!(py, "data_received");
+    let name = name!(py, "data_received");
     let delivered = call::method(protocol, name, [received.as_any()]);
     local.spares().offer(received, capacity);
     if let Err(error) = delivered {
@@ -126,7 +125,7 @@ fn into_buffer(
 ) -> PyResult<Found> {
     let py = this.py();
     let hint = (-1_i32).into_pyobject(py)?.into_any();
-    let buffer = call::method(protocol, intern!(py, "get_buffer"), [&hint]).and_then(|buffer| {
+    let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint]).and_then(|buffer| {
         if buffer.len()? > 0 {
             Ok(buffer)
         } else {
@@ -162,7 +161,7 @@ fn into_buffer(
         Found::All
     };
     let count = count.into_pyobject(py)?.into_any();
-    let name = intern!(py, "buffer_updated");
+    let name = name!(py, "buffer_updated");
     let delivered = call::method(protocol, name, [&count]);
     if let Err(error) = delivered {
         raised(
@@ -211,7 +210,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                     return Ok(Found::Nothing);
                 };
                 let received = received.into_bound(py).into_any();
-                let name = intern!(py, "data_received");
+                let name = name!(py, "data_received");
                 let delivered = call::method(&protocol, name, [&received]);
                 if let Err(error) = delivered {
                     raised(
@@ -287,8 +286,8 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    let keep_open = call::method(protocol, intern!(py, "eof_received"), [])
-        .and_then(|answer| answer.is_truthy());
+    let keep_open =
+        call::method(protocol, name!(py, "eof_received"), []).and_then(|answer| answer.is_truthy());
     match keep_open {
         Err(error) => raised(
             this,

@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,7 +20,7 @@ use super::stream::Phase;
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::context::copy_current;
-use crate::ffi::{Class, Members, bytes, call, data};
+use crate::ffi::{Class, Members, bytes, call, data, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::pipe;
 
@@ -170,7 +169,7 @@ fn as_bytes(
         outcome => return nothing(this, state, outcome.map(|_| 0)),
     };
     let found = note(state, count);
-    let name = intern!(py, "data_received");
+    let name = name!(py, "data_received");
     // asyncio has it called by a handle: a failure is reported, and reading goes on.
     match call::method(protocol, name, [received.as_any()]) {
         Ok(_) => Ok(found),
@@ -265,7 +264,13 @@ fn ended(this: &Bound<'_, PyAny>, context: Option<Bound<'_, PyAny>>) -> PyResult
     let this = super::pipe::cast::<ReadSide>(this)?;
     let state = data(this).state(this.py())?;
     match context {
-        Some(context) => call_protocol(this, &state, context.as_unbound(), "eof_received", []),
+        Some(context) => call_protocol(
+            this,
+            &state,
+            context.as_unbound(),
+            name!(this.py(), "eof_received"),
+            [],
+        ),
         None => Ok(()),
     }
 }

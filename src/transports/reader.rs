@@ -3,12 +3,11 @@
 //! What `StreamReader.feed_data` does, without the Python frames and the `bytes` in between. Taken only
 //! while protocol and reader are exactly asyncio's, with nobody's changes; asyncio itself is not touched.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyByteArray;
 
-use crate::ffi::call;
+use crate::ffi::{call, name};
 
 /// A reader that may be fed natively.
 #[derive(Debug)]
@@ -25,10 +24,10 @@ impl<'py> Reader<'py> {
         static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = protocol.py();
         let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
-        if !call::is_method(protocol, intern!(py, "data_received"), data_received)? {
+        if !call::is_method(protocol, name!(py, "data_received"), data_received)? {
             return Ok(None);
         }
-        let object = protocol.getattr(intern!(py, "_stream_reader_wr"))?;
+        let object = protocol.getattr(name!(py, "_stream_reader_wr"))?;
         if object.is_none() {
             return Ok(None);
         }
@@ -40,12 +39,12 @@ impl<'py> Reader<'py> {
             return Ok(None);
         }
         let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
-        if !call::is_method(&object, intern!(py, "feed_data"), feed_data)? {
+        if !call::is_method(&object, name!(py, "feed_data"), feed_data)? {
             return Ok(None);
         }
-        let at_end = object.getattr(intern!(py, "_eof"))?.is_truthy()?;
+        let at_end = object.getattr(name!(py, "_eof"))?.is_truthy()?;
         let buffer = object
-            .getattr(intern!(py, "_buffer"))?
+            .getattr(name!(py, "_buffer"))?
             .cast_into_exact::<PyByteArray>()
             .ok();
         Ok(buffer
@@ -61,26 +60,26 @@ impl<'py> Reader<'py> {
     /// Bytes were appended: wakes who waits for them. `true` when the transport must pause.
     pub(crate) fn fed(&self) -> PyResult<bool> {
         let py = self.object.py();
-        let name = intern!(py, "_waiter");
+        let name = name!(py, "_waiter");
         let waiter = self.object.getattr(name)?;
         if !waiter.is_none() {
             self.object.setattr(name, py.None())?;
-            if !call::method(&waiter, intern!(py, "cancelled"), [])?.is_truthy()? {
-                call::method(&waiter, intern!(py, "set_result"), [py.None().bind(py)])?;
+            if !call::method(&waiter, name!(py, "cancelled"), [])?.is_truthy()? {
+                call::method(&waiter, name!(py, "set_result"), [py.None().bind(py)])?;
             }
         }
-        let limit: usize = self.object.getattr(intern!(py, "_limit"))?.extract()?;
+        let limit: usize = self.object.getattr(name!(py, "_limit"))?.extract()?;
         if self.buffer.len() <= limit.saturating_mul(2) {
             return Ok(false);
         }
-        let has_transport = !self.object.getattr(intern!(py, "_transport"))?.is_none();
-        Ok(has_transport && !self.object.getattr(intern!(py, "_paused"))?.is_truthy()?)
+        let has_transport = !self.object.getattr(name!(py, "_transport"))?.is_none();
+        Ok(has_transport && !self.object.getattr(name!(py, "_paused"))?.is_truthy()?)
     }
 
     /// The transport was paused for this reader, which resumes it.
     pub(crate) fn set_paused(&self) -> PyResult<()> {
         self.object
-            .setattr(intern!(self.object.py(), "_paused"), true)
+            .setattr(name!(self.object.py(), "_paused"), true)
     }
 }
 

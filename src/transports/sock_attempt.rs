@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyString};
@@ -13,7 +12,7 @@ use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyString};
 use super::descriptor::fileno;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call};
+use crate::ffi::{bytes, call, name};
 use crate::scheduler::watchers::Side;
 use crate::scheduler::{Core, READ_SIZE};
 use crate::sys::socket;
@@ -127,7 +126,7 @@ impl Operation {
                 {
                     return outcome(attempt);
                 }
-                by_method(sock, intern!(py, "recv"), (size,))
+                by_method(sock, name!(py, "recv"), (size,))
             }
             What::ReceiveInto { buffer } => {
                 if self.is_plain.get()
@@ -135,16 +134,16 @@ impl Operation {
                 {
                     return outcome(attempt);
                 }
-                by_method(sock, intern!(py, "recv_into"), (buffer,))
+                by_method(sock, name!(py, "recv_into"), (buffer,))
             }
-            What::ReceiveFrom { size } => by_method(sock, intern!(py, "recvfrom"), (size,)),
+            What::ReceiveFrom { size } => by_method(sock, name!(py, "recvfrom"), (size,)),
             What::ReceiveFromInto { buffer, size } => {
                 let size = if size.bind(py).is_truthy()? {
                     size.clone_ref(py)
                 } else {
                     PyInt::new(py, buffer.bind(py).len()?).into_any().unbind()
                 };
-                by_method(sock, intern!(py, "recvfrom_into"), (buffer, size))
+                by_method(sock, name!(py, "recvfrom_into"), (buffer, size))
             }
             What::SendAll(rest) => {
                 if self.is_plain.get()
@@ -154,14 +153,12 @@ impl Operation {
                 }
                 rest.by_method(sock)
             }
-            What::SendTo { data, address } => {
-                by_method(sock, intern!(py, "sendto"), (data, address))
-            }
+            What::SendTo { data, address } => by_method(sock, name!(py, "sendto"), (data, address)),
             What::Accept => {
-                let accepted = by_method(sock, intern!(py, "accept"), ())?;
+                let accepted = by_method(sock, name!(py, "accept"), ())?;
                 if let Some(accepted) = &accepted {
                     let connection = accepted.get_item(0)?;
-                    connection.call_method1(intern!(py, "setblocking"), (false,))?;
+                    connection.call_method1(name!(py, "setblocking"), (false,))?;
                 }
                 Ok(accepted)
             }
@@ -293,7 +290,7 @@ impl SendAll {
                 (rest, view.len())
             }
         };
-        let count = match by_method(sock, intern!(py, "send"), (rest,))? {
+        let count = match by_method(sock, name!(py, "send"), (rest,))? {
             Some(count) => count.extract::<usize>()?,
             None => 0,
         };
@@ -339,7 +336,7 @@ fn open_fd(sock: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
     static FILENO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     // Looking the method up anew costs three times the call.
     let method = FILENO.get_or_try_init(sock.py(), || {
-        let method = socket_class(sock.py())?.getattr(intern!(sock.py(), "fileno"))?;
+        let method = socket_class(sock.py())?.getattr(name!(sock.py(), "fileno"))?;
         Ok::<_, PyErr>(method.unbind())
     })?;
     let fd = call::function(method.bind(sock.py()), [sock])?.extract()?;
@@ -347,7 +344,7 @@ fn open_fd(sock: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
 }
 
 fn blocks(sock: &Bound<'_, PyAny>) -> PyResult<bool> {
-    sock.call_method0(intern!(sock.py(), "gettimeout"))?.ne(0)
+    sock.call_method0(name!(sock.py(), "gettimeout"))?.ne(0)
 }
 
 /// `TypeError` for an `ssl.SSLSocket`.

@@ -9,14 +9,13 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use super::sock_attempt::Operation;
 use crate::ffi::{
     Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
-    data, new_instance,
+    data, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
@@ -181,12 +180,12 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
         .map(|waiting| waiting.future.clone_ref(py));
     let Some(future) = future else { return Ok(()) };
     let future = future.into_bound(py);
-    let Err(error) = call::method(&future, intern!(py, "result"), []) else {
+    let Err(error) = call::method(&future, name!(py, "result"), []) else {
         let waiting = state.waiting.take();
         drop(waiting);
         return Ok(());
     };
-    if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
+    if !future.call_method0(name!(py, "done"))?.is_truthy()? {
         return Err(PyRuntimeError::new_err("await wasn't used with future"));
     }
     state.finish();
@@ -197,10 +196,10 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
 /// Asks the loop for a word when the call may go on.
 fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Waiting> {
     let py = core.py();
-    let future = call::method(core.as_any(), intern!(py, "create_future"), [])?;
+    let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
     let fd = operation.fd(py)?;
     if core.get().local(py)?.is_claimed(fd) {
-        core.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+        core.call_method1(name!(py, "_ensure_fd_no_transport"), (fd,))?;
     }
     core.get().check_closed()?;
     if fd < 0 {
@@ -211,7 +210,7 @@ fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Wait
     let side = operation.side();
     wait(core, fd, side, &future)?;
     // As `Future.__await__` tells a task that it is awaited, and not yielded by mistake.
-    future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+    future.setattr(name!(py, "_asyncio_future_blocking"), true)?;
     Ok(Waiting {
         fd,
         side,

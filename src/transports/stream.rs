@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyConnectionError, PyResourceWarning};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
@@ -23,7 +22,7 @@ use super::{clients, read, stream_methods, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, name, new_instance,
 };
 use crate::scheduler::watchers::wake;
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
@@ -119,7 +118,7 @@ pub(crate) fn from_socket<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
     let fd = fileno(sock)?;
-    let family: i32 = sock.getattr(intern!(py, "family"))?.extract()?;
+    let family: i32 = sock.getattr(name!(py, "family"))?.extract()?;
     let parts = Parts {
         fd,
         is_tcp: socket::INTERNET_FAMILIES.contains(&family),
@@ -230,7 +229,7 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     let state = stream.state(py)?;
     let made = match state.protocol(py) {
         Some(protocol) => {
-            let name = intern!(py, "connection_made");
+            let name = name!(py, "connection_made");
             run_in(stream.context.bind(py), |_| {
                 let called = call::method(&protocol, name, [this.as_any()]);
                 called.map(drop).or_else(|error| {
@@ -251,9 +250,9 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
         }
     }
     if let Some(waiter) = waiter
-        && !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?
+        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
     {
-        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
     }
     made
 }
@@ -281,8 +280,8 @@ fn callback_failed(
         return Err(error);
     }
     let callback = protocol.getattr(method)?;
-    let handle = core.call_method1(intern!(py, "_make_handle"), (callback, argument))?;
-    core.call_method1(intern!(py, "_report_callback_error"), (handle, error))
+    let handle = core.call_method1(name!(py, "_make_handle"), (callback, argument))?;
+    core.call_method1(name!(py, "_report_callback_error"), (handle, error))
         .map(drop)
 }
 
@@ -414,7 +413,7 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
     let result = match state.protocol(py) {
         None => Ok(()),
         Some(protocol) => run_in(context.bind(py), |_| {
-            let name = intern!(py, "connection_lost");
+            let name = name!(py, "connection_lost");
             let told = call::method(&protocol, name, [&error]).map(drop);
             told.or_else(|raised| {
                 callback_failed(stream.core.bind(py), &protocol, name, &error, raised)

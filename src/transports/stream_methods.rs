@@ -1,7 +1,6 @@
 //! What Python calls on a stream transport.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyInt;
@@ -12,7 +11,7 @@ use super::stream::{
 };
 use super::write;
 use crate::errors::os_error;
-use crate::ffi::{Members, data};
+use crate::ffi::{Members, data, name};
 use crate::sys::socket;
 
 pub(super) fn members() -> Members {
@@ -338,9 +337,9 @@ simple_method!(
         }
         write::settle(this, &state)?;
         let core = data(this).core.bind(py);
-        let waiter = core.call_method0(intern!(py, "create_future"))?;
+        let waiter = core.call_method0(name!(py, "create_future"))?;
         if state.buffer.borrow().is_empty() {
-            waiter.call_method1(intern!(py, "set_result"), (none(py),))?;
+            waiter.call_method1(name!(py, "set_result"), (none(py),))?;
         }
         let before = state.empty_waiter.replace(Some(waiter.clone().unbind()));
         drop(before);

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 
 use pyo3::exceptions::{PyException, PyOSError, PyResourceWarning, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -19,7 +18,7 @@ use super::stream::{self, Stream};
 use super::tls_session::Session;
 use super::{tls_methods, write};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, name, new_instance,
 };
 use crate::scheduler::Core;
 
@@ -262,7 +261,7 @@ pub(super) fn fatal(
     if error.is_instance_of::<PyOSError>(py) {
         if core.get().is_debug() {
             let keywords = PyDict::new(py);
-            keywords.set_item(intern!(py, "exc_info"), error.into_value(py))?;
+            keywords.set_item(name!(py, "exc_info"), error.into_value(py))?;
             log(
                 py,
                 "debug",
@@ -277,11 +276,11 @@ pub(super) fn fatal(
         return Ok(());
     }
     let context = PyDict::new(py);
-    context.set_item(intern!(py, "message"), message)?;
-    context.set_item(intern!(py, "exception"), error.into_value(py))?;
-    context.set_item(intern!(py, "transport"), below.as_ref().map(Bound::as_any))?;
-    context.set_item(intern!(py, "protocol"), this.as_any())?;
-    core.call_method1(intern!(py, "call_exception_handler"), (context,))
+    context.set_item(name!(py, "message"), message)?;
+    context.set_item(name!(py, "exception"), error.into_value(py))?;
+    context.set_item(name!(py, "transport"), below.as_ref().map(Bound::as_any))?;
+    context.set_item(name!(py, "protocol"), this.as_any())?;
+    core.call_method1(name!(py, "call_exception_handler"), (context,))
         .map(drop)
 }
 

@@ -1,7 +1,6 @@
 //! How a TLS connection begins and ends.
 
 use pyo3::exceptions::{PyConnectionAbortedError, PyConnectionResetError, PyException};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
@@ -10,7 +9,7 @@ use super::stream_methods;
 use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use super::tls_session::{is_certificate_error, is_tls_error};
 use super::{tls_read, tls_write, write};
-use crate::ffi::{call, data};
+use crate::ffi::{call, data, name};
 use crate::scheduler::is_exit;
 
 /// `connection_made` of the stream: the handshake begins.
@@ -27,11 +26,11 @@ pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
             ("%r starts SSL handshake", this.as_any()),
             None,
         )?;
-        let now = core.call_method0(intern!(py, "time"))?;
+        let now = core.call_method0(name!(py, "time"))?;
         state.started.set(now.extract()?);
     }
     state.phase.set(Phase::Handshake);
-    let name = intern!(py, "_check_handshake_timeout");
+    let name = name!(py, "_check_handshake_timeout");
     start_timer(this, &state, tls.timeouts.handshake.bind(py), name)?;
     proceed(this, &state)
 }
@@ -60,7 +59,7 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     stop_timer(py, state)?;
     state.phase.set(Phase::Wrapped);
     let object = &state.session.object(py);
-    let certificate = match object.call_method0(intern!(py, "getpeercert")) {
+    let certificate = match object.call_method0(name!(py, "getpeercert")) {
         Ok(certificate) => certificate,
         Err(error) if error.is_instance_of::<PyException>(py) => return fail(this, state, error),
         Err(error) => return Err(error),
@@ -69,22 +68,22 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         let now: f64 = tls
             .core
             .bind(py)
-            .call_method0(intern!(py, "time"))?
+            .call_method0(name!(py, "time"))?
             .extract()?;
         let milliseconds = (now - state.started.get()) * 1e3;
         let text = "%r: SSL handshake took %.1f ms";
         log(py, "debug", (text, this.as_any(), milliseconds), None)?;
     }
     let extra = tls.extra.bind(py);
-    extra.set_item(intern!(py, "peercert"), certificate)?;
-    for name in [intern!(py, "cipher"), intern!(py, "compression")] {
+    extra.set_item(name!(py, "peercert"), certificate)?;
+    for name in [name!(py, "cipher"), name!(py, "compression")] {
         extra.set_item(name, object.call_method0(name)?)?;
     }
-    extra.set_item(intern!(py, "ssl_object"), object)?;
+    extra.set_item(name!(py, "ssl_object"), object)?;
     if state.told.get() == Told::Nothing {
         state.told.set(Told::Made);
         if let Some(protocol) = state.protocol(py) {
-            call::method(&protocol, intern!(py, "connection_made"), [this.as_any()])?;
+            call::method(&protocol, name!(py, "connection_made"), [this.as_any()])?;
         }
     }
     wake_waiter(py, state, None)?;
@@ -134,7 +133,7 @@ pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<(
     }
     state.closed.set(true);
     state.phase.set(Phase::Flushing);
-    let name = intern!(py, "_check_shutdown_timeout");
+    let name = name!(py, "_check_shutdown_timeout");
     start_timer(this, state, data(this).timeouts.shutdown.bind(py), name)?;
     flush(this, state)
 }
@@ -180,9 +179,9 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
             let Some(stream) = state.stream(py) else {
                 return Ok(());
             };
-            let close = stream.as_any().getattr(intern!(py, "close"))?;
+            let close = stream.as_any().getattr(name!(py, "close"))?;
             let core = data(this).core.bind(py);
-            core.call_method1(intern!(py, "call_soon"), (close,))
+            core.call_method1(name!(py, "call_soon"), (close,))
                 .map(drop)
         }
         Err(error) if is_tls_error(py, &error)? => {
@@ -250,7 +249,7 @@ pub(super) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
-    let answer = call::method(&protocol, intern!(py, "eof_received"), [])
+    let answer = call::method(&protocol, name!(py, "eof_received"), [])
         .and_then(|answer| answer.is_truthy());
     match answer {
         Ok(false) => Ok(()),
@@ -278,9 +277,9 @@ pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
         && let Some(protocol) = protocol
     {
         state.told.set(Told::Lost);
-        let callback = protocol.getattr(intern!(py, "connection_lost"))?;
+        let callback = protocol.getattr(name!(py, "connection_lost"))?;
         let core = tls.core.bind(py);
-        core.call_method1(intern!(py, "call_soon"), (callback, error))?;
+        core.call_method1(name!(py, "call_soon"), (callback, error))?;
     }
     state.phase.set(Phase::Unwrapped);
     state.set_stream(None);
@@ -295,12 +294,12 @@ fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) 
         return Ok(());
     };
     let waiter = waiter.into_bound(py);
-    if waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+    if waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
         return Ok(());
     }
     match error {
-        Some(error) => waiter.call_method1(intern!(py, "set_exception"), (error,)),
-        None => waiter.call_method1(intern!(py, "set_result"), (state.stream(py).is_some(),)),
+        Some(error) => waiter.call_method1(name!(py, "set_exception"), (error,)),
+        None => waiter.call_method1(name!(py, "set_result"), (state.stream(py).is_some(),)),
     }
     .map(drop)
 }
@@ -314,14 +313,14 @@ fn start_timer(
     let py = this.py();
     let callback = this.as_any().getattr(method)?;
     let core = data(this).core.bind(py);
-    let timer = core.call_method1(intern!(py, "call_later"), (seconds, callback))?;
+    let timer = core.call_method1(name!(py, "call_later"), (seconds, callback))?;
     drop(state.timer.replace(Some(timer.unbind())));
     Ok(())
 }
 
 fn stop_timer(py: Python<'_>, state: &State) -> PyResult<()> {
     match state.timer.take() {
-        Some(timer) => timer.call_method0(py, intern!(py, "cancel")).map(drop),
+        Some(timer) => timer.call_method0(py, name!(py, "cancel")).map(drop),
         None => Ok(()),
     }
 }

@@ -2,14 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice};
 
 use super::reader::Reader;
 use super::tls_session::{Data, Reading, Then, held, rest, snapshot, unless_again};
 use crate::ffi::buffer::View;
-use crate::ffi::{Visitor, bytes, call};
+use crate::ffi::{Visitor, bytes, call, name};
 
 /// Both buffers; `None` in them once they are let go of.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl Memory {
         let mut target = buffer.clone();
         loop {
             let rest = PyInt::new(py, room - filled);
-            let name = intern!(py, "read");
+            let name = name!(py, "read");
             let read = call::method(native, name, [rest.as_any(), &target]);
             match unless_again(py, read.and_then(|count| count.extract::<usize>()))? {
                 None => return Ok((filled, Then::Wait)),
@@ -100,8 +99,8 @@ impl Memory {
             // By a view: a slice of a `bytearray` would be a copy.
             let view = call::method(
                 PyMemoryView::from(buffer)?.as_any(),
-                intern!(py, "cast"),
-                [intern!(py, "B").as_any()],
+                name!(py, "cast"),
+                [name!(py, "B").as_any()],
             )?;
             let rest = PySlice::new(py, filled.cast_signed(), room.cast_signed(), 1);
             target = view.get_item(rest)?;
@@ -112,7 +111,7 @@ impl Memory {
     pub(super) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = ciphertext.py();
         let incoming = held(py, &self.incoming);
-        call::method(&incoming, intern!(py, "write"), [ciphertext]).map(drop)
+        call::method(&incoming, name!(py, "write"), [ciphertext]).map(drop)
     }
 
     /// Whether reading can find anything: to find nothing costs an exception.
@@ -125,7 +124,7 @@ impl Memory {
     }
 
     pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let taken = call::method(&held(py, &self.outgoing), intern!(py, "read"), [])?;
+        let taken = call::method(&held(py, &self.outgoing), name!(py, "read"), [])?;
         Ok(taken.cast_into()?)
     }
 
@@ -157,7 +156,7 @@ impl Memory {
 pub(super) fn write(native: &Bound<'_, PyAny>, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     let py = native.py();
     let write_record = |bytes: &Bound<'_, PyAny>| {
-        let written = call::method(native, intern!(py, "write"), [bytes]);
+        let written = call::method(native, name!(py, "write"), [bytes]);
         unless_again(py, written.and_then(|count| count.extract::<usize>()))
     };
     let total = match bytes.cast_exact::<PyBytes>() {
@@ -188,7 +187,7 @@ fn read_record<'py>(
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = native.py();
     let room = PyInt::new(py, room);
-    let read = call::method(native, intern!(py, "read"), [room.as_any()]);
+    let read = call::method(native, name!(py, "read"), [room.as_any()]);
     match unless_again(py, read)? {
         Some(bytes) => Ok(Some(bytes.cast_into()?)),
         None => Ok(None),
@@ -197,11 +196,11 @@ fn read_record<'py>(
 
 /// Bytes of the current record that are decrypted and not read.
 fn unread(native: &Bound<'_, PyAny>) -> PyResult<usize> {
-    call::method(native, intern!(native.py(), "pending"), [])?.extract()
+    call::method(native, name!(native.py(), "pending"), [])?.extract()
 }
 
 fn size(buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-    buffer.getattr(intern!(buffer.py(), "pending"))?.extract()
+    buffer.getattr(name!(buffer.py(), "pending"))?.extract()
 }
 
 /// What one reading found: nearly always a single record, delivered as it is.

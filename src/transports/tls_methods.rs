@@ -1,7 +1,6 @@
 //! What Python calls on a TLS transport: the application above, and the stream below.
 
 use pyo3::exceptions::PyNotImplementedError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyInt;
@@ -9,7 +8,7 @@ use pyo3::types::PyInt;
 use super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
 use super::tls::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::{tls_handshake, tls_read, tls_write};
-use crate::ffi::{Args, Members, data};
+use crate::ffi::{Args, Members, data, name};
 
 pub(super) fn members() -> Members {
     Members::default()
@@ -232,7 +231,7 @@ method!(
         match state.stream(py) {
             Some(stream) => stream
                 .as_any()
-                .call_method1(intern!(py, "get_extra_info"), (name, default)),
+                .call_method1(name!(py, "get_extra_info"), (name, default)),
             None => Ok(default),
         }
     }
@@ -437,7 +436,7 @@ attribute!(SslProtocol, c"_ssl_protocol", |this, _state| Ok(this
 
 attribute!(SslContext, c"_sslcontext", |this, _state| {
     this.as_any()
-        .call_method1(intern!(this.py(), "get_extra_info"), ("sslcontext",))
+        .call_method1(name!(this.py(), "get_extra_info"), ("sslcontext",))
 });
 
 attribute!(IsDirect, c"_is_direct", |this, state| Ok(boolean(

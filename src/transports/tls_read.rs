@@ -1,7 +1,6 @@
 //! From ciphertext to the application's protocol.
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::protocol::Delivery;
@@ -12,7 +11,7 @@ use super::tls_handshake::{self, tell_end};
 use super::tls_session::{Data, Reading, Taken, Then};
 use super::tls_write;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, call, data};
+use crate::ffi::{Entered, call, data, name};
 use crate::scheduler::{Deferred, is_exit};
 
 /// What the stream receives, on its way into the session.
@@ -151,7 +150,7 @@ fn hand_over(
         }
         Data::Bytes(plaintext) => {
             if let Some(protocol) = state.protocol(py) {
-                let name = intern!(py, "data_received");
+                let name = name!(py, "data_received");
                 call::method(&protocol, name, [plaintext.as_any()])?;
             }
         }
@@ -178,7 +177,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         return Ok(());
     };
     let hint = session.incoming_size(py)?.into_pyobject(py)?;
-    let buffer = call::method(&protocol, intern!(py, "get_buffer"), [hint.as_any()])?;
+    let buffer = call::method(&protocol, name!(py, "get_buffer"), [hint.as_any()])?;
     let (filled, then) = session.read_into(&buffer)?;
     if then == Then::Failure {
         session.failure(py)?;
@@ -189,7 +188,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
     if filled > 0 {
         let count = filled.into_pyobject(py)?;
-        let name = intern!(py, "buffer_updated");
+        let name = name!(py, "buffer_updated");
         call::method(&protocol, name, [count.as_any()])?;
     }
     if then == Then::End {

@@ -8,7 +8,6 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::mem::MaybeUninit;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyType};
@@ -17,7 +16,7 @@ use super::reader::Reader;
 use super::tls_memory::{self, Memory};
 use crate::ffi::buffer::View;
 use crate::ffi::wire::{Ending, Wire, no_reason};
-use crate::ffi::{Visitor, bytes, call};
+use crate::ffi::{Visitor, bytes, call, name};
 
 /// One TLS session; `None` in its cells once it is let go of.
 #[derive(Debug)]
@@ -86,7 +85,7 @@ impl Session {
         let py = parts.context.py();
         let wrap = || {
             let object = parts.wrap.call0()?;
-            let native = object.getattr(intern!(py, "_sslobj"))?;
+            let native = object.getattr(name!(py, "_sslobj"))?;
             Ok((object, native))
         };
         let (object, native, wire) = if is_stock(&parts.context)? {
@@ -122,13 +121,13 @@ impl Session {
 
     /// Goes on with the handshake; `None` when it needs more from the peer.
     pub(super) fn shake_hands(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let done = call::method(&self.native(py), intern!(py, "do_handshake"), []);
+        let done = call::method(&self.native(py), name!(py, "do_handshake"), []);
         unless_again(py, done.map(drop))
     }
 
     /// Says goodbye; `None` until the peer has, too.
     pub(super) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
-        let done = call::method(&self.native(py), intern!(py, "shutdown"), []);
+        let done = call::method(&self.native(py), name!(py, "shutdown"), []);
         unless_again(py, done.map(drop))
     }
 
@@ -212,7 +211,7 @@ impl Session {
                 let Ok(mut view) = View::writable(buffer) else {
                     // `_ssl` refuses it in its own words, before it reads anything.
                     let room = PyInt::new(native.py(), buffer.len()?);
-                    let name = intern!(native.py(), "read");
+                    let name = name!(native.py(), "read");
                     call::method(&native, name, [room.as_any(), buffer])?;
                     return Err(no_reason());
                 };
@@ -229,7 +228,7 @@ impl Session {
     pub(super) fn failure(&self, py: Python<'_>) -> PyResult<()> {
         // A session that has failed once fails again, and `_ssl` says why.
         let one = PyInt::new(py, 1);
-        let read = call::method(&self.native(py), intern!(py, "read"), [one.as_any()]);
+        let read = call::method(&self.native(py), name!(py, "read"), [one.as_any()]);
         unless_again(py, read.and_then(|_| Err(no_reason()))).map(|_: Option<()>| ())
     }
 
@@ -249,7 +248,7 @@ impl Session {
             return Ok(done);
         }
         // A session that has failed once fails again, and `_ssl` says why.
-        let written = call::method(&native, intern!(py, "write"), [&rest(bytes, done)?]);
+        let written = call::method(&native, name!(py, "write"), [&rest(bytes, done)?]);
         unless_again(py, written.and_then(|_| Err::<(), _>(no_reason())))?;
         Ok(done)
     }
@@ -344,7 +343,7 @@ impl From<Ending> for Then {
 fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     static METHODS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     let py = context.py();
-    let (name, native_name) = (intern!(py, "wrap_bio"), intern!(py, "_wrap_bio"));
+    let (name, native_name) = (name!(py, "wrap_bio"), name!(py, "_wrap_bio"));
     let (wrap, native_wrap) = METHODS.get_or_try_init(py, || {
         let class = standard_context(py)?;
         let methods = (class.getattr(name)?, class.getattr(native_name)?);
@@ -352,7 +351,7 @@ fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     })?;
     Ok(call::is_method(context, name, wrap.bind(py))?
         && call::is_method(context, native_name, native_wrap.bind(py))?
-        && context.getattr(intern!(py, "_msg_callback"))?.is_none())
+        && context.getattr(name!(py, "_msg_callback"))?.is_none())
 }
 
 /// The standard library's `ssl.SSLContext`; libraries put classes of their own in its place.

@@ -8,7 +8,6 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
@@ -21,7 +20,7 @@ use super::write_buffer::WriteBuffer;
 use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::data;
+use crate::ffi::{data, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
 
@@ -416,11 +415,9 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         .as_ref()
         .map(|waiter| waiter.clone_ref(py));
     if let Some(waiter) = waiter
-        && !waiter
-            .call_method0(py, intern!(py, "done"))?
-            .is_truthy(py)?
+        && !waiter.call_method0(py, name!(py, "done"))?.is_truthy(py)?
     {
-        waiter.call_method1(py, intern!(py, "set_result"), (py.None(),))?;
+        waiter.call_method1(py, name!(py, "set_result"), (py.None(),))?;
     }
     if state.phase.get() == Phase::Closing {
         if state.conn_lost.get() == 0 {
@@ -442,11 +439,9 @@ pub(super) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr
         .as_ref()
         .map(|waiter| waiter.clone_ref(py));
     if let Some(waiter) = waiter
-        && !waiter
-            .call_method0(py, intern!(py, "done"))?
-            .is_truthy(py)?
+        && !waiter.call_method0(py, name!(py, "done"))?.is_truthy(py)?
     {
-        waiter.call_method1(py, intern!(py, "set_exception"), (error.clone_ref(py),))?;
+        waiter.call_method1(py, name!(py, "set_exception"), (error.clone_ref(py),))?;
     }
     Ok(())
 }

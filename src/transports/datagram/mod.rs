@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
@@ -28,7 +27,7 @@ use crate::addr::Version;
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, name, new_instance,
 };
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
@@ -103,8 +102,8 @@ enum Kind {
 impl Kind {
     fn of(sock: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = sock.py();
-        let family: i32 = sock.getattr(intern!(py, "family"))?.extract()?;
-        let kind: i32 = sock.getattr(intern!(py, "type"))?.extract()?;
+        let family: i32 = sock.getattr(name!(py, "family"))?.extract()?;
+        let kind: i32 = sock.getattr(name!(py, "type"))?.extract()?;
         let [v4, v6] = socket::INTERNET_FAMILIES;
         Ok(match family {
             _ if kind != socket::DATAGRAM => Self::Other,
@@ -131,7 +130,7 @@ pub(crate) fn from_socket<'py>(
     let fd = fileno(sock)?;
     let descriptor = Descriptor::from_socket(sock);
     let extra = ExtraInfo::from_socket(sock, extra)?;
-    let peer = extra.get(intern!(py, "peername"), &descriptor)?;
+    let peer = extra.get(name!(py, "peername"), &descriptor)?;
     // As asyncio has it: an empty address is none.
     let address = match address {
         Some(address) if address.is_truthy()? => Some(address.clone().unbind()),
@@ -185,7 +184,7 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
     let this = methods::cast(this)?;
     let py = this.py();
     let state = data(this).state(py)?;
-    let name = intern!(py, "connection_made");
+    let name = name!(py, "connection_made");
     let made = run_in(data(this).context.bind(py), |_| {
         call_protocol(this, &state, name, [this.as_any()])
     });
@@ -196,9 +195,9 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
         state.arm();
     }
     if let Some(waiter) = waiter
-        && !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?
+        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
     {
-        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
     }
     made
 }
@@ -223,8 +222,8 @@ fn call_protocol<'py, const N: usize>(
             let callback = protocol.getattr(name)?.into_any();
             let parts: Vec<_> = std::iter::once(&callback).chain(arguments).collect();
             let handle = PyTuple::new(py, parts)?;
-            let handle = core.call_method1(intern!(py, "_make_handle"), handle)?;
-            core.call_method1(intern!(py, "_report_callback_error"), (handle, error))
+            let handle = core.call_method1(name!(py, "_make_handle"), handle)?;
+            core.call_method1(name!(py, "_report_callback_error"), (handle, error))
                 .map(drop)
         }
     }
@@ -405,7 +404,7 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
     let context = state.lost_in.take();
     let context = context.unwrap_or_else(|| data(this).context.clone_ref(py));
     let told = run_in(context.bind(py), |_| {
-        call_protocol(this, &state, intern!(py, "connection_lost"), [&error])
+        call_protocol(this, &state, name!(py, "connection_lost"), [&error])
     });
     state.writing.set(Writing::Idle);
     state.reading.set(Reading::Ended);

@@ -5,7 +5,6 @@
 
 use std::io::{self, ErrorKind};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -14,7 +13,7 @@ use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers
 use crate::addr;
 use crate::driver::is_inherited;
 use crate::errors::os_error;
-use crate::ffi::data;
+use crate::ffi::{data, name};
 use crate::scheduler::{READ_SIZE, is_exit};
 use crate::sys::datagram::{self, MOST};
 
@@ -84,7 +83,7 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
             Sender::Other(object) => object.into_bound(py),
         };
         let received = received.into_bound(py);
-        let name = intern!(py, "datagram_received");
+        let name = name!(py, "datagram_received");
         call_protocol(this, state, name, [received.as_any(), &sender])?;
         local.callback_over(py)?;
         // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
@@ -155,7 +154,7 @@ fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Fou
         return Ok(Found::All);
     };
     let outcome = socket
-        .call_method1(intern!(py, "recvfrom"), (READ_SIZE,))
+        .call_method1(name!(py, "recvfrom"), (READ_SIZE,))
         .and_then(|pair| {
             let pair = pair.cast_into::<PyTuple>()?;
             let bytes = pair.get_item(0)?.cast_into::<PyBytes>()?;
@@ -195,7 +194,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     let failures = state.failures.get() + 1;
     state.failures.set(failures);
     let error = error.into_value(py).into_bound(py).into_any();
-    call_protocol(this, state, intern!(py, "error_received"), [&error])?;
+    call_protocol(this, state, name!(py, "error_received"), [&error])?;
     if failures < MAX_FAILURES {
         // What it scheduled runs first; then there may be more, errors or datagrams.
         state.fire_read();

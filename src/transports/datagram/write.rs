@@ -9,7 +9,6 @@ use std::io::{self, ErrorKind};
 use pyo3::exceptions::{
     PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
@@ -23,7 +22,7 @@ use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{call, data};
+use crate::ffi::{call, data, name};
 use crate::scheduler::Flush;
 use crate::sys::datagram;
 use crate::transports::protocol;
@@ -202,7 +201,7 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
         return Ok(());
     };
     let error = error.into_value(py).into_bound(py).into_any();
-    call::method(&protocol, intern!(py, "error_received"), [&error]).map(drop)
+    call::method(&protocol, name!(py, "error_received"), [&error]).map(drop)
 }
 
 /// Decides when the buffer is sent.
@@ -331,7 +330,7 @@ fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
 fn told(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<()> {
     let py = this.py();
     let error = os_error(error).into_value(py).into_bound(py).into_any();
-    call_protocol(this, state, intern!(py, "error_received"), [&error])
+    call_protocol(this, state, name!(py, "error_received"), [&error])
 }
 
 /// Sends the first one by way of the Python socket; `true` when the kernel takes no more.
@@ -354,7 +353,7 @@ fn send_first_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<
         }
         Err(error) if is_os_error(py, &error) => {
             let error = error.into_value(py).into_bound(py).into_any();
-            call_protocol(this, state, intern!(py, "error_received"), [&error])?;
+            call_protocol(this, state, name!(py, "error_received"), [&error])?;
             Ok(false)
         }
         Err(error) => {
@@ -369,7 +368,7 @@ fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     let Some(socket) = state.descriptor.socket(py)? else {
         return Ok(());
     };
-    let name = intern!(py, "sendto");
+    let name = name!(py, "sendto");
     call::method(&socket, name, [bytes, address]).map(drop)
 }
 
@@ -387,8 +386,8 @@ fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.kind == Kind::Unix && !state.is_connected {
         // The full queue is the receiver's, and the kernel tells only those connected to it.
         let py = this.py();
-        let again = this.as_any().getattr(intern!(py, "_sendto_ready"))?;
-        let call_later = intern!(py, "call_later");
+        let again = this.as_any().getattr(name!(py, "_sendto_ready"))?;
+        let call_later = name!(py, "call_later");
         data(this)
             .core
             .bind(py)

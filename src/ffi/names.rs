@@ -1,0 +1,165 @@
+//! The names that this crate looks up in Python, interned once at import.
+//!
+//! PyO3's `intern!` makes its string where it is first used, and panics when there is no memory for it: in the
+//! middle of a turn, and often while another error is reported. Here there is nothing left that can fail.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+
+use super::reference::owned;
+
+/// The interned string of that text, which must be in [`TEXTS`]: `name!(py, "data_received")`.
+macro_rules! name {
+    ($py:expr, $text:literal) => {{
+        const INDEX: usize = $crate::ffi::names::index($text);
+        $crate::ffi::names::get::<INDEX>($py)
+    }};
+}
+
+pub(crate) use name;
+
+/// Every name, in order.
+const TEXTS: [&str; 93] = [
+    "B",
+    "__int__",
+    "_accept_later",
+    "_asyncio_future_blocking",
+    "_attach",
+    "_buffer",
+    "_check_callback",
+    "_check_handshake_timeout",
+    "_check_shutdown_timeout",
+    "_clients",
+    "_current_handle",
+    "_detach",
+    "_ensure_fd_no_transport",
+    "_eof",
+    "_limit",
+    "_make_handle",
+    "_msg_callback",
+    "_paused",
+    "_report_callback_error",
+    "_report_slow_callback",
+    "_run_on_in_child",
+    "_sendto_ready",
+    "_sockets",
+    "_sslobj",
+    "_stream_reader_wr",
+    "_task_factory",
+    "_transport",
+    "_waiter",
+    "_wrap_bio",
+    "accept",
+    "buffer_updated",
+    "call_exception_handler",
+    "call_later",
+    "call_soon",
+    "cancel",
+    "cancelled",
+    "cast",
+    "cipher",
+    "close",
+    "compression",
+    "connection_lost",
+    "connection_made",
+    "context",
+    "create_future",
+    "data_received",
+    "datagram_received",
+    "do_handshake",
+    "done",
+    "eof_received",
+    "error_received",
+    "exc_info",
+    "exception",
+    "family",
+    "feed_data",
+    "fileno",
+    "get_buffer",
+    "get_extra_info",
+    "getpeercert",
+    "getpeername",
+    "getsockname",
+    "gettimeout",
+    "loop",
+    "message",
+    "name",
+    "pause_writing",
+    "peercert",
+    "peername",
+    "pending",
+    "pipe",
+    "proto",
+    "protocol",
+    "read",
+    "recv",
+    "recv_into",
+    "recvfrom",
+    "recvfrom_into",
+    "result",
+    "resume_writing",
+    "send",
+    "sendto",
+    "set_exception",
+    "set_result",
+    "setblocking",
+    "shutdown",
+    "socket",
+    "sockname",
+    "ssl_object",
+    "time",
+    "transport",
+    "type",
+    "with_traceback",
+    "wrap_bio",
+    "write",
+];
+
+static NAMES: PyOnceLock<[Py<PyString>; TEXTS.len()]> = PyOnceLock::new();
+
+/// Makes all names; the second time there is nothing to do.
+pub(crate) fn make(py: Python<'_>) -> PyResult<()> {
+    NAMES
+        .get_or_try_init(py, || {
+            let names = TEXTS.iter().map(|text| interned(py, text));
+            let names = names.collect::<PyResult<Vec<_>>>()?;
+            Ok(names.try_into().expect("as many names as texts"))
+        })
+        .map(drop)
+}
+
+/// Where the text is in the table. A text that is missing there ends the compilation.
+pub(crate) const fn index(text: &str) -> usize {
+    let mut index = 0;
+    while !is_same(TEXTS[index].as_bytes(), text.as_bytes()) {
+        index += 1;
+        assert!(index < TEXTS.len(), "add the name to TEXTS in ffi/names.rs");
+    }
+    index
+}
+
+/// The name at that place.
+#[inline]
+pub(crate) fn get<const INDEX: usize>(py: Python<'_>) -> &Bound<'_, PyString> {
+    let names = NAMES.get(py);
+    names.expect("the module made them when it was imported")[INDEX].bind(py)
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
+}
+
+fn interned(py: Python<'_>, text: &str) -> PyResult<Py<PyString>> {
+    let mut raw = PyString::from_bytes(py, text.as_bytes())?.into_ptr();
+    // SAFETY: attached; `raw` is our reference to a string, and it is exchanged for one to its interned equal, or kept
+    // where there is no memory for that.
+    unsafe { ffi::PyUnicode_InternInPlace(&raw mut raw) };
+    // SAFETY: a reference that is ours, to a string.
+    Ok(unsafe { owned(py, raw) }.unbind())
+}
