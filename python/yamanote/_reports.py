@@ -19,9 +19,16 @@ class Reports(Base):
 
     def _report_callback_error(self, handle: Handle, error: BaseException) -> None:
         """Tell the exception handler, with asyncio's words and keys."""
-        source = format_helpers._format_callback_source(  # pyright: ignore[reportPrivateUsage]
-            handle._callback, handle._args or ()
-        )
+        callback = handle._callback
+        try:
+            source = format_helpers._format_callback_source(  # pyright: ignore[reportPrivateUsage]
+                callback, handle._args or ()
+            )
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            # Its `repr` raises: asyncio's run would end with that, and nothing be told of `error`.
+            source = f"<unprintable {type(callback).__name__} object>"
         context: dict[str, Any] = {
             "message": f"Exception in callback {source}",
             "exception": error,

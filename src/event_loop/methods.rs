@@ -109,13 +109,10 @@ impl Core {
     }
 
     /// Send what the callback that runs has written, and waits for its end. Nothing where this thread runs no callback.
-    fn _send_written(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.owner().is_running_here(py) {
-            return Ok(());
-        }
-        let local = self.local(py)?;
-        if local.is_in_turn() {
-            local.flush(py)
+    fn _send_written(this: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, core) = (this.py(), this.get());
+        if core.owner().is_running_here(py) {
+            core.local(py)?.callback_over(this)
         } else {
             Ok(())
         }

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 93] = [
+const TEXTS: [&str; 94] = [
     "B",
     "__int__",
     "_accept_later",
@@ -52,6 +52,7 @@ const TEXTS: [&str; 93] = [
     "_waiter",
     "_wrap_bio",
     "accept",
+    "add_done_callback",
     "buffer_updated",
     "call_exception_handler",
     "call_later",

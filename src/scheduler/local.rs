@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit};
 use super::timers::Timers;
+use super::turn::contain;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot, Timer};
 use crate::errors::os_error;

@@ -16,9 +16,15 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(&Py<PyAny>);
 pub(crate) trait Source: Send + Sync {
     /// Handles what became ready (`READ`, `WRITE`) since the last call. On the loop's thread.
     ///
-    /// An error ends the run: only `SystemExit` and `KeyboardInterrupt` come this way, everything
-    /// else is reported where it happens.
+    /// `SystemExit` and `KeyboardInterrupt` end the run. What else is known to fail is reported where it happens,
+    /// in asyncio's words; the rest goes to `on_failed`.
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()>;
+
+    /// Anything else got out of `on_ready`: ends what cannot go on, or has it go on. What this raises, the turn
+    /// reports.
+    fn on_failed(&self, _core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        Err(error)
+    }
 
     /// In a forked child, whose loop starts on a reactor of its own: has it watch the descriptor.
     ///

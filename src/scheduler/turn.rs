@@ -2,9 +2,10 @@
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::local::Ready;
-use super::{Core, Local, watchers};
+use super::{Core, Local, Source, watchers};
 use crate::driver::Driver;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{handle_collector, name};
@@ -80,12 +81,12 @@ impl Turn<'_, '_> {
         // The wait may have ended for a signal: its Python-level handler may end the run.
         self.core.py().check_signals()?;
         // A signal handler is a callback, too.
-        local.callback_over(self.core.py())?;
+        local.callback_over(self.core)?;
         let mut run = 0;
         let mut started = None;
         for _ in 0..MAX_PASSES {
             if local.take_ready_io() {
-                watchers::queue_due(self.core, local)?;
+                contain(self.core, None, watchers::queue_due(self.core, local))?;
             }
             local.take_inbox(core);
             if local.earliest().is_some() {
@@ -137,9 +138,19 @@ impl Turn<'_, '_> {
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };
             let result = self.run(entry);
-            result.and(self.local.callback_over(self.core.py()))?;
+            result.and(self.local.callback_over(self.core))?;
         }
         Ok(())
+    }
+
+    /// Has a source handle its event. One that fails does not go on, and the loop does.
+    #[inline]
+    fn serve(&self, source: &dyn Source, ready: u8) -> PyResult<()> {
+        match source.on_ready(self.core, ready) {
+            Ok(()) => Ok(()),
+            Err(error) if is_exit(self.core.py(), &error) => Err(error),
+            Err(error) => contain(self.core, None, source.on_failed(self.core, error)),
+        }
     }
 
     #[inline]
@@ -148,12 +159,15 @@ impl Turn<'_, '_> {
         match entry {
             Ready::Handle(handle) => self.call(&handle.into_bound(py)),
             Ready::Io(slot) => self.local.deliver(&slot, |source, ready| {
-                self.watched(None, || source.on_ready(self.core, ready))
+                self.watched(None, || self.serve(source, ready))
             }),
             Ready::Deferred(deferred) => {
                 let target = deferred.target.into_bound(py);
                 let argument = deferred.argument.map(|argument| argument.into_bound(py));
-                self.watched(Some(&target), || (deferred.run)(&target, argument))
+                self.watched(Some(&target), || {
+                    let result = (deferred.run)(&target, argument);
+                    contain(self.core, Some(&target), result)
+                })
             }
         }
     }
@@ -201,9 +215,9 @@ impl Turn<'_, '_> {
         self.core.setattr(current, py.None())?;
         result?;
         let name = name!(py, "_report_slow_callback");
-        self.core
-            .call_method1(name, (culprit, self.now()? - started))
-            .map(drop)
+        let seconds = self.now()? - started;
+        let told = self.core.call_method1(name, (culprit, seconds));
+        contain(self.core, culprit, told.map(drop))
     }
 
     /// Reports what a callback raised; what must end the run is passed on.
@@ -213,12 +227,12 @@ impl Turn<'_, '_> {
         if is_exit(py, &error) {
             return Err(error);
         }
-        self.core
-            .call_method1(
-                name!(py, "_report_callback_error"),
-                (handle.as_any(), error),
-            )
-            .map(drop)
+        let name = name!(py, "_report_callback_error");
+        let told = self
+            .core
+            .call_method1(name, (handle.as_any(), error.clone_ref(py)));
+        let told = told.map(drop).map_err(|untold| because(py, untold, error));
+        contain(self.core, Some(handle.as_any()), told)
     }
 
     /// Sets the timer for the earliest deadline; `false` when it is past already.
@@ -259,6 +273,72 @@ pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
 /// Whether an exception ends the run instead of being reported.
 pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// The end of every error that a source, a callback, a protocol or a report lets out: the exception handler is told,
+/// and only what must end the run is passed on. `culprit` is what was at work, where that is known.
+#[inline]
+pub(super) fn contain(
+    core: &Bound<'_, Core>,
+    culprit: Option<&Bound<'_, PyAny>>,
+    result: PyResult<()>,
+) -> PyResult<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => report(core, culprit, error),
+    }
+}
+
+#[cold]
+fn report(
+    core: &Bound<'_, Core>,
+    culprit: Option<&Bound<'_, PyAny>>,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = core.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    let tell = || {
+        let context = PyDict::new(py);
+        context.set_item("message", "Exception in the event loop")?;
+        context.set_item("exception", error.value(py))?;
+        if let Some(culprit) = culprit {
+            context.set_item(role(culprit), culprit)?;
+        }
+        let name = name!(py, "call_exception_handler");
+        core.call_method1(name, (context,)).map(drop)
+    };
+    match tell() {
+        Ok(()) => Ok(()),
+        Err(untold) if is_exit(py, &untold) => Err(untold),
+        Err(untold) => {
+            // The logger itself has failed: this is the last place where Python tells of an error.
+            because(py, untold, error).write_unraisable(py, Some(core));
+            Ok(())
+        }
+    }
+}
+
+/// `error`, which came up while `cause` was reported.
+fn because(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
+    if !error.value(py).is(cause.value(py)) {
+        error.set_cause(py, Some(cause));
+    }
+    error
+}
+
+/// asyncio's key for it in what the exception handler is given.
+fn role(culprit: &Bound<'_, PyAny>) -> &'static str {
+    if handle::downcast(culprit).is_some() {
+        return "handle";
+    }
+    let is_future = culprit.hasattr(name!(culprit.py(), "add_done_callback"));
+    if is_future.unwrap_or(false) {
+        "future"
+    } else {
+        "transport"
+    }
 }
 
 /// As CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.

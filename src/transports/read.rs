@@ -54,8 +54,8 @@ pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         match found {
             Found::End => return at_end(this, state, &protocol),
             Found::Full => {
-                let local = data(this).core.get().local(this.py())?;
-                local.callback_over(this.py())?;
+                let core = data(this).core.bind(this.py());
+                core.get().local(this.py())?.callback_over(core)?;
             }
             Found::All | Found::Nothing => {
                 if let Some(registration) = &*state.registration.borrow()

@@ -87,8 +87,8 @@ impl Side for ReadSide {
             }
             match read(this, state)? {
                 Found::More => {
-                    let local = data(this).core.get().local(this.py())?;
-                    local.callback_over(this.py())?;
+                    let core = data(this).core.bind(this.py());
+                    core.get().local(this.py())?.callback_over(core)?;
                 }
                 Found::All => {
                     drained(state);

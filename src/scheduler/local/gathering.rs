@@ -4,7 +4,7 @@ use std::mem;
 
 use pyo3::prelude::*;
 
-use super::Local;
+use super::{Core, Local, contain};
 
 /// A transport with bytes to send at the end of the callback that wrote them.
 #[derive(Debug)]
@@ -37,23 +37,24 @@ impl Local {
 
     /// A callback, a task's step or a protocol's method has returned: what it wrote is sent.
     #[inline]
-    pub(crate) fn callback_over(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn callback_over(&self, core: &Bound<'_, Core>) -> PyResult<()> {
         self.callback.set(self.callback.get() + 1);
         if self.flushes.borrow().is_empty() {
             Ok(())
         } else {
-            self.flush(py)
+            self.flush(core)
         }
     }
 
     /// Sends what was written since the last time; all of it, also when one of them ends the run.
     #[cold]
-    pub(crate) fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn flush(&self, core: &Bound<'_, Core>) -> PyResult<()> {
         let mut result = Ok(());
         while !self.flushes.borrow().is_empty() {
             let mut batch = mem::take(&mut *self.flushes.borrow_mut());
             for flush in batch.drain(..) {
-                let sent = (flush.run)(&flush.target.into_bound(py));
+                let target = flush.target.into_bound(core.py());
+                let sent = contain(core, Some(&target), (flush.run)(&target));
                 result = result.and(sent);
             }
             let mut flushes = self.flushes.borrow_mut();

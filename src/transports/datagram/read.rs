@@ -68,8 +68,8 @@ fn next_batch(received: usize) -> usize {
 /// Hands over what has arrived; `false` when the rest waits, for a coming turn or for `resume_reading`.
 fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult<bool> {
     let py = this.py();
-    let core = data(this).core.get();
-    let local = core.local(py)?;
+    let core = data(this).core.bind(py);
+    let local = core.get().local(py)?;
     let scheduled = local.ready_count();
     loop {
         if state.reading.get() != Reading::On {
@@ -85,9 +85,9 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
         let received = received.into_bound(py);
         let name = name!(py, "datagram_received");
         call_protocol(this, state, name, [received.as_any(), &sender])?;
-        local.callback_over(py)?;
+        local.callback_over(core)?;
         // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
-        if local.ready_count() > scheduled || core.is_stopping() {
+        if local.ready_count() > scheduled || core.get().is_stopping() {
             if found == Found::More || !state.arrived.borrow().is_empty() {
                 state.fire_read();
             }
