@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractContextManager
+    from contextvars import Context
 
     from _typeshed import ReadableBuffer
 
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
             extra: dict[str, Any] | None,
             sslcontext: ssl.SSLContext,
             server: object,
-            timeouts: dict[str, Any],
+            *,
+            ssl_handshake_timeout: float | None,
+            ssl_shutdown_timeout: float | None,
+            context: Context | None,
         ) -> None: ...
         def _close_files(self) -> None: ...
         async def _ensure_resolved(

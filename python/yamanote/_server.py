@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable
+    from contextvars import Context
 
     from yamanote._parts import Base
 else:
@@ -26,22 +27,30 @@ class Serving(Base):
         sslcontext: ssl.SSLContext | None = None,
         server: object = None,
         backlog: int = 100,
-        *timeouts: float | None,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
     ) -> None:
         if sslcontext is None:
-            self._listen(sock, protocol_factory, server, backlog)
+            self._listen(sock, protocol_factory, server, backlog, context)
             return
-        # Python 3.10 has no timeout for the shutdown.
-        names = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
-        keywords: dict[str, Any] = dict(zip(names, timeouts, strict=False))
 
-        def accepted(conn: socket.socket, address: tuple[Any, ...] | None) -> None:
-            extra = {} if address is None else {"peername": address}
-            self.create_task(
-                self._serve_tls(protocol_factory, conn, extra, sslcontext, server, keywords)
+        def accepted(
+            conn: socket.socket, address: tuple[Any, ...] | None, context: Context | None
+        ) -> None:
+            serving = self._serve_tls(
+                protocol_factory,
+                conn,
+                {} if address is None else {"peername": address},
+                sslcontext,
+                server,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+                context=context,
             )
+            self.create_task(serving, context=context)
 
-        self._listen_and_call(sock, accepted, backlog)
+        self._listen_and_call(sock, accepted, backlog, context)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._stop_listening(sock.fileno())

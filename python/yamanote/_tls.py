@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from asyncio import constants, sslproto, streams
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable
+    from contextvars import Context
 
     from yamanote._parts import Base
 else:
@@ -38,14 +38,22 @@ class Tls(Base):
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: object = None,
-        **options: Any,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
     ) -> asyncio.Transport:
         """Return the transport of a handshake that has begun; `waiter` is completed after it."""
         self._ensure_fd_no_transport(rawsock.fileno())
         below, transport, _ = self._tls(
-            protocol, sslcontext, waiter, server_side, server_hostname, **options
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, below, extra=extra, server=server)
+        self._make_socket_transport(rawsock, below, extra=extra, server=server, context=context)
         return transport
 
     async def start_tls(
@@ -56,7 +64,8 @@ class Tls(Base):
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
-        **timeouts: float | None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport | None:
         """Upgrade a connection to TLS; arguments and exceptions are asyncio's.
 
@@ -76,7 +85,8 @@ class Tls(Base):
                 sslcontext,
                 server_side=server_side,
                 server_hostname=server_hostname,
-                **timeouts,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
             )
         waiter: asyncio.Future[bool] = self.create_future()
         below, secure, feed = self._tls(
@@ -86,7 +96,8 @@ class Tls(Base):
             server_side,
             server_hostname,
             call_connection_made=False,
-            **timeouts,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         # Nothing must be received before the handshake has begun.
         transport.pause_reading()
@@ -118,11 +129,15 @@ class Tls(Base):
         server_hostname: str | None,
         *,
         call_connection_made: bool = True,
-        **timeouts: Any,
-    ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object] | None]:
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+    ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object]]:
         """Return a protocol for the stream, the transport for `protocol`, and what feeds it."""
         if _is_native:
-            seconds = _seconds(**timeouts)
+            seconds = (
+                _positive("ssl_handshake_timeout", ssl_handshake_timeout),
+                _positive("ssl_shutdown_timeout", ssl_shutdown_timeout),
+            )
             if not sslcontext:
                 make_context: Any = getattr(sslproto, "_create_transport_context")  # noqa: B009
                 sslcontext = cast("ssl.SSLContext", make_context(server_side, server_hostname))
@@ -153,11 +168,10 @@ class Tls(Base):
             server_side,
             server_hostname,
             call_connection_made,
-            **timeouts,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        buffer = getattr(ssl_protocol, "_incoming", None)
-        feed = None if buffer is None else buffer.write
-        return ssl_protocol, ssl_protocol._app_transport, feed
+        return ssl_protocol, ssl_protocol._app_transport, ssl_protocol._incoming.write
 
     async def _serve_tls(
         self,
@@ -166,7 +180,10 @@ class Tls(Base):
         extra: dict[str, Any] | None,
         sslcontext: ssl.SSLContext,
         server: object,
-        timeouts: dict[str, Any],
+        *,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        context: Context | None,
     ) -> None:
         """See an accepted connection through its handshake; a failure is the peer's own affair."""
         told: dict[str, Any] = {
@@ -183,7 +200,9 @@ class Tls(Base):
                 server_side=True,
                 extra=extra,
                 server=server,
-                **timeouts,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+                context=context,
             )
             try:
                 await waiter
@@ -203,33 +222,24 @@ class Tls(Base):
                 self.call_exception_handler({**told, "exception": error})
 
 
-#: Python 3.10 has another TLS protocol than those after it, and uses it.
-_is_native = ssl is not None and sys.version_info >= (3, 11)
+#: Without OpenSSL asyncio is left to say so.
+_is_native = ssl is not None
 
 
-def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object] | None) -> None:
+def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object]) -> None:
     """Give the session what a stream reader holds already: a client that did not wait for our word.
 
     As asyncio from Python 3.14 on; before, such a handshake ran into its timeout.
     """
     reader: Any = getattr(protocol, "_stream_reader", None)
-    if feed is not None and isinstance(reader, streams.StreamReader):
+    if isinstance(reader, streams.StreamReader):
         buffer: Any = getattr(reader, "_buffer")  # noqa: B009
         feed(buffer)
         buffer.clear()
 
 
-def _seconds(
-    ssl_handshake_timeout: float | None = None, ssl_shutdown_timeout: float | None = None
-) -> tuple[float, float]:
-    """Return both timeouts, checked; asyncio's own where `None`."""
-    return (
-        _positive("ssl_handshake_timeout", ssl_handshake_timeout),
-        _positive("ssl_shutdown_timeout", ssl_shutdown_timeout),
-    )
-
-
 def _positive(name: str, seconds: float | None) -> float:
+    """Return a timeout, checked; asyncio's own where `None`."""
     if seconds is None:
         default: float = getattr(constants, name.upper())
         return default

@@ -375,7 +375,7 @@ class Core:
         *,
         extra: Mapping[str, Any] | None = None,
         server: object = None,
-        **_kwargs: Any,
+        context: Context | None = None,
     ) -> SocketTransport:
         """Return a transport over a connected, non-blocking stream socket, which it will close.
 
@@ -385,7 +385,8 @@ class Core:
             waiter: completed once `connection_made` was called.
             extra: a `dict` that `get_extra_info` answers from, too.
             server: told of the transport's birth and of its end.
-            _kwargs: what other versions of asyncio pass; ignored.
+            context: what every method of the protocol runs in. `None` stands for a copy of the
+                current context, and for that of who ends the connection in `connection_lost`.
 
         Raises:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
@@ -474,6 +475,7 @@ class Core:
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         server: object,
         backlog: int,
+        context: Context | None,
     ) -> None:
         """Accept connections on a listening, non-blocking socket until `_stop_listening`.
 
@@ -482,6 +484,8 @@ class Core:
             protocol_factory: called for each connection.
             server: told of each transport; `None` when nobody counts them.
             backlog: how many connections one pass accepts at most; at least one.
+            context: each connection has a copy of it, for all methods of its protocol. `None`
+                stands for the current context, as in `_make_socket_transport`.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -490,12 +494,14 @@ class Core:
     def _listen_and_call(
         self,
         sock: socket.socket,
-        accepted: Callable[[socket.socket, tuple[Any, ...] | None], object],
+        accepted: Callable[[socket.socket, tuple[Any, ...] | None, Context | None], object],
         backlog: int,
+        context: Context | None,
     ) -> None:
-        """Accept connections as `_listen` does, and call `accepted(socket, address)` for each.
+        """Accept connections as `_listen` does, and call `accepted(socket, address, context)`.
 
-        The address is `None` where it is no internet address.
+        The address is `None` where it is no internet address; the context, a copy for this
+        connection, where none was given.
         """
 
     def _resume_listening(self, fd: int) -> None:

@@ -173,7 +173,7 @@ impl Core {
     }
 
     /// A transport over a connected stream socket; `waiter` is completed once `connection_made` was called.
-    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, **_kwargs))]
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
     fn _make_socket_transport<'py>(
         this: &Bound<'py, Self>,
         sock: &Bound<'py, PyAny>,
@@ -181,9 +181,9 @@ impl Core {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
         server: Option<&Bound<'py, PyAny>>,
-        _kwargs: Option<&Bound<'py, PyDict>>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stream::from_socket(this, sock, protocol, waiter, extra, server)
+        stream::from_socket(this, sock, protocol, waiter, extra, server, context)
     }
 
     /// A transport that reads from a pipe; `waiter` is completed once `connection_made` was called.
@@ -267,22 +267,24 @@ impl Core {
         protocol_factory: &Bound<'_, PyAny>,
         server: Option<&Bound<'_, PyAny>>,
         backlog: usize,
+        context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let then = Then::Transport {
             factory: protocol_factory.clone().unbind(),
             server: server.map(|server| server.clone().unbind()),
         };
-        listener::listen(this, sock, then, backlog)
+        listener::listen(this, sock, then, backlog, context)
     }
 
-    /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address)`.
+    /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address, context)`.
     fn _listen_and_call(
         this: &Bound<'_, Self>,
         sock: &Bound<'_, PyAny>,
         accepted: Py<PyAny>,
         backlog: usize,
+        context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        listener::listen(this, sock, Then::Call(accepted), backlog)
+        listener::listen(this, sock, Then::Call(accepted), backlog, context)
     }
 
     /// Accept again, after a failure.

@@ -14,6 +14,16 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { returned(py, copy) }
 }
 
+/// A copy of `context`; what is no context is refused.
+pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = context.py();
+    // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
+    // with an exception.
+    let copy = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    unsafe { returned(py, copy) }
+}
+
 /// Runs `call` inside `context`, and leaves it on every path.
 #[inline]
 pub(crate) fn run_in<'py, R>(

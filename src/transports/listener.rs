@@ -12,7 +12,7 @@ use super::extra_info::{address, transport_socket};
 use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
-use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::context::{copy, copy_current, run_in};
 use crate::ffi::name;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
@@ -25,6 +25,8 @@ struct Listener {
     then: Then,
     /// What `then` and the protocols run in copies of.
     context: Py<PyAny>,
+    /// The server chose it: each connection stays in its copy from its birth to its end.
+    is_servers: bool,
     backlog: usize,
 }
 
@@ -35,7 +37,7 @@ pub(crate) enum Then {
         factory: Py<PyAny>,
         server: Option<Py<PyAny>>,
     },
-    /// `call(socket, address)`, where there is more to do for it than a native transport does.
+    /// `call(socket, address, context)`, where there is more to do for it than a native transport does.
     Call(Py<PyAny>),
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn listen(
     sock: &Bound<'_, PyAny>,
     then: Then,
     backlog: usize,
+    context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = core.py();
     core.get().check_closed()?;
@@ -69,7 +72,10 @@ pub(crate) fn listen(
         kind,
         sock: sock.clone().unbind(),
         then,
-        context: copy_current(py)?.unbind(),
+        context: context
+            .map_or_else(|| copy_current(py), |it| Ok(it.clone()))?
+            .unbind(),
+        is_servers: context.is_some(),
         backlog: backlog.max(1),
     });
     local.attach(&registration, listener);
@@ -120,18 +126,23 @@ impl Listener {
         accepted: (std::os::fd::OwnedFd, socket::Name),
     ) -> PyResult<()> {
         let py = core.py();
-        let context = run_in(self.context.bind(py), copy_current)?;
+        let context = copy(self.context.bind(py))?;
         match &self.then {
             Then::Transport { factory, server } => {
                 let protocol = run_in(&context, |py| factory.bind(py).call0())?;
                 let server = server.as_ref().map(|server| server.bind(py));
-                stream::from_accepted(core, accepted, self.kind, &context, &protocol, server)
+                let room = stream::Room {
+                    context,
+                    is_given: self.is_servers,
+                };
+                stream::from_accepted(core, accepted, self.kind, room, &protocol, server)
             }
             Then::Call(call) => {
                 let (fd, peer) = accepted;
                 let address = address(py, Some(peer))?;
                 let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
-                run_in(&context, |py| call.bind(py).call1((socket, address))).map(drop)
+                let given = self.is_servers.then_some(&context);
+                run_in(&context, |py| call.bind(py).call1((socket, address, given))).map(drop)
             }
         }
     }

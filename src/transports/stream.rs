@@ -34,6 +34,8 @@ pub(crate) struct Stream {
     pub(super) core: Py<Core>,
     /// What the protocol's methods run in.
     context: Py<PyAny>,
+    /// `connection_lost` runs in it, too: not in that of what ended the connection.
+    is_context_given: bool,
     state: OwnerCell<State>,
 }
 
@@ -107,6 +109,13 @@ pub(super) enum Writing {
     Blocked,
 }
 
+/// Where a protocol's methods run.
+pub(super) struct Room<'py> {
+    pub(super) context: Bound<'py, PyAny>,
+    /// Given with the socket, as asyncio does from Python 3.15 on: all of them run in it.
+    pub(super) is_given: bool,
+}
+
 /// A transport over a Python socket, which the transport will close.
 pub(crate) fn from_socket<'py>(
     core: &Bound<'py, Core>,
@@ -115,6 +124,7 @@ pub(crate) fn from_socket<'py>(
     waiter: Option<&Bound<'py, PyAny>>,
     extra: Option<&Bound<'py, PyAny>>,
     server: Option<&Bound<'py, PyAny>>,
+    context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
     let fd = fileno(sock)?;
@@ -125,16 +135,19 @@ pub(crate) fn from_socket<'py>(
         descriptor: Descriptor::from_socket(sock),
         extra: ExtraInfo::from_socket(sock, extra)?,
     };
-    let context = copy_current(py)?;
-    Ok(start(core, parts, &context, protocol, waiter, server)?.into_any())
+    let room = Room {
+        context: context.map_or_else(|| copy_current(py), |it| Ok(it.clone()))?,
+        is_given: context.is_some(),
+    };
+    Ok(start(core, parts, room, protocol, waiter, server)?.into_any())
 }
 
-/// A transport over a connection that was just accepted; its protocol runs in `context`.
+/// A transport over a connection that was just accepted; its protocol runs in `room`.
 pub(super) fn from_accepted(
     core: &Bound<'_, Core>,
     accepted: (OwnedFd, socket::Name),
     kind: SocketKind,
-    context: &Bound<'_, PyAny>,
+    room: Room<'_>,
     protocol: &Bound<'_, PyAny>,
     server: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
@@ -147,7 +160,7 @@ pub(super) fn from_accepted(
         extra: ExtraInfo::from_names(socket::local_name(raw).ok(), Some(peer)),
         descriptor: Descriptor::from_fd(fd, kind),
     };
-    start(core, parts, context, protocol, None, server).map(drop)
+    start(core, parts, room, protocol, None, server).map(drop)
 }
 
 struct Parts {
@@ -161,7 +174,7 @@ struct Parts {
 fn start<'py>(
     core: &Bound<'py, Core>,
     parts: Parts,
-    context: &Bound<'py, PyAny>,
+    room: Room<'py>,
     protocol: &Bound<'py, PyAny>,
     waiter: Option<&Bound<'py, PyAny>>,
     server: Option<&Bound<'py, PyAny>>,
@@ -205,7 +218,8 @@ fn start<'py>(
     };
     let stream = Stream {
         core: core.clone().unbind(),
-        context: context.clone().unbind(),
+        context: room.context.unbind(),
+        is_context_given: room.is_given,
         state: OwnerCell::new(state),
     };
     let this = new_instance(py, stream)?;
@@ -345,11 +359,13 @@ pub(super) fn lose_later(
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     state.conn_lost.set(state.conn_lost.get() + 1);
-    // As asyncio's `call_soon` would: what ended the connection gives the context.
-    let before = state
-        .lost_in
-        .replace(Some(copy_current(this.py())?.unbind()));
-    drop(before);
+    if !data(this).is_context_given {
+        // As asyncio's `call_soon` would: what ended the connection gives the context.
+        let before = state
+            .lost_in
+            .replace(Some(copy_current(this.py())?.unbind()));
+        drop(before);
+    }
     data(this).core.get().local(this.py())?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: error.map(Bound::unbind),
