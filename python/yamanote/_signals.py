@@ -45,7 +45,7 @@ class Signals(Base):
         self._signal_pair = receiver, sender = socket.socketpair()
         receiver.setblocking(False)
         sender.setblocking(False)
-        self._add_reader(receiver.fileno(), self._make_handle(self._read_signals))
+        self._add_reader(receiver.fileno(), self._read_signals)
 
     def add_signal_handler(
         self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]

@@ -79,7 +79,7 @@ class Children(Base):
                 self._children = {}
             self._children[descriptor] = child
             try:
-                self._add_reader(descriptor, self._make_handle(self._child_ended, descriptor))
+                self._add_reader(descriptor, self._child_ended, descriptor)
             except OSError:
                 self._forget_child(descriptor)
                 self._start_waiting(child)

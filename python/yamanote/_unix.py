@@ -21,18 +21,9 @@ else:
 class UnixSockets(Base):
     """The interpreter's own methods: they call only a loop's public ones and the hooks below."""
 
-    async def create_unix_connection(
-        self, *args: Any, **kwargs: Any
-    ) -> tuple[asyncio.Transport, Any]:
-        """Connect to a Unix socket and make a transport; arguments and errors as asyncio's."""
-        connected: tuple[asyncio.Transport, Any]
-        connected = await _ASYNCIO.create_unix_connection(self, *args, **kwargs)
-        return connected
-
-    async def create_unix_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
-        """Listen on a Unix socket and serve; arguments and errors as asyncio's."""
-        server: asyncio.Server = await _ASYNCIO.create_unix_server(self, *args, **kwargs)
-        return server
+    if not TYPE_CHECKING:
+        create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
+        create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
 
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
@@ -75,9 +66,6 @@ class UnixSockets(Base):
         except OSError as error:
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
-
-# Its methods take any loop for themselves.
-_ASYNCIO: Any = unix_events._UnixSelectorEventLoop  # pyright: ignore[reportPrivateUsage]
 
 # Between two looks at a full queue: it empties as fast as its server accepts.
 _FIRST_PAUSE_S = 0.001

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from _typeshed import FileDescriptorLike
     from typing_extensions import TypeVarTuple, Unpack
 
     from yamanote._parts import Base
+    from yamanote._yamanote import Handle
 
     _Ts = TypeVarTuple("_Ts")
 else:
@@ -38,7 +40,7 @@ class Watching(Base):
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
-        self._add_reader(number, self._make_handle(callback, *args))
+        self._add_reader(number, callback, *args)
         _remember(self._reader_objects, number, fd)
 
     def remove_reader(self, fd: FileDescriptorLike) -> bool:
@@ -60,7 +62,7 @@ class Watching(Base):
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
-        self._add_writer(number, self._make_handle(callback, *args))
+        self._add_writer(number, callback, *args)
         _remember(self._writer_objects, number, fd)
 
     def remove_writer(self, fd: FileDescriptorLike) -> bool:
@@ -70,6 +72,28 @@ class Watching(Base):
             return False
         self._writer_objects.pop(number, None)
         return self._remove_writer(number)
+
+    def _add_reader(
+        self,
+        fd: int,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> Handle:
+        handle = self._make_handle(callback, *args, context=context)
+        self._watch_reader(fd, handle)
+        return handle
+
+    def _add_writer(
+        self,
+        fd: int,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> Handle:
+        handle = self._make_handle(callback, *args, context=context)
+        self._watch_writer(fd, handle)
+        return handle
 
     def close(self) -> None:
         """Let go of the objects."""

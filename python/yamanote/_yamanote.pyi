@@ -173,7 +173,7 @@ class Core:
                 RuntimeError: the loop is closed.
                 TypeError: `coro` is no coroutine, or this interpreter's `Task` has no such keyword.
             """
-    elif sys.version_info >= (3, 11):
+    else:
         def create_task(
             self, coro: _Coroutine[_T], *, name: object = None, context: Context | None = None
         ) -> asyncio.Task[_T]:
@@ -183,18 +183,6 @@ class Core:
                 coro: what to run.
                 name: `None` numbers the task.
                 context: what it runs in; `None` stands for a copy of the current context.
-
-            Raises:
-                RuntimeError: the loop is closed.
-                TypeError: `coro` is no coroutine.
-            """
-    else:
-        def create_task(self, coro: _Coroutine[_T], *, name: object = None) -> asyncio.Task[_T]:
-            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
-
-            Args:
-                coro: what to run.
-                name: `None` numbers the task.
 
             Raises:
                 RuntimeError: the loop is closed.
@@ -329,7 +317,7 @@ class Core:
             TypeError: `handle` was not made by a loop of this package.
         """
 
-    def _add_reader(self, fd: int, handle: Handle) -> None:
+    def _watch_reader(self, fd: int, handle: Handle) -> None:
         """Run `handle` in each pass that finds `fd` readable; replaces the one there was.
 
         Raises:
@@ -337,7 +325,7 @@ class Core:
             OSError: the kernel cannot watch `fd`.
         """
 
-    def _add_writer(self, fd: int, handle: Handle) -> None:
+    def _watch_writer(self, fd: int, handle: Handle) -> None:
         """Run `handle` in each pass that finds `fd` writable; replaces the one there was.
 
         Raises:
@@ -521,7 +509,7 @@ class Handle(asyncio.Handle):
         """Return whether `cancel()` was called."""
 
     def get_context(self) -> Context:
-        """Return the context that the callback runs in. Here from Python 3.10 on."""
+        """Return the context that the callback runs in. Here before Python 3.12, too."""
 
     @property
     def _loop(self) -> Core: ...
@@ -556,7 +544,7 @@ class TimerHandle(asyncio.TimerHandle):
         """Return whether `cancel()` was called."""
 
     def get_context(self) -> Context:
-        """Return the context that the callback runs in. Here from Python 3.10 on."""
+        """Return the context that the callback runs in. Here before Python 3.12, too."""
 
     @property
     def _loop(self) -> Core: ...
@@ -696,6 +684,9 @@ class SocketTransport(asyncio.Transport):
     @property
     def _sock(self) -> socket.socket | None:
         """The socket; `None` once closed."""
+    @property
+    def _paused(self) -> bool:
+        """Whether `pause_reading()` is in force."""
     @property
     def _protocol_paused(self) -> bool:
         """Whether the protocol was told to pause writing."""
@@ -995,3 +986,6 @@ class SSLTransport(asyncio.Transport):
     @property
     def _sslcontext(self) -> ssl.SSLContext:
         """What they look for there, most of all; others ask for the extra info of that name."""
+    @property
+    def _app_reading_paused(self) -> bool:
+        """Whether `pause_reading()` is in force."""

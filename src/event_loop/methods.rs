@@ -126,12 +126,12 @@ impl Core {
     }
 
     /// Watch `fd` for reading: the handle runs in each turn that finds something there.
-    fn _add_reader(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _watch_reader(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         watch(this, fd, Side::Reader, own_handle(handle)?.clone().unbind())
     }
 
     /// Watch `fd` for writing: the handle runs in each turn that finds room.
-    fn _add_writer(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn _watch_writer(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         watch(this, fd, Side::Writer, own_handle(handle)?.clone().unbind())
     }
 

@@ -38,6 +38,7 @@ pub(super) fn members() -> Members {
         .attribute::<SockFd>()
         .attribute::<Loop>()
         .attribute::<Sock>()
+        .attribute::<Paused>()
         .attribute::<ProtocolPaused>()
         .attribute::<SendfileCompatible>()
         .attribute::<StartTlsCompatible>()
@@ -376,6 +377,11 @@ attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
 attribute!(Sock, c"_sock", |this, state| {
     let socket = state.descriptor.socket(this.py())?;
     Ok(socket.unwrap_or_else(|| none(this.py())))
+});
+
+attribute!(Paused, c"_paused", |this, state| {
+    let is_paused = state.reading.get() == Reading::Paused;
+    Ok(boolean(this.py(), is_paused))
 });
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {

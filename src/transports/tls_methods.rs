@@ -46,6 +46,7 @@ pub(super) fn members() -> Members {
         .attribute::<StartTlsCompatible>()
         .attribute::<SslProtocol>()
         .attribute::<SslContext>()
+        .attribute::<AppReadingPaused>()
         .attribute::<IsDirect>()
 }
 
@@ -437,6 +438,10 @@ attribute!(SslProtocol, c"_ssl_protocol", |this, _state| Ok(this
 attribute!(SslContext, c"_sslcontext", |this, _state| {
     this.as_any()
         .call_method1(name!(this.py(), "get_extra_info"), ("sslcontext",))
+});
+
+attribute!(AppReadingPaused, c"_app_reading_paused", |this, state| {
+    Ok(boolean(this.py(), state.reading_paused.get()))
 });
 
 attribute!(IsDirect, c"_is_direct", |this, state| Ok(boolean(
