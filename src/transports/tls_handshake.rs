@@ -122,7 +122,6 @@ pub(super) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> P
 
 /// `close()`, or the peer's goodbye.
 pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    let py = this.py();
     match state.phase.get() {
         Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => return Ok(()),
         Phase::Handshake => {
@@ -133,9 +132,14 @@ pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<(
     }
     state.closed.set(true);
     state.phase.set(Phase::Flushing);
-    let name = name!(py, "_check_shutdown_timeout");
-    start_timer(this, state, data(this).timeouts.shutdown.bind(py), name)?;
+    start_shutdown_timer(this, state)?;
     flush(this, state)
+}
+
+fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let name = name!(this.py(), "_check_shutdown_timeout");
+    let seconds = data(this).timeouts.shutdown.bind(this.py());
+    start_timer(this, state, seconds, name)
 }
 
 /// The timer's: the peer has not said goodbye.
@@ -175,10 +179,14 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         Ok(Some(())) => {
             tls_write::send_outgoing(this, state)?;
             tell_end(this, state)?;
-            stop_timer(py, state)?;
             let Some(stream) = state.stream(py) else {
                 return Ok(());
             };
+            // The stream first sends what it has, which takes a peer that does not read for ever. So the
+            // timer runs on until `connection_lost`; where the peer said goodbye first, there is none yet.
+            if state.timer.borrow().is_none() {
+                start_shutdown_timer(this, state)?;
+            }
             let close = stream.as_any().getattr(name!(py, "close"))?;
             let core = data(this).core.bind(py);
             core.call_method1(name!(py, "call_soon"), (close,))
