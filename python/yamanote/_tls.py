@@ -133,7 +133,7 @@ class Tls(Base):
         ssl_shutdown_timeout: float | None,
     ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object]]:
         """Return a protocol for the stream, the transport for `protocol`, and what feeds it."""
-        if _is_native:
+        if _is_native and _is_stock():
             seconds = (
                 _positive("ssl_handshake_timeout", ssl_handshake_timeout),
                 _positive("ssl_shutdown_timeout", ssl_shutdown_timeout),
@@ -224,6 +224,21 @@ class Tls(Base):
 
 #: Without OpenSSL asyncio is left to say so.
 _is_native = ssl is not None
+
+
+#: asyncio's TLS protocol as it was imported.
+_PROTOCOL = sslproto.SSLProtocol
+_MEMBERS = dict(vars(_PROTOCOL))
+
+
+def _is_stock() -> bool:
+    """Whether it still is: what a program has replaced there must take effect."""
+    members = vars(_PROTOCOL)
+    return (
+        sslproto.SSLProtocol is _PROTOCOL
+        and len(members) == len(_MEMBERS)
+        and all(members.get(name) is member for name, member in _MEMBERS.items())
+    )
 
 
 def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object]) -> None:
