@@ -19,13 +19,13 @@ BENCH_PY := $(BENCH_VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet
 
 # The first interpreter that runs, is new enough and can make virtual environments.
-FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.14 python3.13 python3.12 \
-	python3.11 python3.10); do \
-		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' \
+FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.15 python3.14 python3.13 \
+	python3.12 python3.11); do \
+		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 			2>/dev/null && break; \
 		python=; \
 	done; \
-	[ -n "$$python" ] || { echo "no usable Python (3.10 or later, with venv): try make PYTHON=..." >&2; exit 1; }
+	[ -n "$$python" ] || { echo "no usable Python (3.11 or later, with venv): try make PYTHON=..." >&2; exit 1; }
 
 RUST_SOURCES := Cargo.toml $(wildcard Cargo.lock) build.rs pyproject.toml $(shell find src client -type f)
 EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -name '*.toml')
@@ -93,7 +93,7 @@ ruff: $(VENV)/.check
 # The package as the oldest Python sees it, too; tests of newer features would not pass.
 mypy: $(VENV)/.check
 	$(PY) -m mypy
-	$(PY) -m mypy --python-version 3.10 python benches
+	$(PY) -m mypy --python-version 3.11 python benches
 
 pyright: $(VENV)/.check
 	$(PY) -m pyright --project pyproject.toml --pythonpath $(PY)

@@ -1,7 +1,6 @@
-"""Tasks that stand and fall together (Python 3.11 or newer)."""
+"""Tasks that stand and fall together."""
 
 import asyncio
-import sys
 
 import yamanote
 
@@ -33,11 +32,9 @@ async def main() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(step("three", 60))
             group.create_task(fail())
-    except ExceptionGroup as errors:  # noqa: F821  # new in 3.11, as is TaskGroup
+    except ExceptionGroup as errors:
         print("the group failed:", *errors.exceptions)
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
-        sys.exit("asyncio.TaskGroup is new in Python 3.11")
     yamanote.run(main())

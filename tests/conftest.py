@@ -55,19 +55,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         os.close(descriptor)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves asyncio out where Python 3.10's has not all that later ones specify."""
-    if sys.version_info >= (3, 11):
-        return
-    skip = pytest.mark.skip(
-        reason="asyncio on 3.10 has no sock_recvfrom() and its kin, and no datagrams to pause"
-    )
-    for item in items:
-        # pytest puts what a test is made from in brackets behind its name.
-        if item.path.parent.name in ("datagrams", "sock") and "[asyncio" in item.name:
-            item.add_marker(skip)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Arms the hang guard: all stacks are dumped and the whole run ends with exit code 1.

@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
     from tests.programs import Program
 
-timeout_is_new = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="asyncio.timeout() is new in 3.11"
-)
-task_groups_are_new = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="asyncio.TaskGroup is new in 3.11"
-)
-
-
 # --- gather, wait, as_completed ---------------------------------------------------------------
 
 
@@ -260,7 +252,6 @@ def test_wait_for_gives_the_result_in_time(loop: asyncio.AbstractEventLoop) -> N
     assert loop.run_until_complete(main()) == ("in time", "without end")
 
 
-@timeout_is_new
 def test_timeout_ends_a_block_and_only_that(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> str:
         with pytest.raises(TimeoutError):
@@ -277,7 +268,6 @@ def test_timeout_ends_a_block_and_only_that(loop: asyncio.AbstractEventLoop) -> 
     assert loop.run_until_complete(main()) == "went on"
 
 
-@timeout_is_new
 def test_a_timeout_inside_another_expires_alone(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> tuple[bool, bool]:
         inner = asyncio.timeout(0.001)
@@ -290,7 +280,6 @@ def test_a_timeout_inside_another_expires_alone(loop: asyncio.AbstractEventLoop)
     assert loop.run_until_complete(main()) == (False, True)
 
 
-@timeout_is_new
 def test_a_timeout_can_be_moved(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         async with asyncio.timeout(None) as scope:
@@ -326,7 +315,6 @@ def test_a_shielded_task_survives_the_cancellation_of_its_waiter(
 # --- task groups ------------------------------------------------------------------------------
 
 
-@task_groups_are_new
 def test_a_task_group_waits_for_all_of_its_tasks(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> list[int]:
         async with asyncio.TaskGroup() as group:
@@ -336,7 +324,6 @@ def test_a_task_group_waits_for_all_of_its_tasks(loop: asyncio.AbstractEventLoop
     assert loop.run_until_complete(main()) == [0, 1, 2, 3, 4]
 
 
-@task_groups_are_new
 def test_a_failure_in_a_task_group_cancels_the_rest_and_comes_out(
     loop: asyncio.AbstractEventLoop,
 ) -> None:

@@ -115,8 +115,6 @@ def test_an_example_can_be_read_at_a_glance(path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_an_example_prints_what_it_promises(name: str) -> None:
-    if name == "task_group" and sys.version_info < (3, 11):
-        pytest.skip("asyncio.TaskGroup is new in 3.11")
     assert run(name) == (OUTPUTS[name], "")
 
 

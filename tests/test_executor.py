@@ -123,7 +123,6 @@ def test_the_default_executor_can_be_replaced(loop: asyncio.AbstractEventLoop) -
     assert name.startswith("replaced")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="only deprecated before 3.11")
 def test_the_default_executor_must_be_of_threads(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(TypeError, match="executor must be ThreadPoolExecutor instance"):
         loop.set_default_executor(object())  # type: ignore[arg-type]

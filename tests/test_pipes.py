@@ -391,10 +391,8 @@ def test_a_fifo_without_a_writer_waits_for_one(
     loop.run_until_complete(main())
 
 
-def test_a_stream_reader_reads_a_pipe(loop: asyncio.AbstractEventLoop, loop_name: str) -> None:
+def test_a_stream_reader_reads_a_pipe(loop: asyncio.AbstractEventLoop) -> None:
     """Lines, exact counts, the rest; more than its limit, so that it pauses the transport."""
-    if loop_name == "asyncio" and sys.version_info < (3, 11):
-        pytest.skip("its transport has no is_reading(), which the reader's repr asks for")
     data = os.urandom(3 * MORE_THAN_FITS)
 
     async def main() -> None:
@@ -558,9 +556,6 @@ def test_what_was_written_may_be_changed_afterwards(loop: asyncio.AbstractEventL
 
 @pytest.mark.parametrize("method", ["connection_made", "data_received", "eof_received"])
 def test_a_reader_can_be_closed_in_any_method(loop: asyncio.AbstractEventLoop, method: str) -> None:
-    if method == "connection_made" and sys.version_info < (3, 11):
-        pytest.skip("asyncio 3.10 begins to read after all")
-
     async def main() -> None:
         read_fd, write_fd = os.pipe()
         os.write(write_fd, bytes(1000))

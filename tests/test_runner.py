@@ -226,9 +226,7 @@ def test_new_event_loop_makes_a_loop_of_its_own() -> None:
         second.close()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.Runner is new in 3.11")
 def test_asyncios_runner_takes_our_factory() -> None:
-    if sys.version_info >= (3, 11):
-        with asyncio.Runner(loop_factory=yamanote.new_event_loop) as runner:
-            assert runner.run(answer()) == 42
-            assert isinstance(runner.get_loop(), yamanote.Loop)
+    with asyncio.Runner(loop_factory=yamanote.new_event_loop) as runner:
+        assert runner.run(answer()) == 42
+        assert isinstance(runner.get_loop(), yamanote.Loop)

@@ -118,7 +118,6 @@ def test_ctrl_c_ends_a_plain_sleep_with_a_traceback(program: Program) -> None:
     assert code == -signal.SIGINT
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the Runner's SIGINT handler is of 3.11")
 def test_a_second_ctrl_c_interrupts_a_task_that_swallowed_the_first(program: Program) -> None:
     source = """
     async def main():

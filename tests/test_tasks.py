@@ -80,7 +80,6 @@ def test_a_name_need_not_be_text(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(task)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task(context=) is new in 3.11")
 def test_a_task_runs_in_the_context_it_is_given(loop: asyncio.AbstractEventLoop) -> None:
     context = contextvars.Context()
 
@@ -95,7 +94,6 @@ def test_a_task_runs_in_the_context_it_is_given(loop: asyncio.AbstractEventLoop)
     assert variable.get() == "default"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task(context=) is new in 3.11")
 def test_no_context_means_a_copy_for_the_task(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> str:
         seen = variable.get()
@@ -222,7 +220,6 @@ def test_a_factory_receives_what_the_caller_gave_and_nothing_else(
     loop.run_until_complete(asyncio.gather(*tasks))
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task(context=) is new in 3.11")
 def test_a_context_reaches_the_factory(loop: asyncio.AbstractEventLoop) -> None:
     received: list[object] = []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yamanote._loop import Loop
 
-# The private name is the only one that every Python from 3.10 has without a warning.
+# The private name is the only one that every Python from 3.11 has without a warning.
 if TYPE_CHECKING or hasattr(unix_events, "_UnixDefaultEventLoopPolicy"):
 
     class EventLoopPolicy(

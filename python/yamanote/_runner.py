@@ -53,52 +53,5 @@ def run(
     if asyncio._get_running_loop() is not None:
         message = "asyncio.run() cannot be called from a running event loop"
         raise RuntimeError(message)
-    if sys.version_info >= (3, 11):
-        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
-            return runner.run(main)
-    return _run_without_runner(main, debug, loop_factory)
-
-
-def _run_without_runner(
-    main: Coroutine[Any, Any, _T],
-    debug: bool | None,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop],
-) -> _T:
-    """Do what Python 3.10's `asyncio.run()` does: it has no `Runner` to leave the work to."""
-    if not asyncio.iscoroutine(main):
-        message = f"a coroutine was expected, got {main!r}"
-        raise ValueError(message)
-    loop = loop_factory()
-    try:
-        asyncio.set_event_loop(loop)
-        if debug is not None:
-            loop.set_debug(debug)
-        return loop.run_until_complete(main)
-    finally:
-        try:
-            _cancel_what_is_left(loop)
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
-
-
-def _cancel_what_is_left(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel every task of a stopped loop, wait for the end of each and report what went wrong."""
-    tasks = asyncio.all_tasks(loop)
-    if not tasks:
-        return
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.wait(tasks))
-    for task in tasks:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            loop.call_exception_handler(
-                {
-                    "message": "unhandled exception during asyncio.run() shutdown",
-                    "exception": error,
-                    "task": task,
-                }
-            )
+    with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)

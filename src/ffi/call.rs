@@ -121,7 +121,7 @@ pub(crate) fn is_method(
 
 const MAX_METHOD_ARGUMENTS: usize = 2;
 
-// What CPython's own method calls begin with, and Cython's: private, and exported by every version from 3.10 to 3.14. 1 for
+// What CPython's own method calls begin with, and Cython's: private, and exported by every version from 3.11 to 3.15. 1 for
 // a function of the class that is yet to be bound, 0 for any other attribute.
 unsafe extern "C" {
     fn _PyObject_GetMethod(

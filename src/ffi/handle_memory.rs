@@ -48,7 +48,7 @@ mod kept {
         super::allocate_zeroed(py, kind.class().object())
     }
 
-    // What `PyObject_Init` does beside setting the class; exported by every version from 3.10 to 3.14.
+    // What `PyObject_Init` does beside setting the class; exported by every version from 3.11 to 3.15.
     unsafe extern "C" {
         fn _Py_NewReference(object: *mut ffi::PyObject);
     }

@@ -74,12 +74,9 @@ fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> Bound<'py, PyB
     let raw = object.as_ptr().cast::<ffi::PyBytesObject>();
     // SAFETY: a live `bytes` that nobody else refers to (`offer` made sure, and `Room` has held it since).
     unsafe { (*raw).ob_base.ob_size = contents.len().cast_signed() };
-    #[cfg_attr(
-        Py_3_11,
-        expect(
-            deprecated,
-            reason = "a remembered hash must be forgotten for as long as there is one"
-        )
+    #[expect(
+        deprecated,
+        reason = "a remembered hash must be forgotten for as long as there is one"
     )]
     // SAFETY: as above; -1 means that it was not hashed.
     unsafe {

@@ -40,6 +40,7 @@ MODULES = (
     "test_runners",
     "test_sendfile",
     "test_server",
+    "test_server_context",
     "test_sock_lowlevel",
     "test_ssl",
     "test_sslproto",

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from tests.databases.servers import Postgres
 
 pytestmark = [pytest.mark.slow]
-if sys.version_info < (3, 11):
-    # What TLS there is then (`asyncio.sslproto`) complains so whenever the server goes first.
-    pytestmark.append(
-        pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
-    )
 
 QUERIES = 1000
 CONNECTIONS = 20

@@ -211,7 +211,6 @@ def test_broadcasting_is_not_connected(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 names reuse_address, too")
 def test_refused_arguments(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     async def refused(**options: Any) -> tuple[type[BaseException], str]:
         try:

@@ -72,10 +72,9 @@ def test_every_way_to_run_a_coroutine_takes_a_future(loop: asyncio.AbstractEvent
         done, pending = await asyncio.wait({asyncio.ensure_future(rust.spawned(5, 1))})
         assert [each.result() for each in done] == [5]
         assert not pending
-        if sys.version_info >= (3, 11):
-            async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(awaited(rust.yielding(n, 1))) for n in range(5)]
-            assert [task.result() for task in tasks] == list(range(5))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(awaited(rust.yielding(n, 1))) for n in range(5)]
+        assert [task.result() for task in tasks] == list(range(5))
 
     loop.run_until_complete(main())
 
@@ -91,10 +90,9 @@ def test_on_yamanote_it_is_a_coroutine() -> None:
         assert "rust" in repr(task)
         assert await task == "value"
         assert await asyncio.create_task(rust.ready(1)) == 1
-        if sys.version_info >= (3, 11):
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(rust.spawned(2, 1))
-            assert task.result() == 2
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(rust.spawned(2, 1))
+        assert task.result() == 2
 
     yamanote.run(main())
     assert yamanote.run(awaited(asyncio.sleep(0, 3))) == 3

@@ -104,9 +104,6 @@ async def connections(count: int) -> Ledger:
     return ledger
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="3.10's asyncio.sslproto, which both run, warns at its end"
-)
 def test_tls_connections_leave_nothing_behind(loop_factory: LoopFactory) -> None:
     with contextlib.closing(loop_factory()) as loop:
         loop.set_exception_handler(lambda _, context: None)

@@ -326,8 +326,7 @@ def test_arguments_go_by_name(loop: asyncio.AbstractEventLoop, pair: Pair) -> No
 
     async def main() -> None:
         await loop.sock_sendall(sock=theirs, data=b"abc")
-        if sys.version_info >= (3, 11):
-            await loop.sock_sendall(theirs, data=b"def")
+        await loop.sock_sendall(theirs, data=b"def")
         recv: Any = loop.sock_recv
         assert (await recv(sock=ours, n=3)) == b"abc"
         assert (await recv(ours, n=0)) == b""

@@ -387,7 +387,7 @@ class _Play:
             # from there by SystemExit fails an assertion of its own in every turn from then on.
             return False
         if "connection_made" in self.within and name == "pause_reading":
-            return False  # gh-103607: ignored on 3.10.
+            return False  # gh-103607: ignored before 3.12.
         if self.lost and self.wrote_big and name.startswith(("abort", "write")):
             return False  # A transport that sent its last bytes after close() takes no more calls.
         if name == "writelines":

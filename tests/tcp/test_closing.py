@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 ENDS_TWICE_IN_RESUME_WRITING = AsyncioBug(
     issue="gh-156512",
     effect="a transport that is closed in resume_writing() may end twice",
-    first=(3, 10, 0),
-    fixed=(3, 99, 0),
+    first=(3, 11, 0),
+    fixed=(3, 14, 10),
 )
 
 ENDS = pytest.mark.parametrize("end", ["close", "abort"])

@@ -404,7 +404,6 @@ def test_wrong_arguments_are_refused_as_asyncio_does(
         assert found == expected
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="ssl_shutdown_timeout came with 3.11")
 def test_a_shutdown_timeout_needs_ssl(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         options: dict[str, Any] = {"ssl_shutdown_timeout": 1}

@@ -19,7 +19,7 @@ from tests.tcp.recorders import AnyRecorder, BufferedRecorder, Recorder
 PAUSE_IN_CONNECTION_MADE_IGNORED = AsyncioBug(
     issue="gh-103607",
     effect="pause_reading() in connection_made() is ignored",
-    first=(3, 10, 0),
+    first=(3, 11, 0),
     fixed=(3, 12, 0),
 )
 

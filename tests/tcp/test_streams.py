@@ -269,8 +269,6 @@ def test_several_tasks_may_drain(loop: asyncio.AbstractEventLoop) -> None:
             await read_exactly(peer, total)
             await asyncio.wait_for(asyncio.gather(*draining), PATIENCE_S)
 
-    if sys.version_info < (3, 10, 10):
-        pytest.skip("one task only could drain before 3.10.10")
     loop.run_until_complete(main())
 
 

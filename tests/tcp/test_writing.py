@@ -27,7 +27,7 @@ KEEPS_A_REFERENCE = AsyncioBug(
 COUNTS_ITEMS = AsyncioBug(
     issue="gh-135862",
     effect="what waits in the transport's buffer is counted and cut in items, not in bytes",
-    first=(3, 10, 0),
+    first=(3, 11, 0),
     fixed=(3, 99, 0),
 )
 WRITELINES_AFTER_THE_END = AsyncioBug(

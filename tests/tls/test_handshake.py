@@ -130,16 +130,7 @@ def test_a_peer_that_says_nothing_runs_into_the_timeout(loop: asyncio.AbstractEv
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ssl_handshake_timeout",
-        pytest.param(
-            "ssl_shutdown_timeout",
-            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="new in Python 3.11"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
 def test_timeouts_are_positive(loop: asyncio.AbstractEventLoop, name: str, timeout: float) -> None:
     async def main() -> None:
         ours, peer = tcp_pair()
@@ -176,7 +167,6 @@ def test_cancelling_during_the_handshake_closes_the_connection(
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls: Python 3.11")
 def test_both_sides_can_start_tls_later(loop: asyncio.AbstractEventLoop) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readline() == b"STARTTLS\n"
@@ -203,7 +193,6 @@ def test_both_sides_can_start_tls_later(loop: asyncio.AbstractEventLoop) -> None
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls: Python 3.11")
 def test_a_client_may_begin_before_the_server_is_ready(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:

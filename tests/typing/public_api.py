@@ -24,11 +24,10 @@ _ = yamanote.nothing  # type: ignore[attr-defined] # pyright: ignore[reportAttri
 assert_type(yamanote.new_event_loop(), yamanote.Loop)
 assert_type(yamanote.EventLoopPolicy().new_event_loop(), yamanote.Loop)
 
-if sys.version_info >= (3, 11):
-    with asyncio.Runner(loop_factory=yamanote.new_event_loop) as runner:
-        assert_type(runner.run(main()), int)
-    with asyncio.Runner(loop_factory=yamanote.Loop) as runner:
-        assert_type(runner.run(main()), int)
+with asyncio.Runner(loop_factory=yamanote.new_event_loop) as runner:
+    assert_type(runner.run(main()), int)
+with asyncio.Runner(loop_factory=yamanote.Loop) as runner:
+    assert_type(runner.run(main()), int)
 
 if sys.version_info >= (3, 12):
     assert_type(asyncio.run(main(), loop_factory=yamanote.new_event_loop), int)
