@@ -1,5 +1,6 @@
 //! `contextvars.Context`, entered and left natively.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -14,7 +15,25 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { returned(py, copy) }
 }
 
-/// A copy of `context`; what is no context is refused.
+/// The given context, or else a copy of the current one; what is no context is refused.
+pub(crate) fn given_or_current<'py>(
+    py: Python<'py>,
+    given: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(context) = given else {
+        return copy_current(py);
+    };
+    // SAFETY: a live object; only its class is looked at.
+    if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } == 0 {
+        return Err(PyTypeError::new_err(format!(
+            "a contextvars.Context was expected, got {}",
+            context.get_type().name()?
+        )));
+    }
+    Ok(context.clone())
+}
+
+/// A copy of `context`.
 pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = context.py();
     // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused

@@ -12,7 +12,7 @@ use super::extra_info::{address, transport_socket};
 use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
-use crate::ffi::context::{copy, copy_current, run_in};
+use crate::ffi::context::{copy, given_or_current, run_in};
 use crate::ffi::name;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
@@ -72,9 +72,7 @@ pub(crate) fn listen(
         kind,
         sock: sock.clone().unbind(),
         then,
-        context: context
-            .map_or_else(|| copy_current(py), |it| Ok(it.clone()))?
-            .unbind(),
+        context: given_or_current(py, context)?.unbind(),
         is_servers: context.is_some(),
         backlog: backlog.max(1),
     });
@@ -141,8 +139,13 @@ impl Listener {
                 let (fd, peer) = accepted;
                 let address = address(py, Some(peer))?;
                 let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
-                let given = self.is_servers.then_some(&context);
-                run_in(&context, |py| call.bind(py).call1((socket, address, given))).map(drop)
+                let call = call.bind(py);
+                if self.is_servers {
+                    // Not inside: a task that starts eagerly enters the context itself.
+                    call.call1((socket, address, context)).map(drop)
+                } else {
+                    run_in(&context, |_| call.call1((socket, address, py.None()))).map(drop)
+                }
             }
         }
     }

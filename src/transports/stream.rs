@@ -20,7 +20,7 @@ use super::protocol::{self, Delivery};
 use super::write_buffer::WriteBuffer;
 use super::{clients, read, stream_methods, write};
 use crate::driver::{Direction, Registration};
-use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::context::{copy_current, given_or_current, run_in};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, name, new_instance,
 };
@@ -136,7 +136,7 @@ pub(crate) fn from_socket<'py>(
         extra: ExtraInfo::from_socket(sock, extra)?,
     };
     let room = Room {
-        context: context.map_or_else(|| copy_current(py), |it| Ok(it.clone()))?,
+        context: given_or_current(py, context)?,
         is_given: context.is_some(),
     };
     Ok(start(core, parts, room, protocol, waiter, server)?.into_any())

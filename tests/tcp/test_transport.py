@@ -8,6 +8,7 @@ import gc
 import os
 import re
 import socket
+import sys
 import warnings
 import weakref
 from asyncio.trsock import TransportSocket
@@ -328,6 +329,7 @@ def test_what_a_callback_sets_stays_in_its_context(loop: asyncio.AbstractEventLo
     loop.run_until_complete(main())
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="one context for all: see test_contexts.py")
 def test_connection_lost_runs_in_the_context_of_close(loop: asyncio.AbstractEventLoop) -> None:
     seen: list[str] = []
 
