@@ -55,7 +55,12 @@ class LookUps:
             elif self._threads >= MOST_THREADS or not self._start_thread():
                 self._backlog += 1
             self._jobs.put(job)
-        return cast("_T", await job.answer)
+        answer = job.answer
+        del job
+        try:
+            return cast("_T", await answer)
+        finally:
+            del answer  # Its error refers to this frame.
 
     def close(self) -> None:
         """Let the threads end as soon as they can, without waiting for them."""
