@@ -96,6 +96,14 @@ class Peer:
                 got += data
         return bytes(got)
 
+    def read_to_goodbye_or_end(self) -> int:
+        """Reads until the other side is done, in whichever way; how many bytes came."""
+        count = 0
+        with contextlib.suppress(ssl.SSLZeroReturnError, EOFError):
+            while data := self._until_done(lambda: self.session.read(1 << 16)):
+                count += len(data)
+        return count
+
     def goodbye(self) -> bytes:
         """The ciphertext of our own goodbye; not sent."""
         with contextlib.suppress(ssl.SSLWantReadError):

@@ -6,12 +6,13 @@ import asyncio
 import functools
 import gc
 import logging
+import socket
 import ssl
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.asyncio_bugs import AsyncioBug
 from tests.tcp.peers import reset
 from tests.tcp.recorders import BufferedRecorder, Recorder
 from tests.tls.peers import connect, in_thread
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
     from tests.tcp.recorders import AnyRecorder
 
+ENDS_WITH_THE_GOODBYES = AsyncioBug(
+    issue="sslproto",
+    effect="the time-out ends with the goodbyes, and what waits to be sent keeps the connection",
+    first=(3, 11, 0),
+    fixed=(3, 14, 10),
+)
 # A view, because asyncio slices what it is given, and a slice of a `bytearray` is a copy.
 BUFFERED = functools.partial(BufferedRecorder, buffer=memoryview(bytearray(65_536)))
 RECORDERS = pytest.mark.parametrize("recorder", [Recorder, BUFFERED], ids=["bytes", "buffer"])
@@ -54,6 +61,62 @@ def test_a_peer_that_does_not_say_goodbye_runs_into_the_timeout(
         await protocol.until_lost()
         assert isinstance(protocol.lost_with, TimeoutError)
         assert str(protocol.lost_with) == "SSL shutdown timed out"
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("ending", ["end of stream", "goodbye", "silence"])
+@pytest.mark.parametrize("closes", ["first", "afterwards", "never"])
+def test_a_peer_that_does_not_read_runs_into_the_timeout(
+    loop: asyncio.AbstractEventLoop, loop_name: str, ending: str, closes: str
+) -> None:
+    """It is the transport's last words that nothing takes: they are never all sent."""
+    if ending == "silence" and closes != "first":
+        pytest.skip("nothing ends such a connection")
+    if ending != "silence":
+        ENDS_WITH_THE_GOODBYES.skip_asyncio(loop_name)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder, ssl_shutdown_timeout=0.05)
+        for _ in range(16):
+            if "pause_writing" in protocol.calls:
+                break
+            transport.write(bytes(4 * 1024 * 1024))
+            await asyncio.sleep(0)
+        assert "pause_writing" in protocol.calls
+        if closes == "first":
+            transport.close()
+            await asyncio.sleep(0)
+        if ending == "goodbye":
+            await in_thread(peer.sock.sendall, peer.goodbye())
+        elif ending == "end of stream":
+            peer.sock.shutdown(socket.SHUT_WR)
+        if closes == "afterwards":
+            await protocol.until_called("eof_received", 1)
+            transport.close()
+        await protocol.until_lost()
+        assert isinstance(protocol.lost_with, TimeoutError)
+        assert str(protocol.lost_with) == "SSL shutdown timed out"
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+def test_the_timeout_ends_with_the_connection(loop: asyncio.AbstractEventLoop) -> None:
+    """The peer reads at last: nothing is left that could end the connection a second time."""
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder, ssl_shutdown_timeout=30)
+        while "pause_writing" not in protocol.calls:
+            transport.write(bytes(4 * 1024 * 1024))
+            await asyncio.sleep(0)
+        peer.sock.shutdown(socket.SHUT_WR)
+        await protocol.until_called("eof_received", 1)
+        assert not protocol.lost
+        assert await in_thread(peer.read_to_goodbye_or_end)
+        await protocol.until_lost()
+        assert protocol.lost_with is None
         peer.sock.close()
 
     loop.run_until_complete(main())
