@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def facts(names: list[str]) -> dict[str, object]:
     """Describe the machine, the interpreter, the loops and the commit."""
     return {
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": {
             "system": platform.system(),

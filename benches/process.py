@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
 #: Longer than anything here needs to start or to answer, short enough to wait for.
 PATIENCE_S = 30.0

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 import loops
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 Workload: TypeAlias = Callable[[asyncio.AbstractEventLoop, int], None]
 

@@ -23,7 +23,7 @@ async def main() -> None:
 
     try:
         await asyncio.wait_for(download("slow", 60), timeout=0.05)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         print("slow took too long")
 
     task = asyncio.create_task(download("unwanted", 60))

@@ -48,7 +48,7 @@ class Signals(Base):
         self._add_reader(receiver.fileno(), self._read_signals)
 
     def add_signal_handler(
-        self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
+        self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
         """Call `callback(*args)` in the loop whenever the signal arrives; in force on return.
 

@@ -30,7 +30,7 @@ class Watching(Base):
         self._writer_objects: dict[int, object] = {}
 
     def add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
         """Call `callback(*args)` whenever `fd` can be read; replaces the reader there was.
 
@@ -52,7 +52,7 @@ class Watching(Base):
         return self._remove_reader(number)
 
     def add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts]
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
         """Call `callback(*args)` whenever `fd` can be written; replaces the writer there was.
 
@@ -77,7 +77,7 @@ class Watching(Base):
         self,
         fd: int,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> Handle:
         handle = self._make_handle(callback, *args, context=context)
@@ -88,7 +88,7 @@ class Watching(Base):
         self,
         fd: int,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> Handle:
         handle = self._make_handle(callback, *args, context=context)

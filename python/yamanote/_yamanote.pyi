@@ -19,10 +19,10 @@ from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
 from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Protocol, TypeAlias, TypeVar, final
+from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeAlias, TypeVar, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
-from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
+from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 __all__ = [
     "Core",
@@ -83,7 +83,7 @@ class Core:
     def call_soon(
         self,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
         """Call `callback(*args)` in the next pass of the loop, in the order of the calls.
@@ -101,7 +101,7 @@ class Core:
     def call_soon_threadsafe(
         self,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
         """Call `callback(*args)` in the next pass of the loop, which this wakes. From any thread.
@@ -113,7 +113,7 @@ class Core:
         self,
         delay: float,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call `callback(*args)` once `delay` seconds have passed, and never before.
@@ -133,7 +133,7 @@ class Core:
         self,
         when: float,
         callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call `callback(*args)` once `time()` has reached `when`, and never before.

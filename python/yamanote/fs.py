@@ -39,9 +39,10 @@ from yamanote._files import pool_of
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Self
 
     from _typeshed import OpenBinaryMode, OpenTextMode, ReadableBuffer, WriteableBuffer
-    from typing_extensions import ParamSpec, Self
+    from typing_extensions import ParamSpec
 
     _P = ParamSpec("_P")
 

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import random
 import ssl
-import sys
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]

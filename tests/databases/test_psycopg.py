@@ -19,8 +19,7 @@ from tests.databases.waiting import run, start_again, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from typing_extensions import LiteralString
+    from typing import LiteralString
 
     from tests.databases.servers import Postgres
 

@@ -85,7 +85,7 @@ class Recorder(asyncio.DatagramProtocol):
             self._changed.append(changed)
             try:
                 await asyncio.wait_for(changed, PATIENCE_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise AssertionError(f"waited in vain after {self.calls}") from None
 
     async def until_received(self, count: int) -> None:

@@ -8,8 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from typing_extensions import Self
+    from typing import Self
 
 #: Seconds to wait for a server. Generous: the machine may be busy.
 PATIENCE_S = 30.0

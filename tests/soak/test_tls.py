@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import ssl
-import sys
 from typing import TYPE_CHECKING
 
 import pytest

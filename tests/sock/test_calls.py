@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest

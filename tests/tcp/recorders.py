@@ -57,7 +57,7 @@ class _Calls:
             self._changed.append(changed)
             try:
                 await asyncio.wait_for(changed, PATIENCE_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise AssertionError(f"waited in vain after {self.calls}") from None
 
     async def until_lost(self) -> None:
