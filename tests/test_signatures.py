@@ -203,18 +203,6 @@ def test_every_method_takes_what_asyncios_takes(kind: str) -> None:
     assert not different, "\n".join(different)
 
 
-@pytest.mark.parametrize("kind", PAIRS)
-def test_every_private_method_that_ours_shares_with_asyncio_is_compared(kind: str) -> None:
-    """A method of ours that happens to have the name of one of asyncio's stands for that one."""
-    ours, theirs = PAIRS[kind]
-    for owner in ours.__mro__:
-        if owner.__module__.startswith("yamanote"):
-            for name, member in vars(owner).items():
-                if inspect.isroutine(member) and hasattr(theirs, name):
-                    # A signature that cannot be seen could not be compared.
-                    assert name in dir(object) or inspect.signature(getattr(ours, name))
-
-
 def test_the_server_is_asyncios_own() -> None:
     async def main() -> type[object]:
         server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)

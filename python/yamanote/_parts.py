@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from yamanote._yamanote import Core
+    from yamanote._yamanote import Core, Handle
 
     class Base(Core, asyncio.BaseEventLoop):  # pyright: ignore[reportIncompatibleMethodOverride]
         """The core, asyncio's base class, and the hooks between the parts."""
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
         _file_threads: Any
         _unix_server_sockets: Any
 
+        def _add_reader(
+            self,
+            fd: int,
+            callback: Callable[..., object],
+            *args: Any,
+            context: Context | None = None,
+        ) -> Handle: ...
         def _check_running(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...

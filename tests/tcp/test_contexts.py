@@ -215,8 +215,8 @@ def test_writing_is_resumed_in_the_connections_context(loop: asyncio.AbstractEve
         variable.set("opened")
         seen: Seen = []
         noting: dict[str, Callable[[Any], object]] = {
-            name: lambda _, name=name: seen.append((name, variable.get()))
-            for name in ("pause_writing", "resume_writing")
+            "pause_writing": lambda _: seen.append(("pause_writing", variable.get())),
+            "resume_writing": lambda _: seen.append(("resume_writing", variable.get())),
         }
         transport, protocol, peer = await connect(lambda: Recorder(noting))
         variable.set("wrote")
