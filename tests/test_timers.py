@@ -683,3 +683,19 @@ def test_an_error_in_a_fake_clock_leaves_the_loop(loop_name: str) -> None:
         run_one_turn(loop)
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("now", [1e10, 1e20])
+def test_a_clock_too_coarse_for_its_resolution_does_not_stop_the_timers(
+    loop: asyncio.AbstractEventLoop, loop_name: str, now: float
+) -> None:
+    """To such a number a nanosecond may be added, and it stays what it was."""
+    if loop_name == "asyncio" and sys.version_info < (3, 15):
+        pytest.skip("asyncio before 3.15 adds its clock's resolution, and waits for ever")
+    loop.time = lambda: now  # type: ignore[method-assign]
+    ran: list[str] = []
+    loop.call_at(now, ran.append, "now")
+    loop.call_later(1e-12, ran.append, "soon")
+    loop.call_later(1e10, ran.append, "later")
+    run_one_turn(loop)
+    assert ran == ["now", "soon"]

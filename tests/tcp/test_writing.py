@@ -36,6 +36,12 @@ WRITELINES_AFTER_THE_END = AsyncioBug(
     first=(3, 12, 0),
     fixed=(3, 13, 6),
 )
+KEEPS_WHAT_IS_EMPTY = AsyncioBug(
+    issue="gh-155888",
+    effect="an empty item of writelines() waits in the buffer for ever",
+    first=(3, 12, 0),
+    fixed=(3, 14, 10),
+)
 
 
 @pytest.mark.parametrize(
@@ -407,5 +413,25 @@ def test_nothing_waits_once_the_loop_has_turned(loop: asyncio.AbstractEventLoop)
                 assert peer.recv(100, socket.MSG_PEEK).endswith(b"%d" % number)
             transport.close()
             await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_empty_items_do_not_keep_a_connection_open(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
+    KEEPS_WHAT_IS_EMPTY.skip_asyncio(loop_name)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        with peer:
+            transport.writelines([b"", bytearray(), memoryview(b"")])
+            transport.writelines([])
+            assert transport.get_write_buffer_size() == 0
+            transport.writelines([b"", b"hello", b""])
+            transport.close()
+            assert await read_to_end(peer) == b"hello"
+        await protocol.until_lost()
+        assert protocol.lost_with is None
 
     loop.run_until_complete(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from asyncio import sslproto
 from typing import TYPE_CHECKING
 
 import pytest
@@ -147,3 +148,32 @@ def test_sendfile_falls_back(loop: asyncio.AbstractEventLoop, tmp_path: Path) ->
         await everything_ends()
 
     loop.run_until_complete(main())
+
+
+def test_what_a_program_replaces_in_asyncios_protocol_takes_effect(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are programs that mend it so, and tests that look at it so."""
+    made: list[asyncio.BaseTransport] = []
+    stock = sslproto.SSLProtocol.connection_made
+
+    def connection_made(protocol: sslproto.SSLProtocol, transport: asyncio.BaseTransport) -> None:
+        made.append(transport)
+        stock(protocol, transport)
+
+    async def main() -> None:
+        server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(
+                LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+            )
+            await echoed(reader, writer)
+            await everything_ends()
+            monkeypatch.undo()
+        server.close()
+        await server.wait_closed()
+
+    monkeypatch.setattr(sslproto.SSLProtocol, "connection_made", connection_made)
+    loop.run_until_complete(main())
+    # Both ends of the first connection, and neither of the second.
+    assert len(made) == 2
