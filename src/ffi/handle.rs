@@ -450,15 +450,12 @@ pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bou
         if fields.callback.is_null() {
             return None;
         }
-        let inline = &fields.arguments[..(fields.count as usize).min(INLINE)];
-        let mut all: Vec<_> = inline
-            .iter()
-            .map(|argument| new_reference(*argument))
-            .collect();
         if !fields.more.is_null() {
-            all = vec![new_reference(fields.more)];
+            return Some((vec![new_reference(fields.more)], true));
         }
-        Some((all, !fields.more.is_null()))
+        let inline = &fields.arguments[..(fields.count as usize).min(INLINE)];
+        let all = inline.iter().map(|argument| new_reference(*argument));
+        Some((all.collect::<Vec<_>>(), false))
     });
     let Some((all, is_tuple)) = all else {
         return Ok(None);
