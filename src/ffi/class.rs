@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::method::Members;
+use super::nesting::deallocate;
 use super::reference::{borrowed, owned, returned};
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
@@ -345,6 +346,14 @@ unsafe fn forget_dict<T: NativeClass>(object: *mut ffi::PyObject) {
 
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: called by the interpreter with an object of this class whose count has dropped to zero.
+    unsafe { deallocate(object, free_instance::<T>) };
+}
+
+/// # Safety
+///
+/// Attached; `object` is an instance of `T`'s class whose count has dropped to zero.
+unsafe fn free_instance<T: NativeClass>(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's.
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return; // `__del__` made a new reference.
     }

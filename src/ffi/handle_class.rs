@@ -10,6 +10,7 @@ use super::class::{self, slot};
 use super::handle::{Handle, INLINE, Kind, cancel, fields, layout, let_go, release};
 use super::handle_memory as memory;
 use super::method::Members;
+use super::nesting::deallocate;
 use super::reference::borrowed;
 
 /// Makes the class of one kind.
@@ -42,6 +43,15 @@ pub(super) fn make<'py>(
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: called by the interpreter with a complete handle whose count has dropped to zero.
+    unsafe { deallocate(object, free) };
+}
+
+/// # Safety
+///
+/// Attached; `object` is a complete handle whose count has dropped to zero.
+#[inline]
+unsafe fn free(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's.
     if unsafe { (*fields(object)).tracked } {
         // SAFETY: as above, and tracked.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };

@@ -16,6 +16,7 @@ pub(crate) mod handle_collector;
 mod handle_memory;
 mod method;
 pub(crate) mod names;
+mod nesting;
 mod openssl;
 mod owner;
 mod park;
