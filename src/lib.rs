@@ -32,6 +32,8 @@ mod transports;
 use std::future::Future;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
 /// An awaitable for a future that shares the loop's own tokio runtime: its timers and sockets are on the loop's
 /// reactor, and no other thread is involved.
@@ -57,9 +59,28 @@ where
 /// What importing the parts of asyncio raises that its classes extend.
 #[pymodule(gil_used = false)]
 pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // A program may take the module out of `sys.modules` and import it again. Its classes are made once: handles and
+    // loops of before go on working, with those that are made from then on.
+    static CONTENTS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let py = module.py();
+    ffi::refuse_other_interpreters(py)?;
+    let contents = CONTENTS.get_or_try_init(py, || contents(py).map(Bound::unbind))?;
+    module.dict().update(contents.bind(py).as_mapping())
+}
+
+/// What the module holds.
+fn contents(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let module = PyModule::new(py, "yamanote._yamanote")?;
+    let given = module.dict().copy()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    ffi::names::make(module.py())?;
-    event_loop::register(module)?;
-    interop::register(module)?;
-    transports::register(module)
+    ffi::names::make(py)?;
+    event_loop::register(&module)?;
+    interop::register(&module)?;
+    transports::register(&module)?;
+    let contents = module.dict().copy()?;
+    // Each module has its own name and origin.
+    for name in given.keys() {
+        contents.del_item(name)?;
+    }
+    Ok(contents)
 }

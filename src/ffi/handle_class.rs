@@ -20,6 +20,13 @@ pub(super) fn make<'py>(
     members: Members,
     kind: Kind,
 ) -> PyResult<Bound<'py, PyType>> {
+    let class = kind.class();
+    if !class.object().is_null() {
+        // An import before this one failed later on.
+        // SAFETY: attached; published below, and never freed.
+        let made = unsafe { Bound::from_borrowed_ptr(base.py(), class.object().cast()) };
+        return Ok(made.cast_into::<PyType>()?);
+    }
     let layout = layout(base)?;
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
@@ -36,8 +43,7 @@ pub(super) fn make<'py>(
     )?;
     let made = made.cast_into::<PyType>()?;
     // The class lives for as long as the process: its methods' definitions do.
-    kind.class()
-        .publish(made.clone().into_ptr().cast(), layout.value);
+    class.publish(made.clone().into_ptr().cast(), layout.value);
     Ok(made)
 }
 

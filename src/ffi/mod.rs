@@ -14,6 +14,7 @@ pub(crate) mod handle;
 mod handle_class;
 pub(crate) mod handle_collector;
 mod handle_memory;
+mod interpreter;
 mod method;
 pub(crate) mod names;
 mod nesting;
@@ -27,6 +28,7 @@ pub(crate) mod wire;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use coroutine::{Coroutine, Step};
+pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{Args, Attribute, FastMethod, Members, Settable, add_fast_method, text};
 pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell};
