@@ -27,6 +27,7 @@ impl FastMethod for CallSoon {
     const NAME: &'static CStr = c"call_soon";
     const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\n\
         Call `callback(*args)` in the next turn of the loop, in the order of the calls.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
@@ -57,6 +58,7 @@ impl FastMethod for CallSoonThreadsafe {
     const DOC: &'static CStr =
         c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
         Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
@@ -79,6 +81,7 @@ impl FastMethod for CallLater {
     const NAME: &'static CStr = c"call_later";
     const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
         Call `callback(*args)` after `delay` seconds on `time()`; zero or less runs it in a coming turn.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
@@ -97,6 +100,7 @@ impl FastMethod for CallAt {
     const NAME: &'static CStr = c"call_at";
     const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\n\
         Call `callback(*args)` when `time()` reaches `when`, in seconds.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         this.get().check_closed()?;

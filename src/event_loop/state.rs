@@ -22,6 +22,7 @@ impl FastMethod for Time {
     type Receiver = Core;
     const NAME: &'static CStr = c"time";
     const DOC: &'static CStr = c"time($self)\n--\n\nSeconds on the clock of `time.monotonic()`.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("time", 0, 0)?;
@@ -39,6 +40,7 @@ macro_rules! question {
             const NAME: &'static CStr = crate::ffi::text(concat!($name, "\0"));
             const DOC: &'static CStr =
                 crate::ffi::text(concat!($name, "($self)\n--\n\n", $doc, "\0"));
+            const IS_LIGHT: bool = true;
 
             fn call<'py>(
                 this: &Bound<'py, Core>,

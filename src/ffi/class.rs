@@ -14,7 +14,7 @@ use pyo3::types::PyType;
 
 use super::method::Members;
 use super::nesting::deallocate;
-use super::reference::{borrowed, owned, returned};
+use super::reference::{borrowed, counted, owned, returned};
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
 pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
@@ -439,11 +439,13 @@ unsafe extern "C" fn finalize<T: NativeClass>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn repr<T: NativeClass>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let show = |py: Python<'_>| {
+        // SAFETY: called by the interpreter with an instance of this class.
+        let this = unsafe { borrowed::<T>(py, &object) };
+        super::method::guarded(py, || {
+            T::repr(this).map(|text| pyo3::types::PyString::new(py, &text).into_any())
+        })
+    };
     // SAFETY: the interpreter calls this while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: called by the interpreter with an instance of this class.
-    let this = unsafe { borrowed::<T>(py, &object) };
-    super::method::guarded(py, || {
-        T::repr(this).map(|text| pyo3::types::PyString::new(py, &text).into_any())
-    })
+    unsafe { counted(show) }
 }

@@ -17,7 +17,7 @@ use pyo3::types::{PyTuple, PyType};
 use super::class::{NativeClass, slot};
 use super::method::{Args, FastMethod, Members, panicked};
 use super::names::name;
-use super::reference::borrowed;
+use super::reference::{borrowed, counted};
 
 /// An object that is driven like a coroutine.
 pub(crate) trait Coroutine: NativeClass {
@@ -66,18 +66,20 @@ unsafe extern "C" fn am_send<C: Coroutine>(
     _value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    // SAFETY: the interpreter calls this while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: called by the interpreter with an instance of this class.
-    let this = unsafe { borrowed::<C>(py, &this) };
-    let (object, outcome) = match guarded(|| C::step(this)) {
-        Ok(Step::Wait(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
-        Ok(Step::Done(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
-        Err(error) => {
-            error.restore(py);
-            (ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
+    let step = |py: Python<'_>| {
+        // SAFETY: called by the interpreter with an instance of this class.
+        let this = unsafe { borrowed::<C>(py, &this) };
+        match guarded(|| C::step(this)) {
+            Ok(Step::Wait(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
+            Ok(Step::Done(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
+            Err(error) => {
+                error.restore(py);
+                (ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
+            }
         }
     };
+    // SAFETY: the interpreter calls this while attached.
+    let (object, outcome) = unsafe { counted(step) };
     // SAFETY: the interpreter's own place for one pointer, for the length of the call.
     unsafe { result.write(object) };
     outcome
@@ -85,22 +87,24 @@ unsafe extern "C" fn am_send<C: Coroutine>(
 
 /// What `await` calls.
 unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls this while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: called by the interpreter with an instance of this class.
-    let this = unsafe { borrowed::<C>(py, &this) };
-    let error = match guarded(|| C::step(this)) {
-        Ok(Step::Wait(object)) => return object.into_ptr(),
-        // Null without an exception is the end of an iterator, with the value `None`.
-        Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
-        Ok(Step::Done(value)) => match stop(&value) {
-            Ok(()) => return ptr::null_mut(),
+    let step = |py: Python<'_>| {
+        // SAFETY: called by the interpreter with an instance of this class.
+        let this = unsafe { borrowed::<C>(py, &this) };
+        let error = match guarded(|| C::step(this)) {
+            Ok(Step::Wait(object)) => return object.into_ptr(),
+            // Null without an exception is the end of an iterator, with the value `None`.
+            Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
+            Ok(Step::Done(value)) => match stop(&value) {
+                Ok(()) => return ptr::null_mut(),
+                Err(error) => error,
+            },
             Err(error) => error,
-        },
-        Err(error) => error,
+        };
+        error.restore(py);
+        ptr::null_mut()
     };
-    error.restore(py);
-    ptr::null_mut()
+    // SAFETY: the interpreter calls this while attached.
+    unsafe { counted(step) }
 }
 
 /// Sets `StopIteration(value)`.

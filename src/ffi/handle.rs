@@ -363,9 +363,9 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
             return [ptr::null_mut(); INLINE + 2]; // `run` comes back to it.
         }
         let mut gone = [ptr::null_mut(); INLINE + 2];
-        gone[..INLINE].copy_from_slice(&fields.arguments);
-        gone[INLINE] = std::mem::replace(&mut fields.callback, ptr::null_mut());
-        gone[INLINE + 1] = std::mem::replace(&mut fields.more, ptr::null_mut());
+        gone[2..].copy_from_slice(&fields.arguments);
+        gone[0] = std::mem::replace(&mut fields.callback, ptr::null_mut());
+        gone[1] = std::mem::replace(&mut fields.more, ptr::null_mut());
         fields.arguments = [ptr::null_mut(); INLINE];
         gone
     });

@@ -11,7 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
-use super::reference::{borrowed, returned};
+use super::reference::{borrowed, counted, returned};
 
 /// A name or a text as the interpreter takes it, checked when it is compiled. `text` ends with its only zero byte.
 pub(crate) const fn text(text: &'static str) -> &'static CStr {
@@ -27,6 +27,9 @@ pub(crate) trait FastMethod {
     const NAME: &'static CStr;
     /// With the signature line that `inspect` reads.
     const DOC: &'static CStr;
+    /// It is called so often, also while no loop runs on the thread, that telling PyO3 of the call would show. Then it must
+    /// drop no `Py` and no error by itself: what it returns is seen to.
+    const IS_LIGHT: bool = false;
 
     fn call<'py>(
         this: &Bound<'py, Self::Receiver>,
@@ -45,6 +48,10 @@ pub(crate) trait Attribute {
 /// An attribute that may be written, too.
 pub(crate) trait Settable: Attribute {
     fn set(this: &Bound<'_, Self::Receiver>, value: &Bound<'_, PyAny>) -> PyResult<()>;
+
+    fn delete(_this: &Bound<'_, Self::Receiver>) -> PyResult<()> {
+        Err(PyTypeError::new_err("cannot delete this attribute"))
+    }
 }
 
 /// The arguments of one call, borrowed from the caller.
@@ -96,8 +103,15 @@ impl<'a, 'py> Args<'a, 'py> {
         let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
         // SAFETY: as above: a live `str`.
         let given = unsafe { string(self.py, given) };
-        if !given.to_str().is_ok_and(|given| given == name) {
-            return None;
+        match given.to_str() {
+            Ok(given) if given == name => {}
+            Ok(_) => return None,
+            Err(error) => {
+                // No name that any method has.
+                // SAFETY: attached by `py`.
+                unsafe { counted(|_| drop(error)) };
+                return None;
+            }
         }
         // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
         Some(unsafe { Borrowed::from_ptr(self.py, *value) })
@@ -234,8 +248,6 @@ unsafe extern "C" fn call<M: FastMethod>(
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter calls methods while attached.
-    let py = unsafe { Python::assume_attached() };
     let count = count.cast_unsigned();
     let keywords = if names.is_null() {
         0
@@ -250,30 +262,40 @@ unsafe extern "C" fn call<M: FastMethod>(
         unsafe { std::slice::from_raw_parts(arguments, count + keywords) }
     };
     let (positional, values) = all.split_at(count);
-    // SAFETY: the method descriptor has checked that `this` is an instance of its class.
-    let this = unsafe { borrowed::<M::Receiver>(py, &this) };
-    guarded(py, || {
-        M::call(
-            this,
-            Args {
-                py,
-                positional,
-                values,
-                names,
-            },
-        )
-    })
+    let call = |py: Python<'_>| {
+        // SAFETY: the method descriptor has checked that `this` is an instance of its class.
+        let this = unsafe { borrowed::<M::Receiver>(py, &this) };
+        guarded(py, || {
+            M::call(
+                this,
+                Args {
+                    py,
+                    positional,
+                    values,
+                    names,
+                },
+            )
+        })
+    };
+    if M::IS_LIGHT {
+        // SAFETY: the interpreter calls methods while attached.
+        return call(unsafe { Python::assume_attached() });
+    }
+    // SAFETY: as above.
+    unsafe { counted(call) }
 }
 
 unsafe extern "C" fn get<A: Attribute>(
     this: *mut ffi::PyObject,
     _closure: *mut c_void,
 ) -> *mut ffi::PyObject {
+    let get = |py: Python<'_>| {
+        // SAFETY: the descriptor has checked that `this` is an instance of its class.
+        let this = unsafe { borrowed::<A::Receiver>(py, &this) };
+        guarded(py, || A::get(this))
+    };
     // SAFETY: the interpreter reads attributes while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: the descriptor has checked that `this` is an instance of its class.
-    let this = unsafe { borrowed::<A::Receiver>(py, &this) };
-    guarded(py, || A::get(this))
+    unsafe { counted(get) }
 }
 
 unsafe extern "C" fn set<A: Settable>(
@@ -281,17 +303,21 @@ unsafe extern "C" fn set<A: Settable>(
     value: *mut ffi::PyObject,
     _closure: *mut c_void,
 ) -> c_int {
+    let set = |py: Python<'_>| {
+        // SAFETY: the descriptor has checked that `this` is an instance of its class.
+        let this = unsafe { borrowed::<A::Receiver>(py, &this) };
+        // SAFETY: attached; a live object, or null when the attribute is to be deleted.
+        let value = unsafe { Borrowed::from_ptr_or_opt(py, value) };
+        guarded(py, || {
+            match value {
+                Some(value) => A::set(this, &value)?,
+                None => A::delete(this)?,
+            }
+            Ok(py.None().into_bound(py))
+        })
+    };
     // SAFETY: the interpreter writes attributes while attached.
-    let py = unsafe { Python::assume_attached() };
-    // SAFETY: the descriptor has checked that `this` is an instance of its class.
-    let this = unsafe { borrowed::<A::Receiver>(py, &this) };
-    // SAFETY: attached; a live object, or null when the attribute is to be deleted.
-    let value = unsafe { Borrowed::from_ptr_or_opt(py, value) };
-    let done = guarded(py, || {
-        let value = value.ok_or_else(|| PyTypeError::new_err("cannot delete this attribute"))?;
-        A::set(this, &value)?;
-        Ok(py.None().into_bound(py))
-    });
+    let done = unsafe { counted(set) };
     if done.is_null() {
         return -1;
     }
@@ -313,7 +339,7 @@ unsafe fn string<'a>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Borrowed<'a
 /// A new reference, or null with the exception set; a panic becomes an exception too.
 #[inline]
 pub(super) fn guarded<'py>(
-    py: Python<'py>,
+    _py: Python<'py>,
     call: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
 ) -> *mut ffi::PyObject {
     let error = match catch_unwind(AssertUnwindSafe(call)) {
@@ -321,7 +347,8 @@ pub(super) fn guarded<'py>(
         Ok(Err(error)) => error,
         Err(panic) => panicked(&*panic),
     };
-    error.restore(py);
+    // SAFETY: attached by `_py`.
+    unsafe { counted(|py| error.restore(py)) };
     ptr::null_mut()
 }
 

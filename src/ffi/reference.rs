@@ -45,3 +45,15 @@ pub(super) unsafe fn borrowed<'a, 'py, T>(
     // SAFETY: the caller's.
     unsafe { object.cast_unchecked() }
 }
+
+/// Makes a call that the interpreter asked for, and lets PyO3 know that the thread is attached: otherwise each `Py` and
+/// each error that is dropped would wait for a later call.
+///
+/// # Safety
+///
+/// Attached.
+#[inline]
+pub(super) unsafe fn counted<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) -> R {
+    // SAFETY: the caller's: with a thread attached the interpreter is up.
+    unsafe { Python::attach_unchecked(call) }
+}

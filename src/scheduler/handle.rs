@@ -79,6 +79,7 @@ impl FastMethod for Cancel {
     const NAME: &'static CStr = c"cancel";
     const DOC: &'static CStr =
         c"cancel($self)\n--\n\nKeep the callback from running, and let go of it and its arguments.";
+    const IS_LIGHT: bool = true;
 
     fn call<'py>(
         this: &Bound<'py, Handle>,
