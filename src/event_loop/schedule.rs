@@ -8,6 +8,7 @@ use pyo3::types::{PyInt, PyType};
 
 use crate::ffi::handle::{self, Handle, Kind, Parts};
 use crate::ffi::handle_collector;
+use crate::ffi::handle_words::{Word, set_word};
 use crate::ffi::{Args, FastMethod, add_fast_method, name};
 use crate::scheduler::handle::trace_source;
 use crate::scheduler::{Core, now};
@@ -110,10 +111,10 @@ impl FastMethod for CallAt {
         let given = call.leading.or_else(|| arguments.get(0));
         // aiohttp rounds its timeouts to whole seconds, and looks at them.
         if when.abs() < MAX_WHOLE
-            && given.is_some_and(|given| given.is_exact_instance_of::<PyInt>())
+            && let Some(given) = given.filter(|given| given.is_exact_instance_of::<PyInt>())
             && let Some(handle) = handle::downcast(&handle)
         {
-            handle::set_whole(handle);
+            set_word(handle, Word::When, Some(given.to_owned()));
         }
         Ok(handle)
     }

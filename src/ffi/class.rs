@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::ffi;
@@ -52,6 +53,8 @@ pub(crate) struct Class {
     offset: AtomicUsize,
     /// Of the attributes that users set; 0 for none.
     dict: AtomicUsize,
+    /// Where the base keeps its `__slots__`. Its own methods never fill them here, but its descriptors may.
+    slots: OnceLock<Vec<usize>>,
 }
 
 impl Class {
@@ -60,6 +63,7 @@ impl Class {
             object: AtomicPtr::new(ptr::null_mut()),
             offset: AtomicUsize::new(0),
             dict: AtomicUsize::new(0),
+            slots: OnceLock::new(),
         }
     }
 
@@ -95,6 +99,16 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
         class
             .dict
             .store(layout.dict.unwrap_or(0), Ordering::Relaxed);
+        let mut slots = Vec::new();
+        for class in base.mro() {
+            slots.extend(
+                slots_of(&class.cast_into()?)?
+                    .into_iter()
+                    .map(|slot| slot.1),
+            );
+        }
+        // Ignored: it is empty, since the class was not published.
+        let _ = class.slots.set(slots);
         class.publish(made.into_ptr().cast(), layout.value);
     }
     // SAFETY: attached; published above, and never freed.
@@ -196,7 +210,6 @@ impl Layout {
     }
 }
 
-#[cfg(Py_3_12)]
 impl Layout {
     /// The value over the base's part, from `start` on, in place of what the base keeps there.
     pub(super) fn over<T>(base: &Bound<'_, PyType>, start: usize) -> PyResult<Self> {
@@ -209,13 +222,42 @@ impl Layout {
             size: size.max(basic_size),
         })
     }
+}
 
-    /// Whether the base's part ends before `end`, and its weak references are kept outside of it.
-    pub(super) fn is_covered(base: &Bound<'_, PyType>, end: usize) -> PyResult<bool> {
-        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
-        let weak_references: isize = base.getattr("__weakrefoffset__")?.extract()?;
-        Ok(basic_size <= end && weak_references < 0)
+/// The `__slots__` of a class written in Python: each one's name and place in an instance.
+pub(super) fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Vec<(String, usize)>> {
+    /// What `descrobject.h` says of a `member_descriptor`.
+    #[repr(C)]
+    struct MemberDescriptor {
+        head: ffi::PyObject,
+        class: *mut ffi::PyTypeObject,
+        name: *mut ffi::PyObject,
+        qualified_name: *mut ffi::PyObject,
+        member: *mut ffi::PyMemberDef,
     }
+    let mut slots = Vec::new();
+    for item in class
+        .getattr("__dict__")?
+        .call_method0("values")?
+        .try_iter()?
+    {
+        let item = item?;
+        // SAFETY: only the address of one of the interpreter's own classes is taken.
+        if item.get_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
+            continue;
+        }
+        // SAFETY: its class is exactly that one, whose instances look so.
+        let descriptor = unsafe { &*item.as_ptr().cast::<MemberDescriptor>() };
+        // SAFETY: a descriptor has a definition that lives as long as it does.
+        let member = unsafe { &*descriptor.member };
+        if member.type_code == ffi::Py_T_OBJECT_EX {
+            slots.push((
+                item.getattr("__name__")?.extract()?,
+                member.offset.cast_unsigned(),
+            ));
+        }
+    }
+    Ok(slots)
 }
 
 pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
@@ -344,6 +386,36 @@ unsafe fn forget_dict<T: NativeClass>(object: *mut ffi::PyObject) {
     unsafe { ffi::Py_XDECREF(dict) };
 }
 
+/// Where the base's `__slots__` are.
+///
+/// # Safety
+///
+/// `object` is an instance of `T`'s class, alive.
+unsafe fn base_slots<T: NativeClass>(
+    object: *mut ffi::PyObject,
+) -> impl Iterator<Item = *mut *mut ffi::PyObject> {
+    let slots = T::class().slots.get().map_or(&[][..], Vec::as_slice);
+    slots.iter().map(move |offset| {
+        // SAFETY: the descriptor of the slot leads there in every instance.
+        unsafe { object.byte_add(*offset) }.cast()
+    })
+}
+
+/// Lets go of what the base's descriptors put there.
+///
+/// # Safety
+///
+/// Attached; `object` is an instance of `T`'s class that Python code cannot reach.
+unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's.
+    for place in unsafe { base_slots::<T>(object) } {
+        // SAFETY: an owned reference or null; nobody else looks at it now.
+        let held = unsafe { place.replace(ptr::null_mut()) };
+        // SAFETY: attached; the reference that the instance owned, or null.
+        unsafe { ffi::Py_XDECREF(held) };
+    }
+}
+
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: called by the interpreter with an object of this class whose count has dropped to zero.
     unsafe { deallocate(object, free_instance::<T>) };
@@ -373,6 +445,8 @@ unsafe fn free_instance<T: NativeClass>(object: *mut ffi::PyObject) {
     unsafe { Python::attach_unchecked(drop_value) };
     // SAFETY: an instance that nobody can reach any more, attached.
     unsafe { forget_dict::<T>(object) };
+    // SAFETY: as above.
+    unsafe { forget_base_slots::<T>(object) };
     // SAFETY: attached, untracked, value, weak references and dict gone.
     unsafe { free(object) };
 }
@@ -399,6 +473,14 @@ unsafe extern "C" fn traverse<T: NativeClass>(
             visitor.raw(dict);
         }
     }
+    // SAFETY: as above.
+    for place in unsafe { base_slots::<T>(object) } {
+        // SAFETY: as for the dict.
+        let held = unsafe { place.read() };
+        if !held.is_null() {
+            visitor.raw(held);
+        }
+    }
     // SAFETY: the collector only knows instances that carry a value.
     let value = unsafe { value::<T>(object) };
     // Ignored: the panic hook has printed it; to the collector the object then looks referenced from outside.
@@ -419,6 +501,8 @@ unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int 
     unsafe { Python::attach_unchecked(clear_value) };
     // SAFETY: called by the collector, attached, with an instance that is garbage.
     unsafe { forget_dict::<T>(object) };
+    // SAFETY: as above.
+    unsafe { forget_base_slots::<T>(object) };
     0
 }
 

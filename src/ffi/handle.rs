@@ -1,24 +1,23 @@
 //! The memory of `Handle` and `TimerHandle`: the objects allocated most often.
 //!
-//! Real subclasses of asyncio's two, with up to four arguments inline and a free list. Everything that
-//! asyncio's own methods read (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
+//! Real subclasses of asyncio's, with up to four arguments inline and a free list. Everything that asyncio's own methods
+//! read and write (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
 //!
 //! When the collector hears of them is the matter of `handle_collector`.
 
 use std::ptr;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-#[cfg(Py_3_12)]
-use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
 use super::call::vectorcall;
-use super::class::{Class, Layout};
+use super::class::Class;
 use super::context::run_in;
 use super::handle_class::make;
 use super::handle_memory as memory;
+use super::handle_words::{Word, expect_word, missing, set_word};
 use super::method::{Args, Members};
 use super::reference::{borrowed, owned, returned};
 
@@ -52,40 +51,59 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) tracked: bool,
 }
 
-/// The first seven words lie, from Python 3.12 on, where asyncio's class has its own slots (`Layout::over`).
+/// The words up to `scratch` lie where asyncio's classes have their own slots, each under its own name (`handle_words`).
+///
+/// So asyncio's slot descriptors (`asyncio.Handle._callback.__set__(handle, …)`) read and write them past us, at
+/// any time while attached: what they hold may be anything, and be replaced during a call. Whatever else needs to
+/// be relied on lies behind them.
 ///
 /// # Invariant
 ///
-/// Pointers are owned references or null. `callback` is null soon after `cancelled` is set, and then so are `arguments` and `more`.
-/// On free-threaded builds they are read and written inside the handle's critical section.
+/// Pointers are owned references or null. `arguments` are those of a callback with as many as `count` says; they stay
+/// as they are while `running`. On free-threaded builds all are read and written inside the handle's critical section.
 #[repr(C)]
 pub(super) struct Fields {
-    pub(super) context: *mut ffi::PyObject,
+    /// Null for arguments that are inline; a tuple for more than fit; then whatever was set.
+    pub(super) args: *mut ffi::PyObject,
     pub(super) callback: *mut ffi::PyObject,
+    /// `False` for as long as the callback is to run.
+    pub(super) cancelled: *mut ffi::PyObject,
+    pub(super) context: *mut ffi::PyObject,
+    pub(super) event_loop: *mut ffi::PyObject,
+    pub(super) repr: *mut ffi::PyObject,
+    pub(super) source_traceback: *mut ffi::PyObject,
+    /// The interpreter's; later ones keep it in front of the object.
+    #[cfg(not(Py_3_12))]
+    pub(super) weak_references: *mut ffi::PyObject,
+    /// A timer's `_scheduled`, or the `_lock` of a thread-safe handle.
+    pub(super) scheduled: *mut ffi::PyObject,
+    /// A timer's `_when` as it was given, where that was no float.
+    pub(super) given_when: *mut ffi::PyObject,
     /// The slot in front of the arguments that a callee may use.
     pub(super) scratch: *mut ffi::PyObject,
     pub(super) arguments: [*mut ffi::PyObject; INLINE],
-    pub(super) event_loop: *mut ffi::PyObject,
-    /// A tuple with all of them, when there are more than fit.
-    pub(super) more: *mut ffi::PyObject,
-    pub(super) source_traceback: *mut ffi::PyObject,
-    pub(super) repr: *mut ffi::PyObject,
     pub(super) when: f64,
-    pub(super) count: u32,
-    pub(super) cancelled: bool,
-    pub(super) scheduled: bool,
-    /// The callback runs: its parts stay, whatever happens.
+    /// How many arguments are inline, or `ELSEWHERE`.
+    pub(super) count: u8,
+    /// A timer is in the loop's heap.
+    pub(super) queued: bool,
+    /// The callback runs: its inline arguments stay, whatever happens.
     pub(super) running: bool,
     /// The collector knows it.
     pub(super) tracked: bool,
     /// Somebody waits for the callback's end.
     pub(super) awaited: bool,
-    /// `when` was given as an integer.
-    pub(super) whole: bool,
 }
+
+/// The arguments are what `args` holds.
+pub(super) const ELSEWHERE: u8 = u8::MAX;
 
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
 pub(super) const INLINE: usize = 4;
+
+/// The same, as `Fields::count` says it.
+const MOST_INLINE: u8 = 4;
+const _: () = assert!(MOST_INLINE as usize == INLINE, "one number");
 
 pub(super) static PLAIN: Class = Class::new();
 pub(super) static TIMER: Class = Class::new();
@@ -96,6 +114,7 @@ pub(crate) fn make_classes(
     py: Python<'_>,
     plain: fn() -> Members,
     timer: fn() -> Members,
+    thread_safe: fn() -> Members,
 ) -> PyResult<Vec<Bound<'_, PyType>>> {
     let events = py.import("asyncio.events")?;
     let base = |name| Ok::<_, PyErr>(events.getattr(name)?.cast_into::<PyType>()?);
@@ -118,7 +137,7 @@ pub(crate) fn make_classes(
         classes.push(make(
             name,
             &base("_ThreadSafeHandle")?,
-            plain(),
+            thread_safe(),
             Kind::ThreadSafe,
         )?);
     }
@@ -135,40 +154,55 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     };
     let given = parts.arguments.raw_from(parts.first);
     let mut arguments = [ptr::null_mut(); INLINE];
-    let mut more = ptr::null_mut();
+    let mut args = ptr::null_mut();
+    if given.len() > INLINE {
+        args = gather(parts.arguments, parts.first)?.into_ptr();
+    }
+    let object = memory::allocate(py, parts.kind).inspect_err(|_| release(args))?;
     if given.len() <= INLINE {
         for (slot, argument) in arguments.iter_mut().zip(given) {
             // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
             *slot = unsafe { ffi::Py_NewRef(*argument) };
         }
-    } else {
-        more = gather(parts.arguments, parts.first)?.into_ptr();
     }
-    let object = memory::allocate(py, parts.kind)?;
+    let count = u8::try_from(given.len()).unwrap_or(ELSEWHERE);
+    let count = if count > MOST_INLINE {
+        ELSEWHERE
+    } else {
+        count
+    };
+    let is_timer = parts.kind == Kind::Timer;
     let contents = Fields {
-        event_loop: parts.event_loop.clone().into_ptr(),
-        context: context.into_ptr(),
+        args,
         callback: parts.callback.to_owned().into_ptr(),
+        cancelled: new_truth(false),
+        context: context.into_ptr(),
+        event_loop: parts.event_loop.clone().into_ptr(),
+        repr: ptr::null_mut(),
+        source_traceback: ptr::null_mut(),
+        #[cfg(not(Py_3_12))]
+        weak_references: ptr::null_mut(),
+        scheduled: if is_timer {
+            new_truth(true)
+        } else {
+            ptr::null_mut()
+        },
+        given_when: ptr::null_mut(),
         scratch: ptr::null_mut(),
         arguments,
-        more,
-        source_traceback: ptr::null_mut(),
-        repr: ptr::null_mut(),
         when: parts.when,
-        count: u32::try_from(given.len())?,
-        cancelled: false,
-        scheduled: parts.kind == Kind::Timer,
+        count,
+        queued: is_timer,
         running: false,
         tracked: parts.tracked,
         awaited: false,
-        whole: false,
     };
     let place = fields(object);
     // SAFETY: `allocate` gave a block of this class, with room for the fields, and nothing that needs
     // dropping is there.
     unsafe { place.write(contents) };
     if parts.tracked {
-        // SAFETY: complete now: the base's part is zeroed, our fields are written.
+        // SAFETY: complete now.
         unsafe { ffi::PyObject_GC_Track(object.cast()) };
     }
     // SAFETY: a new reference to a handle.
@@ -204,77 +238,109 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
 }
 
 /// Runs the callback in its context, unless the handle was cancelled.
-///
-/// Callback and arguments are borrowed from the handle: one that is cancelled meanwhile, by its own
-/// callback or another thread, lets go of them afterwards.
 #[inline]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
-    let Some(call) = begin(handle).filter(|call| !call.cancelled) else {
+    let Some(call) = begin(handle) else {
         return Ok(());
     };
-    // SAFETY: attached; a handle has a context for as long as it lives.
+    if call.context.is_null() {
+        end(handle, &call);
+        return Err(missing(handle, "_context"));
+    }
+    // SAFETY: attached; alive when it is entered: `begin` took a reference, or the handle has one and no Python code has
+    // run. Then the thread has one until it is left, and for leaving `replaced` has.
     let context = unsafe { borrowed::<PyAny>(py, &call.context) };
+    let mut replaced = ptr::null_mut();
     let result = run_in(context, |py| {
-        let (arguments, flags) = if call.more.is_null() {
-            (
-                inline_arguments(handle),
-                ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-            )
+        let result = if call.count == ELSEWHERE {
+            with_tuple(handle, call.callback)
         } else {
-            (tuple_items(call.more), 0)
+            let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+            // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
+            // inline ones, may be scribbled on, as the flag says.
+            let result = unsafe { vectorcall(call.callback, inline_arguments(handle), count) };
+            // SAFETY: attached; a new reference, or null with an exception set.
+            unsafe { returned(py, result) }
         };
-        let count = call.count | flags;
-        // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of
-        // inline ones, may be scribbled on, as the flag says.
-        let result = unsafe { vectorcall(call.callback, arguments, count) };
-        // SAFETY: attached; a new reference, or null with an exception set.
-        unsafe { returned(py, result) }
+        if with(handle, |fields| fields.context) != call.context {
+            replaced = new_reference(call.context);
+        }
+        result
     });
     end(handle, &call);
+    release(replaced);
     result.map(drop)
 }
 
-/// What a handle consists of, kept alive by it until `end`.
+/// What is called, kept alive until `end`.
 struct Call {
     callback: *mut ffi::PyObject,
+    /// The handle's, or null; with the GIL borrowed.
     context: *mut ffi::PyObject,
-    more: *mut ffi::PyObject,
-    count: usize,
-    cancelled: bool,
-    /// It was kept before: the handle runs inside its own callback.
+    /// How many arguments are inline, or `ELSEWHERE`.
+    count: u8,
+    /// The callback's reference is the call's own.
+    owned: bool,
+    /// The handle runs inside its own callback.
     nested: bool,
 }
 
-/// Keeps the parts from going; `None` when they are gone.
+/// What is to be called, unless the handle was cancelled.
 #[inline]
 fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
     with(handle, |fields| {
-        if fields.callback.is_null() {
+        if fields.cancelled != truth(false) || fields.callback.is_null() {
             return None;
+        }
+        // The frame of a Python function holds the function: the callback may be replaced meanwhile.
+        let owned = cfg!(Py_GIL_DISABLED) || !is_function(fields.callback);
+        if owned {
+            new_reference(fields.callback);
+        }
+        if cfg!(Py_GIL_DISABLED) && !fields.context.is_null() {
+            new_reference(fields.context);
         }
         Some(Call {
             callback: fields.callback,
             context: fields.context,
-            more: fields.more,
-            count: fields.count as usize,
-            cancelled: fields.cancelled,
-            nested: if fields.cancelled {
-                fields.running
+            count: if fields.args.is_null() {
+                fields.count
             } else {
-                std::mem::replace(&mut fields.running, true)
+                ELSEWHERE
             },
+            owned,
+            nested: std::mem::replace(&mut fields.running, true),
         })
     })
 }
 
-/// Lets the parts go where the handle was cancelled meanwhile.
+/// As asyncio's `callback(*args)`.
+#[cold]
+fn with_tuple<'py>(
+    handle: &Bound<'py, Handle>,
+    callback: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = handle.py();
+    // SAFETY: attached; `begin` keeps it alive, or no Python code has run since.
+    let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
+    let args = expect_word(handle, Word::Args)?;
+    match args.cast::<PyTuple>() {
+        Ok(args) => callback.call1(args),
+        Err(_) => {
+            let args = py.get_type::<PyTuple>().call1((args,))?;
+            callback.call1(args.cast_into::<PyTuple>()?)
+        }
+    }
+}
+
+/// Lets go of what `begin` kept, and of the arguments where the handle was cancelled meanwhile.
 #[inline]
 fn end(handle: &Bound<'_, Handle>, call: &Call) {
     let (cancelled, awaited) = with(handle, |fields| {
         fields.running = call.nested;
         (
-            fields.cancelled,
+            fields.cancelled != truth(false),
             !call.nested && std::mem::replace(&mut fields.awaited, false),
         )
     });
@@ -283,6 +349,12 @@ fn end(handle: &Bound<'_, Handle>, call: &Call) {
     }
     if cancelled {
         let_go(handle, None);
+    }
+    if call.owned {
+        release(call.callback);
+    }
+    if cfg!(Py_GIL_DISABLED) {
+        release(call.context);
     }
 }
 
@@ -339,135 +411,61 @@ fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
     unsafe { (&raw const (*place).arguments).cast() }
 }
 
-/// Where a tuple keeps its items.
-fn tuple_items(tuple: *mut ffi::PyObject) -> *const *mut ffi::PyObject {
-    // SAFETY: called with a live tuple; only the address is taken.
-    unsafe { (&raw const (*tuple.cast::<ffi::PyTupleObject>()).ob_item).cast() }
-}
-
 /// Keeps the callback from running; `false` when that was done before.
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| {
-        !std::mem::replace(&mut fields.cancelled, true)
-    })
+    let before = with(handle, |fields| {
+        if fields.cancelled == truth(true) {
+            return None;
+        }
+        Some(std::mem::replace(&mut fields.cancelled, new_truth(true)))
+    });
+    before.map(release).is_some()
 }
 
 /// Lets go of callback and arguments of a cancelled handle, called once or again. `repr`, given once, is what
 /// it shows itself as from now on.
 pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>) {
-    let gone = with(handle, |fields| {
-        if let Some(repr) = repr {
-            fields.repr = repr.into_ptr();
-        }
-        if fields.running {
-            return [ptr::null_mut(); INLINE + 2]; // `run` comes back to it.
-        }
-        let mut gone = [ptr::null_mut(); INLINE + 2];
-        gone[2..].copy_from_slice(&fields.arguments);
-        gone[0] = std::mem::replace(&mut fields.callback, ptr::null_mut());
-        gone[1] = std::mem::replace(&mut fields.more, ptr::null_mut());
-        fields.arguments = [ptr::null_mut(); INLINE];
-        gone
+    if let Some(repr) = repr {
+        set_word(handle, Word::Repr, Some(repr));
+    }
+    let (callback, args, inline) = with(handle, |fields| {
+        let inline = if fields.running {
+            fields.count = ELSEWHERE;
+            [ptr::null_mut(); INLINE] // `run` comes back to them.
+        } else {
+            fields.count = 0;
+            std::mem::replace(&mut fields.arguments, [ptr::null_mut(); INLINE])
+        };
+        (
+            std::mem::replace(&mut fields.callback, new_none()),
+            std::mem::replace(&mut fields.args, new_none()),
+            inline,
+        )
     });
     // Released out here: a destructor may run any Python code, and look at this handle.
-    gone.into_iter().for_each(release);
+    release(callback);
+    release(args);
+    inline.into_iter().for_each(release);
 }
 
 /// Whether the handle was cancelled.
 #[inline]
 pub(crate) fn is_cancelled(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| fields.cancelled)
+    with(handle, |fields| fields.cancelled != truth(false))
 }
 
 /// Whether a timer waits in the loop's heap.
-pub(crate) fn is_scheduled(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| fields.scheduled)
+pub(crate) fn is_queued(handle: &Bound<'_, Handle>) -> bool {
+    with(handle, |fields| fields.queued)
 }
 
 /// Notes that a timer left the loop's heap.
 pub(crate) fn set_unscheduled(handle: &Bound<'_, Handle>) {
-    with(handle, |fields| fields.scheduled = false);
-}
-
-/// When a timer is due, in seconds on the loop's clock.
-pub(crate) fn when(handle: &Bound<'_, Handle>) -> f64 {
-    with(handle, |fields| fields.when)
-}
-
-/// Notes that `when` was given as an integer, which whoever asks for it gets back.
-pub(crate) fn set_whole(handle: &Bound<'_, Handle>) {
-    with(handle, |fields| fields.whole = true);
-}
-
-/// Whether `when` was given as an integer.
-pub(crate) fn is_whole(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| fields.whole)
-}
-
-/// Remembers where the handle was made (debug mode).
-pub(crate) fn set_source_traceback(handle: &Bound<'_, Handle>, traceback: Bound<'_, PyAny>) {
     let before = with(handle, |fields| {
-        std::mem::replace(&mut fields.source_traceback, traceback.into_ptr())
+        fields.queued = false;
+        std::mem::replace(&mut fields.scheduled, new_truth(false))
     });
     release(before);
-}
-
-/// One of the objects that a handle holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
-    Loop,
-    Callback,
-    Context,
-    SourceTraceback,
-    Repr,
-}
-
-/// The object held, or Python's `None`.
-pub(crate) fn part<'py>(handle: &Bound<'py, Handle>, part: Part) -> Bound<'py, PyAny> {
-    let py = handle.py();
-    let pointer = with(handle, |fields| {
-        let pointer = match part {
-            Part::Loop => fields.event_loop,
-            Part::Callback => fields.callback,
-            Part::Context => fields.context,
-            Part::SourceTraceback => fields.source_traceback,
-            Part::Repr => fields.repr,
-        };
-        if pointer.is_null() {
-            pointer
-        } else {
-            new_reference(pointer)
-        }
-    });
-    // SAFETY: attached; a new reference or null.
-    unsafe { Bound::from_owned_ptr_or_opt(py, pointer) }.unwrap_or_else(|| py.None().into_bound(py))
-}
-
-/// The callback's arguments, or `None` once cancelled.
-pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let py = handle.py();
-    let all = with(handle, |fields| {
-        if fields.callback.is_null() {
-            return None;
-        }
-        if !fields.more.is_null() {
-            return Some((vec![new_reference(fields.more)], true));
-        }
-        let inline = &fields.arguments[..(fields.count as usize).min(INLINE)];
-        let all = inline.iter().map(|argument| new_reference(*argument));
-        Some((all.collect::<Vec<_>>(), false))
-    });
-    let Some((all, is_tuple)) = all else {
-        return Ok(None);
-    };
-    let mut all = all.into_iter().map(|object| {
-        // SAFETY: attached; a new reference made above.
-        unsafe { owned::<PyAny>(py, object) }
-    });
-    if is_tuple && let Some(tuple) = all.next() {
-        return Ok(Some(tuple.cast_into::<PyTuple>()?));
-    }
-    PyTuple::new(py, all.collect::<Vec<_>>()).map(Some)
 }
 
 /// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
@@ -488,56 +486,63 @@ pub(super) fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Field
 /// Where the fields of a handle are.
 #[inline]
 pub(super) fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
-    // SAFETY: an instance of each class has its fields at its class's offset.
-    unsafe { handle.byte_add(offset(handle)) }.cast()
-}
-
-#[cfg(Py_3_12)]
-#[inline]
-fn offset(_handle: *mut ffi::PyObject) -> usize {
-    SLOTS // Where `make` puts them.
-}
-
-#[cfg(not(Py_3_12))]
-#[inline]
-fn offset(handle: *mut ffi::PyObject) -> usize {
-    // SAFETY: a live handle.
-    let class = unsafe { ffi::Py_TYPE(handle) };
-    let kind = if class == TIMER.object() {
-        Kind::Timer
-    } else {
-        Kind::Plain
-    };
-    kind.class().offset()
+    // SAFETY: an instance of each class has its fields behind the head: `make` puts them there.
+    unsafe { handle.byte_add(SLOTS) }.cast()
 }
 
 /// Where a class without other bases has its slots: behind the head.
-#[cfg(Py_3_12)]
-const SLOTS: usize = size_of::<ffi::PyObject>();
+pub(super) const SLOTS: usize = size_of::<ffi::PyObject>();
 
-/// Where our fields go.
-///
-/// asyncio's class has seven slots of its own, a timer's nine, each an owned reference or null. Nobody uses
-/// them: our attributes hide their descriptors. So our fields lie over them, owned references or null
-/// first, and a handle takes half the memory. Before Python 3.12 the list of weak references is in the way.
-pub(super) fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
-    #[cfg(Py_3_12)]
-    {
-        let layout = Layout::over::<Fields>(base, SLOTS)?;
-        let pointers = std::mem::offset_of!(Fields, when);
-        if Layout::is_covered(base, SLOTS + pointers)? {
-            return Ok(layout);
-        }
-        Err(PyImportError::new_err(
-            "asyncio.Handle has another layout than yamanote was built for",
-        ))
+/// `True` or `False`, borrowed.
+#[inline]
+fn truth(value: bool) -> *mut ffi::PyObject {
+    if value {
+        // SAFETY: only the address of one of the interpreter's own objects is taken.
+        return unsafe { ffi::Py_True() };
     }
-    #[cfg(not(Py_3_12))]
-    Layout::after::<Fields>(base, false)
+    // SAFETY: as above.
+    unsafe { ffi::Py_False() }
+}
+
+/// `True` or `False` for a field to own: they live for ever since Python 3.12, and need no counting.
+#[inline]
+fn new_truth(value: bool) -> *mut ffi::PyObject {
+    if cfg!(not(Py_3_12)) {
+        return new_reference(truth(value));
+    }
+    truth(value)
+}
+
+/// Whether the field holds nothing, or what lives for ever.
+#[inline]
+pub(super) fn is_free(field: *mut ffi::PyObject) -> bool {
+    field.is_null() || cfg!(Py_3_12) && [truth(false), truth(true), none()].contains(&field)
+}
+
+/// `None`, borrowed.
+#[inline]
+fn none() -> *mut ffi::PyObject {
+    // SAFETY: only the address of one of the interpreter's own objects is taken.
+    unsafe { ffi::Py_None() }
+}
+
+/// `None` for a field to own.
+#[inline]
+fn new_none() -> *mut ffi::PyObject {
+    if cfg!(not(Py_3_12)) {
+        return new_reference(none());
+    }
+    none()
 }
 
 #[inline]
-fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+fn is_function(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: called with live objects.
+    unsafe { ffi::PyFunction_Check(object) != 0 }
+}
+
+#[inline]
+pub(super) fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called with live objects, attached.
     unsafe { ffi::Py_NewRef(object) }
 }
@@ -549,23 +554,22 @@ pub(super) fn release(object: *mut ffi::PyObject) {
 }
 
 impl Fields {
-    pub(super) fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 6] {
+    pub(super) fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 9] {
         let [a, b, c, d] = self.arguments;
-        let (own, debug) = (
-            (self.callback, self.context),
-            (self.source_traceback, self.repr),
-        );
         [
             self.event_loop,
-            own.0,
-            own.1,
+            self.callback,
+            self.context,
             a,
             b,
             c,
             d,
-            self.more,
-            debug.0,
-            debug.1,
+            self.args,
+            self.source_traceback,
+            self.repr,
+            self.cancelled,
+            self.scheduled,
+            self.given_when,
         ]
     }
 }

@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::class::{self, slot};
-use super::handle::{Handle, INLINE, Kind, cancel, fields, layout, let_go, release};
+use super::handle::{Handle, INLINE, Kind, cancel, fields, is_free, let_go, release};
 use super::handle_memory as memory;
+use super::handle_words::{Word, layout, set_word};
 use super::method::Members;
 use super::nesting::deallocate;
 use super::reference::borrowed;
@@ -68,16 +69,25 @@ unsafe fn free(object: *mut ffi::PyObject) {
     }
     // SAFETY: nobody else can reach the fields any more.
     let fields = unsafe { &*fields(object) };
-    release(fields.callback);
-    for argument in &fields.arguments[..(fields.count as usize).min(INLINE)] {
+    // In the order in which asyncio's go. `ELSEWHERE` is more than fit: all places are looked at then.
+    for argument in &fields.arguments[..usize::from(fields.count).min(INLINE)] {
         release(*argument);
     }
+    if !is_free(fields.args) {
+        release(fields.args);
+    }
+    release(fields.callback);
     release(fields.context);
     release(fields.event_loop);
-    if !(fields.more.is_null() && fields.source_traceback.is_null() && fields.repr.is_null()) {
-        [fields.more, fields.source_traceback, fields.repr]
-            .into_iter()
-            .for_each(release);
+    if !is_free(fields.cancelled) {
+        release(fields.cancelled);
+    }
+    if !is_free(fields.scheduled) {
+        release(fields.scheduled);
+    }
+    let others = [fields.source_traceback, fields.repr, fields.given_when];
+    if others.iter().any(|other| !other.is_null()) {
+        others.into_iter().for_each(release);
     }
     memory::give_back(object);
 }
@@ -116,11 +126,22 @@ unsafe extern "C" fn traverse(
 }
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // What goes is released without PyO3's help, which need not know then that the thread is attached.
     // SAFETY: the interpreter calls this while attached.
     let py = unsafe { Python::assume_attached() };
     // SAFETY: called by the collector with a live handle.
     let handle = unsafe { borrowed::<Handle>(py, &object) };
     cancel(handle);
     let_go(handle, None);
+    for word in [
+        Word::Context,
+        Word::Loop,
+        Word::Repr,
+        Word::SourceTraceback,
+        Word::Scheduled,
+        Word::When,
+    ] {
+        set_word(handle, word, None);
+    }
     0
 }

@@ -40,8 +40,7 @@ mod kept {
         };
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
-            // SAFETY: a block of this very class, to which it kept its reference, and whose base's part was left
-            // zeroed; this sets the count to one.
+            // SAFETY: a block of this very class, to which it kept its reference; this sets the count to one.
             unsafe { _Py_NewReference(object) };
             return Ok(object);
         }

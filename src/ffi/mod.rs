@@ -14,6 +14,7 @@ pub(crate) mod handle;
 mod handle_class;
 pub(crate) mod handle_collector;
 mod handle_memory;
+pub(crate) mod handle_words;
 mod interpreter;
 mod method;
 pub(crate) mod names;

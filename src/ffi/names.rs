@@ -23,7 +23,6 @@ pub(crate) use name;
 /// Every name, in order.
 const TEXTS: [&str; 94] = [
     "B",
-    "__int__",
     "_accept_later",
     "_asyncio_future_blocking",
     "_attach",
@@ -79,6 +78,7 @@ const TEXTS: [&str; 94] = [
     "feed_data",
     "fileno",
     "get_buffer",
+    "get_debug",
     "get_extra_info",
     "getpeercert",
     "getpeername",

@@ -4,17 +4,21 @@ use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyType};
+use pyo3::types::{PyBool, PyType};
 
 use super::Core;
-use crate::ffi::handle::{self, Handle, Part};
-use crate::ffi::{Args, Attribute, FastMethod, Members, name};
+use crate::ffi::handle::{self, Handle};
+use crate::ffi::handle_words::{self, Word};
+use crate::ffi::{Args, Attribute, FastMethod, Members, Settable, name};
 
 /// Makes the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
-    handle::make_classes(py, plain, || {
-        plain().attribute::<When>().attribute::<Scheduled>()
-    })
+    handle::make_classes(
+        py,
+        plain,
+        || plain().settable::<When>().settable::<Held<{ SCHEDULED }>>(),
+        || plain().settable::<Lock>(),
+    )
 }
 
 fn plain() -> Members {
@@ -22,13 +26,13 @@ fn plain() -> Members {
         .method::<Cancel>()
         .method::<Cancelled>()
         .method::<GetContext>()
-        .attribute::<Object<{ LOOP }>>()
-        .attribute::<Object<{ CALLBACK }>>()
-        .attribute::<Object<{ CONTEXT }>>()
-        .attribute::<Object<{ SOURCE_TRACEBACK }>>()
-        .attribute::<Object<{ REPR }>>()
-        .attribute::<Arguments>()
-        .attribute::<IsCancelled>()
+        .settable::<Held<{ LOOP }>>()
+        .settable::<Held<{ CALLBACK }>>()
+        .settable::<Held<{ CONTEXT }>>()
+        .settable::<Held<{ SOURCE_TRACEBACK }>>()
+        .settable::<Held<{ REPR }>>()
+        .settable::<Arguments>()
+        .settable::<IsCancelled>()
 }
 
 /// In debug mode, remembers who made the handle.
@@ -37,26 +41,36 @@ pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
     static EXTRACT_STACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = handle.py();
     let extract = EXTRACT_STACK.import(py, "asyncio.format_helpers", "extract_stack")?;
-    handle::set_source_traceback(handle, extract.call0()?);
+    handle_words::set_source_traceback(handle, extract.call0()?);
     Ok(())
 }
 
 /// Cancels, and in debug mode keeps what the handle looked like.
 fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     let py = this.py();
-    let event_loop = handle::part(this, Part::Loop);
-    let core = event_loop.cast::<Core>()?;
-    wait_for_callback(core, this);
+    let event_loop = handle_words::expect_word(this, Word::Loop)?;
+    let core = event_loop.cast::<Core>().ok();
+    if let Some(core) = core {
+        wait_for_callback(core, this);
+    }
     if !handle::cancel(this) {
         return Ok(());
     }
-    let repr = if core.get().is_debug() {
+    let is_debug = match core {
+        Some(core) => core.get().is_debug(),
+        // What the program has put in its place.
+        None => event_loop
+            .call_method0(name!(py, "get_debug"))?
+            .is_truthy()?,
+    };
+    let repr = if is_debug {
         Some(this.as_any().repr()?.into_any())
     } else {
         None
     };
     handle::let_go(this, repr);
-    if handle::is_scheduled(this)
+    if handle::is_queued(this)
+        && let Some(core) = core
         && let Some(local) = core.get().try_local(py)
     {
         // From a thread that has no business here the timer is swept later, when it is due.
@@ -103,7 +117,9 @@ impl FastMethod for Cancelled {
         arguments: Args<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("cancelled", 0, 0)?;
-        wait_for_callback(handle::part(this, Part::Loop).cast::<Core>()?, this);
+        if let Ok(core) = handle_words::expect_word(this, Word::Loop)?.cast::<Core>() {
+            wait_for_callback(core, this);
+        }
         IsCancelled::get(this)
     }
 }
@@ -121,7 +137,7 @@ impl FastMethod for GetContext {
         arguments: Args<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("get_context", 0, 0)?;
-        Ok(handle::part(this, Part::Context))
+        handle_words::expect_word(this, Word::Context)
     }
 }
 
@@ -132,9 +148,20 @@ impl Attribute for IsCancelled {
     const NAME: &'static CStr = c"_cancelled";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyBool::new(this.py(), handle::is_cancelled(this))
-            .to_owned()
-            .into_any())
+        handle_words::expect_word(this, Word::Cancelled)
+    }
+}
+
+impl Settable for IsCancelled {
+    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let value = PyBool::new(this.py(), value.is_truthy()?).to_owned();
+        handle_words::set_word(this, Word::Cancelled, Some(value.into_any()));
+        Ok(())
+    }
+
+    fn delete(this: &Bound<'_, Handle>) -> PyResult<()> {
+        handle_words::set_word(this, Word::Cancelled, None);
+        Ok(())
     }
 }
 
@@ -145,8 +172,19 @@ impl Attribute for Arguments {
     const NAME: &'static CStr = c"_args";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        let arguments = handle::arguments(this)?;
-        Ok(arguments.map_or_else(|| this.py().None().into_bound(this.py()), Bound::into_any))
+        handle_words::arguments(this)
+    }
+}
+
+impl Settable for Arguments {
+    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        handle_words::set_word(this, Word::Args, Some(value.clone()));
+        Ok(())
+    }
+
+    fn delete(this: &Bound<'_, Handle>) -> PyResult<()> {
+        handle_words::set_word(this, Word::Args, None);
+        Ok(())
     }
 }
 
@@ -157,49 +195,85 @@ impl Attribute for When {
     const NAME: &'static CStr = c"_when";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        let when = PyFloat::new(this.py(), handle::when(this));
-        if handle::is_whole(this) {
-            return when.call_method0(name!(this.py(), "__int__"));
-        }
-        Ok(when.into_any())
+        Ok(handle_words::when(this))
     }
 }
 
-struct Scheduled;
+/// What a timer says of itself: when it runs was decided when it was made.
+impl Settable for When {
+    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        handle_words::set_word(this, Word::When, Some(value.clone()));
+        Ok(())
+    }
+}
 
-impl Attribute for Scheduled {
+/// The `RLock` of asyncio's class, which its methods take; ours do without.
+struct Lock;
+
+impl Attribute for Lock {
     type Receiver = Handle;
-    const NAME: &'static CStr = c"_scheduled";
+    const NAME: &'static CStr = c"_lock";
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyBool::new(this.py(), handle::is_scheduled(this))
-            .to_owned()
-            .into_any())
+        static RLOCK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if let Some(lock) = handle_words::word(this, Word::Lock) {
+            return Ok(lock);
+        }
+        let lock = RLOCK.import(this.py(), "threading", "RLock")?.call0()?;
+        Ok(handle_words::word_or_insert(this, Word::Lock, lock))
+    }
+}
+
+impl Settable for Lock {
+    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        handle_words::set_word(this, Word::Lock, Some(value.clone()));
+        Ok(())
     }
 }
 
 /// One of the objects that a handle holds, under asyncio's name for it.
-struct Object<const WHICH: usize>;
+struct Held<const WHICH: usize>;
 
 const LOOP: usize = 0;
 const CALLBACK: usize = 1;
 const CONTEXT: usize = 2;
 const SOURCE_TRACEBACK: usize = 3;
 const REPR: usize = 4;
+const SCHEDULED: usize = 5;
 
-const OBJECTS: [(&CStr, Part); 5] = [
-    (c"_loop", Part::Loop),
-    (c"_callback", Part::Callback),
-    (c"_context", Part::Context),
-    (c"_source_traceback", Part::SourceTraceback),
-    (c"_repr", Part::Repr),
+const HELD: [(&CStr, Word); 6] = [
+    (c"_loop", Word::Loop),
+    (c"_callback", Word::Callback),
+    (c"_context", Word::Context),
+    (c"_source_traceback", Word::SourceTraceback),
+    (c"_repr", Word::Repr),
+    (c"_scheduled", Word::Scheduled),
 ];
 
-impl<const WHICH: usize> Attribute for Object<WHICH> {
+impl<const WHICH: usize> Attribute for Held<WHICH> {
     type Receiver = Handle;
-    const NAME: &'static CStr = OBJECTS[WHICH].0;
+    const NAME: &'static CStr = HELD[WHICH].0;
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(handle::part(this, OBJECTS[WHICH].1))
+        match HELD[WHICH].1 {
+            // Most handles have neither, and no object in its place.
+            word @ (Word::Repr | Word::SourceTraceback) => {
+                let held = handle_words::word(this, word);
+                Ok(held.unwrap_or_else(|| this.py().None().into_bound(this.py())))
+            }
+            word => handle_words::expect_word(this, word),
+        }
+    }
+}
+
+impl<const WHICH: usize> Settable for Held<WHICH> {
+    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        handle_words::set_word(this, HELD[WHICH].1, Some(value.clone()));
+        Ok(())
+    }
+
+    fn delete(this: &Bound<'_, Handle>) -> PyResult<()> {
+        handle_words::set_word(this, HELD[WHICH].1, None);
+        Ok(())
     }
 }
