@@ -202,9 +202,12 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
 
     def report_exit(self, returncode: int) -> None:
         """Tell the protocol, and who waits."""
-        self._process_exited(returncode)
-        if self._exit_waiter is not None and not self._exit_waiter.done():
-            self._exit_waiter.set_result(None)
+        try:
+            self._process_exited(returncode)
+        finally:
+            # Also where the protocol has no `process_exited`.
+            if self._exit_waiter is not None and not self._exit_waiter.done():
+                self._exit_waiter.set_result(None)
 
     async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
         process = self._proc

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyFileExistsError, PyResourceWarning, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use super::descriptor::fileno;
-use super::protocol::{self, Delivery};
-use super::stream::Phase;
+use super::protocol::{self, Delivery, callback_failed, step_failed};
+use super::stream::{Phase, wake_waiter};
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
@@ -115,6 +115,7 @@ pub(crate) fn open<'py, S: Side>(
     pipe::set_nonblocking(fd).map_err(os_error)?;
     let is_stream = kind == Kind::Socket && pipe::is_stream_socket(fd).map_err(os_error)?;
     core.get().check_closed()?;
+    protocol::check(protocol)?;
     let state = State {
         fd,
         kind,
@@ -164,16 +165,13 @@ fn born<S: Side>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> P
         name!(py, "connection_made"),
         [this.as_any()],
     );
+    let mut begun = Ok(());
     if state.is_open() {
-        let begun = S::begin(this, &state);
-        begun.or_else(|error| report(this, &state, "_add_reader", error))?;
+        begun = S::begin(this, &state);
+        begun = begun.or_else(|error| report(this, &state, "_add_reader", error));
     }
-    if let Some(waiter) = waiter
-        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
-    {
-        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
-    }
-    made
+    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
+    made.and(begun).and(woken)
 }
 
 /// Calls a protocol method in `context`. One that raises is reported, and the transport lives: asyncio has
@@ -194,6 +192,7 @@ pub(super) fn call_protocol<S: Side, const N: usize>(
         called.map(drop).or_else(|error| {
             callback_failed(
                 data(this).core.bind(py),
+                this.as_any(),
                 &protocol,
                 method,
                 &arguments,
@@ -203,40 +202,17 @@ pub(super) fn call_protocol<S: Side, const N: usize>(
     })
 }
 
-/// Reports as asyncio's handles do.
-pub(super) fn callback_failed(
-    core: &Bound<'_, Core>,
-    protocol: &Bound<'_, PyAny>,
-    method: &Bound<'_, PyString>,
-    arguments: &[&Bound<'_, PyAny>],
-    error: PyErr,
-) -> PyResult<()> {
-    let py = core.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let callback = protocol.getattr(method)?;
-    let call = PyTuple::new(py, [&[&callback], arguments].concat())?;
-    let handle = core.call_method1(name!(py, "_make_handle"), call)?;
-    core.call_method1(name!(py, "_report_callback_error"), (handle, error))
-        .map(drop)
-}
-
 /// Something that asyncio has called by a handle failed in the transport itself.
-fn report<S: Side>(
+pub(super) fn report<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
-    what: &str,
+    step: &str,
     error: PyErr,
 ) -> PyResult<()> {
     let py = this.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let message = format!("Exception in callback {}.{what}()", short_name::<S>());
     let core = data(this).core.bind(py);
     let protocol = state.protocol(py);
-    protocol::report(core, &message, error, this.as_any(), protocol.as_ref())
+    step_failed(core, this.as_any(), protocol.as_ref(), step, error)
 }
 
 impl<S> Pipe<S> {
@@ -423,16 +399,16 @@ pub(super) fn fail<S: Side>(
     }
     let core = data(this).core.bind(py);
     let (copy, protocol) = (error.clone_ref(py), state.protocol(py));
-    if is_expected {
-        protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref())?;
+    let told = if is_expected {
+        protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref())
     } else {
-        protocol::report(core, message, copy, this.as_any(), protocol.as_ref())?;
-    }
-    lose(
+        protocol::report(core, message, copy, this.as_any(), protocol.as_ref())
+    };
+    told.and(lose(
         this,
         state,
         Some(error.into_value(py).into_bound(py).into_any()),
-    )
+    ))
 }
 
 /// What asyncio logs about a transport in debug mode.
@@ -466,6 +442,15 @@ impl<S: Side> Source for PipeSource<S> {
             registration.slot().fire(ready);
         }
         result
+    }
+
+    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        let this = self.0.bind(core.py());
+        let state = data(this).state(core.py())?;
+        let context = data(this).context.bind(core.py());
+        run_in(context, |_| {
+            fail(this, &state, "Fatal error on pipe transport", error, false)
+        })
     }
 
     fn renew(&self, py: Python<'_>, local: &Local) {

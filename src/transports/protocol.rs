@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::flow_control::Tell;
 use super::tls::Tls;
@@ -66,6 +66,64 @@ pub(crate) fn tell(
         Err(error) if is_exit(py, &error) => Err(error),
         Err(error) => report(core, message, error, transport, Some(protocol)),
     }
+}
+
+/// A protocol method failed where asyncio has it called by a handle: reported as that handle's error, and nothing
+/// else happens.
+pub(crate) fn callback_failed(
+    core: &Bound<'_, Core>,
+    transport: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+    arguments: &[&Bound<'_, PyAny>],
+    error: PyErr,
+) -> PyResult<()> {
+    let py = core.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    let handle = protocol.getattr(method).and_then(|callback| {
+        let call = PyTuple::new(py, [&[&callback], arguments].concat())?;
+        core.call_method1(name!(py, "_make_handle"), call)
+    });
+    match handle {
+        Ok(handle) => core
+            .call_method1(name!(py, "_report_callback_error"), (handle, error))
+            .map(drop),
+        Err(raised) if is_exit(py, &raised) => Err(raised),
+        // There is no such method: the look-up is what failed.
+        Err(_) => {
+            let message = format!("Exception in callback {}.{method}()", class_name(protocol));
+            report(core, &message, error, transport, Some(protocol))
+        }
+    }
+}
+
+/// A step of the transport's own failed where asyncio has it called by a handle: reported, and nothing else happens.
+pub(crate) fn step_failed(
+    core: &Bound<'_, Core>,
+    transport: &Bound<'_, PyAny>,
+    protocol: Option<&Bound<'_, PyAny>>,
+    step: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    if is_exit(core.py(), &error) {
+        return Err(error);
+    }
+    let message = format!("Exception in callback {}.{step}()", class_name(transport));
+    report(core, &message, error, transport, protocol)
+}
+
+fn class_name(object: &Bound<'_, PyAny>) -> String {
+    let name = object.get_type().name();
+    name.map_or_else(|_| "object".to_owned(), |name| name.to_string())
+}
+
+/// `AttributeError` for a protocol without `connection_made`, as from asyncio's transports: before there is a
+/// transport that would have to be ended.
+pub(crate) fn check(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let name = name!(protocol.py(), "connection_made");
+    protocol.getattr(name).map(drop)
 }
 
 /// Tells the loop's exception handler.

@@ -231,9 +231,18 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
         Err(error) => return broken(this, error),
     };
     let found = note(state, count, READ_SIZE);
-    if reader.fed()? {
-        stream_methods::pause_reading(this, state)?;
-        reader.set_paused()?;
+    match reader.fed() {
+        Ok(false) => {}
+        Ok(true) => {
+            stream_methods::pause_reading(this, state)?;
+            reader.set_paused()?;
+        }
+        Err(error) => raised(
+            this,
+            state,
+            "Fatal error: protocol.data_received() call failed.",
+            error,
+        )?,
     }
     Ok(found)
 }
@@ -320,8 +329,8 @@ fn note(state: &State, count: usize, room: usize) -> Found {
 /// A protocol method raised: what it wrote before is sent, as asyncio would have, and the connection ends.
 #[cold]
 fn raised(this: &Bound<'_, Stream>, state: &State, message: &str, error: PyErr) -> PyResult<()> {
-    write::settle(this, state)?;
-    fail(this, message, error)
+    let settled = write::settle(this, state);
+    settled.and(fail(this, message, error))
 }
 
 /// An error of the socket ends the connection, unless there is just nothing to read.

@@ -10,11 +10,10 @@ use pyo3::types::PyBytes;
 
 use super::members::{boolean, none};
 use super::pipe::{
-    Kind, Pipe, Side, State, call_protocol, callback_failed, fail, log, lose, register,
-    update_interest,
+    Kind, Pipe, Side, State, call_protocol, fail, log, lose, register, report, update_interest,
 };
 use super::pipe_methods::{self, method, simple_method};
-use super::protocol::Delivery;
+use super::protocol::{Delivery, callback_failed};
 use super::reader::Reader;
 use super::stream::Phase;
 use crate::driver::{Direction, is_inherited};
@@ -175,7 +174,8 @@ fn as_bytes(
         Ok(_) => Ok(found),
         Err(error) => {
             let core = data(this).core.bind(py);
-            callback_failed(core, protocol, name, &[received.as_any()], error).map(|()| found)
+            let arguments = &[received.as_any()];
+            callback_failed(core, this.as_any(), protocol, name, arguments, error).map(|()| found)
         }
     }
 }
@@ -206,9 +206,14 @@ fn into_reader(
             found = Found::More;
         }
     }
-    if reader.fed()? {
-        pause(this, state)?;
-        reader.set_paused()?;
+    match reader.fed() {
+        Ok(false) => {}
+        Ok(true) => {
+            pause(this, state)?;
+            reader.set_paused()?;
+        }
+        // As for `data_received`: reported, and reading goes on.
+        Err(error) => report(this, state, "_read_ready", error)?,
     }
     Ok(Some(found))
 }
@@ -249,14 +254,14 @@ fn nothing(
 /// Nobody will write any more: `eof_received`, then `connection_lost`, whatever the former answers.
 fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     let py = this.py();
-    log(this, "info", "%r was closed by peer")?;
+    let logged = log(this, "info", "%r was closed by peer");
     state.phase.set(Phase::Closing);
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
         run: ended,
     });
-    lose(this, state, None)
+    logged.and(lose(this, state, None))
 }
 
 /// Calls `eof_received` in `context`.

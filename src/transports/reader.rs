@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyByteArray;
 
 use crate::ffi::{call, name};
+use crate::scheduler::is_exit;
 
 /// A reader that may be fed natively.
 #[derive(Debug)]
@@ -19,6 +20,14 @@ pub(crate) struct Reader<'py> {
 impl<'py> Reader<'py> {
     /// The reader behind `protocol`, or `None` where the ordinary way must be taken.
     pub(crate) fn of(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        match Self::find(protocol) {
+            // The ordinary way raises it too, where asyncio has it reported.
+            Err(error) if !is_exit(protocol.py(), &error) => Ok(None),
+            found => found,
+        }
+    }
+
+    fn find(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         static DATA_RECEIVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static FEED_DATA: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

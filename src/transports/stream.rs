@@ -11,12 +11,12 @@ use pyo3::exceptions::{PyConnectionError, PyResourceWarning};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyType;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
-use super::protocol::{self, Delivery};
+use super::protocol::{self, Delivery, callback_failed, step_failed};
 use super::write_buffer::WriteBuffer;
 use super::{clients, read, stream_methods, write};
 use crate::driver::{Direction, Registration};
@@ -182,6 +182,7 @@ fn start<'py>(
     let py = core.py();
     core.get().check_closed()?;
     let delivery = protocol::delivery(protocol)?;
+    protocol::check(protocol)?;
     if parts.is_tcp {
         // Ignored: a connection that is gone already will say so when it is read.
         let _ = socket::set_nodelay(parts.fd);
@@ -247,28 +248,35 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
             run_in(stream.context.bind(py), |_| {
                 let called = call::method(&protocol, name, [this.as_any()]);
                 called.map(drop).or_else(|error| {
-                    callback_failed(stream.core.bind(py), &protocol, name, this.as_any(), error)
+                    let (core, this) = (stream.core.bind(py), this.as_any());
+                    callback_failed(core, this, &protocol, name, &[this], error)
                 })
             })
         }
         None => Ok(()),
     };
     // What ends the run does not keep the connection from beginning: the next run finds it alive.
+    let mut begun = Ok(());
     if state.reading.get() == Reading::Unborn {
         state.reading.set(Reading::On);
-        update_interest(this, &state)?;
+        begun = update_interest(this, &state);
         if let Some(registration) = &*state.registration.borrow()
             && registration.arm_read()
         {
             registration.fire_read();
         }
     }
-    if let Some(waiter) = waiter
-        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
-    {
+    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
+    made.and(begun).and(woken)
+}
+
+/// Completes the future of who waits for the transport, unless it was cancelled.
+pub(super) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = waiter.py();
+    if !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
         waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
     }
-    made
+    Ok(())
 }
 
 impl Stream {
@@ -279,24 +287,6 @@ impl Stream {
             .enter(py, self.core.get().owner())
             .ok_or_else(crate::scheduler::wrong_thread)
     }
-}
-
-/// A protocol method raised where asyncio has it called by a handle: reported, and nothing else happens.
-fn callback_failed(
-    core: &Bound<'_, Core>,
-    protocol: &Bound<'_, PyAny>,
-    method: &Bound<'_, PyString>,
-    argument: &Bound<'_, PyAny>,
-    error: PyErr,
-) -> PyResult<()> {
-    let py = core.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let callback = protocol.getattr(method)?;
-    let handle = core.call_method1(name!(py, "_make_handle"), (callback, argument))?;
-    core.call_method1(name!(py, "_report_callback_error"), (handle, error))
-        .map(drop)
 }
 
 impl State {
@@ -384,14 +374,15 @@ pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyR
     let state = stream.state(py)?;
     let protocol = state.protocol(py);
     let core = stream.core.bind(py);
-    protocol::report_fatal(
+    let told = protocol::report_fatal(
         core,
         message,
         error.clone_ref(py),
         this.as_any(),
         protocol.as_ref(),
-    )?;
-    force_close(this, Some(error.into_value(py).into_bound(py).into_any()))
+    );
+    let closed = force_close(this, Some(error.into_value(py).into_bound(py).into_any()));
+    told.and(closed)
 }
 
 /// Ends the connection without sending what is buffered.
@@ -426,39 +417,46 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
         .lost_in
         .take()
         .unwrap_or_else(|| stream.context.clone_ref(py));
-    let result = match state.protocol(py) {
+    let core = stream.core.bind(py);
+    let protocol = state.protocol(py);
+    let told = match &protocol {
         None => Ok(()),
         Some(protocol) => run_in(context.bind(py), |_| {
             let name = name!(py, "connection_lost");
-            let told = call::method(&protocol, name, [&error]).map(drop);
+            let told = call::method(protocol, name, [&error]).map(drop);
             told.or_else(|raised| {
-                callback_failed(stream.core.bind(py), &protocol, name, &error, raised)
+                callback_failed(core, this.as_any(), protocol, name, &[&error], raised)
             })
         }),
     };
-    let closed = let_go(this, &state);
-    result.and(closed)
+    let closed = let_go(this, &state).or_else(|error| {
+        let step = "_call_connection_lost";
+        step_failed(core, this.as_any(), protocol.as_ref(), step, error)
+    });
+    told.and(closed)
 }
 
+/// All of it, whatever fails: the first error is answered.
 fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let py = this.py();
     state.writing.set(Writing::Idle);
     state.reading.set(Reading::Ended);
-    update_interest(this, state)?;
+    let mut result = update_interest(this, state);
     let registration = state.registration.take();
     drop(registration);
-    let closed = state.descriptor.close(py);
+    result = result.and(state.descriptor.close(py));
     if state.empty_waiter.borrow().is_some() {
-        write::fail_waiter(this, state, &PyConnectionError::new_err(LOST))?;
+        let failed = write::fail_waiter(this, state, &PyConnectionError::new_err(LOST));
         // Who sends a file waits on the descriptor, which nobody will be told of any more.
-        wake(data(this).core.bind(py), state.fd)?;
+        let woken = wake(data(this).core.bind(py), state.fd);
+        result = result.and(failed).and(woken);
     }
     let (protocol, server) = (state.protocol.take(), state.server.take());
     drop(protocol);
     if let Some(server) = server {
-        clients::detach(server.bind(py), this.as_any())?;
+        result = result.and(clients::detach(server.bind(py), this.as_any()));
     }
-    closed
+    result
 }
 
 /// asyncio's word for a `sendfile()` that waited for its turn.
@@ -491,6 +489,12 @@ impl Source for StreamSource {
             }
             Ok(())
         })
+    }
+
+    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        let this = self.transport.bind(core.py());
+        let context = data(this).context.bind(core.py());
+        run_in(context, |_| fail(this, "Fatal error on transport", error))
     }
 
     fn renew(&self, py: Python<'_>, local: &Local) {

@@ -251,12 +251,24 @@ pub(super) fn fatal(
     message: &str,
     error: PyErr,
 ) -> PyResult<()> {
-    static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = this.py();
     let below = state.stream(py);
-    if let Some(stream) = &below {
-        end(stream, Some(error.value(py).as_any().clone()))?;
-    }
+    let raised = error.value(py).as_any().clone();
+    let ended = below
+        .as_ref()
+        .map_or(Ok(()), |stream| end(stream, Some(raised)));
+    ended.and(tell_fatal(this, below.as_ref(), message, error))
+}
+
+/// As asyncio tells of it.
+fn tell_fatal(
+    this: &Bound<'_, Tls>,
+    below: Option<&Bound<'_, Stream>>,
+    message: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    static CANCELLED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = this.py();
     let core = data(this).core.bind(py);
     if error.is_instance_of::<PyOSError>(py) {
         if core.get().is_debug() {
@@ -278,7 +290,7 @@ pub(super) fn fatal(
     let context = PyDict::new(py);
     context.set_item(name!(py, "message"), message)?;
     context.set_item(name!(py, "exception"), error.into_value(py))?;
-    context.set_item(name!(py, "transport"), below.as_ref().map(Bound::as_any))?;
+    context.set_item(name!(py, "transport"), below.map(Bound::as_any))?;
     context.set_item(name!(py, "protocol"), this.as_any())?;
     core.call_method1(name!(py, "call_exception_handler"), (context,))
         .map(drop)
@@ -287,8 +299,8 @@ pub(super) fn fatal(
 /// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
 pub(super) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let state = data(stream).state(stream.py())?;
-    write::settle(stream, &state)?;
-    stream::force_close(stream, error)
+    let settled = write::settle(stream, &state);
+    settled.and(stream::force_close(stream, error))
 }
 
 /// Writes to asyncio's log.

@@ -31,8 +31,12 @@ pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     }
     state.phase.set(Phase::Handshake);
     let name = name!(py, "_check_handshake_timeout");
-    start_timer(this, &state, tls.timeouts.handshake.bind(py), name)?;
-    proceed(this, &state)
+    let started = start_timer(this, &state, tls.timeouts.handshake.bind(py), name);
+    match started.and_then(|()| proceed(this, &state)) {
+        // asyncio's lets who waits for the handshake wait for ever.
+        Err(error) if error.is_instance_of::<PyException>(py) => fail(this, &state, error),
+        result => result,
+    }
 }
 
 /// As far as what came allows.
@@ -104,8 +108,8 @@ pub(super) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResu
         "SSL handshake failed"
     };
     let raised = error.value(py).as_any().clone();
-    fatal(this, state, message, error)?;
-    wake_waiter(py, state, Some(&raised))
+    let told = fatal(this, state, message, error);
+    told.and(wake_waiter(py, state, Some(&raised)))
 }
 
 /// The timer's: the peer has taken too long.
@@ -276,7 +280,7 @@ pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
     let tls = data(this);
     let state = tls.state(py)?;
     state.forget_backlog();
-    state.session.take_outgoing(py)?;
+    let mut result = state.session.take_outgoing(py).map(drop);
     state.conn_lost.set(state.conn_lost.get() + 1);
     state.closed.set(true);
     let protocol = state.take_protocol(py);
@@ -285,15 +289,20 @@ pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
         && let Some(protocol) = protocol
     {
         state.told.set(Told::Lost);
-        let callback = protocol.getattr(name!(py, "connection_lost"))?;
-        let core = tls.core.bind(py);
-        core.call_method1(name!(py, "call_soon"), (callback, error))?;
+        let told = protocol
+            .getattr(name!(py, "connection_lost"))
+            .and_then(|callback| {
+                let core = tls.core.bind(py);
+                core.call_method1(name!(py, "call_soon"), (callback, error))
+            });
+        result = result.and(told.map(drop));
     }
     state.phase.set(Phase::Unwrapped);
     state.set_stream(None);
-    wake_waiter(py, &state, Some(error).filter(|error| !error.is_none()))?;
+    let woken = wake_waiter(py, &state, Some(error).filter(|error| !error.is_none()));
     forget_if_over(this, &state);
-    stop_timer(py, &state)
+    // All of it, whatever failed: the stream reports the first error.
+    result.and(woken).and(stop_timer(py, &state))
 }
 
 /// Tells who waits for the handshake how it ended, and whether there is still a connection.

@@ -268,7 +268,7 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = stream_methods::cast(this)?;
     let state = data(this).state(this.py())?;
     if state.writing.get() == Writing::Queued {
-        flush(this, &state)
+        flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
     } else {
         Ok(())
     }

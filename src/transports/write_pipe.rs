@@ -96,10 +96,10 @@ impl Side for WriteSide {
             return Ok(());
         }
         if watches_peer(state) && (ready & READ != 0 || is_peer_gone(state)) {
-            log(this, "info", "%r was closed by peer")?;
+            let logged = log(this, "info", "%r was closed by peer");
             let error = !state.side.buffer.borrow().is_empty();
             let error = error.then(|| PyBrokenPipeError::new_err(()));
-            return end(this, state, error);
+            return logged.and(end(this, state, error));
         }
         if state.side.blocked.get() {
             return flush(this, state);

@@ -206,6 +206,32 @@ def test_a_logger_may_end_the_run(loop: asyncio.AbstractEventLoop) -> None:
     assert echoes(loop)
 
 
+def test_a_broken_logger_does_not_keep_a_failed_connection_from_ending(
+    unraisable: list[Any], loop_name: str
+) -> None:
+    if loop_name == "asyncio":
+        pytest.skip("asyncio lets the error of the logger end the run")
+    loop = yamanote.new_event_loop()
+
+    class Failing(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise ValueError("the protocol's")
+
+    async def main() -> bytes:
+        ours, peer = socket.socketpair()
+        with peer:
+            peer.setblocking(False)
+            await loop.create_connection(Failing, sock=ours)
+            peer.send(b"x")
+            return await asyncio.wait_for(loop.sock_recv(peer, 10), 30)
+
+    with broken_logger(LookupError("the logger's")):
+        assert loop.run_until_complete(main()) == b""
+    assert unraisable
+    assert echoes(loop)
+    loop.close()
+
+
 def test_call_exception_handler_itself_may_raise(unraisable: list[Any], loop_name: str) -> None:
     if loop_name == "asyncio":
         pytest.skip("asyncio lets what an overridden call_exception_handler() raises end the run")

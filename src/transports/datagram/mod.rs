@@ -16,13 +16,13 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyType};
 
 use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
-use super::protocol;
-use super::stream::{Phase, Reading, Writing, warn_unclosed};
+use super::protocol::{self, callback_failed, step_failed};
+use super::stream::{Phase, Reading, Writing, wake_waiter, warn_unclosed};
 use crate::addr::Version;
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
@@ -127,6 +127,7 @@ pub(crate) fn from_socket<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = core.py();
     core.get().check_closed()?;
+    protocol::check(protocol)?;
     let fd = fileno(sock)?;
     let descriptor = Descriptor::from_socket(sock);
     let extra = ExtraInfo::from_socket(sock, extra)?;
@@ -189,17 +190,14 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
         call_protocol(this, &state, name, [this.as_any()])
     });
     // What ends the run does not keep the endpoint from beginning: the next run finds it alive.
+    let mut begun = Ok(());
     if state.reading.get() == Reading::Unborn {
         state.reading.set(Reading::On);
-        update_interest(this, &state)?;
+        begun = update_interest(this, &state);
         state.arm();
     }
-    if let Some(waiter) = waiter
-        && !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()?
-    {
-        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
-    }
-    made
+    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
+    made.and(begun).and(woken)
 }
 
 /// Calls a method of the protocol as a callback of the loop's: what it raises is reported, and nothing else
@@ -214,19 +212,11 @@ fn call_protocol<'py, const N: usize>(
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
-    match call::method(&protocol, name, arguments) {
-        Ok(_) => Ok(()),
-        Err(error) if is_exit(py, &error) => Err(error),
-        Err(error) => {
-            let core = data(this).core.bind(py);
-            let callback = protocol.getattr(name)?.into_any();
-            let parts: Vec<_> = std::iter::once(&callback).chain(arguments).collect();
-            let handle = PyTuple::new(py, parts)?;
-            let handle = core.call_method1(name!(py, "_make_handle"), handle)?;
-            core.call_method1(name!(py, "_report_callback_error"), (handle, error))
-                .map(drop)
-        }
-    }
+    let called = call::method(&protocol, name, arguments);
+    called.map(drop).or_else(|error| {
+        let core = data(this).core.bind(py);
+        callback_failed(core, this.as_any(), &protocol, name, &arguments, error)
+    })
 }
 
 impl Datagrams {
@@ -365,13 +355,13 @@ fn fail(this: &Bound<'_, Datagrams>, message: &str, error: PyErr) -> PyResult<()
     }
     let state = data(this).state(py)?;
     let (core, protocol) = (data(this).core.bind(py), state.protocol(py));
-    let told = error.clone_ref(py);
-    protocol::report_fatal(core, message, told, this.as_any(), protocol.as_ref())?;
-    force_close(
+    let copy = error.clone_ref(py);
+    let told = protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref());
+    told.and(force_close(
         this,
         &state,
         Some(error.into_value(py).into_bound(py).into_any()),
-    )
+    ))
 }
 
 /// Ends the endpoint without sending what is buffered.
@@ -408,15 +398,19 @@ fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()
     });
     state.writing.set(Writing::Idle);
     state.reading.set(Reading::Ended);
-    update_interest(this, &state)?;
+    let forgotten = update_interest(this, &state);
     drop(state.registration.take());
-    let closed = state.descriptor.close(py);
+    let closed = forgotten.and(state.descriptor.close(py));
+    let protocol = state.protocol(py);
     drop((
         state.queue.take(),
         state.peers.take(),
         state.protocol.take(),
     ));
-    told.and(closed)
+    told.and(closed.or_else(|error| {
+        let (core, step) = (data(this).core.bind(py), "_call_connection_lost");
+        step_failed(core, this.as_any(), protocol.as_ref(), step, error)
+    }))
 }
 
 /// A transport in the loop's table.
@@ -450,6 +444,14 @@ impl Source for DatagramSource {
                 write::flush(this, &state)?;
             }
             Ok(())
+        })
+    }
+
+    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        let this = self.transport.bind(core.py());
+        let context = data(this).context.bind(core.py());
+        run_in(context, |_| {
+            fail(this, "Fatal error on datagram transport", error)
         })
     }
 

@@ -244,7 +244,7 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
         state.writing.set(Writing::Idle);
         return Ok(());
     }
-    flush(this, &state)
+    flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
 }
 
 /// Before the program looks at the buffer: sends what only waits for the end of the callback.
