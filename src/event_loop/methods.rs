@@ -266,14 +266,14 @@ impl Core {
         sock: &Bound<'_, PyAny>,
         protocol_factory: &Bound<'_, PyAny>,
         server: Option<&Bound<'_, PyAny>>,
-        backlog: usize,
+        backlog: i64,
         context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let then = Then::Transport {
             factory: protocol_factory.clone().unbind(),
             server: server.map(|server| server.clone().unbind()),
         };
-        listener::listen(this, sock, then, backlog, context)
+        listener::listen(this, sock, then, accepts(backlog), context)
     }
 
     /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address, context)`.
@@ -281,10 +281,10 @@ impl Core {
         this: &Bound<'_, Self>,
         sock: &Bound<'_, PyAny>,
         accepted: Py<PyAny>,
-        backlog: usize,
+        backlog: i64,
         context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        listener::listen(this, sock, Then::Call(accepted), backlog, context)
+        listener::listen(this, sock, Then::Call(accepted), accepts(backlog), context)
     }
 
     /// Accept again, after a failure.
@@ -296,6 +296,11 @@ impl Core {
     fn _stop_listening(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
         listener::stop(this, fd)
     }
+}
+
+/// How many connections are accepted in one turn. The kernel takes a negative backlog for zero.
+fn accepts(backlog: i64) -> usize {
+    usize::try_from(backlog).unwrap_or(0)
 }
 
 fn own_handle<'a, 'py>(handle: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Handle>> {

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyType};
+use pyo3::types::{PyFloat, PyInt, PyType};
 
 use crate::ffi::handle::{self, Handle, Kind, Parts};
 use crate::ffi::handle_collector;
@@ -90,7 +90,13 @@ impl FastMethod for CallLater {
         let call = Call::parse(arguments, "call_later", 1)?;
         let delay = call.leading(arguments, "delay", "delay must not be None")?;
         let start = now(this, &*core.local(this.py())?)?;
-        call.timer(this, start + delay)
+        let when = if is_plain_number(&delay) {
+            start + delay.extract::<f64>()?
+        } else {
+            // As asyncio adds them, and refuses what cannot be added to a time.
+            PyFloat::new(this.py(), start).add(delay)?.extract()?
+        };
+        call.timer(this, when)
     }
 }
 
@@ -107,6 +113,7 @@ impl FastMethod for CallAt {
         this.get().check_closed()?;
         let call = Call::parse(arguments, "call_at", 1)?;
         let when = call.leading(arguments, "when", "when cannot be None")?;
+        let when = when.extract()?;
         let handle = call.timer(this, when)?;
         let given = call.leading.or_else(|| arguments.get(0));
         // aiohttp rounds its timeouts to whole seconds, and looks at them.
@@ -224,7 +231,12 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     /// The number in front of the callback.
-    fn leading(&self, arguments: Args<'a, 'py>, name: &str, none: &'static str) -> PyResult<f64> {
+    fn leading(
+        &self,
+        arguments: Args<'a, 'py>,
+        name: &str,
+        none: &'static str,
+    ) -> PyResult<Borrowed<'a, 'py, PyAny>> {
         let value = self
             .leading
             .or_else(|| arguments.get(0))
@@ -232,7 +244,7 @@ impl<'a, 'py> Call<'a, 'py> {
         if value.is_none() {
             return Err(PyTypeError::new_err(none));
         }
-        value.extract()
+        Ok(value)
     }
 
     #[expect(clippy::inline_always, reason = "as above")]
@@ -269,6 +281,12 @@ impl<'a, 'py> Call<'a, 'py> {
         }
         let handle = self.handle(this, Kind::Timer, when)?;
         let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
+        // Not in any order with a time; asyncio's queue finds it due.
+        let when = if when.is_nan() {
+            f64::NEG_INFINITY
+        } else {
+            when
+        };
         #[cfg(not(Py_GIL_DISABLED))]
         if !core.is_running() {
             local.add_timer_stopped(this.py(), when, timer);
@@ -277,6 +295,11 @@ impl<'a, 'py> Call<'a, 'py> {
         local.add_timer(when, timer);
         Ok(handle.into_any())
     }
+}
+
+#[inline]
+fn is_plain_number(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>()
 }
 
 /// Integers above are not all floats.

@@ -1,10 +1,11 @@
 //! How the classes of this room declare what Python sees of them.
 
+use std::cell::RefCell;
+
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyInt};
 
-use super::flow_control::HIGH;
 use crate::ffi::Args;
 
 /// Declares a `FastMethod` of a class whose data has a `state`.
@@ -80,20 +81,98 @@ pub(super) fn missing(method: &str, argument: &str) -> PyErr {
     ))
 }
 
-/// `(high, low)` as given to `set_write_buffer_limits`; asyncio's defaults for what was not given
-/// (`transports.py`), and its check.
-pub(super) fn limits(arguments: Args<'_, '_>) -> PyResult<(usize, usize)> {
-    let given = arguments.named("set_write_buffer_limits", ["high", "low"])?;
+/// Water marks as `set_write_buffer_limits` was given them: whatever Python can compare.
+pub(super) struct Marks<'py> {
+    high: Bound<'py, PyAny>,
+    low: Bound<'py, PyAny>,
+}
+
+/// The marks that were given, asyncio's defaults for what was not, and its check (`transports.py`, `sslproto.py`).
+pub(super) fn limits<'py>(
+    arguments: Args<'_, 'py>,
+    method: &str,
+    default: usize,
+) -> PyResult<Marks<'py>> {
+    let py = arguments.py();
+    let given = arguments.named(method, ["high", "low"])?;
     let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
-    let high: Option<i64> = high.map(Borrowed::extract).transpose()?;
-    let low: Option<i64> = low.map(Borrowed::extract).transpose()?;
-    let default = i64::try_from(HIGH)?;
-    let high = high.unwrap_or_else(|| low.map_or(default, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high.div_euclid(4));
-    if !(high >= low && low >= 0) {
+    let high = match (high, low) {
+        (Some(high), _) => high.to_owned(),
+        (None, Some(low)) => PyInt::new(py, 4).mul(low)?,
+        (None, None) => PyInt::new(py, default).into_any(),
+    };
+    let low = match low {
+        Some(low) => low.to_owned(),
+        None => high.floor_div(4)?,
+    };
+    if !(high.ge(&low)? && low.ge(0)?) {
         return Err(PyValueError::new_err(format!(
-            "high ({high}) must be >= low ({low}) must be >= 0"
+            "high ({}) must be >= low ({}) must be >= 0",
+            high.repr()?,
+            low.repr()?
         )));
     }
-    Ok((usize::try_from(high)?, usize::try_from(low)?))
+    Ok(Marks { high, low })
+}
+
+impl Marks<'_> {
+    /// The largest numbers of bytes that are not above `high` and `low`.
+    pub(super) fn floors(&self) -> PyResult<(usize, usize)> {
+        Ok((floor(&self.high)?, floor(&self.low)?))
+    }
+
+    /// The smallest number of bytes that is not below `high`, and the largest that is not above `low`.
+    pub(super) fn around(&self) -> PyResult<(usize, usize)> {
+        let high = match whole(&self.high) {
+            Some(high) => high,
+            None => first(self.high.py(), |size| size.ge(&self.high))?,
+        };
+        Ok((high, floor(&self.low)?))
+    }
+
+    /// What `get_write_buffer_limits` is to answer.
+    pub(super) fn into_pair(self) -> PyResult<Py<PyAny>> {
+        let py = self.high.py();
+        Ok((self.low, self.high).into_pyobject(py)?.into_any().unbind())
+    }
+}
+
+fn floor(mark: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match whole(mark) {
+        Some(mark) => Ok(mark),
+        None => Ok(first(mark.py(), |size| Ok(!size.le(mark)?))?.saturating_sub(1)),
+    }
+}
+
+/// An integer that is not negative; more than can ever be buffered where a word does not hold it.
+fn whole(mark: &Bound<'_, PyAny>) -> Option<usize> {
+    let mark = mark.cast_exact::<PyInt>().ok()?;
+    Some(mark.extract().unwrap_or(usize::MAX))
+}
+
+/// The smallest number of bytes for which `is_past` holds, which holds for all larger ones. Floats, fractions and
+/// their like are asked as asyncio asks them: compared with a size.
+fn first(py: Python<'_>, is_past: impl Fn(Bound<'_, PyInt>) -> PyResult<bool>) -> PyResult<usize> {
+    let (mut from, mut to) = (0, usize::MAX);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if is_past(PyInt::new(py, middle))? {
+            to = middle;
+        } else {
+            from = middle + 1;
+        }
+    }
+    Ok(from)
+}
+
+/// `(low, high)`: as they were given, or asyncio's.
+pub(super) fn pair<'py>(
+    py: Python<'py>,
+    given: &RefCell<Option<Py<PyAny>>>,
+    (low, high): (usize, usize),
+) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(given) = &*given.borrow() {
+        return Ok(given.bind(py).clone());
+    }
+    Ok((low, high).into_pyobject(py)?.into_any())
 }

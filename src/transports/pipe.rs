@@ -92,6 +92,9 @@ pub(crate) trait Side: Send + Sized + 'static {
 
     /// What `repr` says of an open one: the state of its polling, and what waits.
     fn describe(state: &State<Self>) -> String;
+
+    /// Shows the collector what the side itself holds.
+    fn traverse(&self, _visitor: &mut Visitor) {}
 }
 
 /// A transport over a file object of Python's; `waiter` is completed once `connection_made` was called.
@@ -487,6 +490,7 @@ impl<S: Side> NativeClass for Pipe<S> {
         visitor.object(&self.core);
         visitor.object(&self.context);
         visitor.object(&state.extra);
+        state.side.traverse(visitor);
         for cell in [&state.pipe, &state.protocol, &state.lost_in] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());

@@ -5,7 +5,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyByteArray;
+use pyo3::types::{PyByteArray, PyInt};
 
 use crate::ffi::{call, name};
 use crate::scheduler::is_exit;
@@ -77,10 +77,22 @@ impl<'py> Reader<'py> {
                 call::method(&waiter, name!(py, "set_result"), [py.None().bind(py)])?;
             }
         }
-        let limit: usize = self.object.getattr(name!(py, "_limit"))?.extract()?;
-        if self.buffer.len() <= limit.saturating_mul(2) {
-            return Ok(false);
+        let limit = self.object.getattr(name!(py, "_limit"))?;
+        let size = self.buffer.len();
+        match limit.cast_exact::<PyInt>().map(|limit| limit.extract()) {
+            Ok(Ok(limit)) => {
+                let limit: usize = limit;
+                if size <= limit.saturating_mul(2) {
+                    return Ok(false);
+                }
+                self.may_pause()
+            }
+            _ => Ok(self.may_pause()? && is_over(size, &limit)?),
         }
+    }
+
+    fn may_pause(&self) -> PyResult<bool> {
+        let py = self.object.py();
         let has_transport = !self.object.getattr(name!(py, "_transport"))?.is_none();
         Ok(has_transport && !self.object.getattr(name!(py, "_paused"))?.is_truthy()?)
     }
@@ -90,6 +102,13 @@ impl<'py> Reader<'py> {
         self.object
             .setattr(name!(self.object.py(), "_paused"), true)
     }
+}
+
+/// `size > 2 * limit`, with whatever stands for a number there: a float, infinity, what no word can hold.
+#[cold]
+fn is_over(size: usize, limit: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let two = PyInt::new(limit.py(), 2);
+    PyInt::new(limit.py(), size).gt(two.mul(limit)?)
 }
 
 /// A function of asyncio's, as it was when it was first asked for.

@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) watches_room: Cell<bool>,
     pub(super) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     pub(super) flow: Cell<FlowControl>,
+    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    pub(super) marks: RefCell<Option<Py<PyAny>>>,
     /// The callback that wrote last, by the loop's count; 0 when the program has looked since.
     pub(super) wrote_in: Cell<u64>,
     /// What a callback writes is gathered; for so many more that write once.
@@ -208,6 +210,7 @@ fn start<'py>(
         watches_room: Cell::new(direction == Direction::Both),
         buffer: RefCell::new(WriteBuffer::new()),
         flow: Cell::new(FlowControl::new()),
+        marks: RefCell::new(None),
         wrote_in: Cell::new(0),
         gathering: Cell::new(if local.gathers() { write::PATIENCE } else { 0 }),
         large_reads: Cell::new(false),
@@ -541,6 +544,7 @@ impl NativeClass for Stream {
             &state.server,
             &state.empty_waiter,
             &state.lost_in,
+            &state.marks,
         ] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());

@@ -65,6 +65,8 @@ pub(super) struct State {
     /// The stream was told not to read, for the application does not.
     pub(super) stream_paused: Cell<bool>,
     pub(super) read_limits: Cell<Limits>,
+    /// `(low, high)` as `set_read_buffer_limits` was given them.
+    pub(super) read_marks: RefCell<Option<Py<PyAny>>>,
     /// Not encrypted yet: written during a handshake.
     pub(super) backlog: RefCell<VecDeque<Py<PyAny>>>,
     pub(super) backlog_size: Cell<usize>,
@@ -73,6 +75,8 @@ pub(super) struct State {
     /// The application was told to pause writing.
     pub(super) writing_paused: Cell<bool>,
     pub(super) write_limits: Cell<Limits>,
+    /// The same of `set_write_buffer_limits`.
+    pub(super) write_marks: RefCell<Option<Py<PyAny>>>,
     /// Writes since the connection was lost, as asyncio counts them.
     pub(super) conn_lost: Cell<usize>,
 }
@@ -144,11 +148,13 @@ pub(crate) fn new<'py>(
         reading_paused: Cell::new(false),
         stream_paused: Cell::new(false),
         read_limits: Cell::new(Limits::up_to(READ_HIGH)),
+        read_marks: RefCell::new(None),
         backlog: RefCell::default(),
         backlog_size: Cell::new(0),
         writing_blocked: Cell::new(false),
         writing_paused: Cell::new(false),
         write_limits: Cell::new(Limits::up_to(WRITE_HIGH)),
+        write_marks: RefCell::new(None),
         conn_lost: Cell::new(0),
     };
     let tls = Tls {
@@ -345,7 +351,13 @@ impl NativeClass for Tls {
         if let Ok(stream) = state.stream.try_borrow() {
             visitor.option(stream.as_ref());
         }
-        for cell in [&state.protocol, &state.waiter, &state.timer] {
+        for cell in [
+            &state.protocol,
+            &state.waiter,
+            &state.timer,
+            &state.read_marks,
+            &state.write_marks,
+        ] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }

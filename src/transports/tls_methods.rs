@@ -5,10 +5,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyInt;
 
-use super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
+use super::members::{attribute_of, boolean, fast_method, limits, missing, none, pair, single};
 use super::tls::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::{tls_handshake, tls_read, tls_write};
-use crate::ffi::{Args, Members, data, name};
+use crate::ffi::{Members, data, name};
 
 pub(super) fn members() -> Members {
     Members::default()
@@ -244,9 +244,11 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing at `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        state
-            .write_limits
-            .set(given(arguments, "set_write_buffer_limits", WRITE_HIGH)?);
+        let marks = limits(arguments, "set_write_buffer_limits", WRITE_HIGH)?;
+        let (high, low) = marks.around()?;
+        let before = state.write_marks.replace(Some(marks.into_pair()?));
+        drop(before);
+        state.write_limits.set(Limits { high, low });
         tls_write::control_application(this, &state)?;
         Ok(none(this.py()))
     }
@@ -256,7 +258,10 @@ simple_method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
-    |this, state| pair(this.py(), state.write_limits.get())
+    |this, state| {
+        let limits = state.write_limits.get();
+        pair(this.py(), &state.write_marks, (limits.low, limits.high))
+    }
 );
 
 simple_method!(
@@ -275,9 +280,11 @@ method!(
     "($self, high=None, low=None)",
     "Hold the peer back at `high` bytes that the protocol does not read, until there are `low`.",
     |this, state, arguments| {
-        state
-            .read_limits
-            .set(given(arguments, "set_read_buffer_limits", READ_HIGH)?);
+        let marks = limits(arguments, "set_read_buffer_limits", READ_HIGH)?;
+        let (high, low) = marks.around()?;
+        let before = state.read_marks.replace(Some(marks.into_pair()?));
+        drop(before);
+        state.read_limits.set(Limits { high, low });
         tls_read::control_stream(this, &state)?;
         Ok(none(this.py()))
     }
@@ -287,7 +294,10 @@ simple_method!(
     GetReadBufferLimits,
     "get_read_buffer_limits",
     "`(low, high)`, in bytes.",
-    |this, state| pair(this.py(), state.read_limits.get())
+    |this, state| {
+        let limits = state.read_limits.get();
+        pair(this.py(), &state.read_marks, (limits.low, limits.high))
+    }
 );
 
 simple_method!(
@@ -381,20 +391,6 @@ simple_method!(
         Ok(none(this.py()))
     }
 );
-
-/// The marks that were given, or asyncio's for TLS.
-fn given(arguments: Args<'_, '_>, method: &str, default: usize) -> PyResult<Limits> {
-    let values = arguments.named(method, ["high", "low"])?;
-    if values.iter().flatten().all(|value| value.is_none()) {
-        return Ok(Limits::up_to(default));
-    }
-    let (high, low) = limits(arguments)?;
-    Ok(Limits { high, low })
-}
-
-fn pair(py: Python<'_>, limits: Limits) -> PyResult<Bound<'_, PyAny>> {
-    Ok((limits.low, limits.high).into_pyobject(py)?.into_any())
-}
 
 /// An attribute of `Tls`.
 macro_rules! attribute {

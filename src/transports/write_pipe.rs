@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyMemoryView};
 
-use super::flow_control::{FlowControl, Tell};
-use super::members::{boolean, limits, none, single};
+use super::flow_control::{FlowControl, HIGH, Tell};
+use super::members::{boolean, limits, none, pair, single};
 use super::pipe::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
 use super::pipe_methods::{self, method, simple_method};
 use super::protocol;
@@ -22,7 +22,7 @@ use super::write_buffer::WriteBuffer;
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{Attribute, Class, Members, data};
+use crate::ffi::{Attribute, Class, Members, Visitor, data};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 
@@ -31,6 +31,8 @@ use crate::sys::pipe;
 pub(crate) struct WriteSide {
     buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     flow: Cell<FlowControl>,
+    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    marks: RefCell<Option<Py<PyAny>>>,
     /// The reactor tells when the kernel has room again.
     blocked: Cell<bool>,
     /// The reactor watches for room. It did not before the first time that there was none: a socket would
@@ -55,6 +57,7 @@ impl Side for WriteSide {
         Self {
             buffer: RefCell::new(WriteBuffer::new()),
             flow: Cell::new(FlowControl::new()),
+            marks: RefCell::new(None),
             blocked: Cell::new(false),
             both: Cell::new(false),
             conn_lost: Cell::new(0),
@@ -115,6 +118,12 @@ impl Side for WriteSide {
             "idle"
         };
         format!("{polls} bufsize={}", state.side.buffer.borrow().len())
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        if let Ok(marks) = self.marks.try_borrow() {
+            visitor.option(marks.as_ref());
+        }
     }
 }
 
@@ -416,7 +425,10 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        let (high, low) = limits(arguments)?;
+        let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
+        let (high, low) = marks.floors()?;
+        let before = state.side.marks.replace(Some(marks.into_pair()?));
+        drop(before);
         let mut flow = state.side.flow.get();
         flow.set(high, low);
         state.side.flow.set(flow);
@@ -432,9 +444,7 @@ simple_method!(
     "`(low, high)`, in bytes.",
     |this, state| {
         let flow = state.side.flow.get();
-        Ok((flow.low(), flow.high())
-            .into_pyobject(this.py())?
-            .into_any())
+        pair(this.py(), &state.side.marks, (flow.low(), flow.high()))
     }
 );
 

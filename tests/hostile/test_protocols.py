@@ -434,6 +434,7 @@ def settled(loop: asyncio.AbstractEventLoop, expected: int) -> int:
     return descriptors()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [AttributeError, OSError, Own], ids=lambda it: it.__name__)
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_a_step_that_fails_ends_nothing_but_its_source(

@@ -4,7 +4,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
-use super::super::members::{attribute_of, boolean, fast_method, limits, missing, none, single};
+use super::super::flow_control::HIGH;
+use super::super::members::{
+    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
+};
 use super::super::stream::{Phase, Reading, Writing};
 use super::{
     Datagrams, State, begin_closing, force_close, lose_later, register, update_interest, write,
@@ -232,8 +235,11 @@ method!(
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
-        let (high, low) = limits(arguments)?;
+        let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
+        let (high, low) = marks.floors()?;
         write::settle(this, &state)?;
+        let before = state.marks.replace(Some(marks.into_pair()?));
+        drop(before);
         let mut flow = state.flow.get();
         flow.set(high, low);
         state.flow.set(flow);
@@ -248,9 +254,7 @@ simple_method!(
     "`(low, high)`, in bytes.",
     |this, state| {
         let flow = state.flow.get();
-        Ok((flow.low(), flow.high())
-            .into_pyobject(this.py())?
-            .into_any())
+        pair(this.py(), &state.marks, (flow.low(), flow.high()))
     }
 );
 

@@ -71,6 +71,8 @@ struct State {
     peers: RefCell<Peers>,
     queue: RefCell<Queue>,
     flow: Cell<FlowControl>,
+    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    marks: RefCell<Option<Py<PyAny>>>,
     /// The callback that sent last, by the loop's count.
     wrote_in: Cell<u64>,
     /// Sends since the end, plus one, as asyncio counts them.
@@ -156,6 +158,7 @@ pub(crate) fn from_socket<'py>(
         peers: RefCell::default(),
         queue: RefCell::default(),
         flow: Cell::new(FlowControl::new()),
+        marks: RefCell::new(None),
         wrote_in: Cell::new(0),
         conn_lost: Cell::new(0),
         lost_in: RefCell::new(None),
@@ -503,7 +506,7 @@ impl NativeClass for Datagrams {
         visitor.object(&self.core);
         visitor.object(&self.context);
         visitor.option(state.address.as_ref());
-        for cell in [&state.protocol, &state.lost_in] {
+        for cell in [&state.protocol, &state.lost_in, &state.marks] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }
