@@ -64,6 +64,7 @@ pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
     static CONTENTS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let py = module.py();
     ffi::refuse_other_interpreters(py)?;
+    yamanote_client::finalizing::hang_instead_of_unwinding();
     let contents = CONTENTS.get_or_try_init(py, || contents(py).map(Bound::unbind))?;
     module.dict().update(contents.bind(py).as_mapping())
 }

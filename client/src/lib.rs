@@ -34,6 +34,12 @@
 
 #[doc(hidden)]
 pub mod abi;
+#[doc(hidden)]
+#[cfg_attr(
+    unwinds_by_force,
+    expect(unsafe_code, reason = "how a stack is unwound")
+)]
+pub mod finalizing;
 mod python;
 #[expect(unsafe_code, reason = "the C interface, called")]
 mod raw;

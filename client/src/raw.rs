@@ -1,4 +1,4 @@
-//! The capsule, called: the only room with `unsafe`.
+//! The capsule, called: with `finalizing` the only room with `unsafe`.
 
 use std::any::Any;
 use std::ffi::{c_int, c_void};
@@ -105,6 +105,7 @@ fn look_up(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<&'static Api>> {
             abi::MINOR
         )));
     }
+    crate::finalizing::hang_instead_of_unwinding();
     API.store(table.cast(), Ordering::Release);
     // SAFETY: a table of our version, at least as long as ours, which lives as long as the process.
     Ok(Some(unsafe { &*table.cast::<Api>() }))
