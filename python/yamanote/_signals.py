@@ -180,8 +180,10 @@ class Signals(Base):
             receiver, sender = self._signal_pair
             self._signal_pair = None
             self._remove_reader(receiver.fileno())
-            receiver.close()
-            sender.close()
+            for end in (receiver, sender):
+                # Ignored: a program that closes all descriptors has closed these, too.
+                with contextlib.suppress(OSError):
+                    end.close()
 
 
 def _check_signal(sig: object) -> None:

@@ -3,6 +3,7 @@
 //! The only room that names `tokio`. It knows descriptors, wakers and deadlines; Python objects never
 //! come here, because wakers fire while the thread is detached from Python.
 
+mod edge;
 mod ready_list;
 mod registration;
 mod timer;
@@ -14,11 +15,12 @@ use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::sys;
 use crate::sys::fork::Generation;
 
 pub(crate) use ready_list::{READ, ReadyList, Slot, WRITE};
@@ -31,7 +33,17 @@ pub(crate) struct Driver {
     /// Taken out by the drop.
     runtime: Option<Runtime>,
     ready: Arc<ReadyList>,
+    /// Undoes `park`, where a wait did not come to its end.
+    unpark: Arc<dyn Fn() + Send + Sync>,
+    /// Why the kernel refused to wait: from then on there is no reactor.
+    failed: OnceLock<Failure>,
     made_in: Generation,
+}
+
+/// The error of a look that failed.
+struct Failure {
+    number: Option<i32>,
+    text: String,
 }
 
 impl Driver {
@@ -42,14 +54,21 @@ impl Driver {
         park: impl Fn() + Send + Sync + 'static,
         unpark: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(park)
-            .on_thread_unpark(unpark)
-            .build()?;
+        edge::silence();
+        let unpark: Arc<dyn Fn() + Send + Sync> = Arc::new(unpark);
+        let unparked = Arc::clone(&unpark);
+        let runtime = edge::guarded(|| {
+            Builder::new_current_thread()
+                .enable_all()
+                .on_thread_park(park)
+                .on_thread_unpark(move || unparked())
+                .build()
+        })??;
         Ok(Self {
             runtime: Some(runtime),
             ready,
+            unpark,
+            failed: OnceLock::new(),
             made_in: Generation::current(),
         })
     }
@@ -67,15 +86,51 @@ impl Driver {
 
     /// Polls the kernel once, and calls the wakers of what is ready. While `wait` says so, waits for
     /// something; it is asked once, when any later wake will be noticed.
+    ///
+    /// An error is the kernel's, and what every later call answers, too.
     #[inline]
-    pub(crate) fn look(&self, wait: impl Fn() -> bool) {
-        if let Some(runtime) = &self.runtime {
+    pub(crate) fn look(&self, wait: impl Fn() -> bool) -> io::Result<()> {
+        let runtime = self.runtime()?;
+        let looked = edge::guarded(|| {
             runtime.block_on(Look {
                 ready: &self.ready,
                 wait,
                 polled: false,
             });
+        });
+        looked.map_err(|error| self.fail(error))
+    }
+
+    /// Finds out, before the descriptors are let go of, whether they are still the reactor's.
+    pub(crate) fn check(&self) {
+        if !self.is_inherited() && Self::may_look() {
+            // Ignored: what matters is noted.
+            let _ = self.look(|| false);
         }
+    }
+
+    /// The wait has ended in the middle: this thread is attached to Python again, and tokio has closed its set.
+    #[cold]
+    fn fail(&self, error: io::Error) -> io::Error {
+        (self.unpark)();
+        // Nothing is ready any more, and wakes must not be written to a number that may be another file's now.
+        self.ready.forget_turn();
+        self.ready.set_lost(sys::is_of_another_file(&error));
+        let failure = Failure {
+            number: error.raw_os_error(),
+            text: error.to_string(),
+        };
+        self.failed.get_or_init(|| failure);
+        error
+    }
+
+    /// The runtime; an error when there is none any more.
+    #[inline]
+    fn runtime(&self) -> io::Result<&Runtime> {
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.error());
+        }
+        self.runtime.as_ref().ok_or_else(shut_down)
     }
 
     /// Watches `fd` for `direction`; wakes put its slot, marked with `key`, on the ready list.
@@ -87,13 +142,13 @@ impl Driver {
         direction: Direction,
         key: u64,
     ) -> io::Result<Registration> {
-        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        let _inside = self.runtime()?.enter();
         Registration::new(fd, direction, Slot::new(Arc::clone(&self.ready), key))
     }
 
     /// Watches for both directions from now on; slot and key stay, what was armed must be armed again.
     pub(crate) fn widen(&self, registration: Registration) -> io::Result<Registration> {
-        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        let _inside = self.runtime()?.enter();
         // Off the reactor first, which takes a descriptor once.
         let (fd, slot) = registration.into_parts();
         Registration::new(fd, Direction::Both, slot)
@@ -101,13 +156,13 @@ impl Driver {
 
     /// Watches the descriptor of an inherited registration.
     pub(crate) fn renew(&self, registration: &Registration) -> io::Result<()> {
-        let _inside = self.runtime.as_ref().ok_or_else(shut_down)?.enter();
+        let _inside = self.runtime()?.enter();
         registration.renew()
     }
 
     /// The runtime, for tokio's timers and sockets to find; `None` once it is shut down.
     pub(crate) fn inside(&self) -> Option<Inside> {
-        let runtime = self.runtime.as_ref()?;
+        let runtime = self.runtime().ok()?;
         Some(Inside(runtime.handle().clone()))
     }
 }
@@ -122,7 +177,13 @@ impl Drop for Driver {
             // Another thread of the parent's may have been at it, lock in hand.
             mem::forget(runtime);
         } else {
-            runtime.shutdown_background();
+            if self.ready.is_lost() {
+                // The numbers of its descriptors may be other files' by now.
+                mem::forget(runtime);
+            } else {
+                // Ignored: there is no reactor, as is wanted.
+                let _ = edge::guarded(|| runtime.shutdown_background());
+            }
             self.ready.forget_turn();
             self.ready.close();
         }
@@ -178,6 +239,15 @@ impl<W: Fn() -> bool> Future for Look<'_, W> {
 // Nothing in it is pinned.
 impl<W> Unpin for Look<'_, W> {}
 
+impl Failure {
+    fn error(&self) -> io::Error {
+        match self.number {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::other(self.text.clone()),
+        }
+    }
+}
+
 fn shut_down() -> io::Error {
     io::Error::other("the reactor is shut down")
 }
@@ -212,7 +282,7 @@ mod tests {
             }
             let mut seen = 0;
             while seen < THREADS * WAKES {
-                driver.look(|| true);
+                driver.look(|| true).unwrap();
                 ready.drain(|slot| {
                     assert_ne!(slot.key(), LATE, "nobody woke the reactor: {seen}");
                     assert_eq!(slot.take(), READ);

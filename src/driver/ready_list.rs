@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fe
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
+use super::edge;
+
 /// The slots woken since the turn last looked: a stack that any thread may push to and the turn empties.
 pub(crate) struct ReadyList {
     /// Each entry owns one reference to its slot. Release on push and Acquire on take hand the slot's `next` over.
@@ -19,6 +21,9 @@ pub(crate) struct ReadyList {
     /// Nobody will take the slots any more. With the push a pair in Dekker's manner: each side writes its
     /// own, then looks at the other's, so an entry that comes late is taken by one of them.
     closed: AtomicBool,
+    /// The reactor's descriptors were closed behind its back: their numbers may be other files'. Relaxed: for the
+    /// loop's own thread.
+    lost: AtomicBool,
 }
 
 thread_local! {
@@ -75,8 +80,18 @@ impl ReadyList {
     /// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
     pub(crate) fn wake_turn(&self) {
         if let Some(turn) = &*self.lock() {
-            turn.wake_by_ref();
+            // Ignored, as asyncio does: nothing can be written there any more, which the loop's next look will tell.
+            let _ = edge::guarded(|| turn.wake_by_ref());
         }
+    }
+
+    /// Notes whether the reactor has failed because its descriptors are not its own any more.
+    pub(super) fn set_lost(&self, lost: bool) {
+        self.lost.store(lost, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -90,6 +105,7 @@ impl ReadyList {
     pub(crate) fn renew(&self) {
         self.has_turn.store(false, Ordering::Relaxed);
         self.closed.store(false, Ordering::Relaxed);
+        self.lost.store(false, Ordering::Relaxed);
         self.turn
             .store(Box::into_raw(Box::default()), Ordering::Release);
         self.drain(|slot| {
@@ -156,6 +172,7 @@ impl Default for ReadyList {
             turn: AtomicPtr::new(Box::into_raw(Box::default())),
             has_turn: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         }
     }
 }
@@ -212,6 +229,11 @@ impl Slot {
                 list.wake_turn();
             }
         }
+    }
+
+    /// Whether the reactor that the descriptor was on has lost its own.
+    pub(super) fn is_lost(&self) -> bool {
+        self.list.is_lost()
     }
 
     /// Notes what fired; whether the slot must now be queued.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::edge;
 use super::ready_list::{READ, Slot};
 use crate::sys::fork::Generation;
 
@@ -136,9 +137,13 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if self.is_inherited() {
-            // To drop it would take the descriptor off the parent's reactor.
-            mem::forget(self.io.take());
+        let io = self.io.take();
+        if self.is_inherited() || self.slot.is_lost() {
+            // To drop it would take the descriptor off the parent's reactor, or off what has the number of ours now.
+            mem::forget(io);
+        } else {
+            // Ignored: it is off the reactor, or there is none.
+            let _ = edge::guarded(|| drop(io));
         }
     }
 }

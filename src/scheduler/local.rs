@@ -480,6 +480,10 @@ impl Local {
 
     /// Forgets everything scheduled and ends the reactor.
     pub(super) fn close(&self, core: &Core, py: Python<'_>) {
+        let driver = self.driver.borrow().clone();
+        if let Some(driver) = &driver {
+            driver.check();
+        }
         let ready = mem::take(&mut *self.ready.borrow_mut());
         let timers = self.timers.borrow_mut().take();
         for timer in &timers {
@@ -496,7 +500,7 @@ impl Local {
         let timer = self.timer.take();
         sources.iter().for_each(|source| source.on_close(core, py));
         drop((ready, timers, sources, flushes, watchers, listeners, timer));
-        drop(self.driver.take());
+        drop((driver, self.driver.take()));
     }
 
     /// Shows the collector everything held.

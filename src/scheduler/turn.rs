@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use super::local::Ready;
 use super::{Core, Local, Source, watchers};
 use crate::driver::Driver;
+use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
@@ -63,8 +64,9 @@ impl Turn<'_, '_> {
         while next != Next::Stop {
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.
-            driver.look(|| next == Next::Wait && inbox.is_parked());
+            let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
             inbox.unpark();
+            looked.map_err(os_error)?;
             self.local.set_in_turn(true);
             let turned = self.turn();
             self.local.set_in_turn(false);

@@ -44,3 +44,8 @@ macro_rules! syscall {
     };
 }
 use syscall;
+
+/// Whether the error tells that the number of a descriptor leads to no file, or to one that cannot do what is asked.
+pub(crate) fn is_of_another_file(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL))
+}
