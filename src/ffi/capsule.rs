@@ -12,6 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use yamanote_client::abi::{self, Api};
 
+use super::panics::raise;
 use super::pollable::{self, Completion, Pollable};
 use super::reference::{borrowed, returned};
 
@@ -244,7 +245,7 @@ fn guarded(call: impl FnOnce() -> Result<(), Refusal>) -> c_int {
     match refusal {
         Refusal::Python(error) => {
             // Attached: only what takes a `Python<'_>` raises.
-            let restore = |py: Python<'_>| error.restore(py);
+            let restore = |py: Python<'_>| raise(py, error);
             match Python::try_attach(restore) {
                 Some(()) => abi::EXCEPTION,
                 None => abi::INVALID,

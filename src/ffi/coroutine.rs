@@ -17,6 +17,7 @@ use pyo3::types::{PyTuple, PyType};
 use super::class::{NativeClass, slot};
 use super::method::{Args, FastMethod, Members, panicked};
 use super::names::name;
+use super::panics::raise;
 use super::reference::{borrowed, counted};
 
 /// An object that is driven like a coroutine.
@@ -73,7 +74,7 @@ unsafe extern "C" fn am_send<C: Coroutine>(
             Ok(Step::Wait(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
             Ok(Step::Done(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
             Err(error) => {
-                error.restore(py);
+                raise(py, error);
                 (ptr::null_mut(), ffi::PySendResult::PYGEN_ERROR)
             }
         }
@@ -100,7 +101,7 @@ unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::P
             },
             Err(error) => error,
         };
-        error.restore(py);
+        raise(py, error);
         ptr::null_mut()
     };
     // SAFETY: the interpreter calls this while attached.

@@ -6,11 +6,13 @@ use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+pub(super) use super::panics::panicked;
+use super::panics::raise;
 use super::reference::{borrowed, counted, returned};
 
 /// A name or a text as the interpreter takes it, checked when it is compiled. `text` ends with its only zero byte.
@@ -348,16 +350,6 @@ pub(super) fn guarded<'py>(
         Err(panic) => panicked(&*panic),
     };
     // SAFETY: attached by `_py`.
-    unsafe { counted(|py| error.restore(py)) };
+    unsafe { counted(|py| raise(py, error)) };
     ptr::null_mut()
-}
-
-/// A bug of ours: the process goes on, and whoever called hears of it.
-pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> PyErr {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    PyRuntimeError::new_err(format!("yamanote panicked, please report this: {said}"))
 }

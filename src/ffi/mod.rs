@@ -21,6 +21,7 @@ pub(crate) mod names;
 mod nesting;
 mod openssl;
 mod owner;
+pub(crate) mod panics;
 mod park;
 pub(crate) mod pollable;
 mod reference;

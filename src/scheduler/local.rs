@@ -21,6 +21,7 @@ use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot, Ti
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
+use crate::ffi::panics::caught;
 use crate::ffi::{Parking, Spares};
 use crate::sys::{self, datagram};
 pub(crate) use gathering::Flush;
@@ -291,7 +292,8 @@ impl Local {
         let source = self.sources.borrow_mut().take(key);
         self.current.replace(source);
         let result = match &*self.current.borrow() {
-            Some(source) => handle(&**source, ready),
+            // A panic in the middle must not lose the source.
+            Some(source) => caught(|| handle(&**source, ready)),
             None => Ok(()),
         };
         if let Some(source) = self.current.take() {

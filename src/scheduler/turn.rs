@@ -9,6 +9,7 @@ use super::{Core, Local, Source, watchers};
 use crate::driver::Driver;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::panics::{caught, made};
 use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
         local: &local,
     }
     .repeat();
+    let result = made(core.py(), result);
     this.clear_stop();
     local.take_inbox(this);
     local.track_handles(core.py());
@@ -68,7 +70,7 @@ impl Turn<'_, '_> {
             inbox.unpark();
             looked.map_err(os_error)?;
             self.local.set_in_turn(true);
-            let turned = self.turn();
+            let turned = caught(|| self.turn());
             self.local.set_in_turn(false);
             next = turned?;
             if driver.is_inherited() {

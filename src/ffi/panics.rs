@@ -1,0 +1,64 @@
+//! Panics at the border with Python, and exceptions that there is no memory for.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// Calls; a panic becomes the exception that [`panicked`] makes.
+#[inline]
+pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result,
+        Err(panic) => Err(panicked(&*panic)),
+    }
+}
+
+/// The exception of a panic. PyO3 panics where the interpreter had no memory for a small object.
+#[cold]
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    if OUT_OF_MEMORY.contains(&said) {
+        return PyMemoryError::new_err(());
+    }
+    PyRuntimeError::new_err(format!("yamanote panicked, please report this: {said}"))
+}
+
+/// Raises `error`; a `MemoryError` where there is no memory to make it with.
+///
+/// PyO3 makes most exceptions when they are raised, and panics when it cannot.
+#[cold]
+pub(super) fn raise(py: Python<'_>, error: PyErr) {
+    if catch_unwind(AssertUnwindSafe(|| error.restore(py))).is_err() {
+        no_memory(py).restore(py);
+    }
+}
+
+/// `result` with its error made, so that raising it needs no memory any more.
+pub(crate) fn made<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
+    result.map_err(|error| {
+        let make = || {
+            error.value(py);
+        };
+        match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(()) => error,
+            Err(_) => no_memory(py),
+        }
+    })
+}
+
+/// The `MemoryError` that the interpreter keeps in store.
+fn no_memory(py: Python<'_>) -> PyErr {
+    // SAFETY: attached; may be called whatever exception is set, and always answers null.
+    unsafe { ffi::PyErr_NoMemory() };
+    PyErr::fetch(py)
+}
+
+/// What PyO3 says where the interpreter answered null.
+const OUT_OF_MEMORY: [&str; 2] = ["PyObject pointer is null", "Python API call failed"];
