@@ -75,6 +75,11 @@ impl Owner {
             if exchange.is_ok() {
                 return Some(true);
             }
+            // SAFETY: may be called from any thread at any time.
+            if unsafe { pyo3::ffi::Py_IsFinalizing() } != 0 {
+                // A daemon thread may have stopped for good inside of a call.
+                return None;
+            }
             py.detach(std::thread::yield_now);
         }
     }
