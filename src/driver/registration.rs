@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use super::edge;
 use super::ready_list::{READ, Slot};
 use crate::sys::fork::Generation;
+use crate::sys::pipe;
 
 /// What to watch a descriptor for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +95,33 @@ impl Registration {
     }
 
     /// Everything was read: asks to be woken for more. `true` when there may be more already: a
-    /// half-closed peer stays readable until its end of stream is read.
+    /// half-closed peer stays readable until its end of stream is read, and the kernel ends a read at urgent data.
     pub(crate) fn drained(&self) -> bool {
         self.with_io(|io| {
+            if is_urgent(io) && self.has_more(io) {
+                return true;
+            }
             forget(io, Interest::READABLE);
             let mut context = Context::from_waker(&self.read_waker);
             matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
         })
+    }
+
+    /// Asks the kernel itself, until it says that there is nothing: then what was urgent is behind us.
+    #[cold]
+    fn has_more(&self, io: &AsyncFd<Borrowed>) -> bool {
+        let mut context = Context::from_waker(&self.read_waker);
+        if let Poll::Ready(Ok(guard)) = io.poll_read_ready(&mut context)
+            && guard.ready().is_read_closed()
+        {
+            return false; // It stays readable in any case.
+        }
+        // Ignored: what cannot be asked is read once more.
+        let has_more = pipe::has_input(self.fd).unwrap_or(true);
+        if !has_more && let Some(urgent) = URGENT {
+            forget(io, urgent);
+        }
+        has_more
     }
 
     /// The kernel took no more: asks to be woken when it will. `true` when it may already.
@@ -157,6 +178,12 @@ pub(crate) fn is_inherited(registration: &RefCell<Option<Registration>>) -> bool
         .is_some_and(Registration::is_inherited)
 }
 
+/// Whether an event told of urgent data. An end of stream counts, too.
+#[inline]
+fn is_urgent(io: &AsyncFd<Borrowed>) -> bool {
+    URGENT.is_some_and(|urgent| io.try_io(urgent, |_| Ok(())).is_ok())
+}
+
 /// Takes the descriptor for not ready until the next event.
 fn forget(io: &AsyncFd<Borrowed>, interest: Interest) {
     let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
@@ -170,10 +197,17 @@ fn put(fd: RawFd, direction: Direction) -> io::Result<AsyncFd<Borrowed>> {
         Direction::Read => Interest::READABLE,
         Direction::Both => Interest::READABLE | Interest::WRITABLE,
     };
+    let interest = URGENT.map_or(interest, |urgent| interest | urgent);
     // SAFETY: `Borrowed` always answers `fd`, which sources keep open: each drops its
     // registration before it closes its descriptor.
     Ok(unsafe { AsyncFd::register_with_interest(Borrowed(fd), interest) }?)
 }
+
+/// Of it the reactor tells together with what can be read.
+#[cfg(target_os = "linux")]
+const URGENT: Option<Interest> = Some(Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+const URGENT: Option<Interest> = None;
 
 impl fmt::Debug for Registration {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

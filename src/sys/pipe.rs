@@ -38,11 +38,6 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `fd` is a socket without boundaries between messages.
-pub(crate) fn is_stream_socket(fd: RawFd) -> io::Result<bool> {
-    Ok(socket_type(fd)? == libc::SOCK_STREAM)
-}
-
 /// Bytes read into the front of `buffer`; 0 at the end.
 pub(crate) fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     let count = syscall!(read(fd, buffer.as_mut_ptr().cast(), buffer.len()))?;
@@ -91,20 +86,4 @@ pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     let fd = syscall!(fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))?;
     // SAFETY: the call above just made this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// The longest packet of a pipe that is written in packets (`PIPE_BUF`).
-pub(crate) const LONGEST_PACKET: usize = libc::PIPE_BUF;
-
-fn socket_type(fd: RawFd) -> io::Result<libc::c_int> {
-    let mut kind: libc::c_int = 0;
-    let mut length = libc::socklen_t::try_from(size_of_val(&kind)).unwrap_or(0);
-    syscall!(getsockopt(
-        fd,
-        libc::SOL_SOCKET,
-        libc::SO_TYPE,
-        (&raw mut kind).cast(),
-        &raw mut length
-    ))?;
-    Ok(kind)
 }

@@ -15,6 +15,55 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usiz
     Ok(received.cast_unsigned())
 }
 
+/// As [`recv`], on a socket that stops as `stops` says; and whether there may be more behind a short read.
+pub(crate) fn recv_stream(
+    fd: RawFd,
+    buffer: &mut [MaybeUninit<u8>],
+    stops: Stops,
+) -> io::Result<(usize, bool)> {
+    if stops != Stops::Messages {
+        return Ok((recv(fd, buffer)?, stops == Stops::Unknown));
+    }
+    let mut room = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut room;
+    message.msg_iovlen = 1;
+    let received = syscall!(recvmsg(fd, &raw mut message, 0))?;
+    Ok((
+        received.cast_unsigned(),
+        message.msg_flags & libc::MSG_CTRUNC != 0,
+    ))
+}
+
+/// Where the kernel ends a read although there is more behind (`docs/design/0017-short-reads.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stops {
+    /// TCP: at the urgent mark. The reactor tells of it.
+    Mark,
+    /// `AF_UNIX`: behind descriptors that were sent along, and where the sender changes, if credentials are asked for.
+    /// The call tells, by saying that it had no room for them. And at the mark.
+    Messages,
+    /// Anywhere: a socket is empty when it says so.
+    Unknown,
+}
+
+impl Stops {
+    /// Those of stream sockets, by what Python's socket module calls `family` and `proto`.
+    pub(crate) fn of(family: i32, protocol: i32) -> Self {
+        let is_tcp = matches!(protocol, 0 | libc::IPPROTO_TCP);
+        match family {
+            _ if !platform::TELLS_OF_STOPS => Self::Unknown,
+            libc::AF_INET | libc::AF_INET6 if is_tcp => Self::Mark,
+            libc::AF_UNIX => Self::Messages,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Bytes of `data` that the kernel took.
 pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let sent = syscall!(send(

@@ -42,9 +42,6 @@ pub(crate) struct Pipe<S> {
 pub(crate) struct State<S> {
     pub(super) fd: RawFd,
     pub(super) kind: Kind,
-    /// A socket that reads all there is, if there is room. A terminal gives one line, a pipe one packet where
-    /// it was written in packets (`O_DIRECT`), and only the writer's end knows that it was.
-    pub(super) is_stream: bool,
     // Dropped in this order: off the reactor first, then closed.
     pub(super) registration: RefCell<Option<Registration>>,
     /// Stands for `fd` on the reactor where another transport has put `fd` there.
@@ -116,13 +113,11 @@ pub(crate) fn open<'py, S: Side>(
         .map_err(os_error)?
         .ok_or_else(|| PyValueError::new_err(S::REFUSED))?;
     pipe::set_nonblocking(fd).map_err(os_error)?;
-    let is_stream = kind == Kind::Socket && pipe::is_stream_socket(fd).map_err(os_error)?;
     core.get().check_closed()?;
     protocol::check(protocol)?;
     let state = State {
         fd,
         kind,
-        is_stream,
         registration: RefCell::new(None),
         twin: RefCell::new(None),
         pipe: RefCell::new(Some(file.clone().unbind())),

@@ -24,7 +24,7 @@ type Received = (usize, Option<Py<PyBytes>>);
 
 /// What one read found.
 enum Found {
-    /// As much as there was room for: there may be more.
+    /// As much as there was room for, or the kernel stopped before the end: there may be more.
     Full,
     /// All that there was.
     All,
@@ -85,10 +85,10 @@ fn as_bytes(
     let local = data(this).core.get().local(py)?;
     let mut capacity = READ_SIZE;
     let outcome = if state.large_reads.get() {
-        bytes::read_into_new(py, READ_SIZE, |buffer| socket::recv(state.fd, buffer))?
+        bytes::read_into_new(py, READ_SIZE, |buffer| receive(state, buffer))?
     } else {
         local.with_read_buffer(|buffer| {
-            let count = socket::recv(state.fd, buffer)?;
+            let count = receive(state, buffer)?;
             let contents = bytes::assume_filled(buffer, count);
             let received;
             (received, capacity) = local.spares().make(py, contents);
@@ -148,18 +148,14 @@ fn into_buffer(
         return Ok(Found::Nothing);
     };
     let room = view.len();
-    let received = socket::recv(state.fd, view.bytes_mut());
+    let received = receive(state, view.bytes_mut());
     drop(view);
     let count = match received {
         Ok(0) => return Ok(Found::End),
         Ok(count) => count,
         Err(error) => return broken(this, error),
     };
-    let found = if count == room {
-        Found::Full
-    } else {
-        Found::All
-    };
+    let found = found(state, count, room);
     let count = count.into_pyobject(py)?.into_any();
     let name = name!(py, "buffer_updated");
     let delivered = call::method(protocol, name, [&count]);
@@ -177,7 +173,7 @@ fn into_buffer(
 /// Straight into asyncio's own reader.
 fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> PyResult<Found> {
     let py = this.py();
-    let receive = |buffer: &mut [MaybeUninit<u8>]| socket::recv(state.fd, buffer);
+    let receive = |buffer: &mut [MaybeUninit<u8>]| receive(state, buffer);
     let outcome = if state.large_reads.get() {
         match bytes::append_into(reader.buffer(), READ_SIZE, receive)
             .map(Some)
@@ -257,7 +253,7 @@ fn into_session(
     let tls = tls::cast(protocol)?;
     let intake = Intake::of(tls)?;
     let outcome = local.with_read_buffer(|buffer| {
-        let count = socket::recv(state.fd, buffer)?;
+        let count = receive(state, buffer)?;
         let ciphertext = bytes::assume_filled(buffer, count);
         Ok((count, (count > 0).then(|| intake.take(ciphertext))))
     });
@@ -315,11 +311,25 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
     Ok(())
 }
 
+/// One read, and whether the kernel has cut it short.
+#[inline]
+fn receive(state: &State, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    let (count, is_cut) = socket::recv_stream(state.fd, buffer, state.stops)?;
+    state.cut_short.set(is_cut);
+    Ok(count)
+}
+
 /// Remembers how much came, for the next read.
 #[inline]
 fn note(state: &State, count: usize, room: usize) -> Found {
     state.large_reads.set(count > SMALL_READ);
-    if count == room {
+    found(state, count, room)
+}
+
+/// What a read of `count` bytes into `room` says about the rest.
+#[inline]
+fn found(state: &State, count: usize, room: usize) -> Found {
+    if count == room || state.cut_short.get() {
         Found::Full
     } else {
         Found::All

@@ -199,12 +199,9 @@ fn into_reader(
         Err(error) if bytes::is_pinned(py, &error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut found = note(state, count);
+    let found = note(state, count);
     if count == room {
         state.side.large_reads.set(true);
-        if state.is_stream {
-            found = Found::More;
-        }
     }
     match reader.fed() {
         Ok(false) => {}
@@ -221,11 +218,11 @@ fn into_reader(
 /// Remembers how much came, for the next read.
 fn note(state: &State<ReadSide>, count: usize) -> Found {
     state.side.large_reads.set(count > SMALL_READ);
+    // A read ends before the end of what there is in many cases: a terminal gives one line, a pipe one packet where it was
+    // written in packets (`O_DIRECT`), which only the writer's end knows, a socket the bytes of one message.
     // Asked, not tried: another process that shares the file may have made it blocking again.
     // Ignored: what cannot be asked is read once more.
     let has_more = match state.kind {
-        Kind::Socket if state.is_stream => count == READ_SIZE,
-        Kind::Fifo if count > pipe::LONGEST_PACKET && count < READ_SIZE => false,
         Kind::Fifo => pipe::is_filled(state.fd).unwrap_or(true),
         Kind::Socket | Kind::Character => pipe::has_input(state.fd).unwrap_or(true),
     };

@@ -66,6 +66,10 @@ pub(super) struct State {
     pub(super) gathering: Cell<u8>,
     /// The last read was large: the next one goes straight into the object.
     pub(super) large_reads: Cell<bool>,
+    /// Where a read may end before all was read.
+    pub(super) stops: socket::Stops,
+    /// The last read may have ended so.
+    pub(super) cut_short: Cell<bool>,
     /// `write_eof()` was called.
     pub(super) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, as asyncio counts them.
@@ -131,9 +135,11 @@ pub(crate) fn from_socket<'py>(
     let py = core.py();
     let fd = fileno(sock)?;
     let family: i32 = sock.getattr(name!(py, "family"))?.extract()?;
+    let number: i32 = sock.getattr(name!(py, "proto"))?.extract()?;
     let parts = Parts {
         fd,
         is_tcp: socket::INTERNET_FAMILIES.contains(&family),
+        stops: socket::Stops::of(family, number),
         descriptor: Descriptor::from_socket(sock),
         extra: ExtraInfo::from_socket(sock, extra)?,
     };
@@ -158,6 +164,7 @@ pub(super) fn from_accepted(
     let parts = Parts {
         fd: raw,
         is_tcp: socket::INTERNET_FAMILIES.contains(&kind.family),
+        stops: socket::Stops::of(kind.family, kind.protocol),
         // Ignored where it fails, as in asyncio: the address is then unknown.
         extra: ExtraInfo::from_names(socket::local_name(raw).ok(), Some(peer)),
         descriptor: Descriptor::from_fd(fd, kind),
@@ -168,6 +175,7 @@ pub(super) fn from_accepted(
 struct Parts {
     fd: RawFd,
     is_tcp: bool,
+    stops: socket::Stops,
     descriptor: Descriptor,
     extra: ExtraInfo,
 }
@@ -214,6 +222,8 @@ fn start<'py>(
         wrote_in: Cell::new(0),
         gathering: Cell::new(if local.gathers() { write::PATIENCE } else { 0 }),
         large_reads: Cell::new(false),
+        stops: parts.stops,
+        cut_short: Cell::new(false),
         end_of_writing: Cell::new(false),
         conn_lost: Cell::new(0),
         lost_in: RefCell::new(None),

@@ -15,5 +15,8 @@ pub(crate) use timer_fd::TimerFd;
 /// Whether the reactor's set refuses a number that it has (`EEXIST`).
 pub(crate) const REFUSES_WATCHED: bool = true;
 
+/// Whether the kernel tells of more behind a short read of a stream.
+pub(crate) const TELLS_OF_STOPS: bool = true;
+
 /// The clock of `time.monotonic()`.
 pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_MONOTONIC;

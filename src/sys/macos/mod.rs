@@ -17,6 +17,10 @@ pub(crate) use timer_fd::TimerFd;
 /// first one's events.
 pub(crate) const REFUSES_WATCHED: bool = false;
 
+/// Whether the kernel tells of more behind a short read of a stream: kqueue knows no urgent mark, and a call that
+/// throws descriptors away says nothing of it.
+pub(crate) const TELLS_OF_STOPS: bool = false;
+
 /// The clock of `time.monotonic()`, that is `mach_absolute_time()`: it stands still while the machine sleeps.
 /// `CLOCK_MONOTONIC` is another one.
 pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_UPTIME_RAW;
