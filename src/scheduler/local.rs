@@ -1,9 +1,11 @@
 //! The half of a loop that belongs to the thread that runs it.
 
 mod gathering;
+mod lent;
+mod queue;
 mod renewal;
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::mem::{self, MaybeUninit};
@@ -23,7 +25,7 @@ use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
 use crate::ffi::panics::caught;
 use crate::ffi::{Parking, Spares};
-use crate::sys::{self, datagram};
+use crate::sys;
 pub(crate) use gathering::Flush;
 
 /// Queues, timers, sources and the reactor of one loop.
@@ -127,74 +129,6 @@ impl Local {
     /// The loop's tokio runtime, to call inside of.
     pub(crate) fn inside(&self) -> Option<Inside> {
         self.driver().ok()?.inside()
-    }
-
-    /// Queues a callback for the next pass.
-    #[inline]
-    pub(crate) fn push(&self, handle: Py<Handle>) {
-        self.ready.borrow_mut().push_back(Ready::Handle(handle));
-    }
-
-    /// Queues a callback while the loop does not run. The one before it, if by now nobody else holds it, is not the
-    /// collector's business any more: a hundred thousand of them would be gone over again and again.
-    #[cfg(not(Py_GIL_DISABLED))]
-    pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) {
-        let mut ready = self.ready.borrow_mut();
-        if let Some(Ready::Handle(before)) = ready.back() {
-            handle_collector::untrack_unless_shared(before.bind(py), 1);
-        }
-        ready.push_back(Ready::Handle(handle));
-    }
-
-    /// Queues a native call for the next pass.
-    pub(crate) fn defer(&self, deferred: Deferred) {
-        self.ready
-            .borrow_mut()
-            .push_back(Ready::Deferred(Box::new(deferred)));
-    }
-
-    #[inline]
-    pub(super) fn pop(&self) -> Option<Ready> {
-        self.ready.borrow_mut().pop_front()
-    }
-
-    /// Callbacks and events that wait for their turn.
-    #[inline]
-    pub(crate) fn ready_count(&self) -> usize {
-        self.ready.borrow().len()
-    }
-
-    /// Moves handles that other threads left behind what is queued already.
-    #[inline]
-    pub(crate) fn take_inbox(&self, core: &Core) {
-        if core.shared.inbox.is_filled() {
-            self.empty_inbox(core);
-        }
-    }
-
-    #[cold]
-    fn empty_inbox(&self, core: &Core) {
-        let handles = core.shared.inbox.take();
-        self.ready
-            .borrow_mut()
-            .extend(handles.into_iter().map(Ready::Handle));
-    }
-
-    /// Queues what the reactor found ready; whether watched descriptors are among it, which their set has to queue.
-    pub(super) fn take_ready_io(&self) -> bool {
-        let mut watched = false;
-        if !self.ready_list.is_empty() {
-            let mut ready = self.ready.borrow_mut();
-            self.ready_list.drain(|slot| {
-                if slot.key() == self.watchers_key {
-                    slot.take();
-                    watched = true;
-                } else {
-                    ready.push_back(Ready::Io(slot));
-                }
-            });
-        }
-        watched
     }
 
     pub(super) fn has_ready_io(&self) -> bool {
@@ -443,41 +377,6 @@ impl Local {
     pub(super) fn set_in_turn(&self, inside: bool) {
         self.in_turn.set(inside);
         self.ready_list.set_turning(inside);
-    }
-
-    /// Lends the buffer for small reads. It must not be asked for again before it is given back, and is not:
-    /// the kernel fills it, and it is copied before Python code runs.
-    pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R) -> R {
-        let mut buffer = self.read_buffer.borrow_mut();
-        if buffer.is_empty() {
-            buffer.resize(READ_SIZE, MaybeUninit::new(0));
-        }
-        read(&mut buffer)
-    }
-
-    /// What small reads make their objects with. Dropping a `bytes` runs no Python code.
-    pub(crate) fn spares(&self) -> RefMut<'_, Spares> {
-        self.spares.borrow_mut()
-    }
-
-    pub(crate) fn receives_much(&self) -> bool {
-        self.receives_much.get()
-    }
-
-    pub(crate) fn note_received(&self, much: bool) {
-        self.receives_much.set(much);
-    }
-
-    /// Lends the buffer for many datagrams, under the same condition.
-    pub(crate) fn with_datagram_buffer<R>(
-        &self,
-        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
-    ) -> R {
-        let mut buffer = self.datagram_buffer.borrow_mut();
-        if buffer.is_empty() {
-            *buffer = Box::new_uninit_slice(datagram::MOST * datagram::SLOT_STRIDE);
-        }
-        read(&mut buffer)
     }
 
     /// Forgets everything scheduled and ends the reactor.
