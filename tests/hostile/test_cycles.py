@@ -22,7 +22,7 @@ from tests.tcp.servers import LOCALHOST
 from tests.tls.certificates import NAME, client_context, server_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from pathlib import Path
 
     Way = Callable[["Scene"], Coroutine[Any, Any, None]]
@@ -79,7 +79,7 @@ class Scene:
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[tuple[str, int]]:
+def silence() -> Generator[tuple[str, int]]:
     """The address of a listener that says nothing."""
     with socket.create_server((LOCALHOST, 0)) as listener:
         yield listener.getsockname()

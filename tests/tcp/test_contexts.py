@@ -355,4 +355,6 @@ def test_what_is_no_context_is_refused() -> None:
         with socket.create_server((LOCALHOST, 0)) as listener:
             listener.setblocking(False)
             with pytest.raises(TypeError, match=r"a contextvars\.Context was expected, got str"):
-                loop._start_serving(asyncio.Protocol, listener, context=context)
+                loop._start_serving(  # pyright: ignore[reportPrivateUsage]
+                    asyncio.Protocol, listener, context=context
+                )
