@@ -20,6 +20,9 @@ else:
 class Serving(Base):
     """Listening sockets; accepting is native."""
 
+    # Those that accepting failed on, and that wait for the next attempt.
+    _resting: set[socket.socket] | None = None
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
@@ -57,9 +60,15 @@ class Serving(Base):
         sock.close()
 
     def _accept_later(self, sock: socket.socket) -> None:
-        """Accepting failed for want of descriptors: the connections wait in the backlog."""
-        self.call_later(constants.ACCEPT_RETRY_DELAY, self._accept_again, sock)
+        """Accepting failed, for want of descriptors perhaps: the connections wait in the backlog."""
+        if self._resting is None:
+            self._resting = set()
+        if sock not in self._resting:
+            self._resting.add(sock)
+            self.call_later(constants.ACCEPT_RETRY_DELAY, self._accept_again, sock)
 
     def _accept_again(self, sock: socket.socket) -> None:
+        if self._resting is not None:
+            self._resting.discard(sock)
         if (number := sock.fileno()) >= 0:
             self._resume_listening(number)

@@ -10,10 +10,10 @@ use pyo3::prelude::*;
 
 use super::Local;
 use super::source::NOBODY;
-use crate::driver::{Direction, Registration};
+use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::Handle;
-use crate::sys::poller::{Event, Interest, Poller};
+use crate::sys::poller::{self, Event, Interest, Poller};
 
 /// Which direction of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +210,7 @@ impl Set {
         let mut futures = Vec::new();
         let mut repeats = false;
         let mut strays = Vec::new();
+        let mut untold = false;
         let more = self.poller.ready(|event| {
             let Some(watched) = self
                 .watched
@@ -223,30 +224,44 @@ impl Set {
             repeats |= watched.take_due(py, event, local, &mut futures);
             let left = watched.interest();
             // The kernel was told to tell once, and has; or a callback is left, but no future.
-            if !watched.is_idle() && (before.once || left != before) {
-                // Ignored: closed behind our back, so it would call nobody.
-                let _ = self.poller.modify(event.fd, left);
+            if !watched.is_idle()
+                && (before.once || left != before)
+                && let Err(error) = self.poller.modify(event.fd, left)
+            {
+                // One that was closed behind our back would call nobody.
+                untold |= !poller::is_gone(&error);
             }
         });
-        let again = more.map_err(os_error)? || repeats;
-        self.remove_strays(&strays, local)?;
-        if again || self.registration.drained() {
-            self.registration.fire_read();
+        self.remove_strays(&strays, untold, local);
+        match more {
+            Ok(more) if more || repeats => self.registration.fire_read(),
+            Ok(_) => {
+                if self.registration.drained() {
+                    self.registration.fire_read();
+                }
+            }
+            Err(error) => {
+                // The run ends here, and the next one goes on: the reactor would not tell again.
+                self.registration.fire_read();
+                return Err(os_error(error));
+            }
         }
         Ok(futures)
     }
 
     /// Takes out what nobody watches: files that live on under another number. This number may take one out, or not.
-    fn remove_strays(&mut self, strays: &[RawFd], local: &Local) -> PyResult<()> {
-        let mut stale = false;
+    /// A `stale` set is made anew in any case.
+    fn remove_strays(&mut self, strays: &[RawFd], mut stale: bool, local: &Local) {
         for fd in strays {
             self.watched.remove(fd);
             stale |= self.poller.remove(*fd).is_err();
         }
         if stale {
-            self.rebuild(local, true)
-        } else {
-            Ok(())
+            // Ignored: no descriptor is left for another set, say. This one serves meanwhile, and the next event
+            // that finds strays tries again.
+            let _ = local
+                .driver()
+                .is_ok_and(|driver| self.rebuild(&driver, true).is_ok());
         }
     }
 
@@ -284,14 +299,17 @@ impl Set {
     }
 
     /// A new set without files that nobody watches and nobody can take out; with what is watched, or empty.
-    pub(super) fn rebuild(&mut self, local: &Local, served: bool) -> PyResult<()> {
-        let poller = Poller::new().map_err(os_error)?;
+    pub(super) fn rebuild(&mut self, driver: &Driver, served: bool) -> io::Result<()> {
+        let poller = Poller::new()?;
+        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
         self.watched.retain(|_, watched| !watched.is_idle());
         for (fd, watched) in self.watched.iter().filter(|_| served) {
-            // Ignored: closed behind our back, so it would call nobody.
-            let _ = poller.add(*fd, watched.interest());
+            match poller.add(*fd, watched.interest()) {
+                // One that was closed behind our back would call nobody.
+                Err(error) if !poller::is_gone(&error) => return Err(error),
+                _ => {}
+            }
         }
-        let registration = local.register(poller.as_raw_fd(), Direction::Read)?;
         let (from, to) = (self.registration.slot(), registration.slot());
         to.set_key(from.key());
         from.set_key(NOBODY);

@@ -155,8 +155,8 @@ impl Watchers {
     }
 
     /// In a forked child: leaves the parent's set alone and makes another, empty or with all that is watched.
-    pub(super) fn renew(&self, local: &Local, served: bool) -> PyResult<()> {
-        self.0.inside().borrow_mut().rebuild(local, served)
+    pub(super) fn renew(&self, driver: &Driver, served: bool) -> io::Result<()> {
+        self.0.inside().borrow_mut().rebuild(driver, served)
     }
 
     /// Whether more is watched than the pair that the loop hears signals by.

@@ -1,8 +1,17 @@
 //! A level-triggered set of descriptors, nested in the reactor's.
 
+use std::io;
 use std::os::fd::RawFd;
 
 pub(crate) use super::platform::{Poller, REFUSES_WATCHED};
+
+/// Whether a set refused a descriptor because that is closed, or a file that cannot be watched.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBADF | libc::ENOENT | libc::EPERM)
+    )
+}
 
 /// What a descriptor is watched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +32,7 @@ pub(crate) struct Event {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, ErrorKind, Read, Write};
+    use std::io::{ErrorKind, Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 

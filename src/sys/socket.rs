@@ -263,3 +263,8 @@ pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
 }
+
+/// Whether the number is no socket of anybody's any more: it was closed.
+pub(crate) fn is_not_a_socket(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
+}

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -28,6 +29,8 @@ struct Listener {
     /// The server chose it: each connection stays in its copy from its birth to its end.
     is_servers: bool,
     backlog: usize,
+    /// Errors since the last connection. Relaxed: the loop's thread alone counts.
+    failures: AtomicUsize,
 }
 
 /// What becomes of a connection.
@@ -75,6 +78,7 @@ pub(crate) fn listen(
         context: given_or_current(py, context)?.unbind(),
         is_servers: context.is_some(),
         backlog: backlog.max(1),
+        failures: AtomicUsize::new(0),
     });
     local.attach(&registration, listener);
     registration.arm_read();
@@ -99,6 +103,7 @@ impl Listener {
         for _ in 0..self.backlog {
             match socket::accept(self.fd) {
                 Ok(accepted) => {
+                    self.failures.store(0, Ordering::Relaxed);
                     if let Err(error) = self.connected(core, accepted) {
                         refused(core, error)?;
                     }
@@ -150,25 +155,38 @@ impl Listener {
         }
     }
 
-    /// Accepting failed. For want of descriptors or memory it is tried again later, and no waiting
-    /// connection is lost.
+    /// Accepting failed: that is told, and tried again in the next turn. Linux tells here what happened to a
+    /// connection that waits, and the others wait behind it. For want of descriptors or memory, and where it
+    /// goes on failing, it is tried again later.
     fn failed(&self, core: &Bound<'_, Core>, error: io::Error) -> PyResult<()> {
         let py = core.py();
-        let retry = socket::is_out_of_resources(&error);
-        let context = PyDict::new(py);
-        let message = if retry {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let lacks = socket::is_out_of_resources(&error);
+        let is_gone = socket::is_not_a_socket(&error);
+        let message = if lacks {
             "socket.accept() out of system resource"
         } else {
             "socket.accept() failed"
         };
+        // Armed before it is told: the report may raise.
+        let again = if !self.is_listening(core)? {
+            Ok(())
+        } else if is_gone {
+            // Closed behind our back: it is heard again if the number ever gets an event.
+            core.get().local(py)?.listener_drained(self.fd);
+            Ok(())
+        } else if lacks || failures >= MAX_FAILURES {
+            core.call_method1(name!(py, "_accept_later"), (&self.sock,))
+                .map(drop)
+        } else {
+            resume(core, self.fd)
+        };
+        let context = PyDict::new(py);
         context.set_item(name!(py, "message"), message)?;
         context.set_item(name!(py, "exception"), os_error(error).into_value(py))?;
         context.set_item(name!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
         core.call_method1(name!(py, "call_exception_handler"), (context,))?;
-        if retry && self.is_listening(core)? {
-            core.call_method1(name!(py, "_accept_later"), (&self.sock,))?;
-        }
-        Ok(())
+        again
     }
 }
 
@@ -220,3 +238,7 @@ impl Source for Listener {
             .for_each(visit);
     }
 }
+
+/// Errors in a row after which accepting is tried only once in a while: a socket that has broken down must not
+/// keep the loop busy, as it keeps asyncio's.
+const MAX_FAILURES: usize = 16;

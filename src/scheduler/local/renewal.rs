@@ -34,16 +34,17 @@ impl Local {
     #[cold]
     fn renew(&self) -> PyResult<Arc<Driver>> {
         self.forget_ready_io();
+        // All that may fail comes first: until it succeeds, the next who asks tries again.
         let driver = make_driver(&self.ready_list)?;
         let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
+        let served = !self.forked_while_running.get();
+        if let Some(watchers) = self.watchers() {
+            watchers.renew(&driver, served).map_err(os_error)?;
+        }
         let inherited = self.driver.replace(Some(Arc::clone(&driver)));
         // The parent's timer must not be set: its file is shared.
         let inherited = (inherited, self.timer.replace(Some(timer)));
         drop(inherited);
-        let served = !self.forked_while_running.get();
-        if let Some(watchers) = self.watchers() {
-            watchers.renew(self, served)?;
-        }
         if served {
             let sources: Vec<_> = self.sources.borrow().iter().cloned().collect();
             Python::attach(|py| sources.iter().for_each(|source| source.renew(py, self)));

@@ -56,9 +56,10 @@ fn receive_in_one_call(
     ));
     let received = match result {
         Ok(received) => received.cast_unsigned() as usize,
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            HAS_MANY.store(false, Ordering::Relaxed);
-            return receive_one_by_one(fd, buffer, most, each);
+        Err(error) if is_denied(&error) => {
+            let received = receive_one_by_one(fd, buffer, most, each);
+            note_denied(&received);
+            return received;
         }
         Err(error) => return Err(error),
     };
@@ -111,11 +112,24 @@ pub(crate) fn send_many<'a>(
     ));
     match result {
         Ok(sent) => Ok(sent.cast_unsigned() as usize),
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            HAS_MANY.store(false, Ordering::Relaxed);
-            send(fd, data, address).map(|()| 1)
+        Err(error) if is_denied(&error) => {
+            let sent = send(fd, data, address).map(|()| 1);
+            note_denied(&sent);
+            sent
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the call may be missing: too old a kernel, or a sandbox. A firewall denies a datagram with `EPERM`, too.
+fn is_denied(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+/// The call for one datagram was not denied what the one for many was: that one is not asked again.
+fn note_denied(outcome: &io::Result<usize>) {
+    if !outcome.as_ref().is_err_and(is_denied) {
+        HAS_MANY.store(false, Ordering::Relaxed);
     }
 }
 
@@ -136,5 +150,5 @@ fn c_uint(count: usize) -> libc::c_uint {
     libc::c_uint::try_from(count).unwrap_or(libc::c_uint::MAX)
 }
 
-/// Cleared by the first call that finds them missing, as in some sandboxes. Relaxed: a hint.
+/// Cleared by the first call that finds one of them missing, as in some sandboxes. Relaxed: a hint.
 static HAS_MANY: AtomicBool = AtomicBool::new(true);

@@ -1,19 +1,50 @@
 //! What Linux's sockets have of their own.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::socket::Name;
 use crate::sys::syscall;
 
 /// The next waiting connection, close-on-exec and non-blocking; its peer goes to `name`.
 pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
+    if !HAS_ACCEPT4.load(Ordering::Relaxed) {
+        return accept_plainly(fd, name);
+    }
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let storage = (&raw mut name.storage).cast();
-    let accepted = syscall!(accept4(fd, storage, &raw mut name.length, flags))?;
-    // SAFETY: the call above just made this descriptor and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(accepted) })
+    match syscall!(accept4(fd, storage, &raw mut name.length, flags)) {
+        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        Ok(accepted) => Ok(unsafe { OwnedFd::from_raw_fd(accepted) }),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            HAS_ACCEPT4.store(false, Ordering::Relaxed);
+            accept_plainly(fd, name)
+        }
+        // A sandbox that denies the call, or a firewall that denies the connection: the other call is asked.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => accept_plainly(fd, name),
+        Err(error) => Err(error),
+    }
 }
+
+/// The same in three calls. In between, another thread may start a program that inherits the connection.
+fn accept_plainly(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
+    let storage = (&raw mut name.storage).cast();
+    let accepted = syscall!(accept(fd, storage, &raw mut name.length))?;
+    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    syscall!(fcntl(accepted.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
+    let flags = syscall!(fcntl(accepted.as_raw_fd(), libc::F_GETFL))?;
+    syscall!(fcntl(
+        accepted.as_raw_fd(),
+        libc::F_SETFL,
+        flags | libc::O_NONBLOCK
+    ))?;
+    Ok(accepted)
+}
+
+/// Cleared by the first call that finds it missing. Relaxed: a hint.
+static HAS_ACCEPT4: AtomicBool = AtomicBool::new(true);
 
 /// The path in what the kernel wrote: all of it, for a name may have zero bytes.
 pub(crate) fn unix_path(written: &[u8]) -> &[u8] {
