@@ -26,6 +26,7 @@ mod tls_methods;
 mod tls_read;
 pub(crate) mod tls_session;
 mod tls_write;
+mod warnings;
 mod write;
 mod write_buffer;
 pub(crate) mod write_pipe;
@@ -37,6 +38,7 @@ use crate::ffi::class_of;
 /// Adds the classes of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    warnings::prepare(py)?;
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,

@@ -8,14 +8,14 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyFileExistsError, PyResourceWarning, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyFileExistsError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use super::descriptor::fileno;
 use super::protocol::{self, Delivery, callback_failed, step_failed};
 use super::stream::{Phase, wake_waiter};
+use super::warnings;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
@@ -471,7 +471,6 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        warn_function(py)?;
         let class = py.import("asyncio.transports")?.getattr(S::BASE)?;
         Ok(class.cast_into::<PyType>()?)
     }
@@ -508,7 +507,7 @@ impl<S: Side> NativeClass for Pipe<S> {
         if state.pipe.borrow().is_none() {
             return;
         }
-        let warned = warn_unclosed(this);
+        let warned = warnings::unclosed(this.as_any());
         let closed = let_go(this, &state);
         if let Err(error) = warned.and(closed) {
             error.write_unraisable(py, Some(this.as_any()));
@@ -536,22 +535,6 @@ impl<S: Side> NativeClass for Pipe<S> {
             state.fd
         ))
     }
-}
-
-fn warn_unclosed<S: Side>(this: &Bound<'_, Pipe<S>>) -> PyResult<()> {
-    let py = this.py();
-    let message = format!("unclosed transport {}", Pipe::<S>::repr(this)?);
-    let keywords = PyDict::new(py);
-    keywords.set_item("source", this.as_any())?;
-    let arguments = (message, py.get_type::<PyResourceWarning>());
-    let warn = warn_function(py)?;
-    warn.call(arguments, Some(&keywords)).map(drop)
-}
-
-/// `warnings.warn`, looked up with the class: a shutting-down interpreter imports nothing.
-fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    WARN.import(py, "warnings", "warn")
 }
 
 /// The class's name without the module in front.

@@ -8,11 +8,12 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyString, PyType};
 
 use super::sock_attempt::Operation;
+use super::warnings;
 use crate::ffi::{
     Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
     data, name, new_instance,
@@ -269,7 +270,7 @@ impl NativeClass for SockCall {
         let call = data(this);
         let Ok(state) = call.state(py) else { return };
         let result = match state.phase.get() {
-            Phase::Created => warn_never_awaited(this),
+            Phase::Created => warnings::never_awaited(this.as_any(), &qualified(this)),
             Phase::Waiting => state.stop_waiting(call.core.bind(py)),
             Phase::Running | Phase::Done => return,
         };
@@ -286,18 +287,6 @@ impl NativeClass for SockCall {
             qualified(this)
         ))
     }
-}
-
-/// As the interpreter does for a coroutine of its own.
-fn warn_never_awaited(this: &Bound<'_, SockCall>) -> PyResult<()> {
-    let py = this.py();
-    let message = format!("coroutine '{}' was never awaited", qualified(this));
-    let keywords = PyDict::new(py);
-    keywords.set_item("source", this.as_any())?;
-    let arguments = (message, py.get_type::<PyRuntimeWarning>());
-    py.import("warnings")?
-        .call_method("warn", arguments, Some(&keywords))
-        .map(drop)
 }
 
 fn qualified(this: &Bound<'_, SockCall>) -> String {

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyConnectionError, PyResourceWarning};
+use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
@@ -18,7 +18,7 @@ use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
 use super::protocol::{self, Delivery, callback_failed, step_failed};
 use super::write_buffer::WriteBuffer;
-use super::{clients, read, stream_methods, write};
+use super::{clients, read, stream_methods, warnings, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, given_or_current, run_in};
 use crate::ffi::{
@@ -583,7 +583,7 @@ impl NativeClass for Stream {
         if state.phase.get() == Phase::Closed {
             return;
         }
-        let warned = warn_unclosed(this.as_any());
+        let warned = warnings::unclosed(this.as_any());
         state.phase.set(Phase::Closed);
         let registration = state.registration.take();
         drop(registration);
@@ -603,16 +603,4 @@ impl NativeClass for Stream {
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
         stream_methods::repr(this)
     }
-}
-
-/// The warning about a transport that was dropped before it was closed.
-pub(super) fn warn_unclosed(this: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = this.py();
-    let message = format!("unclosed transport {}", this.repr()?);
-    let keywords = pyo3::types::PyDict::new(py);
-    keywords.set_item("source", this)?;
-    let arguments = (message, py.get_type::<PyResourceWarning>());
-    py.import("warnings")?
-        .call_method("warn", arguments, Some(&keywords))
-        .map(drop)
 }

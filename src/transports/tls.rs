@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyException, PyOSError, PyResourceWarning, PyTypeError};
+use pyo3::exceptions::{PyException, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyType};
 use super::protocol::{self, Delivery};
 use super::stream::{self, Stream};
 use super::tls_session::Session;
-use super::{tls_methods, write};
+use super::{tls_methods, warnings, write};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, name, new_instance,
 };
@@ -390,15 +390,7 @@ impl NativeClass for Tls {
         if state.closed.replace(true) {
             return;
         }
-        let warn = || {
-            let message = format!("unclosed transport {}", tls_methods::repr(this)?);
-            let keywords = PyDict::new(py);
-            keywords.set_item("source", this.as_any())?;
-            let arguments = (message, py.get_type::<PyResourceWarning>());
-            py.import("warnings")?
-                .call_method("warn", arguments, Some(&keywords))
-        };
-        if let Err(error) = warn() {
+        if let Err(error) = warnings::unclosed(this.as_any()) {
             error.write_unraisable(py, Some(this.as_any()));
         }
     }

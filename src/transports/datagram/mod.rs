@@ -22,7 +22,8 @@ use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
 use super::protocol::{self, callback_failed, step_failed};
-use super::stream::{Phase, Reading, Writing, wake_waiter, warn_unclosed};
+use super::stream::{Phase, Reading, Writing, wake_waiter};
+use super::warnings;
 use crate::addr::Version;
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
@@ -544,7 +545,7 @@ impl NativeClass for Datagrams {
         if state.phase.get() == Phase::Closed {
             return;
         }
-        let warned = warn_unclosed(this.as_any());
+        let warned = warnings::unclosed(this.as_any());
         state.phase.set(Phase::Closed);
         drop(state.registration.take());
         if let Ok(local) = data(this).core.get().local(py) {

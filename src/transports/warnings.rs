@@ -1,0 +1,39 @@
+//! Warnings about what a program forgot.
+
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeWarning};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+
+/// Looks `warnings.warn` up while that can be done: an interpreter that is about to end imports nothing.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    warn_function(py).map(drop)
+}
+
+/// The warning about a transport that was dropped before it was closed.
+pub(super) fn unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let message = format!("unclosed transport {}", transport.repr()?);
+    let category = transport.py().get_type::<PyResourceWarning>();
+    warn(transport, message, &category)
+}
+
+/// What the interpreter says of a coroutine of its own.
+pub(super) fn never_awaited(coroutine: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+    let message = format!("coroutine '{name}' was never awaited");
+    let category = coroutine.py().get_type::<PyRuntimeWarning>();
+    warn(coroutine, message, &category)
+}
+
+fn warn(source: &Bound<'_, PyAny>, message: String, category: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = source.py();
+    let keywords = PyDict::new(py);
+    keywords.set_item("source", source)?;
+    warn_function(py)?
+        .call((message, category), Some(&keywords))
+        .map(drop)
+}
+
+fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    WARN.import(py, "warnings", "warn")
+}
