@@ -188,13 +188,11 @@ impl Local {
         self.timers.borrow().earliest()
     }
 
-    /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier.
-    pub(super) fn arm(&self, deadline_ns: u64) -> PyResult<()> {
-        let timer = self.timer.borrow();
-        timer
-            .as_ref()
-            .map_or(Ok(()), |timer| timer.arm(deadline_ns))
-            .map_err(os_error)
+    /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier, or as exactly as the timer can.
+    pub(super) fn arm(&self, deadline_ns: u64) {
+        if let Some(timer) = &*self.timer.borrow() {
+            timer.arm(deadline_ns);
+        }
     }
 
     /// The run is over: the collector must know every handle that waits for the next.

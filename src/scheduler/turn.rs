@@ -246,7 +246,7 @@ impl Turn<'_, '_> {
         };
         if !self.local.has_own_clock() && deadline < MAX_SECONDS {
             // Rounded up: a wake before the deadline would find nothing due.
-            self.local.arm(nanoseconds(deadline).saturating_add(1))?;
+            self.local.arm(nanoseconds(deadline).saturating_add(1));
             return Ok(true);
         }
         let seconds = (deadline - self.now()?).min(MAX_WAIT_SECONDS);
@@ -254,7 +254,7 @@ impl Turn<'_, '_> {
             return Ok(false);
         }
         self.local
-            .arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1))?;
+            .arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1));
         Ok(true)
     }
 

@@ -1,6 +1,7 @@
 //! Linux: epoll, timerfd, and calls that take many datagrams.
 
 mod datagrams;
+mod event_fd;
 mod inherited;
 mod poller;
 mod socket;

@@ -1,0 +1,78 @@
+//! `eventfd()`, and what stands in for it where a sandbox denies it.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use crate::sys::socket::Name;
+use crate::sys::syscall;
+
+/// What mio calls for the descriptor that wakes a reactor: `build.rs` has the linker lead the call here. Without it tokio
+/// makes no runtime, and asyncio needs none.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c_int {
+    // SAFETY: the kernel's call behind the C library's: two numbers, and a descriptor or -1 out.
+    let fd = unsafe { libc::syscall(libc::SYS_eventfd2, count, flags) };
+    if let Ok(fd) = libc::c_int::try_from(fd)
+        && fd >= 0
+    {
+        return fd;
+    }
+    let error = io::Error::last_os_error();
+    if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+        && let Ok(socket) = own_peer()
+    {
+        return socket.into_raw_fd();
+    }
+    // SAFETY: the address of this thread's own `errno`.
+    unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::ENOSYS) };
+    -1
+}
+
+/// A datagram socket connected to itself. What mio asks of an eventfd, it does: a write of eight bytes makes it
+/// readable, and a full one says that it would block, whereupon mio reads eight bytes and writes again.
+fn own_peer() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let fd = syscall!(socket(libc::AF_UNIX, kind, 0))?;
+    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut name = Name::empty();
+    name.storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
+    let family = size_of::<libc::sa_family_t>() as libc::socklen_t;
+    // Without a path: the kernel finds an abstract name.
+    syscall!(bind(
+        fd.as_raw_fd(),
+        (&raw const name.storage).cast(),
+        family
+    ))?;
+    syscall!(getsockname(
+        fd.as_raw_fd(),
+        (&raw mut name.storage).cast(),
+        &raw mut name.length
+    ))?;
+    syscall!(connect(
+        fd.as_raw_fd(),
+        (&raw const name.storage).cast(),
+        name.length
+    ))?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::pipe;
+
+    #[test]
+    fn what_is_written_to_a_socket_that_is_its_own_peer_can_be_read_there() {
+        let socket = own_peer().unwrap();
+        let fd = socket.as_raw_fd();
+        assert!(!pipe::has_input(fd).unwrap());
+        let full = loop {
+            if let Err(error) = crate::sys::socket::send(fd, &[1; 8]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert!(pipe::has_input(fd).unwrap());
+    }
+}
