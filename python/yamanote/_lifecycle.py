@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from asyncio import tasks
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from yamanote._parts import Base
 else:
     Base = object
+
+
+_T = TypeVar("_T")
 
 
 class Lifecycle(Base):
@@ -22,6 +28,9 @@ class Lifecycle(Base):
             RuntimeError: the loop is closed or running, or this thread runs another one.
         """
         self._check_closed()
+        if _is_nesting():
+            self._run_within(None)
+            return
         self._check_running()
         hooks = sys.get_asyncgen_hooks()
         try:
@@ -37,6 +46,68 @@ class Lifecycle(Base):
             asyncio._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+
+    def run_until_complete(self, future: Awaitable[_T]) -> _T:
+        """Run until `future` is done, and return its result.
+
+        Raises:
+            RuntimeError: the loop is closed or running, or this thread runs another one; or
+                `stop()` was called before `future` was done.
+        """
+        if not _is_nesting():
+            return super().run_until_complete(future)
+        self._check_closed()
+        is_new = not asyncio.isfuture(future)
+        task: Any = asyncio.ensure_future(future, loop=self)
+        if is_new:
+            # asyncio's own way: who waits here sees an error, whatever becomes of the task.
+            task._log_destroy_pending = False
+        try:
+            self._run_within(task)
+        except BaseException:
+            if is_new and task.done() and not task.cancelled():
+                task.exception()
+            raise
+        if not task.done():
+            raise RuntimeError("Event loop stopped before Future completed.")
+        result: _T = task.result()
+        return result
+
+    def _run_within(self, until: object) -> None:
+        """Run, perhaps inside a callback of this loop or another, until `until` is done or `stop()`.
+
+        The task that is running, if one is, steps aside for those of the inner run.
+        """
+        outer = asyncio._get_running_loop()
+        task = None if outer is None else _swap_current_task(outer, None)
+        hooks = sys.get_asyncgen_hooks()
+        tracked: Any = self._coroutine_origin_tracking_enabled
+        try:
+            self._set_coroutine_origin_tracking(self._debug)
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook,
+                finalizer=self._asyncgen_finalizer_hook,
+            )
+            asyncio._set_running_loop(self)
+            with self._signals_attached():
+                self._run_nested(until)
+        finally:
+            asyncio._set_running_loop(outer)
+            self._set_coroutine_origin_tracking(tracked)
+            sys.set_asyncgen_hooks(*hooks)
+            if outer is not None and task is not None:
+                _swap_current_task(outer, task)
+
+    @property
+    def _nest_patched(self) -> bool:
+        """Tell `nest_asyncio` that this loop need not be patched, once it has patched asyncio.
+
+        Raises:
+            AttributeError: it has not.
+        """
+        if not _is_nesting():
+            raise AttributeError("_nest_patched")
+        return True
 
     def close(self) -> None:
         """Drop what is scheduled, and free the reactor and the default executor.
@@ -64,3 +135,25 @@ class Lifecycle(Base):
     def set_debug(self, enabled: object) -> None:
         """Switch debug mode: slow callbacks are logged, wrong threads and callbacks refused."""
         super().set_debug(bool(enabled))
+
+
+def _is_nesting() -> bool:
+    """Whether `nest_asyncio.apply()` was called: from then on, loops run inside their callbacks."""
+    return hasattr(asyncio, "_nest_patched")
+
+
+def _swap_current_task(
+    loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None
+) -> asyncio.Task[Any] | None:
+    """Make `task` the one that `loop` is running; the one that it was."""
+    swap: Any = getattr(tasks, "_swap_current_task", None)
+    if swap is not None:
+        before: asyncio.Task[Any] | None = swap(loop, task)
+        return before
+    # Before Python 3.12.
+    before = asyncio.current_task(loop)
+    if before is not None:
+        tasks._leave_task(loop, before)
+    if task is not None:
+        tasks._enter_task(loop, task)
+    return before

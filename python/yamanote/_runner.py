@@ -48,7 +48,8 @@ def run(
     if loop_factory is None:
         loop_factory = new_event_loop
     if sys.version_info >= (3, 12):
-        return asyncio.run(main, debug=debug, loop_factory=loop_factory)
+        # Not `asyncio.run`, which `nest_asyncio` replaces with one that takes no factory.
+        return asyncio.runners.run(main, debug=debug, loop_factory=loop_factory)
     # Before 3.12 asyncio.run() has no `loop_factory`.
     if asyncio._get_running_loop() is not None:
         message = "asyncio.run() cannot be called from a running event loop"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import inspect
+import os
 import signal
 import socket
 import threading
@@ -29,6 +30,10 @@ class Signals(Base):
 
     The kernel may deliver a signal while the thread waits in the reactor. Python's C handler writes
     a byte into the wakeup fd; the turn that this starts runs the Python-level handlers first.
+
+    The wakeup fd is the program's. Ours takes its place while the loop waits, when no code runs that
+    could see it, and from `add_signal_handler()` on, as on asyncio; what the program's would have
+    got in the meantime is passed on to it.
     """
 
     _signal_handlers: dict[int, Handle] | None = None
@@ -102,56 +107,62 @@ class Signals(Base):
     @contextlib.contextmanager
     def _signals_attached(self) -> Generator[None, None, None]:
         """Have signals wake the loop while it runs, where they are this thread's."""
-        if not self._attach_signals():
+        before = self._attach_signals()
+        if before is None:
             yield
             return
         try:
             yield
         finally:
-            if not self._signal_handlers:
-                self._detach_wakeup_fd()
+            self._hear_signals(before)
+            self._read_signals()
 
-    def _attach_signals(self) -> bool:
-        """Have signals wake the loop, unless another thread is the one that they come to."""
+    def _attach_signals(self) -> int | None:
+        """Have signals wake the loop, unless another thread is the one that they come to.
+
+        Returns:
+            what woke it before, for `_hear_signals()`, or `None` on another thread.
+        """
         if threading.current_thread() is not threading.main_thread():
-            return False
-        self._attach_wakeup_fd()
-        return True
+            return None
+        return self._hear_signals(self._own_wakeup_fd())
 
     def _forget_signals(self) -> None:
         """In a forked child: its signals must not wake the parent, who has the same pair."""
         self._signal_pair_is_inherited = True
-        if self._wakeup_fd_before is None or self._signal_pair is None:
-            return
-        self._wakeup_fd_before = None
-        current = signal.set_wakeup_fd(-1)
-        if current not in (-1, self._signal_pair[1].fileno()):
-            signal.set_wakeup_fd(current)
-
-    def _attach_wakeup_fd(self) -> None:
+        before, self._wakeup_fd_before = self._wakeup_fd_before, None
         if self._signal_pair is None:
-            return  # The loop is closed.
-        if self._signal_pair_is_inherited:
+            return
+        current = signal.set_wakeup_fd(-1)
+        if current == self._signal_pair[1].fileno():
+            # Another thread forked, while the loop's waited or had handlers.
+            displaced = self._displaced_wakeup_fd() if before is None else before
+            current = -1 if displaced is None else displaced
+        _put_back(current)
+
+    def _own_wakeup_fd(self) -> int:
+        """The end of the pair that signals are written to; -1 once the loop is closed."""
+        if self._signal_pair is not None and self._signal_pair_is_inherited:
             self._close_signal_pair()
             self._make_signal_pair()
             self._signal_pair_is_inherited = False
-        before = signal.set_wakeup_fd(self._signal_pair[1].fileno(), warn_on_full_buffer=False)
-        if self._wakeup_fd_before is None:
+        return -1 if self._signal_pair is None else self._signal_pair[1].fileno()
+
+    def _attach_wakeup_fd(self) -> None:
+        """For the handlers' sake, the loop hears of signals whether it waits or not."""
+        own = self._own_wakeup_fd()
+        before = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+        if before != own:
             self._wakeup_fd_before = before
 
-    def _detach_wakeup_fd(self) -> None:
-        """Put back what was there before."""
-        if self._wakeup_fd_before is not None:
-            before, self._wakeup_fd_before = self._wakeup_fd_before, None
-            try:
-                signal.set_wakeup_fd(before)
-            except (ValueError, OSError):
-                # Its owner has closed it in the meantime.
-                signal.set_wakeup_fd(-1)
-
     def _detach_wakeup_fd_if_idle(self) -> None:
-        if not self._signal_handlers and not self.is_running():
-            self._detach_wakeup_fd()
+        """Put back what was there before the first handler, unless the program has set another."""
+        before = self._wakeup_fd_before
+        if self._signal_handlers or before is None or self._signal_pair is None:
+            return
+        self._wakeup_fd_before = None
+        current = signal.set_wakeup_fd(-1)
+        _put_back(before if current == self._signal_pair[1].fileno() else current)
 
     def _read_signals(self) -> None:
         if self._signal_pair is None:
@@ -160,6 +171,7 @@ class Signals(Base):
             numbers = self._signal_pair[0].recv(4096)
         except (BlockingIOError, InterruptedError):
             return
+        self._pass_on(numbers)
         for number in numbers:
             handle = (self._signal_handlers or {}).get(number)
             if handle is None:
@@ -168,6 +180,18 @@ class Signals(Base):
                 self.remove_signal_handler(number)
             else:
                 self._add_callback(handle)
+
+    def _pass_on(self, numbers: bytes) -> None:
+        """Give the program's descriptor what it would have got, had ours not been in its place."""
+        displaced = self._displaced_wakeup_fd()
+        if self._signal_pair is None:
+            return
+        if displaced is None or displaced == self._signal_pair[1].fileno():
+            displaced = self._wakeup_fd_before
+        if displaced is not None and displaced >= 0:
+            # Ignored: it is full or closed; Python's handler would have failed as well.
+            with contextlib.suppress(OSError):
+                os.write(displaced, numbers)
 
     def _close_signals(self) -> None:
         for number in list(self._signal_handlers or ()):
@@ -191,6 +215,13 @@ def _check_signal(sig: object) -> None:
         raise TypeError(f"sig must be an int, not {sig!r}")
     if sig not in signal.valid_signals():
         raise ValueError(f"invalid signal number {sig}")
+
+
+def _put_back(fd: int) -> None:
+    """Have signals written to `fd` again, unless its owner has closed it in the meantime."""
+    if fd >= 0:
+        with contextlib.suppress(ValueError, OSError):
+            signal.set_wakeup_fd(fd)
 
 
 def _leave_it_to_the_loop(_signum: int, _frame: FrameType | None) -> None:

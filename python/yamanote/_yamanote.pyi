@@ -276,6 +276,26 @@ class Core:
             RuntimeError: the loop is closed or running.
         """
 
+    def _run_nested(self, until: object) -> None:
+        """Run until stopped or until the future `until` is done, if it is not `None`.
+
+        A callback of this loop may call it, too. A `stop()` that ends such a run with a future is
+        left to the run around it.
+
+        Raises:
+            RuntimeError: the loop is closed, or runs on another thread.
+        """
+
+    def _hear_signals(self, fd: int) -> int:
+        """Have signals end the loop's waits through `fd`, -1 for none; what was set before.
+
+        While the loop waits, and no longer, `fd` takes the place of `signal.set_wakeup_fd()`'s. For
+        the main thread.
+        """
+
+    def _displaced_wakeup_fd(self) -> int | None:
+        """Return `signal.set_wakeup_fd()`'s of the last wait; `None` before the first."""
+
     def _close(self) -> None:
         """Drop everything scheduled and end the reactor; a second call does nothing.
 

@@ -92,7 +92,22 @@ impl Core {
 
     /// Run until stopped. `run_forever()` does what belongs around it.
     fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
-        scheduler::run(this)
+        scheduler::run(this, false, None)
+    }
+
+    /// Run until `until` is done or the loop is stopped; inside a callback of this loop, too.
+    fn _run_nested(this: &Bound<'_, Self>, until: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        scheduler::run(this, true, until)
+    }
+
+    /// Have signals end the loop's waits through `fd`, -1 for none. What was set before.
+    fn _hear_signals(&self, py: Python<'_>, fd: i32) -> PyResult<i32> {
+        Ok(self.local(py)?.hear_signals(fd))
+    }
+
+    /// The program's descriptor of `signal.set_wakeup_fd()` during the last wait, or `None`.
+    fn _displaced_wakeup_fd(&self, py: Python<'_>) -> PyResult<Option<i32>> {
+        Ok(self.local(py)?.displaced_wakeup_fd())
     }
 
     /// Drop everything scheduled and end the reactor.

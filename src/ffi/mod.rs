@@ -25,6 +25,7 @@ pub(crate) mod panics;
 mod park;
 pub(crate) mod pollable;
 mod reference;
+pub(crate) mod signals;
 mod spares;
 pub(crate) mod wire;
 

@@ -2,8 +2,10 @@
 
 mod gathering;
 mod lent;
+mod nesting;
 mod queue;
 mod renewal;
+mod signals;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use self::nesting::Nesting;
+use self::signals::Signals;
 use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit};
 use super::timers::Timers;
@@ -36,7 +40,7 @@ pub(crate) struct Local {
     timers: RefCell<Timers>,
     sources: RefCell<Sources>,
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
-    current: RefCell<Option<Arc<dyn Source>>>,
+    current: RefCell<Option<(Arc<Slot>, Arc<dyn Source>)>>,
     flushes: RefCell<Vec<Flush>>,
     watchers: RefCell<Option<Arc<Watchers>>>,
     listeners: RefCell<HashMap<RawFd, Registration>>,
@@ -63,6 +67,8 @@ pub(crate) struct Local {
     gathers: Cell<bool>,
     /// Of the source that is `watchers`.
     watchers_key: u64,
+    signals: Signals,
+    nesting: Nesting,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
     own_clock: Cell<bool>,
     /// In a forked child: the loop ran when it was forked, so its descriptors are the parent's to serve.
@@ -117,6 +123,8 @@ impl Local {
             callback: Cell::new(1),
             gathers: Cell::new(false),
             watchers_key,
+            signals: Signals::default(),
+            nesting: Nesting::default(),
             own_clock: Cell::new(own_clock),
             forked_while_running: Cell::new(false),
         })
@@ -211,24 +219,27 @@ impl Local {
     /// Has the source that an event is for handle it.
     pub(super) fn deliver(
         &self,
-        slot: &Slot,
+        slot: Arc<Slot>,
         handle: impl FnOnce(&dyn Source, u8) -> PyResult<()>,
     ) -> PyResult<()> {
         let (key, ready) = (slot.key(), slot.take());
+        if self.is_nested() && key != NOBODY {
+            return self.deliver_nested(slot, ready, handle);
+        }
         if key == NOBODY {
             if let Some(timer) = &*self.timer.borrow() {
-                timer.fired_if(slot);
+                timer.fired_if(&slot);
             }
             return Ok(());
         }
         let source = self.sources.borrow_mut().take(key);
-        self.current.replace(source);
+        self.current.replace(source.map(|source| (slot, source)));
         let result = match &*self.current.borrow() {
             // A panic in the middle must not lose the source.
-            Some(source) => caught(|| handle(&**source, ready)),
+            Some((_, source)) => caught(|| handle(&**source, ready)),
             None => Ok(()),
         };
-        if let Some(source) = self.current.take() {
+        if let Some((_slot, source)) = self.current.take() {
             let forgotten = self.sources.borrow_mut().put_back(key, source);
             drop(forgotten);
         }
@@ -355,7 +366,7 @@ impl Local {
         let (sources, current) = (self.sources.borrow(), self.current.borrow());
         sources
             .iter()
-            .chain(&*current)
+            .chain(current.as_ref().map(|(_, source)| source))
             .find_map(|source| source.transport(py, fd))
     }
 
@@ -416,6 +427,7 @@ impl Local {
                 }
             }
         }
+        self.held_back(visit);
         if let Ok(timers) = self.timers.try_borrow() {
             timers.objects(visit);
         }
@@ -423,7 +435,7 @@ impl Local {
             sources.iter().for_each(|source| source.objects(visit));
         }
         if let Ok(current) = self.current.try_borrow() {
-            current.iter().for_each(|source| source.objects(visit));
+            current.iter().for_each(|(_, source)| source.objects(visit));
         }
         if let Ok(flushes) = self.flushes.try_borrow() {
             flushes.iter().for_each(|flush| visit(&flush.target));
@@ -435,11 +447,17 @@ impl Local {
 fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
     let parking = Arc::new(Parking::default());
     let unparking = Arc::clone(&parking);
-    let ready_list = Arc::clone(ready_list);
+    let (ready_list, found) = (Arc::clone(ready_list), Arc::clone(ready_list));
     Driver::new(
         ready_list,
         move || parking.detach(),
-        move || unparking.attach(),
+        move || {
+            unparking.attach();
+            // Interrupted by a signal, perhaps: the turn sees to it.
+            if found.is_empty() {
+                found.wake_turn();
+            }
+        },
     )
     .map(Arc::new)
     .map_err(os_error)

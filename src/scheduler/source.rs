@@ -26,6 +26,12 @@ pub(crate) trait Source: Send + Sync {
         Err(error)
     }
 
+    /// What to tell it when it is not known what happened while it handled an event: what it then looks at is at
+    /// worst as it was.
+    fn again(&self) -> u8 {
+        READ | WRITE
+    }
+
     /// In a forked child, whose loop starts on a reactor of its own: has it watch the descriptor.
     ///
     /// The reactor tells of what is ready already. A source that does nothing here gets no event in the child.
@@ -84,6 +90,16 @@ impl Sources {
     pub(super) fn take(&mut self, key: u64) -> Option<Arc<dyn Source>> {
         let (generation, index) = parts(key);
         self.live(generation, index)?.source.take()
+    }
+
+    /// Another reference to the source, unless it is lent or was forgotten.
+    pub(super) fn get(&self, key: u64) -> Option<Arc<dyn Source>> {
+        let (generation, index) = parts(key);
+        let entry = self.entries.get(index as usize)?;
+        entry
+            .source
+            .clone()
+            .filter(|_| entry.generation == generation)
     }
 
     /// Puts it back, unless it was forgotten meanwhile; then the caller drops it.

@@ -13,29 +13,47 @@ use crate::ffi::panics::{caught, made};
 use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
-/// Runs the loop on this thread until it is stopped.
-pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
+/// Runs the loop on this thread until it is stopped, or `until` is done. With `nests`, a callback of the loop may call
+/// this, too.
+pub(crate) fn run(
+    core: &Bound<'_, Core>,
+    nests: bool,
+    until: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
     let this = core.get();
     this.check_closed()?;
-    let Some(_running) = this.owner().run(core.py()) else {
+    let running = this.owner().run(core.py());
+    let is_nested = running.is_none();
+    if is_nested && !(nests && this.owner().is_running_here(core.py())) {
         return Err(PyRuntimeError::new_err(
             "This event loop is already running",
         ));
-    };
+    }
     if !Driver::may_look() {
         return Err(PyRuntimeError::new_err(
             "Cannot run the event loop inside a tokio runtime",
         ));
     }
     let local = this.local(core.py())?;
+    let nested = is_nested.then(|| local.nest());
     #[cfg(not(Py_GIL_DISABLED))]
     local.settle_timers(core.py());
-    let result = Turn {
+    let turn = Turn {
         core,
         local: &local,
+        until,
+    };
+    let result = made(core.py(), turn.repeat());
+    local.cease_to_hear(core.py());
+    if nested.is_some() {
+        drop(nested);
+        // The turn goes on that this run is inside of, and a `stop()` may be meant for it.
+        local.set_in_turn(true);
+        if until.is_none() {
+            this.clear_stop();
+        }
+        return result;
     }
-    .repeat();
-    let result = made(core.py(), result);
     this.clear_stop();
     local.take_inbox(this);
     local.track_handles(core.py());
@@ -46,6 +64,8 @@ pub(crate) fn run(core: &Bound<'_, Core>) -> PyResult<()> {
 struct Turn<'a, 'py> {
     core: &'a Bound<'py, Core>,
     local: &'a Local,
+    /// A future that ends the run.
+    until: Option<&'a Bound<'py, PyAny>>,
 }
 
 /// How a turn ended.
@@ -67,6 +87,7 @@ impl Turn<'_, '_> {
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
+            self.local.cease_to_hear(self.core.py());
             inbox.unpark();
             looked.map_err(os_error)?;
             self.local.set_in_turn(true);
@@ -100,7 +121,7 @@ impl Turn<'_, '_> {
             // Exactly what is there now: what it schedules waits for the next pass.
             let count = local.ready_count();
             self.pass(count)?;
-            if core.is_stopping() {
+            if core.is_stopping() || self.is_done()? {
                 return Ok(Next::Stop);
             }
             // What a callback did may show at any descriptor: the kernel is looked at before the next pass.
@@ -119,14 +140,33 @@ impl Turn<'_, '_> {
         if local.is_inherited() {
             self.run_on_in_child()?;
         }
+        if local.ready_count() > 0 || local.has_ready_io() {
+            return Ok(Next::Again);
+        }
+        local.begin_to_hear(self.core.py());
+        // A signal that came before that is heard here, and its handler may have done anything.
+        self.core.py().check_signals()?;
+        local.callback_over(self.core)?;
         if local.ready_count() > 0
             || local.has_ready_io()
+            || core.is_stopping()
+            || !local.hears()
             || !self.may_wait()?
             || !core.shared.inbox.park()
         {
             return Ok(Next::Again);
         }
         Ok(Next::Wait)
+    }
+
+    /// Whether what the run is for has come.
+    #[inline]
+    fn is_done(&self) -> PyResult<bool> {
+        self.until.map_or(Ok(false), |until| {
+            until
+                .call_method0(name!(self.core.py(), "done"))?
+                .is_truthy()
+        })
     }
 
     /// A callback has forked, and this is the child: nothing that is the parent's may be waited on, or set.
@@ -162,7 +202,7 @@ impl Turn<'_, '_> {
         let py = self.core.py();
         match entry {
             Ready::Handle(handle) => self.call(&handle.into_bound(py)),
-            Ready::Io(slot) => self.local.deliver(&slot, |source, ready| {
+            Ready::Io(slot) => self.local.deliver(slot, |source, ready| {
                 self.watched(None, || self.serve(source, ready))
             }),
             Ready::Deferred(deferred) => {
@@ -178,6 +218,10 @@ impl Turn<'_, '_> {
 
     #[inline]
     fn call(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
+        if self.local.is_nested() && self.is_entered(handle)? {
+            self.local.hold_back(handle.clone().unbind());
+            return Ok(());
+        }
         let run = || match handle::run(handle) {
             Ok(()) => Ok(()),
             Err(error) => self.failed(handle, error),
@@ -185,6 +229,15 @@ impl Turn<'_, '_> {
         let result = self.watched(Some(handle.as_any()), run);
         handle_collector::leave(handle);
         result
+    }
+
+    /// Whether a callback further out runs in the same context, which cannot be entered twice.
+    #[cold]
+    fn is_entered(&self, handle: &Bound<'_, Handle>) -> PyResult<bool> {
+        let py = self.core.py();
+        let context = handle.as_any().getattr("_context")?;
+        let entered = context.call_method1("run", (py.get_type::<PyDict>(),));
+        Ok(entered.is_err_and(|error| error.is_instance_of::<PyRuntimeError>(py)))
     }
 
     /// Runs `call`, and in debug mode tells when it took long.

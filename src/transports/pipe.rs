@@ -23,7 +23,7 @@ use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, name,
     new_instance,
 };
-use crate::scheduler::{Core, Deferred, Local, Source, Visit, is_exit};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::Kind;
 use crate::sys::poller::REFUSES_WATCHED;
@@ -449,6 +449,11 @@ impl<S: Side> Source for PipeSource<S> {
         run_in(context, |_| {
             fail(this, &state, "Fatal error on pipe transport", error, false)
         })
+    }
+
+    fn again(&self) -> u8 {
+        // For the end that writes, something to read is the peer's end.
+        if S::WRITES { WRITE } else { READ }
     }
 
     fn renew(&self, py: Python<'_>, local: &Local) {

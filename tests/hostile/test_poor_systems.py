@@ -58,6 +58,7 @@ async def connections():
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         assert await reader.read() == b"hi"
         writer.close()
+        await writer.wait_closed()
     server.close()
 
 async def timers():

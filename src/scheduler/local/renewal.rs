@@ -84,6 +84,7 @@ impl Local {
     /// `running`: a thread, perhaps this one, ran the loop.
     pub(in crate::scheduler) fn forked(&self, running: bool) {
         self.forget_ready_io();
+        self.forget_signals();
         self.forked_while_running.set(running);
     }
 
