@@ -10,8 +10,21 @@ use crate::ffi::{Args, FastMethod, add_fast_method, call, name};
 use crate::scheduler::Core;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    // CPython's own: `nest_asyncio` puts others into the modules later, which are slower and, on 3.14, no current tasks.
+    future_class(class.py())?;
+    task_class(class.py())?;
     add_fast_method::<CreateFuture>(class)?;
     add_fast_method::<CreateTask>(class)
+}
+
+fn future_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    FUTURE.import(py, "asyncio.futures", "Future")
+}
+
+fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    TASK.import(py, "asyncio.tasks", "Task")
 }
 
 struct CreateFuture;
@@ -22,11 +35,10 @@ impl FastMethod for CreateFuture {
     const DOC: &'static CStr = c"create_future($self)\n--\n\nAn `asyncio.Future` of this loop.";
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         arguments.expect("create_future", 0, 0)?;
         let py = this.py();
-        let future = FUTURE.import(py, "asyncio.futures", "Future")?;
+        let future = future_class(py)?;
         let names = NAMES
             .get_or_try_init(py, || tuple([name!(py, "loop")]))?
             .bind(py);
@@ -43,7 +55,6 @@ impl FastMethod for CreateTask {
         Run a coroutine as an `asyncio.Task` of this loop; keywords as the interpreter's `Task` takes them.";
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
         let py = this.py();
         let core = this.get();
@@ -58,7 +69,7 @@ impl FastMethod for CreateTask {
             return with_asyncio(this, arguments);
         };
         core.check_closed()?;
-        let task = TASK.import(py, "asyncio.tasks", "Task")?;
+        let task = task_class(py)?;
         let [with_loop, with_name] = NAMES.get_or_try_init(py, || {
             Ok::<_, PyErr>([
                 tuple([name!(py, "loop")])?,

@@ -108,3 +108,135 @@ def test_a_server_that_cannot_accept_for_long_accepts_when_it_can(
     source = "import tempfile" + CONTROL + SERVER + textwrap.dedent(source)
     done = program.run(source, env=faults.environment())
     assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
+
+
+def test_a_set_that_cannot_be_made_anew_serves_on(program: Program, faults: Faults) -> None:
+    """A watched file that lives on under another number can be told of only by a new set."""
+    source = """
+    import socket
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        seen = []
+        loop.add_reader(here.fileno(), seen.append, "gone")
+        # It stays open by its other number, and so in the set.
+        other = here.dup()
+        os.close(here.detach())
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        fail(f"epoll_create1={errno.EMFILE}@1-0")
+        for number in range(20):
+            there.send(b"x")
+            far.send(b"%d" % (number % 10))
+            assert await asyncio.wait_for(loop.sock_recv(near, 1), 10) == b"%d" % (number % 10)
+        fail()
+        far.send(b"y")
+        assert await asyncio.wait_for(loop.sock_recv(near, 1), 10) == b"y"
+        for one in (there, other, near, far):
+            one.close()
+        print("served")
+
+    run(main())
+    """
+    done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
+
+
+@pytest.mark.slow
+def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
+    program: Program, faults: Faults
+) -> None:
+    """One call fails once, with any error: bytes come through, or `connection_lost()` does."""
+    source = """
+    import socket
+
+    class Echo(asyncio.Protocol, asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data)
+
+        def datagram_received(self, data, address):
+            self.transport.sendto(data, address)
+
+        def error_received(self, error):
+            pass
+
+    class Client(asyncio.Protocol, asyncio.DatagramProtocol):
+        def __init__(self):
+            self.end = asyncio.get_running_loop().create_future()
+
+        def over(self, how):
+            self.end.done() or self.end.set_result(how)
+
+        def data_received(self, data):
+            self.over("data")
+
+        def datagram_received(self, data, address):
+            self.over("data")
+
+        def error_received(self, error):
+            self.over("error")
+
+        def connection_lost(self, error):
+            self.over("lost")
+
+    async def stream(loop):
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        transport, client = await loop.create_connection(
+            Client, *server.sockets[0].getsockname()
+        )
+        yield lambda: transport.write(b"x"), client, transport
+        server.close()
+
+    async def datagram(loop):
+        server, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+        transport, client = await loop.create_datagram_endpoint(
+            Client, remote_addr=server.get_extra_info("sockname")
+        )
+        yield lambda: transport.sendto(b"x"), client, transport
+        server.close()
+
+    async def pipe(loop):
+        here, there = os.pipe()
+        reading, client = await loop.connect_read_pipe(Client, open(here, "rb"))
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(there, "wb"))
+        def write():
+            writing.write(b"x")
+        yield write, client, reading
+        writing.abort()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: None)
+        for kind, names in [
+            (stream, ("recv", "recvmsg", "send", "sendmsg")),
+            (datagram, ("recvfrom", "sendto", "send", "recvmmsg", "sendmmsg")),
+            (pipe, ("read", "write")),
+        ]:
+            for name in names:
+                for error in (
+                    errno.EPERM, errno.EINVAL, errno.ENOBUFS, errno.ENOMEM, errno.EIO,
+                    errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EINTR,
+                ):
+                    async for send, client, transport in kind(loop):
+                        fail(f"{name}={error}@1-1")
+                        send()
+                        try:
+                            await asyncio.wait_for(asyncio.shield(client.end), 0.1)
+                        except TimeoutError:
+                            # A datagram may be lost, and a later one must not be.
+                            assert kind is datagram or name in ("write",), (name, error)
+                            send()
+                            await asyncio.wait_for(client.end, 10)
+                        fail()
+                        transport.abort() if hasattr(transport, "abort") else transport.close()
+                    await asyncio.sleep(0)
+        print("served")
+
+    run(main())
+    """
+    done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
