@@ -206,7 +206,7 @@ def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
         def write():
             writing.write(b"x")
         yield write, client, reading
-        writing.abort()
+        writing.close()
 
     async def main():
         loop = asyncio.get_running_loop()
