@@ -74,7 +74,7 @@ class Lifecycle(Base):
         return result
 
     def _run_within(self, until: object) -> None:
-        """Run, perhaps inside a callback of this loop or another, until `until` is done or `stop()`.
+        """Run, perhaps inside a callback of a loop, until `until` is done or `stop()`.
 
         The task that is running, if one is, steps aside for those of the inner run.
         """

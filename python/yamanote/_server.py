@@ -60,7 +60,7 @@ class Serving(Base):
         sock.close()
 
     def _accept_later(self, sock: socket.socket) -> None:
-        """Accepting failed, for want of descriptors perhaps: the connections wait in the backlog."""
+        """Accepting failed, perhaps for lack of descriptors: connections wait in the backlog."""
         if self._resting is None:
             self._resting = set()
         if sock not in self._resting:

@@ -31,9 +31,9 @@ class Signals(Base):
     The kernel may deliver a signal while the thread waits in the reactor. Python's C handler writes
     a byte into the wakeup fd; the turn that this starts runs the Python-level handlers first.
 
-    The wakeup fd is the program's. Ours takes its place while the loop waits, when no code runs that
-    could see it, and from `add_signal_handler()` on, as on asyncio; what the program's would have
-    got in the meantime is passed on to it.
+    The wakeup fd is the program's. Ours takes its place while the loop waits, when no code runs
+    that could see it, and from `add_signal_handler()` on, as on asyncio; what the program's would
+    have got in the meantime is passed on to it.
     """
 
     _signal_handlers: dict[int, Handle] | None = None

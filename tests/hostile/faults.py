@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).with_name("faults.c")
 
-#: For the top of a child's source: `fail("accept4=1@1-1")` there replaces what was to fail before, and
+#: For the top of a child's source: `fail("accept4=1@1-1")` there replaces what was set before, and
 #: `calls("accept4")` tells how often that was called since.
 CONTROL = """
 import ctypes, errno, os

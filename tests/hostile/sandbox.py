@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 
-#: By machine: the numbers of the calls that sandboxes are known to deny, and that asyncio can do without.
+#: By machine: the numbers of the calls that sandboxes deny, and asyncio can do without.
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "timerfd_create": 283,

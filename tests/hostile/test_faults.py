@@ -51,7 +51,8 @@ def test_a_server_accepts_after_any_error_of_a_connection_that_waited(
     source = f"""
     async def main():
         contexts = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: contexts.append(context))
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: contexts.append(context))
         with tempfile.TemporaryDirectory() as folder:
             server = await asyncio.start_unix_server(serve, folder + "/socket")
             for error in {ACCEPT_ERRORS}:

@@ -25,7 +25,9 @@ def nested(program: Program, module: str, source: str, output: str) -> None:
 
 def supported(program: Program, module: str) -> None:
     if program.module == "asyncio" and module == "nest_asyncio" and sys.version_info >= (3, 14):
-        pytest.skip("nest_asyncio 1.6.0 puts Python tasks in place that have no current task on 3.14")
+        pytest.skip(
+            "nest_asyncio 1.6.0 puts Python tasks in place that have no current task on 3.14"
+        )
 
 
 @NESTS

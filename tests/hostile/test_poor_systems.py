@@ -144,9 +144,7 @@ def test_a_child_is_waited_for_where_no_descriptor_tells_of_its_end(
 ) -> None:
     source = EVERYTHING + 'run(child())\nprint("ended")\n'
     for error in (errno.EPERM, errno.ENOSYS, errno.EMFILE):
-        done = program.run(
-            source, env=faults.environment(faults_module.fault("pidfd_open", error))
-        )
+        done = program.run(source, env=faults.environment(faults_module.fault("pidfd_open", error)))
         assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0), error
 
 

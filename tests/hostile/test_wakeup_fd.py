@@ -122,7 +122,7 @@ loop.close()
 
 
 def test_a_handler_of_the_loop_runs_beside_a_descriptor_of_the_program(loop_name: str) -> None:
-    """asyncio's own handlers take the program's descriptor away; ours pass the bytes on."""
+    """The handlers of asyncio take the program's descriptor away; ours pass the bytes on."""
     if loop_name == "asyncio":
         pytest.skip("asyncio's add_signal_handler() displaces the program's descriptor")
     source = """
@@ -141,7 +141,7 @@ run(main())
 assert signal.set_wakeup_fd(-1) == theirs.fileno()
 print("kept")
 """
-    from tests.programs import Program  # noqa: PLC0415 - for this loop alone.
+    from tests.programs import Program
 
     expect(Program(loop_name), source, "heard\nkept\n")
 
