@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::edge::guarded;
 use super::{Direction, Driver, Inside, READ, Registration, Slot};
 use crate::sys::clock::{TimerFd, monotonic_ns};
 use crate::sys::fork::{self, Generation};
@@ -79,10 +80,14 @@ impl Timer {
         }
         if let Clock::Tokio(sleep) = &mut *clock {
             let left = Duration::from_nanos(deadline_ns.saturating_sub(monotonic_ns()));
-            sleep.as_mut().reset(Instant::now() + left);
             let waker = Arc::clone(&self.slot).read_waker();
             let mut context = Context::from_waker(&waker);
-            if sleep.as_mut().poll(&mut context).is_ready() {
+            let set = guarded(|| {
+                sleep.as_mut().reset(Instant::now() + left);
+                sleep.as_mut().poll(&mut context).is_ready()
+            });
+            // Ignored where it fails: the reactor has no descriptors left, and the wait that follows says so.
+            if set.unwrap_or(false) {
                 self.slot.fire(READ);
             }
         }
