@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.hostile.waiting import until
 from tests.tls.certificates import NAME, client_context, server_context
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ class Recorder(asyncio.Protocol):
         self.ends: list[Exception | None] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Notes the transport."""
         self.made.set_result(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Notes the end."""
         self.ends.append(exc)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
@@ -48,6 +51,7 @@ class Unclosable(socket.socket):
     error: type[BaseException] = OSError
 
     def close(self) -> None:
+        """Closes it, and fails."""
         super().close()
         raise self.error("close() fails")
 
@@ -60,9 +64,11 @@ class UnclosableFile:
         self.fd = fd
 
     def fileno(self) -> int:
+        """The descriptor."""
         return self.fd
 
     def close(self) -> None:
+        """Closes it, and fails."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -71,13 +77,12 @@ class UnclosableFile:
 
 async def ended(protocol: Recorder) -> None:
     """Waits for `connection_lost`, and what comes with it."""
-    while not protocol.ends:
-        await asyncio.sleep(0)
+    await until(lambda: protocol.ends)
     await asyncio.sleep(0)
     assert len(protocol.ends) == 1
 
 
-def close_behind(transport: Any, key: str = "socket") -> None:
+def close_behind(transport: asyncio.BaseTransport, key: str = "socket") -> None:
     """Closes the descriptor, which the transport does not know."""
     os.close(transport.get_extra_info(key).fileno())
 
@@ -272,7 +277,7 @@ def test_a_listener_that_cannot_be_closed_raises_where_the_server_is_closed(
     async def main() -> None:
         server = await loop.create_server(asyncio.Protocol, *LOCALHOST)
         os.close(server.sockets[0].fileno())
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="Bad file descriptor"):
             server.close()
 
     loop.run_until_complete(main())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import socket
 import sys
+from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import yamanote
-from asyncio.log import logger
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator
 
     from tests.loops import LoopFactory
@@ -26,9 +26,11 @@ class Unprintable:
     """A callback whose `repr` raises."""
 
     def __call__(self, *_: object) -> None:
+        """Raises."""
         raise ValueError("the callback's")
 
     def __repr__(self) -> str:
+        """How it is shown."""
         raise LookupError("the repr's")
 
 
@@ -39,7 +41,7 @@ def fail() -> None:
 
 @contextlib.contextmanager
 def broken_logger(error: BaseException) -> Iterator[None]:
-    """asyncio's logger raises what only its filters can: handlers catch their own."""
+    """The logger of asyncio raises what only its filters can: handlers catch their own."""
 
     def refuse(_: logging.LogRecord) -> bool:
         raise error
@@ -367,7 +369,7 @@ def test_a_repr_may_reenter_the_loop(
 
 @pytest.mark.parametrize("clock", [LookupError("no clock"), "noon", None, object()], ids=repr)
 def test_a_clock_that_fails_ends_the_run(loop_factory: LoopFactory, clock: object) -> None:
-    def time() -> Any:
+    def time() -> object:
         if isinstance(clock, Exception):
             raise clock
         return clock
