@@ -158,9 +158,8 @@ print("end")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAINS)
-def test_a_chain_is_dropped_link_by_link(kind: str, loop_name: str) -> None:
-    if loop_name == "asyncio" and kind != "handles":
-        pytest.skip("asyncio's own objects are the interpreter's business")
+def test_a_chain_is_dropped_link_by_link(kind: str) -> None:
+    # What asyncio's are made of is the interpreter's business: 3.13 crashes on the smaller stack.
     # A thread has a smaller stack.
     again = """
 threading.stack_size(256 * 1024)
@@ -172,7 +171,7 @@ thread.join()
 """
     length = 300_000 if kind == "handles" else 60_000  # Without a limit 40,000 are too many.
     program = PROGRAM.format(chain=CHAINS[kind], again=again, length=length)
-    done = Program(loop_name).run(program, "-X", "faulthandler")
+    done = Program("yamanote").run(program, "-X", "faulthandler")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "end\n"
 
