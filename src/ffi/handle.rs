@@ -325,13 +325,11 @@ fn with_tuple<'py>(
     // SAFETY: attached; `begin` keeps it alive, or no Python code has run since.
     let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
     let args = expect_word(handle, Word::Args)?;
-    match args.cast::<PyTuple>() {
-        Ok(args) => callback.call1(args),
-        Err(_) => {
-            let args = py.get_type::<PyTuple>().call1((args,))?;
-            callback.call1(args.cast_into::<PyTuple>()?)
-        }
+    if let Ok(args) = args.cast::<PyTuple>() {
+        return callback.call1(args);
     }
+    let args = py.get_type::<PyTuple>().call1((args,))?;
+    callback.call1(args.cast_into::<PyTuple>()?)
 }
 
 /// Lets go of what `begin` kept, and of the arguments where the handle was cancelled meanwhile.
