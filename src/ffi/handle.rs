@@ -101,10 +101,6 @@ pub(super) const ELSEWHERE: u8 = u8::MAX;
 /// Arguments held without a tuple: asyncio's own callbacks have at most two.
 pub(super) const INLINE: usize = 4;
 
-/// The same, as `Fields::count` says it.
-const MOST_INLINE: u8 = 4;
-const _: () = assert!(MOST_INLINE as usize == INLINE, "one number");
-
 pub(super) static PLAIN: Class = Class::new();
 pub(super) static TIMER: Class = Class::new();
 static THREAD_SAFE: Class = Class::new();
@@ -154,23 +150,19 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     };
     let given = parts.arguments.raw_from(parts.first);
     let mut arguments = [ptr::null_mut(); INLINE];
-    let mut args = ptr::null_mut();
-    if given.len() > INLINE {
-        args = gather(parts.arguments, parts.first)?.into_ptr();
-    }
-    let object = memory::allocate(py, parts.kind).inspect_err(|_| release(args))?;
-    if given.len() <= INLINE {
-        for (slot, argument) in arguments.iter_mut().zip(given) {
-            // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
-            *slot = unsafe { ffi::Py_NewRef(*argument) };
-        }
-    }
-    let count = u8::try_from(given.len()).unwrap_or(ELSEWHERE);
-    let count = if count > MOST_INLINE {
-        ELSEWHERE
+    let (inline, args) = if given.len() > INLINE {
+        let tuple = gather(parts.arguments, parts.first)?;
+        (&[][..], tuple.into_ptr())
     } else {
-        count
+        (given, ptr::null_mut())
     };
+    let object = memory::allocate(py, parts.kind).inspect_err(|_| release(args))?;
+    for (slot, argument) in arguments.iter_mut().zip(inline) {
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+        *slot = unsafe { ffi::Py_NewRef(*argument) };
+    }
+    // Too many count as none, and `args` comes first.
+    let count = u8::try_from(inline.len()).unwrap_or(ELSEWHERE);
     let is_timer = parts.kind == Kind::Timer;
     let contents = Fields {
         args,

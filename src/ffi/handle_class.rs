@@ -73,8 +73,14 @@ unsafe fn free(object: *mut ffi::PyObject) {
     for argument in &fields.arguments[..usize::from(fields.count).min(INLINE)] {
         release(*argument);
     }
-    if !is_free(fields.args) {
-        release(fields.args);
+    let rare = [
+        fields.args,
+        fields.source_traceback,
+        fields.repr,
+        fields.given_when,
+    ];
+    if rare.iter().fold(0, |all, field| all | field.addr()) != 0 {
+        rare.into_iter().for_each(release);
     }
     release(fields.callback);
     release(fields.context);
@@ -84,10 +90,6 @@ unsafe fn free(object: *mut ffi::PyObject) {
     }
     if !is_free(fields.scheduled) {
         release(fields.scheduled);
-    }
-    let others = [fields.source_traceback, fields.repr, fields.given_when];
-    if others.iter().any(|other| !other.is_null()) {
-        others.into_iter().for_each(release);
     }
     memory::give_back(object);
 }
