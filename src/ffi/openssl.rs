@@ -180,12 +180,25 @@ unsafe extern "C" fn note(
 }
 
 /// The session that `make` makes on this thread; `None` unless there is exactly one.
+///
+/// `make` may run Python code, and that may come back here: what an inner call makes is not the outer call's.
 pub(super) fn made_by<R>(make: impl FnOnce() -> R) -> (R, Option<NonNull<Ssl>>) {
-    SESSIONS.set((0, ptr::null_mut()));
+    let outer = Outer(SESSIONS.replace((0, ptr::null_mut())));
     let result = make();
-    match SESSIONS.get() {
+    let seen = SESSIONS.get();
+    drop(outer);
+    match seen {
         (1, session) => (result, NonNull::new(session)),
         _ => (result, None),
+    }
+}
+
+/// What the outer call has seen so far; put back at the end, also when it unwinds.
+struct Outer((usize, *mut Ssl));
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        SESSIONS.set(self.0);
     }
 }
 
