@@ -28,10 +28,11 @@ pub(crate) trait Service: Sized + 'static {
     fn remote(event_loop: &Bound<'_, PyAny>) -> Result<Arc<Self::Remote>, Refusal>;
     fn wake(remote: &Self::Remote) -> Result<(), Refusal>;
     fn submit(remote: &Self::Remote, completion: Completion) -> Result<(), (Refusal, Completion)>;
+    /// Adopts the pollable when nothing can fail any more.
     fn spawn<'py>(
         event_loop: &Bound<'py, PyAny>,
         pollable: Pollable,
-    ) -> Result<Bound<'py, PyAny>, (Refusal, Pollable)>;
+    ) -> Result<Bound<'py, PyAny>, Refusal>;
     fn cancel(awaitable: &Bound<'_, PyAny>) -> Result<(), Refusal>;
     fn clock_ns() -> u64;
 }
@@ -173,12 +174,9 @@ unsafe extern "C" fn spawn<S: Service>(
         let event_loop = unsafe { loop_or_running::<S>(py, event_loop) }?;
         // SAFETY: readable, as the header asks.
         let functions = unsafe { functions.read() };
-        // SAFETY: as the header asks, and given back where it is refused.
+        // SAFETY: as the header asks; where it is refused, or a panic ends the call, it is not adopted.
         let pollable = unsafe { Pollable::new(py, data, functions, flags) };
-        let made = S::spawn(&event_loop, pollable).map_err(|(refusal, pollable)| {
-            pollable.give_back();
-            refusal
-        })?;
+        let made = S::spawn(&event_loop, pollable)?;
         // SAFETY: writable, as the header asks.
         unsafe { awaitable.write(made.into_ptr()) };
         Ok(())

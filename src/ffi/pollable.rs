@@ -18,12 +18,14 @@ use super::reference::owned;
 ///
 /// # Invariant
 ///
-/// `data` is alive until `drop` was called. Unless `flags` has `ANY_THREAD`, both functions are called on `home` only.
+/// `data` is alive until `drop` was called, which happens to an adopted one only. Unless `flags` has `ANY_THREAD`, both functions are called on `home` only.
 pub(crate) struct Pollable {
     data: *mut c_void,
     functions: abi::PollableFunctions,
     flags: u32,
     home: usize,
+    /// Until then it is the caller's of `spawn`, who keeps it where anything fails.
+    adopted: bool,
 }
 
 // SAFETY: `poll` and `drop` look at the thread before they touch `data`; what may be touched by any
@@ -60,7 +62,7 @@ pub(crate) fn live() -> usize {
 impl Pollable {
     /// # Safety
     ///
-    /// `functions` are those of `data`, as the header describes them, and `data` is given up.
+    /// `functions` are those of `data`, as the header describes them, and `data` is given up once this is adopted.
     pub(super) unsafe fn new(
         py: Python<'_>,
         data: *mut c_void,
@@ -73,13 +75,13 @@ impl Pollable {
             functions,
             flags,
             home: current_thread(py),
+            adopted: false,
         }
     }
 
-    /// It was refused: the caller goes on owning what it points at.
-    pub(super) fn give_back(self) {
-        LIVE.fetch_sub(1, Ordering::Relaxed);
-        std::mem::forget(self);
+    /// Nothing can fail any more: from now on what it points at is ours to drop.
+    pub(crate) fn adopt(&mut self) {
+        self.adopted = true;
     }
 
     /// Whether it may be polled and dropped on this thread.
@@ -118,8 +120,13 @@ impl Pollable {
 }
 
 impl Drop for Pollable {
-    /// On a foreign thread what must not be dropped there is leaked, as PyO3 does with its `unsendable` classes.
+    /// One that was not adopted stays the caller's. On a foreign thread what must not be dropped there is leaked, as PyO3
+    /// does with its `unsendable` classes.
     fn drop(&mut self) {
+        if !self.adopted {
+            LIVE.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         let release = |py: Python<'_>| {
             if self.is_at_home(py) {
                 LIVE.fetch_sub(1, Ordering::Relaxed);

@@ -29,20 +29,20 @@ pub(crate) struct Awaitable {
 pub(super) fn new<'py>(
     event_loop: &Bound<'py, PyAny>,
     pollable: Pollable,
-) -> Result<Bound<'py, PyAny>, (Refusal, Pollable)> {
+) -> Result<Bound<'py, PyAny>, Refusal> {
     let py = event_loop.py();
     let Ok(core) = event_loop.cast::<Core>() else {
-        return Err((Refusal::Foreign, pollable));
+        return Err(Refusal::Foreign);
     };
     let this = core.get();
     if this.is_closed() {
-        return Err((Refusal::Closed, pollable));
+        return Err(Refusal::Closed);
     }
     if this.owner().running_thread().is_some() && !this.owner().is_running_here(py) {
-        return Err((Refusal::WrongThread, pollable));
+        return Err(Refusal::WrongThread);
     }
     let Some(local) = this.try_local(py) else {
-        return Err((Refusal::WrongThread, pollable));
+        return Err(Refusal::WrongThread);
     };
     let pending = Pending::new(&local, pollable);
     drop(local);
@@ -54,11 +54,17 @@ pub(super) fn new<'py>(
             waiter: OnceLock::new(),
         },
     );
-    made.map(Bound::into_any).map_err(|error| {
-        let pollable = pending.take_back(py, this);
-        let pollable = pollable.expect("nobody has seen it");
-        (Refusal::Python(error), pollable)
-    })
+    match made {
+        Ok(made) => {
+            pending.adopt(py, this);
+            Ok(made.into_any())
+        }
+        Err(error) => {
+            // Not adopted: it stays the caller's.
+            drop(pending.take_back(py, this));
+            Err(Refusal::Python(error))
+        }
+    }
 }
 
 /// Drops what is polled; whoever awaits it gets `CancelledError`.

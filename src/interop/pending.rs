@@ -74,6 +74,15 @@ impl Pending {
         this
     }
 
+    /// What it was made of is the loop's now.
+    pub(super) fn adopt(&self, py: Python<'_>, core: &Core) {
+        self.try_with(py, core, |state| {
+            if let Stage::Idle(pollable) = &mut state.stage {
+                pollable.adopt();
+            }
+        });
+    }
+
     /// What it was made of, while nobody has polled it; the loop forgets it.
     pub(super) fn take_back(&self, py: Python<'_>, core: &Core) -> Option<Pollable> {
         let stage = self.try_with(py, core, |state| {

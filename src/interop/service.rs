@@ -59,7 +59,7 @@ impl Service for Extensions {
     fn spawn<'py>(
         event_loop: &Bound<'py, PyAny>,
         pollable: Pollable,
-    ) -> Result<Bound<'py, PyAny>, (Refusal, Pollable)> {
+    ) -> Result<Bound<'py, PyAny>, Refusal> {
         awaitable::new(event_loop, pollable)
     }
 

@@ -63,6 +63,9 @@ static PyObject *spawn(PyObject *loop, int (*poll)(void *, const yamanote_waker 
     int code = yamanote_import(loop, &api);
     if (code == YAMANOTE_OK) {
         twice *self = PyMem_Calloc(1, sizeof(twice));
+        if (self == NULL) {
+            return PyErr_NoMemory();
+        }
         self->api = api;
         self->from_thread = from_thread;
         code = api->spawn(loop, &functions, self, 0, &awaitable);
@@ -104,6 +107,12 @@ static PyObject *py_cancel(PyObject *module, PyObject *args) {
     }
     int code = yamanote_import(loop, &api);
     return PyLong_FromLong(code == YAMANOTE_OK ? api->cancel(awaitable) : code);
+}
+
+static PyObject *py_live(PyObject *module, PyObject *loop) {
+    const yamanote_api *api;
+    (void)module;
+    return PyLong_FromLong(yamanote_import(loop, &api) == YAMANOTE_OK ? (long)api->live() : -1);
 }
 
 static PyObject *py_drops(PyObject *module, PyObject *none) {
@@ -252,6 +261,7 @@ static PyMethodDef methods[] = {
     {"never", py_never, METH_O, NULL},
     {"badly", py_badly, METH_O, NULL},
     {"cancel", py_cancel, METH_VARARGS, NULL},
+    {"live", py_live, METH_O, NULL},
     {"drops", py_drops, METH_NOARGS, NULL},
     {"submit", py_submit, METH_VARARGS, NULL},
     {"after", py_after, METH_O, NULL},

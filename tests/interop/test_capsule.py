@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import shutil
 import subprocess
@@ -127,6 +128,41 @@ def test_misuse_is_an_error_code(c: Extension) -> None:
     other = asyncio.new_event_loop()
     assert c.never(other) == FOREIGN
     other.close()
+
+
+def test_what_could_not_be_spawned_stays_the_callers(c: Extension) -> None:
+    """One allocation of Python's after the other fails; C frees what it still owns then."""
+    memory: Any = pytest.importorskip("_testcapi", reason="an interpreter without its own tests")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        api = loop.__yamanote_c_api__  # type: ignore[attr-defined]
+        assert api
+        refused = 0
+        for number in range(1, 40):
+            dropped, living = c.drops(), c.live(loop)
+            memory.set_nomemory(number, number + 1)
+            try:
+                spawned = c.never(loop)
+            except MemoryError:
+                refused += 1
+                spawned = None
+            finally:
+                memory.remove_mem_hooks()
+            if isinstance(spawned, int):
+                spawned = None  # It could not even ask.
+            if spawned is None:
+                assert c.drops() == dropped, number
+            else:
+                assert c.cancel(loop, spawned) == OK
+                assert c.drops() == dropped + 1, number
+            assert c.live(loop) == living, number
+            with contextlib.suppress(asyncio.CancelledError):
+                if spawned is not None:
+                    await spawned
+        assert refused > 0
+
+    yamanote.run(main())
 
 
 def test_another_thread_cannot_spawn_on_a_running_loop(c: Extension) -> None:
