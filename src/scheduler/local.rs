@@ -22,6 +22,7 @@ use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit};
 use super::timers::Timers;
 use super::turn::contain;
+use super::waits::Waits;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot, Timer};
 use crate::errors::os_error;
@@ -65,6 +66,7 @@ pub(crate) struct Local {
     callback: Cell<u64>,
     /// The transport that learned last does better to gather what a callback writes: new ones begin that way.
     gathers: Cell<bool>,
+    waits: Waits,
     /// Of the source that is `watchers`.
     watchers_key: u64,
     signals: Signals,
@@ -122,6 +124,7 @@ impl Local {
             in_turn: Cell::new(false),
             callback: Cell::new(1),
             gathers: Cell::new(false),
+            waits: Waits::default(),
             watchers_key,
             signals: Signals::default(),
             nesting: Nesting::default(),
@@ -296,6 +299,10 @@ impl Local {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NOBODY);
         drop(source);
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// The watched descriptors; `None` once the loop is closed.

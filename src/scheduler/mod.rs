@@ -10,6 +10,7 @@ mod remote;
 mod source;
 mod timers;
 mod turn;
+mod waits;
 mod watched;
 pub(crate) mod watchers;
 

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::local::Ready;
+use super::waits::Ask;
 use super::{Core, Local, Source, watchers};
 use crate::driver::Driver;
 use crate::errors::os_error;
@@ -108,6 +109,7 @@ impl Turn<'_, '_> {
         // A signal handler is a callback, too.
         local.callback_over(self.core)?;
         let mut run = 0;
+        let mut ran = false;
         let mut started = None;
         for _ in 0..MAX_PASSES {
             if local.take_ready_io() {
@@ -120,6 +122,7 @@ impl Turn<'_, '_> {
             }
             // Exactly what is there now: what it schedules waits for the next pass.
             let count = local.ready_count();
+            ran |= count > 0;
             self.pass(count)?;
             if core.is_stopping() || self.is_done()? {
                 return Ok(Next::Stop);
@@ -139,6 +142,11 @@ impl Turn<'_, '_> {
         }
         if local.is_inherited() {
             self.run_on_in_child()?;
+        }
+        match local.waits().at_end_of_turn(monotonic_ns, ran) {
+            Ask::No => {}
+            Ask::Now => contain(self.core, None, watchers::end_orphans(self.core, local))?,
+            Ask::At(deadline_ns) => local.arm(deadline_ns),
         }
         if local.ready_count() > 0 || local.has_ready_io() {
             return Ok(Next::Again);

@@ -13,7 +13,7 @@ use super::source::NOBODY;
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::Handle;
-use crate::sys::poller::{self, Event, Interest, Poller};
+use crate::sys::poller::{self, BAD_DESCRIPTOR, Event, Interest, Poller};
 
 /// Which direction of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,25 @@ impl Watched {
             read,
             write,
             once: !repeats(&self.reader) && !repeats(&self.writer),
+        }
+    }
+
+    fn has_futures(&self) -> bool {
+        let waits = |watch: &Watch| matches!(watch, Watch::Futures(_));
+        waits(&self.reader) || waits(&self.writer)
+    }
+
+    /// Takes out the futures, if the number stands for another file than the set watches, or for none.
+    fn take_orphans(&mut self, poller: &Poller, fd: RawFd, orphans: &mut Vec<Py<PyAny>>) {
+        // Asked by telling the kernel what it knows.
+        if !self.has_futures() || !poller.modify(fd, self.interest()).is_err_and(is_gone) {
+            return;
+        }
+        for watch in [&mut self.reader, &mut self.writer] {
+            if let Watch::Futures(futures) = watch {
+                orphans.append(futures);
+                *watch = Watch::Nothing;
+            }
         }
     }
 
@@ -157,6 +176,32 @@ impl Set {
             return Ok(Watch::Nothing);
         }
         self.replace(fd, side, Watch::Futures(vec![future]))
+    }
+
+    /// Takes out the futures of files that are gone: closed, or another file has their number.
+    pub(super) fn take_orphans(&mut self) -> Vec<Py<PyAny>> {
+        let mut orphans = Vec::new();
+        // The set of a forked child's parent is left alone.
+        if !self.registration.is_inherited() {
+            for (fd, watched) in &mut self.watched {
+                watched.take_orphans(&self.poller, *fd, &mut orphans);
+            }
+        }
+        orphans
+    }
+
+    /// The same for one number.
+    pub(super) fn take_orphans_of(&mut self, fd: RawFd) -> Vec<Py<PyAny>> {
+        let mut orphans = Vec::new();
+        if let Some(watched) = self.watched.get_mut(&fd) {
+            watched.take_orphans(&self.poller, fd, &mut orphans);
+        }
+        orphans
+    }
+
+    /// Whether a future waits for anything.
+    pub(super) fn has_futures(&self) -> bool {
+        self.watched.values().any(Watched::has_futures)
     }
 
     /// Takes out what is there.
@@ -344,6 +389,12 @@ impl Hasher for Numbers {
     fn finish(&self) -> u64 {
         self.0
     }
+}
+
+/// What the kernel answers about a number that is no descriptor, or one of a file that it does not watch.
+#[expect(clippy::needless_pass_by_value, reason = "as `is_err_and` gives it")]
+fn is_gone(error: io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(BAD_DESCRIPTOR)
 }
 
 /// Tells the kernel what a descriptor is watched for. A known number may be another file by now, which the

@@ -65,11 +65,31 @@ pub(crate) fn wait(
 ) -> PyResult<()> {
     let py = core.py();
     let future = future.clone().unbind();
-    let before = own_watchers(core)?
-        .with(py, core.get(), |set| set.wait(fd, side, future))?
-        .map_err(os_error)?;
-    let_go(py, before);
-    Ok(())
+    let (orphans, before) = own_watchers(core)?.with(py, core.get(), |set| {
+        (set.take_orphans_of(fd), set.wait(fd, side, future))
+    })?;
+    let_go(py, before.map_err(os_error)?);
+    core.get().local(py)?.waits().begin();
+    complete_all(py, orphans)
+}
+
+/// Completes the futures that wait for files which are gone: who made them tries again, and is told so.
+pub(super) fn end_orphans(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
+    let py = core.py();
+    let Some(watchers) = local.watchers() else {
+        return Ok(());
+    };
+    let (orphans, has_more) = watchers.with(py, core.get(), |set| {
+        (set.take_orphans(), set.has_futures())
+    })?;
+    local.waits().asked(has_more);
+    complete_all(py, orphans)
+}
+
+fn complete_all(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
+    futures
+        .iter()
+        .try_for_each(|future| complete(future.bind(py)))
 }
 
 /// Queues the callbacks of what is ready, in front of whatever this pass schedules; futures are completed in it, and their

@@ -13,6 +13,9 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
+/// What is said about a number that is no descriptor.
+pub(crate) const BAD_DESCRIPTOR: i32 = libc::EBADF;
+
 /// What a descriptor is watched for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Interest {
