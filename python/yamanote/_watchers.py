@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class Watching(Base):
     def _watched(self, fd: FileDescriptorLike) -> int | None:
         """The number that `fd` was watched by, though it may be closed; `None` on a closed loop."""
         number = _number(fd)
+        if abs(number) > _HIGHEST:
+            return _fileno(fd) if number < 0 else None
         self._ensure_fd_no_transport(number)
         if self.is_closed():
             return None
@@ -115,10 +119,22 @@ class Watching(Base):
         return _fileno(fd)
 
     def _watchable(self, fd: FileDescriptorLike) -> int:
-        number = _fileno(fd)
-        self._ensure_fd_no_transport(number)
+        number = _number(fd)
+        if abs(number) <= _HIGHEST:
+            self._ensure_fd_no_transport(number)
         self._check_closed()
+        if number < 0:
+            _fileno(fd)
+        if type(number) is not int or number > _HIGHEST:
+            # asyncio's selector lets the interpreter convert it, which has its own words for what
+            # is too large, and from 3.13 on a warning for a `bool`.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(number, fcntl.F_GETFD)
         return number
+
+
+#: The largest number that a descriptor could have.
+_HIGHEST = 2**31 - 1
 
 
 def _remember(objects: dict[int, object], number: int, fd: object) -> None:
