@@ -38,6 +38,16 @@ class Reports(Base):
             context["source_traceback"] = handle._source_traceback
         self.call_exception_handler(context)
 
+    def _traced(self, error: BaseException) -> None:
+        """Give an error of the native core a traceback, as one has that was raised here."""
+        try:
+            raise error
+        except BaseException:  # It is told by who asked.
+            pass
+        finally:
+            # Its traceback refers to this frame.
+            del error
+
     def _report_slow_callback(self, culprit: object, seconds: float) -> None:
         """In debug mode, name what kept the loop from everything else."""
         if seconds < self.slow_callback_duration:

@@ -44,15 +44,23 @@ class Tls(Base):
     ) -> asyncio.Transport:
         """Return the transport of a handshake that has begun; `waiter` is completed after it."""
         self._ensure_fd_no_transport(rawsock.fileno())
-        below, transport, _ = self._tls(
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+        # What is wrong with them leaves the socket to the caller.
+        _positive("ssl_handshake_timeout", ssl_handshake_timeout)
+        _positive("ssl_shutdown_timeout", ssl_shutdown_timeout)
+        try:
+            below, transport, _ = self._tls(
+                protocol,
+                sslcontext,
+                waiter,
+                server_side,
+                server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        except BaseException:
+            # As asyncio, where the transport is there already and gets the error.
+            rawsock.close()
+            raise
         self._make_socket_transport(rawsock, below, extra=extra, server=server, context=context)
         return transport
 
@@ -151,7 +159,7 @@ class Tls(Base):
             )
             native = self._make_tls_transport(
                 protocol,
-                (sslcontext, wrap, incoming, outgoing),
+                (sslcontext, wrap, (incoming, outgoing), functools.partial(_Guarded, self)),
                 seconds,
                 {"sslcontext": sslcontext},
                 waiter,
@@ -221,6 +229,38 @@ class Tls(Base):
             if self._debug:
                 self.call_exception_handler({**told, "exception": error})
 
+
+class _Guarded:
+    """The native half of an `ssl.SSLObject`, for the application: used on the loop's thread only.
+
+    `_ssl` reads, writes and shakes hands without the interpreter's lock, and the loop does so past
+    `_ssl`: two threads at work on one session would corrupt it.
+    """
+
+    __slots__ = ("_check", "_native")
+
+    _check: Callable[[], None]
+    _native: ssl.SSLObject
+
+    def __init__(self, loop: Base, native: ssl.SSLObject) -> None:
+        """Let through what is done on the loop's thread, or while it does not run."""
+        object.__setattr__(self, "_check", loop._check_thread)
+        object.__setattr__(self, "_native", native)
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the native half has."""
+        value: object = getattr(self._native, name)
+        if name in _AT_WORK:
+            self._check()
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute of the native half: `context`, `session` or `owner`."""
+        setattr(self._native, name, value)
+
+
+#: The methods of `_ssl._SSLSocket` in which OpenSSL reads or writes.
+_AT_WORK = frozenset({"do_handshake", "read", "write", "shutdown", "verify_client_post_handshake"})
 
 #: Without OpenSSL asyncio is left to say so.
 _is_native = ssl is not None

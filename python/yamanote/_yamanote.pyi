@@ -456,7 +456,12 @@ class Core:
     def _make_tls_transport(
         self,
         protocol: asyncio.BaseProtocol,
-        session: tuple[ssl.SSLContext, Callable[[], ssl.SSLObject], ssl.MemoryBIO, ssl.MemoryBIO],
+        session: tuple[
+            ssl.SSLContext,
+            Callable[[], ssl.SSLObject],
+            tuple[ssl.MemoryBIO, ssl.MemoryBIO],
+            Callable[[Any], object],
+        ],
         timeouts: tuple[float, float],
         extra: dict[str, Any],
         waiter: asyncio.Future[None] | None,
@@ -467,7 +472,8 @@ class Core:
         Args:
             protocol: the application's.
             session: the context, what makes a session of it, and the buffers, of what comes and of
-                what is sent, that this was given.
+                what is sent, that this was given; last what wraps the native half of a session
+                for the application.
             timeouts: seconds for the handshake and for the shutdown.
             extra: a `dict` that `get_extra_info` answers from, too.
             waiter: told how the handshake ended.

@@ -242,18 +242,24 @@ impl Core {
     fn _make_tls_transport<'py>(
         this: &Bound<'py, Self>,
         protocol: &Bound<'py, PyAny>,
-        session: (Bound<'py, PyAny>, Bound<'py, PyAny>, Py<PyAny>, Py<PyAny>),
+        session: (
+            Bound<'py, PyAny>,
+            Bound<'py, PyAny>,
+            [Py<PyAny>; 2],
+            Bound<'py, PyAny>,
+        ),
         timeouts: (Py<PyAny>, Py<PyAny>),
         extra: Bound<'py, PyDict>,
         waiter: Option<Bound<'py, PyAny>>,
         make_connection: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let (context, wrap, incoming, outgoing) = session;
+        let (context, wrap, [incoming, outgoing], guard) = session;
         let session = Session::new(Parts {
             context,
             wrap,
             incoming,
             outgoing,
+            guard,
         })?;
         let Some(session) = session else {
             return Ok(None);

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 94] = [
+const TEXTS: [&str; 97] = [
     "B",
     "_accept_later",
     "_asyncio_future_blocking",
@@ -47,6 +47,7 @@ const TEXTS: [&str; 94] = [
     "_sslobj",
     "_stream_reader_wr",
     "_task_factory",
+    "_traced",
     "_transport",
     "_waiter",
     "_wrap_bio",
@@ -84,6 +85,7 @@ const TEXTS: [&str; 94] = [
     "getpeername",
     "getsockname",
     "gettimeout",
+    "join",
     "loop",
     "message",
     "name",
@@ -110,6 +112,7 @@ const TEXTS: [&str; 94] = [
     "socket",
     "sockname",
     "ssl_object",
+    "sslobject_class",
     "time",
     "transport",
     "type",

@@ -396,6 +396,7 @@ pub(super) fn fail<S: Side>(
         return Err(error);
     }
     let core = data(this).core.bind(py);
+    let error = protocol::traced(core, error);
     let (copy, protocol) = (error.clone_ref(py), state.protocol(py));
     let told = if is_expected {
         protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref())

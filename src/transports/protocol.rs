@@ -38,9 +38,23 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     let reader = STREAM_READER.import(py, "asyncio.streams", "StreamReaderProtocol")?;
     Ok(if protocol.get_type().is(reader) {
         Delivery::Reader
+    } else if lacks(protocol, name!(py, "data_received"))?
+        && !lacks(protocol, name!(py, "get_buffer"))?
+        && !lacks(protocol, name!(py, "buffer_updated"))?
+    {
+        Delivery::Buffer
     } else {
         Delivery::Bytes
     })
+}
+
+/// Whether there is no such attribute. One that fails is there: its error is told when it is called.
+fn lacks(protocol: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    match protocol.getattr_opt(name) {
+        Ok(value) => Ok(value.is_none()),
+        Err(error) if is_exit(protocol.py(), &error) => Err(error),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Calls `pause_writing` or `resume_writing`; a failure is reported and the transport lives.
@@ -124,6 +138,16 @@ fn class_name(object: &Bound<'_, PyAny>) -> String {
 pub(crate) fn check(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let name = name!(protocol.py(), "connection_made");
     protocol.getattr(name).map(drop)
+}
+
+/// The same error with a traceback, as one has that was raised in Python: handlers and protocols format it.
+pub(crate) fn traced(core: &Bound<'_, Core>, error: PyErr) -> PyErr {
+    let py = core.py();
+    if error.traceback(py).is_none() {
+        // Ignored: it is told without one then.
+        let _ = core.call_method1(name!(py, "_traced"), (error.value(py),));
+    }
+    error
 }
 
 /// Tells the loop's exception handler.

@@ -291,6 +291,9 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
+    if data(this).core.get().is_debug() {
+        tls::log(py, "debug", ("%r received EOF", this.as_any()), None)?;
+    }
     let keep_open =
         call::method(protocol, name!(py, "eof_received"), []).and_then(|answer| answer.is_truthy());
     match keep_open {
@@ -352,7 +355,7 @@ fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
 }
 
 /// asyncio's words (`selector_events.py`).
-fn empty_buffer() -> PyErr {
+pub(super) fn empty_buffer() -> PyErr {
     PyRuntimeError::new_err("get_buffer() returned an empty buffer")
 }
 

@@ -14,10 +14,12 @@ use super::pipe::{
 };
 use super::pipe_methods::{self, method, simple_method};
 use super::protocol::{Delivery, callback_failed};
+use super::read::empty_buffer;
 use super::reader::Reader;
 use super::stream::Phase;
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
+use crate::ffi::buffer::View;
 use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, name};
 use crate::scheduler::{Deferred, READ_SIZE};
@@ -144,7 +146,67 @@ fn read(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<Found> 
     {
         return Ok(found);
     }
+    if state.delivery.get() == Delivery::Buffer {
+        return into_buffer(this, state, &protocol);
+    }
     as_bytes(this, state, &protocol)
+}
+
+/// Straight into the protocol's own buffer.
+fn into_buffer(
+    this: &Bound<'_, ReadPipe>,
+    state: &State<ReadSide>,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
+    let py = this.py();
+    let buffer = match get_buffer(protocol) {
+        Ok(buffer) => buffer,
+        Err(error) => {
+            let message = "Fatal error: protocol.get_buffer() call failed.";
+            fail(this, state, message, error, false)?;
+            return Ok(Found::All);
+        }
+    };
+    let mut view = match View::writable(&buffer) {
+        Ok(view) => view,
+        Err(error) => {
+            fail(this, state, READ_ERROR, error, false)?;
+            return Ok(Found::All);
+        }
+    };
+    let room = view.len();
+    let outcome = pipe::read(state.fd, view.bytes_mut());
+    drop(view);
+    let count = match outcome {
+        Ok(count) if count > 0 => count,
+        outcome => return nothing(this, state, outcome),
+    };
+    let found = if count == room {
+        Found::More
+    } else {
+        note(state, count)
+    };
+    let count = count.into_pyobject(py)?.into_any();
+    let name = name!(py, "buffer_updated");
+    match call::method(protocol, name, [&count]) {
+        Ok(_) => Ok(found),
+        Err(error) => {
+            let core = data(this).core.bind(py);
+            callback_failed(core, this.as_any(), protocol, name, &[&count], error).map(|()| found)
+        }
+    }
+}
+
+/// A buffer with room.
+fn get_buffer<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = protocol.py();
+    let hint = (-1_i32).into_pyobject(py)?.into_any();
+    let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint])?;
+    if buffer.len()? > 0 {
+        Ok(buffer)
+    } else {
+        Err(empty_buffer())
+    }
 }
 
 /// `data_received(bytes)`.
@@ -241,8 +303,7 @@ fn nothing(
         Err(error) => {
             // The other end of a terminal was closed.
             let is_hang_up = pipe::is_hang_up(&error);
-            let message = "Fatal read error on pipe transport";
-            fail(this, state, message, os_error(error), is_hang_up)?;
+            fail(this, state, READ_ERROR, os_error(error), is_hang_up)?;
             Ok(Found::All)
         }
     }
@@ -332,6 +393,7 @@ simple_method!(
     }
 );
 
+const READ_ERROR: &str = "Fatal read error on pipe transport";
 /// Reads of one turn: a writer that never stops shares the loop with the others.
 const MAX_READS: usize = 8;
 /// Up to this a copy out of the shared buffer is cheaper than a fresh large block.

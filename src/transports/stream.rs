@@ -385,8 +385,8 @@ pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyR
     }
     let stream = data(this);
     let state = stream.state(py)?;
-    let protocol = state.protocol(py);
-    let core = stream.core.bind(py);
+    let (protocol, core) = (state.protocol(py), stream.core.bind(py));
+    let error = protocol::traced(core, error);
     let told = protocol::report_fatal(
         core,
         message,

@@ -10,7 +10,7 @@ use super::members::{attribute_of, boolean, fast_method, limits, missing, none, 
 use super::stream::{
     Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
 };
-use super::write;
+use super::{tls, write};
 use crate::errors::os_error;
 use crate::ffi::{Members, data, name};
 use crate::sys::socket;
@@ -74,6 +74,7 @@ pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult
     if state.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
+        log(this, "%r pauses reading")?;
     }
     Ok(())
 }
@@ -89,6 +90,14 @@ pub(super) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
     {
         // What came in the meantime is read in a coming turn.
         registration.fire_read();
+    }
+    log(this, "%r resumes reading")
+}
+
+/// What asyncio logs about a transport in debug mode.
+fn log(this: &Bound<'_, Stream>, what: &str) -> PyResult<()> {
+    if data(this).core.get().is_debug() {
+        tls::log(this.py(), "debug", (what, this.as_any()), None)?;
     }
     Ok(())
 }

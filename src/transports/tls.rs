@@ -258,6 +258,7 @@ pub(super) fn fatal(
     error: PyErr,
 ) -> PyResult<()> {
     let py = this.py();
+    let error = protocol::traced(data(this).core.bind(py), error);
     let below = state.stream(py);
     let raised = error.value(py).as_any().clone();
     let ended = below

@@ -7,7 +7,7 @@ use pyo3::types::{PyString, PyType};
 
 use super::stream_methods;
 use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
-use super::tls_session::{is_certificate_error, is_tls_error};
+use super::tls_session::{Then, is_certificate_error, is_goodbye, is_tls_error};
 use super::{tls_read, tls_write, write};
 use crate::ffi::{call, data, name};
 use crate::scheduler::is_exit;
@@ -84,7 +84,8 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         extra.set_item(name, object.call_method0(name)?)?;
     }
     extra.set_item(name!(py, "ssl_object"), object)?;
-    if state.told.get() == Told::Nothing {
+    let is_upgrade = state.told.get() != Told::Nothing;
+    if !is_upgrade {
         state.told.set(Told::Made);
         if let Some(protocol) = state.protocol(py) {
             call::method(&protocol, name!(py, "connection_made"), [this.as_any()])?;
@@ -94,6 +95,10 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     // The last words of the handshake, also when the application does not want to read.
     let sent = tls_write::send_outgoing(this, state);
     caught(this, state, tls_read::FAILED, sent)?;
+    if is_upgrade {
+        // After the waiter: `start_tls()` hands the transport over, which the protocol must have before its first bytes.
+        return tls_read::later(this);
+    }
     tls_read::read(this, state)
 }
 
@@ -127,6 +132,11 @@ pub(super) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> P
 /// `close()`, or the peer's goodbye.
 pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.phase.get() {
+        // The peer's end came while the application did not read, and waits for it to go on: it will not.
+        Phase::Flushing if state.at_end.get() && state.reading_paused.get() => {
+            state.closed.set(true);
+            return flush(this, state);
+        }
         Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => return Ok(()),
         Phase::Handshake => {
             state.closed.set(true);
@@ -176,7 +186,7 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let outcome = if state.at_end.get() {
         Ok(Some(()))
     } else {
-        state.session.shut_down(py)
+        discard(this, state).and_then(|()| state.session.shut_down(py))
     };
     match outcome {
         Ok(None) => tls_write::send_outgoing(this, state),
@@ -202,6 +212,25 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Drops what came and nobody reads any more: a session does not say goodbye before it has been read.
+fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    while state.session.has_input(py)? {
+        let reading = match state.session.read(py, None) {
+            Ok(reading) => reading,
+            Err(error) if is_goodbye(py, &error)? => break,
+            Err(error) => return Err(error),
+        };
+        match reading.then {
+            Then::More => {}
+            Then::Failure => return state.session.failure(py),
+            Then::Wait | Then::End => break,
+        }
+    }
+    // The peer may have been held back.
+    tls_read::control_stream(this, state)
 }
 
 /// Ends the connection without a goodbye.

@@ -233,7 +233,7 @@ pub(super) fn resume(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Has what has come looked at in a coming pass, in the caller's context.
-fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
+pub(super) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     let py = this.py();
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),

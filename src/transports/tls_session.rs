@@ -44,6 +44,8 @@ pub(crate) struct Parts<'py> {
     /// The buffers among those.
     pub(crate) incoming: Py<PyAny>,
     pub(crate) outgoing: Py<PyAny>,
+    /// Makes what the application has in place of the session's native half.
+    pub(crate) guard: Bound<'py, PyAny>,
 }
 
 /// What was read.
@@ -83,9 +85,18 @@ impl Session {
     pub(crate) fn new(parts: Parts<'_>) -> PyResult<Option<Self>> {
         static SSL_OBJECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = parts.context.py();
+        let class = SSL_OBJECT.import(py, "ssl", "SSLObject")?;
+        let made = parts.context.getattr(name!(py, "sslobject_class"));
+        if !made.is_ok_and(|made| made.is(class)) {
+            return Ok(None);
+        }
         let wrap = || {
             let object = parts.wrap.call0()?;
-            let native = object.getattr(name!(py, "_sslobj"))?;
+            let native = if object.get_type().is(class) {
+                object.getattr(name!(py, "_sslobj"))?
+            } else {
+                py.None().into_bound(py)
+            };
             Ok((object, native))
         };
         let (object, native, wire) = if is_stock(&parts.context)? {
@@ -94,11 +105,13 @@ impl Session {
             let (object, native) = wrap()?;
             (object, native, None)
         };
-        if !object
-            .get_type()
-            .is(SSL_OBJECT.import(py, "ssl", "SSLObject")?)
-        {
+        if !object.get_type().is(class) {
             return Ok(None);
+        }
+        if wire.is_some() {
+            // `_ssl` leaves the interpreter's lock, and its own, while it reads or writes: another thread would find us at
+            // work on the same session.
+            object.setattr(name!(py, "_sslobj"), parts.guard.call1((&native,))?)?;
         }
         Ok(Some(Self {
             object: RefCell::new(object.unbind()),
@@ -143,9 +156,11 @@ impl Session {
     ) -> PyResult<Taken<'py>> {
         let native = self.native(py);
         match &self.records {
-            Records::Wire(wire) if read => {
+            Records::Wire(wire) if read && wire.runs_no_callbacks(&native) => {
                 read_wire(wire, &native, ciphertext, reader).map(Taken::Read)
             }
+            // A peer may shake hands anew, which runs the context's callbacks.
+            Records::Wire(_) if read => Ok(Taken::Left(PyBytes::new(py, ciphertext))),
             Records::Wire(wire) => {
                 wire.keep(&native, ciphertext);
                 Ok(Taken::Kept)
@@ -461,6 +476,12 @@ pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<O
 pub(super) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, ERROR.import(py, "ssl", "SSLError")?)?)
+}
+
+/// Whether the error is that the peer has said goodbye, as a session puts it that has done so itself.
+pub(super) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    Ok(error.matches(py, ERROR.import(py, "ssl", "SSLZeroReturnError")?)?)
 }
 
 /// Whether the error is about the peer's certificate.

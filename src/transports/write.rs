@@ -10,6 +10,8 @@ use std::os::fd::RawFd;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+#[cfg(not(Py_3_12))]
+use pyo3::types::PyList;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::flow_control::Tell;
@@ -20,6 +22,8 @@ use super::write_buffer::WriteBuffer;
 use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
+#[cfg(not(Py_3_12))]
+use crate::ffi::call;
 use crate::ffi::{data, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
@@ -75,13 +79,9 @@ pub(super) fn write_lines(
     state: &State,
     lines: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let lines = lines.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-    for line in &lines {
-        check(state, line)?;
-    }
-    if lines.is_empty() || lost(this, state)? {
+    let Some(lines) = readable_lines(this, state, lines)? else {
         return Ok(());
-    }
+    };
     disown(state);
     let at_once = goes_at_once(this, state)?;
     let mut queued = false;
@@ -105,12 +105,79 @@ fn broken(this: &Bound<'_, Stream>, state: &State, error: PyErr) -> PyResult<()>
     fail(this, WRITE_ERROR, error)
 }
 
-fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !(bytes.is_exact_instance_of::<PyBytes>()
+/// What `writelines()` was given, as asyncio takes it before Python 3.12: joined, so that one wrong item is the call's error.
+/// `None` when nothing is to be written.
+#[cfg(not(Py_3_12))]
+fn readable_lines<'py>(
+    this: &Bound<'py, Stream>,
+    state: &State,
+    lines: &Bound<'py, PyAny>,
+) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    let join = |lines: &Bound<'py, PyAny>| {
+        let nothing = PyBytes::new(lines.py(), b"");
+        call::method(nothing.as_any(), name!(lines.py(), "join"), [lines])
+    };
+    let mut items = match lines.try_iter() {
+        Ok(items) => items.collect::<PyResult<Vec<_>>>()?,
+        Err(_) => vec![join(lines)?],
+    };
+    if !items.iter().all(is_plain) {
+        items = vec![join(PyList::new(this.py(), items)?.as_any())?];
+    }
+    check_open(state)?;
+    if items.is_empty() || lost(this, state)? {
+        return Ok(None);
+    }
+    Ok(Some(items))
+}
+
+/// What `writelines()` was given, as asyncio takes it since Python 3.12: a `memoryview` of each item.
+/// `None` when nothing is to be written.
+#[cfg(Py_3_12)]
+fn readable_lines<'py>(
+    this: &Bound<'py, Stream>,
+    state: &State,
+    lines: &Bound<'py, PyAny>,
+) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    if state.end_of_writing.get() {
+        return Err(PyRuntimeError::new_err(
+            "Cannot call writelines() after write_eof()",
+        ));
+    }
+    if state.empty_waiter.borrow().is_some() {
+        return Err(PyRuntimeError::new_err(
+            "unable to writelines; sendfile is in progress",
+        ));
+    }
+    if !lines.is_truthy()? || (cfg!(Py_3_14) && lost(this, state)?) {
+        return Ok(None);
+    }
+    let mut items = Vec::new();
+    for item in lines.try_iter()? {
+        let item = item?;
+        if is_plain(&item) {
+            items.push(item);
+        } else if !cfg!(Py_3_14) || item.is_truthy()? {
+            items.push(PyMemoryView::from(&item)?.into_any());
+        }
+    }
+    if !cfg!(Py_3_14) && lost(this, state)? {
+        return Ok(None);
+    }
+    Ok(Some(items))
+}
+
+/// Whether `write()` takes it.
+#[inline]
+fn is_plain(bytes: &Bound<'_, PyAny>) -> bool {
+    bytes.is_exact_instance_of::<PyBytes>()
         || bytes.is_instance_of::<PyBytes>()
         || bytes.is_instance_of::<PyByteArray>()
-        || bytes.is_instance_of::<PyMemoryView>())
-    {
+        || bytes.is_instance_of::<PyMemoryView>()
+}
+
+fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !is_plain(bytes) {
         let wanted = if cfg!(Py_3_14) {
             "bytes, bytearray, or memoryview object"
         } else {

@@ -57,6 +57,8 @@ struct State {
     extra: ExtraInfo,
     /// The socket is connected: datagrams are sent without an address.
     is_connected: bool,
+    /// The socket is connected to one that has no name, an end of a `socketpair`: so it is without an address only.
+    has_nameless_peer: bool,
     /// Where everything goes, or nothing.
     address: Option<Py<PyAny>>,
     protocol: RefCell<Option<Py<PyAny>>>,
@@ -147,6 +149,7 @@ pub(crate) fn from_socket<'py>(
         direction: Cell::new(Direction::Read),
         descriptor,
         extra,
+        has_nameless_peer: matches!(&peer, Some(peer) if !peer.is_none() && !peer.is_truthy()?),
         is_connected: peer.map_or(Ok(false), |peer| peer.is_truthy())?,
         address,
         protocol: RefCell::new(Some(protocol.clone().unbind())),
@@ -359,6 +362,7 @@ fn fail(this: &Bound<'_, Datagrams>, message: &str, error: PyErr) -> PyResult<()
     }
     let state = data(this).state(py)?;
     let (core, protocol) = (data(this).core.bind(py), state.protocol(py));
+    let error = protocol::traced(core, error);
     let copy = error.clone_ref(py);
     let told = protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref());
     told.and(force_close(

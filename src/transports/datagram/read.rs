@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::super::protocol;
 use super::super::stream::Reading;
 use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers, write};
 use crate::addr;
@@ -193,6 +194,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     let py = this.py();
     let failures = state.failures.get() + 1;
     state.failures.set(failures);
+    let error = protocol::traced(data(this).core.bind(py), error);
     let error = error.into_value(py).into_bound(py).into_any();
     call_protocol(this, state, name!(py, "error_received"), [&error])?;
     if failures < MAX_FAILURES {

@@ -110,6 +110,7 @@ fn destination(
     let address = match (&state.address, address) {
         (Some(own), _) => own.bind(py),
         (None, Some(given)) => given,
+        (None, None) if state.has_nameless_peer => return Destination::Peer,
         (None, None) => return Destination::Python(py.None()),
     };
     let Kind::Internet(version) = state.kind else {
@@ -200,6 +201,7 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
+    let error = protocol::traced(data(this).core.bind(py), error);
     let error = error.into_value(py).into_bound(py).into_any();
     call::method(&protocol, name!(py, "error_received"), [&error]).map(drop)
 }
