@@ -3,29 +3,37 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
+use pyo3::types::{PyInt, PyString, PyTuple};
+
+use crate::ffi::make;
 
 /// `(host, port)`, or `(host, port, flowinfo, scope_id)`.
 pub(crate) fn to_python<'py>(py: Python<'py>, address: &SocketAddr) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match address {
-        SocketAddr::V4(v4) => (v4.ip().to_string(), v4.port())
-            .into_pyobject(py)?
-            .into_any(),
-        SocketAddr::V6(v6) => (text(v6.ip()), v6.port(), v6.flowinfo(), v6.scope_id())
-            .into_pyobject(py)?
-            .into_any(),
-    })
+    let number = |number: u32| make::int(py, number as usize);
+    let port = number(address.port().into())?;
+    let port = port.as_any().as_borrowed();
+    let made = match address {
+        SocketAddr::V4(v4) => {
+            let host = make::string(py, &v4.ip().to_string())?;
+            make::tuple(py, &[host.as_any().as_borrowed(), port])
+        }
+        SocketAddr::V6(v6) => {
+            let host = make::string(py, &text(v6.ip()))?;
+            let (flow, scope) = (number(v6.flowinfo())?, number(v6.scope_id())?);
+            let (flow, scope) = (flow.as_any().as_borrowed(), scope.as_any().as_borrowed());
+            make::tuple(py, &[host.as_any().as_borrowed(), port, flow, scope])
+        }
+    };
+    made.map(Bound::into_any)
 }
 
 /// The path of an `AF_UNIX` address: `bytes` for an abstract one.
 pub(crate) fn path_to_python<'py>(py: Python<'py>, path: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if path.first() == Some(&0) {
-        return Ok(PyBytes::new(py, path).into_any());
+        return Ok(make::bytes(py, path)?.into_any());
     }
     let length = path.iter().position(|byte| *byte == 0);
-    let path: &std::ffi::OsStr =
-        std::os::unix::ffi::OsStrExt::from_bytes(&path[..length.unwrap_or(path.len())]);
-    Ok(path.into_pyobject(py)?.into_any())
+    make::path(py, &path[..length.unwrap_or(path.len())]).map(Bound::into_any)
 }
 
 /// The address that a socket of the family of `version` reads from Python's tuple, where that takes

@@ -37,6 +37,9 @@ ROOMS_OF = {
     r"\bunsafe\b": ("ffi", "sys", "driver"),
     # They panic where there is no memory for the string: `name!` of `ffi/names.rs` does not.
     r"\bintern!|\bPyString::intern\b": (),
+    # So do these: `ffi/make.rs` has others.
+    r"\bPy(String|Bytes|Int|Float|Tuple|List|Dict|Slice)::new\b": ("ffi",),
+    r"\.import\(": ("ffi",),
 }
 
 MOST_LINES = 600

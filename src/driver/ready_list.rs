@@ -236,6 +236,11 @@ impl Slot {
         self.list.is_lost()
     }
 
+    /// Queues a slot that was drained and not taken once more.
+    pub(crate) fn queue(self: Arc<Self>) {
+        ReadyList::push(self);
+    }
+
     /// Notes what fired; whether the slot must now be queued.
     fn mark(&self, bits: u8) -> bool {
         self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0

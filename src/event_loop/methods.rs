@@ -10,6 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::schedule;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
+use crate::ffi::name;
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
 use crate::sys::socket;
@@ -28,8 +29,11 @@ impl Core {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let stock = class.py().get_type::<Self>().getattr("time")?;
-        Self::new(!class.getattr("time")?.is(&stock))
+        let stock = class
+            .py()
+            .get_type::<Self>()
+            .getattr(name!(class.py(), "time"))?;
+        Self::new(!class.getattr(name!(class.py(), "time"))?.is(&stock))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -135,7 +139,7 @@ impl Core {
 
     /// Queue a handle that was made by `_make_handle`, from any thread.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
-        schedule::enqueue(self, own_handle(handle)?);
+        schedule::enqueue(self, own_handle(handle)?)?;
         self.shared.inbox.wake();
         Ok(())
     }

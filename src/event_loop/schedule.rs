@@ -9,7 +9,7 @@ use pyo3::types::{PyFloat, PyInt, PyType};
 use crate::ffi::handle::{self, Handle, Kind, Parts};
 use crate::ffi::handle_collector;
 use crate::ffi::handle_words::{Word, set_word};
-use crate::ffi::{Args, FastMethod, add_fast_method, name};
+use crate::ffi::{Args, FastMethod, add_fast_method, make, name};
 use crate::scheduler::handle::trace_source;
 use crate::scheduler::{Core, now};
 
@@ -39,7 +39,7 @@ impl FastMethod for CallSoon {
             check_callback(this, call.callback, "call_soon")?;
         }
         let handle = call.handle(this, Kind::Plain, 0.0)?;
-        enqueue(core, &handle);
+        enqueue(core, &handle)?;
         Ok(handle.into_any())
     }
 }
@@ -69,7 +69,7 @@ impl FastMethod for CallSoonThreadsafe {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
         }
         let handle = call.handle(this, THREAD_SAFE, 0.0)?;
-        enqueue(core, &handle);
+        enqueue(core, &handle)?;
         core.shared.inbox.wake();
         Ok(handle.into_any())
     }
@@ -94,7 +94,7 @@ impl FastMethod for CallLater {
             start + delay.extract::<f64>()?
         } else {
             // As asyncio adds them, and refuses what cannot be added to a time.
-            PyFloat::new(this.py(), start).add(delay)?.extract()?
+            make::float(this.py(), start)?.add(delay)?.extract()?
         };
         call.timer(this, when)
     }
@@ -289,10 +289,10 @@ impl<'a, 'py> Call<'a, 'py> {
         };
         #[cfg(not(Py_GIL_DISABLED))]
         if !core.is_running() {
-            local.add_timer_stopped(this.py(), when, timer);
+            local.add_timer_stopped(this.py(), when, timer)?;
             return Ok(handle.into_any());
         }
-        local.add_timer(when, timer);
+        local.add_timer(when, timer)?;
         Ok(handle.into_any())
     }
 }
@@ -309,7 +309,7 @@ const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 ///
 /// With the GIL, whoever holds it may push to the queue itself. Without, another thread's handle goes by the inbox.
 #[inline]
-pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) {
+pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
     let handle = handle.clone().unbind();
     if let Some(local) = core.try_local(py) {
@@ -318,10 +318,10 @@ pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) {
         if !core.is_running() {
             return local.push_stopped(py, handle);
         }
-        local.push(handle);
+        local.push(handle)
     } else {
         // Not this thread's loop; asyncio would take it, so we do, safely.
-        core.shared.inbox.push(handle);
+        core.shared.inbox.push(handle)
     }
 }
 

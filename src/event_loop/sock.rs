@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyType};
+use pyo3::types::PyType;
 
-use crate::ffi::{Args, FastMethod, add_fast_method};
+use crate::ffi::{Args, FastMethod, add_fast_method, make};
 use crate::scheduler::Core;
 use crate::scheduler::watchers::Side;
 use crate::transports::sock_attempt::{Operation, SendAll, What};
@@ -97,7 +97,10 @@ method!(
     "Receive a datagram into a writable buffer; how many bytes, and the address that it came from.",
     |py| What::ReceiveFromInto {
         buffer: buf,
-        size: nbytes.unwrap_or_else(|| PyInt::new(py, 0).into_any().unbind()),
+        size: match nbytes {
+            Some(size) => size,
+            None => make::int(py, 0)?.into_any().unbind(),
+        },
     }
 );
 

@@ -3,9 +3,9 @@
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyType};
+use pyo3::types::{PyBool, PyType};
 
-use crate::ffi::{Args, FastMethod, add_fast_method};
+use crate::ffi::{Args, FastMethod, add_fast_method, make};
 use crate::scheduler::{Core, seconds};
 use crate::sys::clock::monotonic_ns;
 
@@ -26,7 +26,7 @@ impl FastMethod for Time {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("time", 0, 0)?;
-        Ok(PyFloat::new(this.py(), seconds(monotonic_ns())).into_any())
+        Ok(make::float(this.py(), seconds(monotonic_ns()))?.into_any())
     }
 }
 

@@ -4,9 +4,9 @@ use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
-use crate::ffi::{Args, FastMethod, add_fast_method, call, name};
+use crate::ffi::{Args, FastMethod, add_fast_method, call, make, name};
 use crate::scheduler::Core;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -103,22 +103,26 @@ fn with_asyncio<'py>(
     static CREATE_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = this.py();
     let create_task = CREATE_TASK.get_or_try_init(py, || {
-        let base = py.import("asyncio.base_events")?.getattr("BaseEventLoop")?;
-        base.getattr("create_task").map(Bound::unbind)
+        let base = make::import(py, "asyncio.base_events", "BaseEventLoop")?;
+        base.getattr(name!(py, "create_task")).map(Bound::unbind)
     })?;
     let positional = (0..arguments.len()).filter_map(|index| arguments.get(index));
     let all = std::iter::once(this.as_any().as_borrowed())
         .chain(positional)
         .collect::<Vec<_>>();
-    let keywords = PyDict::new(py);
+    let keywords = make::dict(py)?;
     for (name, value) in arguments.keywords() {
         keywords.set_item(name, value)?;
     }
     create_task
         .bind(py)
-        .call(PyTuple::new(py, all)?, Some(&keywords))
+        .call(make::tuple(py, &all)?, Some(&keywords))
 }
 
 fn tuple<const N: usize>(names: [&Bound<'_, PyString>; N]) -> PyResult<Py<PyTuple>> {
-    PyTuple::new(names[0].py(), names).map(Bound::unbind)
+    make::tuple(
+        names[0].py(),
+        &names.map(|name| name.as_any().as_borrowed()),
+    )
+    .map(Bound::unbind)
 }

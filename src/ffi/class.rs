@@ -527,7 +527,8 @@ unsafe extern "C" fn repr<T: NativeClass>(object: *mut ffi::PyObject) -> *mut ff
         // SAFETY: called by the interpreter with an instance of this class.
         let this = unsafe { borrowed::<T>(py, &object) };
         super::method::guarded(py, || {
-            T::repr(this).map(|text| pyo3::types::PyString::new(py, &text).into_any())
+            let text = T::repr(this)?;
+            super::make::string(py, &text).map(Bound::into_any)
         })
     };
     // SAFETY: the interpreter calls this while attached.

@@ -18,6 +18,7 @@ use super::context::run_in;
 use super::handle_class::make;
 use super::handle_memory as memory;
 use super::handle_words::{Word, expect_word, missing, set_word};
+use super::make;
 use super::method::{Args, Members};
 use super::reference::{borrowed, owned, returned};
 
@@ -205,7 +206,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
 #[cold]
 fn gather<'py>(arguments: Args<'_, 'py>, first: usize) -> PyResult<Bound<'py, PyTuple>> {
     let all = (first..arguments.len()).filter_map(|index| arguments.get(index));
-    PyTuple::new(arguments.py(), all.collect::<Vec<_>>())
+    make::tuple(arguments.py(), &all.collect::<Vec<_>>())
 }
 
 impl Kind {

@@ -8,7 +8,7 @@ use std::ptr;
 use pyo3::exceptions::{PyAttributeError, PyImportError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple, PyType};
+use pyo3::types::{PyFloat, PyType};
 
 use super::class::{Layout, slots_of};
 use super::handle::{ELSEWHERE, Fields, Handle, INLINE, SLOTS, new_reference, release, with};
@@ -152,7 +152,8 @@ pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Bound<'py,
     // SAFETY: attached; new references made above.
     let all = all.map(|argument| unsafe { Bound::from_owned_ptr_or_opt(py, argument) });
     let all: Vec<_> = all.into_iter().take(count).flatten().collect();
-    Ok(PyTuple::new(py, all)?.into_any())
+    let all: Vec<_> = all.iter().map(Bound::as_borrowed).collect();
+    super::make::tuple(py, &all).map(Bound::into_any)
 }
 
 /// When a timer is due, in seconds on the loop's clock, as it was given.

@@ -227,7 +227,7 @@ pub(crate) fn add_fast_method<M: FastMethod>(class: &Bound<'_, PyType>) -> PyRes
     // SAFETY: attached; a new reference, or null with an exception set.
     let descriptor = unsafe { returned(class.py(), made) }?;
     class.setattr(
-        PyString::new(class.py(), &M::NAME.to_string_lossy()),
+        super::make::string(class.py(), &M::NAME.to_string_lossy())?,
         descriptor,
     )
 }

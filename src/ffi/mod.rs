@@ -16,6 +16,7 @@ pub(crate) mod handle_collector;
 mod handle_memory;
 pub(crate) mod handle_words;
 mod interpreter;
+pub(crate) mod make;
 mod method;
 pub(crate) mod names;
 mod nesting;

@@ -21,8 +21,13 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 97] = [
+const TEXTS: [&str; 108] = [
+    "%r: %s",
     "B",
+    "Exception in the wake-up of a Rust future",
+    "FALLBACK",
+    "TRY_NATIVE",
+    "__module__",
     "_accept_later",
     "_asyncio_future_blocking",
     "_attach",
@@ -67,8 +72,10 @@ const TEXTS: [&str; 97] = [
     "connection_made",
     "context",
     "create_future",
+    "create_task",
     "data_received",
     "datagram_received",
+    "debug",
     "do_handshake",
     "done",
     "eof_received",
@@ -110,12 +117,16 @@ const TEXTS: [&str; 97] = [
     "setblocking",
     "shutdown",
     "socket",
+    "socket.send() raised exception.",
     "sockname",
+    "source",
+    "ssl",
     "ssl_object",
     "sslobject_class",
     "time",
     "transport",
     "type",
+    "warning",
     "with_traceback",
     "wrap_bio",
     "write",

@@ -5,6 +5,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::make;
+
 /// Keeps the memory of a few `bytes` for the next ones.
 ///
 /// A message of some hundred bytes to a few kilobytes costs its allocation more than its copy: it is too large for
@@ -27,16 +29,16 @@ impl Spares {
         &mut self,
         py: Python<'py>,
         contents: &[u8],
-    ) -> (Bound<'py, PyBytes>, usize) {
+    ) -> PyResult<(Bound<'py, PyBytes>, usize)> {
         let length = contents.len();
         // One that does not fit goes: the next that is offered will. At most half of it may stay empty.
         if let Some(Room { object, capacity }) = self.0.pop()
             && capacity >= length
             && capacity / 2 <= length
         {
-            return (refilled(object.into_bound(py), contents), capacity);
+            return Ok((refilled(object.into_bound(py), contents)?, capacity));
         }
-        (PyBytes::new(py, contents), length)
+        Ok((make::bytes(py, contents)?, length))
     }
 
     /// Takes an object that the caller is done with, if nobody else holds it. `capacity` is what `make`
@@ -70,7 +72,7 @@ fn is_ours_alone(object: &Bound<'_, PyBytes>) -> bool {
 
 /// The object with other contents, for which its memory has room.
 #[cfg(not(Py_GIL_DISABLED))]
-fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> Bound<'py, PyBytes> {
+fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let raw = object.as_ptr().cast::<ffi::PyBytesObject>();
     // SAFETY: a live `bytes` that nobody else refers to (`offer` made sure, and `Room` has held it since).
     unsafe { (*raw).ob_base.ob_size = contents.len().cast_signed() };
@@ -90,10 +92,10 @@ fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> Bound<'py, PyB
     let end = unsafe { start.add(contents.len()) };
     // SAFETY: as above: the zero that ends every `bytes`.
     unsafe { end.write(0) };
-    object
+    Ok(object)
 }
 
 #[cfg(Py_GIL_DISABLED)]
-fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> Bound<'py, PyBytes> {
-    PyBytes::new(object.py(), contents) // Never reached: nothing is kept.
+fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    make::bytes(object.py(), contents) // Never reached: nothing is kept.
 }

@@ -3,6 +3,7 @@
 //! `_ssl` reads and writes through two `ssl.MemoryBIO`, which copy every byte once more and keep the memory. Here the
 //! session reads from what the socket has just received, and writes into what the socket is given.
 
+use std::collections::TryReserveError;
 use std::ffi::{c_char, c_int, c_long, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
@@ -13,6 +14,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 
+use super::make::no_memory;
 use super::openssl::{self, Bio, BioMethod, OpenSsl, Ssl};
 
 /// The session of one `_ssl._SSLSocket`, which is given to every call: while it lives, so does the session.
@@ -41,6 +43,8 @@ pub(crate) enum Ending {
     Goodbye,
     /// The session has failed: `_ssl` finds out why when it is asked to do the same.
     Failed,
+    /// There was no memory for what came: it is lost.
+    Starved,
 }
 
 /// Both directions of a session. The lock is for `_ssl`, which shakes hands detached, while other threads may ask how much
@@ -132,10 +136,14 @@ impl Wire {
             return (0, Ending::Failed);
         };
         let lines = session.lines;
-        lines.lock().begin(ciphertext);
-        let read = with_critical_section(native, || session.read(buffer));
-        lines.lock().finish();
-        read
+        if lines.lock().begin(ciphertext).is_err() {
+            return (0, Ending::Starved);
+        }
+        let (count, ending) = with_critical_section(native, || session.read(buffer));
+        if lines.lock().finish().is_err() {
+            return (count, Ending::Starved);
+        }
+        (count, ending)
     }
 
     /// Encrypts `bytes`; answers how many. Fewer than all when the session must read first, or has failed.
@@ -161,9 +169,18 @@ impl Wire {
     }
 
     /// Takes ciphertext that came, for later.
-    pub(crate) fn keep(&self, native: &Bound<'_, PyAny>, ciphertext: &[u8]) {
-        if let Some(session) = self.session(native) {
-            session.lines.lock().keep(ciphertext);
+    pub(crate) fn keep(&self, native: &Bound<'_, PyAny>, ciphertext: &[u8]) -> PyResult<()> {
+        match self.session(native) {
+            Some(session) => session.lines.lock().keep(ciphertext).map_err(no_memory),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes room for the records of so many bytes.
+    pub(crate) fn reserve(&self, native: &Bound<'_, PyAny>, plaintext: usize) -> PyResult<()> {
+        match self.session(native) {
+            Some(session) => session.lines.lock().expect(plaintext).map_err(no_memory),
+            None => Ok(()),
         }
     }
 
@@ -238,7 +255,8 @@ impl Session<'_> {
 
     fn write(&self, bytes: &[u8]) -> (usize, Ending) {
         self.openssl.forget_errors();
-        self.lines.lock().expect(bytes.len());
+        // Ignored: `put` asks again and says so.
+        let _ = self.lines.lock().expect(bytes.len());
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
@@ -290,32 +308,36 @@ impl Lines {
 
 impl Bytes {
     /// Has `ciphertext` read after what is kept, until [`Bytes::finish`].
-    fn begin(&mut self, ciphertext: &[u8]) {
+    fn begin(&mut self, ciphertext: &[u8]) -> Result<(), TryReserveError> {
         if self.incoming_size() > 0 {
-            self.keep(ciphertext);
-        } else {
-            self.passing = Passing {
-                start: ciphertext.as_ptr(),
-                length: ciphertext.len(),
-            };
+            return self.keep(ciphertext);
         }
+        self.passing = Passing {
+            start: ciphertext.as_ptr(),
+            length: ciphertext.len(),
+        };
+        Ok(())
     }
 
     /// Keeps what was not looked at: the borrow ends.
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Result<(), TryReserveError> {
         let passing = std::mem::take(&mut self.passing);
         if passing.length > 0 {
             // SAFETY: the rest of the slice that `begin` was given by the same call, which is still borrowed there.
-            self.keep(unsafe { std::slice::from_raw_parts(passing.start, passing.length) });
-        } else if self.looked_at == self.kept.len() {
+            return self.keep(unsafe { std::slice::from_raw_parts(passing.start, passing.length) });
+        }
+        if self.looked_at == self.kept.len() {
             self.forget_kept();
         }
+        Ok(())
     }
 
-    fn keep(&mut self, ciphertext: &[u8]) {
+    fn keep(&mut self, ciphertext: &[u8]) -> Result<(), TryReserveError> {
         self.kept.drain(..self.looked_at);
         self.looked_at = 0;
+        self.kept.try_reserve(ciphertext.len())?;
         self.kept.extend_from_slice(ciphertext);
+        Ok(())
     }
 
     /// A connection that waits keeps no memory.
@@ -329,10 +351,9 @@ impl Bytes {
     }
 
     /// Makes room for the records of so many bytes.
-    fn expect(&mut self, plaintext: usize) {
+    fn expect(&mut self, plaintext: usize) -> Result<(), TryReserveError> {
         let records = plaintext.div_ceil(RECORD);
-        // Ignored: `put` asks again and says so.
-        let _ = self.outgoing.try_reserve(plaintext + records * OVERHEAD);
+        self.outgoing.try_reserve(plaintext + records * OVERHEAD)
     }
 
     /// Gives the session up to `room` bytes that came; how many.
@@ -529,10 +550,10 @@ mod tests {
     #[test]
     fn what_passes_is_read_and_the_rest_kept() {
         let mut bytes = Bytes::default();
-        bytes.begin(b"record");
+        bytes.begin(b"record").unwrap();
         assert_eq!(bytes.incoming_size(), 6);
         assert_eq!(take(&mut bytes, 4), b"reco");
-        bytes.finish();
+        bytes.finish().unwrap();
         assert_eq!(bytes.incoming_size(), 2);
         assert_eq!(bytes.kept, b"rd");
     }
@@ -540,20 +561,20 @@ mod tests {
     #[test]
     fn what_was_kept_comes_first() {
         let mut bytes = Bytes::default();
-        bytes.keep(b"one ");
+        bytes.keep(b"one ").unwrap();
         assert_eq!(take(&mut bytes, 2), b"on");
-        bytes.begin(b"two");
+        bytes.begin(b"two").unwrap();
         assert_eq!(bytes.incoming_size(), 5);
         assert_eq!(take(&mut bytes, 9), b"e two");
         assert_eq!(take(&mut bytes, 9), b"");
-        bytes.finish();
+        bytes.finish().unwrap();
         assert_eq!((bytes.incoming_size(), bytes.kept.capacity()), (0, 0));
     }
 
     #[test]
     fn what_is_put_waits_in_order() {
         let mut bytes = Bytes::default();
-        bytes.expect(3);
+        bytes.expect(3).unwrap();
         assert!(bytes.put(b"a") && bytes.put(b"bc"));
         assert_eq!(std::mem::take(&mut bytes.outgoing), b"abc");
         assert!(bytes.outgoing.is_empty());

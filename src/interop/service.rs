@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use super::awaitable;
 use crate::driver::WAKERS;
 use crate::ffi::capsule::{Refusal, Service, Wakers};
+use crate::ffi::make;
 use crate::ffi::pollable::{Completion, Pollable};
 use crate::scheduler::{Core, Remote};
 use crate::sys::clock::monotonic_ns;
@@ -21,8 +22,7 @@ impl Service for Extensions {
 
     fn running_loop(py: Python<'_>) -> Result<Bound<'_, PyAny>, Refusal> {
         static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let event_loop = GET
-            .import(py, "asyncio.events", "_get_running_loop")
+        let event_loop = make::imported(&GET, py, "asyncio.events", "_get_running_loop")
             .and_then(PyAnyMethods::call0)
             .map_err(Refusal::Python)?;
         if event_loop.is_none() {

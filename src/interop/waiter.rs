@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyType};
+use pyo3::types::{PyBool, PyType};
 
 use super::pending::{Callback, Pending};
 use crate::ffi::context::copy_current;
 use crate::ffi::{
-    Args, Attribute, Class, FastMethod, Members, NativeClass, Settable, Visitor, data, new_instance,
+    Args, Attribute, Class, FastMethod, Members, NativeClass, Settable, Visitor, data, make, name,
+    new_instance,
 };
 use crate::scheduler::Core;
 
@@ -90,7 +91,7 @@ impl NativeClass for Waiter {
 /// `CancelledError(message)`, or without one for `None`.
 pub(super) fn cancelled_error(py: Python<'_>, message: &Py<PyAny>) -> PyResult<PyErr> {
     static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CANCELLED.import(py, "asyncio.exceptions", "CancelledError")?;
+    let class = make::imported(&CANCELLED, py, "asyncio.exceptions", "CancelledError")?;
     Ok(PyErr::from_value(if message.is_none(py) {
         class.call0()?
     } else {
@@ -175,10 +176,11 @@ impl FastMethod for AddDoneCallback {
         let core = &data(this).core;
         if !data(this).pending.wait(py, core.get(), callback)? {
             // Ended before anybody waited.
-            let keywords = PyDict::new(py);
-            keywords.set_item("context", context)?;
+            let keywords = make::dict(py)?;
+            keywords.set_item(name!(py, "context"), context)?;
             core.bind(py)
-                .call_method("call_soon", (function, this.as_any()), Some(&keywords))?;
+                .getattr(name!(py, "call_soon"))?
+                .call((function, this.as_any()), Some(&keywords))?;
         }
         Ok(py.None().into_bound(py))
     }

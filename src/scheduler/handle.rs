@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyType};
 use super::Core;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
-use crate::ffi::{Args, Attribute, FastMethod, Members, Settable, name};
+use crate::ffi::{Args, Attribute, FastMethod, Members, Settable, make, name};
 
 /// Makes the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
@@ -40,7 +40,12 @@ fn plain() -> Members {
 pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
     static EXTRACT_STACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = handle.py();
-    let extract = EXTRACT_STACK.import(py, "asyncio.format_helpers", "extract_stack")?;
+    let extract = make::imported(
+        &EXTRACT_STACK,
+        py,
+        "asyncio.format_helpers",
+        "extract_stack",
+    )?;
     handle_words::set_source_traceback(handle, extract.call0()?);
     Ok(())
 }
@@ -219,7 +224,7 @@ impl Attribute for Lock {
         if let Some(lock) = handle_words::word(this, Word::Lock) {
             return Ok(lock);
         }
-        let lock = RLOCK.import(this.py(), "threading", "RLock")?.call0()?;
+        let lock = make::imported(&RLOCK, this.py(), "threading", "RLock")?.call0()?;
         Ok(handle_words::word_or_insert(this, Word::Lock, lock))
     }
 }

@@ -1,6 +1,5 @@
 //! Handles from other threads.
 
-use std::mem;
 #[cfg(Py_GIL_DISABLED)]
 use std::sync::atomic::fence;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use pyo3::prelude::*;
 use super::source::Visit;
 use crate::driver::ReadyList;
 use crate::ffi::handle::Handle;
+use crate::ffi::make;
 
 /// Where `call_soon_threadsafe` leaves its handles.
 ///
@@ -35,10 +35,12 @@ impl Inbox {
     }
 
     /// Leaves a handle; `wake` must follow. From any thread.
-    pub(crate) fn push(&self, handle: Py<Handle>) {
+    pub(crate) fn push(&self, handle: Py<Handle>) -> PyResult<()> {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.try_reserve(1).map_err(make::no_memory)?;
         handles.push(handle);
         self.filled.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Wakes the loop if it waits. From any thread, attached.
@@ -57,11 +59,15 @@ impl Inbox {
         self.filled.load(Ordering::Relaxed)
     }
 
-    /// What was left since the last time, in order.
-    pub(crate) fn take(&self) -> Vec<Py<Handle>> {
+    /// Has `take` move what was left since the last time, in order; what it leaves stays.
+    pub(crate) fn take(&self, take: impl FnOnce(&mut Vec<Py<Handle>>)) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        self.filled.store(false, Ordering::Relaxed);
-        mem::take(&mut *handles)
+        take(&mut handles);
+        self.filled.store(!handles.is_empty(), Ordering::Relaxed);
+        if handles.is_empty() {
+            // Many at once are rare: their memory is not kept.
+            *handles = Vec::new();
+        }
     }
 
     /// Says that the loop is about to wait; `false` when it must not, because something has come.

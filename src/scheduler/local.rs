@@ -59,7 +59,7 @@ pub(crate) struct Local {
     /// What `sock_recv` found last was large: the next one goes straight into the object.
     receives_much: Cell<bool>,
     /// Where many datagrams land at once; allocated by the first, and untouched where none is large.
-    datagram_buffer: RefCell<Box<[MaybeUninit<u8>]>>,
+    datagram_buffer: RefCell<Vec<MaybeUninit<u8>>>,
     /// A turn is running: writes may wait for the end of the callback that makes them.
     in_turn: Cell<bool>,
     /// The number of the callback that runs, or will run next; begins at 1.
@@ -146,14 +146,19 @@ impl Local {
         !self.ready_list.is_empty()
     }
 
-    pub(crate) fn add_timer(&self, when: f64, handle: Py<Handle>) {
-        self.timers.borrow_mut().push(when, handle);
+    pub(crate) fn add_timer(&self, when: f64, handle: Py<Handle>) -> PyResult<()> {
+        self.timers.borrow_mut().push(when, handle)
     }
 
     /// As `push_stopped`, for a timer.
     #[cfg(not(Py_GIL_DISABLED))]
-    pub(crate) fn add_timer_stopped(&self, py: Python<'_>, when: f64, handle: Py<Handle>) {
-        self.timers.borrow_mut().push_stopped(py, when, handle);
+    pub(crate) fn add_timer_stopped(
+        &self,
+        py: Python<'_>,
+        when: f64,
+        handle: Py<Handle>,
+    ) -> PyResult<()> {
+        self.timers.borrow_mut().push_stopped(py, when, handle)
     }
 
     /// A run begins: nothing more comes while the loop is stopped.
@@ -177,10 +182,12 @@ impl Local {
 
     /// Queues every timer that is due at `now`.
     pub(super) fn take_due_timers(&self, py: Python<'_>, now: f64) {
-        loop {
+        // Without memory for the queue, the rest stays due.
+        while self.reserve().is_ok() {
             let due = self.timers.borrow_mut().pop_due(py, now);
             let Some(handle) = due else { break };
-            self.push(handle.unbind());
+            let entry = Ready::Handle(handle.unbind());
+            self.ready.borrow_mut().push_back(entry);
         }
     }
 
@@ -410,7 +417,7 @@ impl Local {
         let flushes = mem::take(&mut *self.flushes.borrow_mut());
         *self.read_buffer.borrow_mut() = Vec::new();
         *self.spares.borrow_mut() = Spares::default();
-        *self.datagram_buffer.borrow_mut() = Box::default();
+        *self.datagram_buffer.borrow_mut() = Vec::new();
         let watchers = self.watchers.borrow_mut().take();
         self.claimed.borrow_mut().clear();
         let listeners = mem::take(&mut *self.listeners.borrow_mut());

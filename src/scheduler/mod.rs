@@ -141,7 +141,11 @@ impl Core {
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.shared.closed.swap(true, Ordering::Relaxed) {
             self.local(py)?.close(self, py);
-            drop(self.shared.inbox.take());
+            let mut left = Vec::new();
+            self.shared
+                .inbox
+                .take(|handles| std::mem::swap(&mut left, handles));
+            drop(left);
         }
         Ok(())
     }

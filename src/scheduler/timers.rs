@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::source::Visit;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::handle_collector;
+use crate::ffi::{handle_collector, make};
 
 /// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
 #[derive(Debug, Default)]
@@ -30,7 +30,8 @@ struct Timer {
 }
 
 impl Timers {
-    pub(super) fn push(&mut self, when: f64, handle: Py<Handle>) {
+    pub(super) fn push(&mut self, when: f64, handle: Py<Handle>) -> PyResult<()> {
+        self.heap.try_reserve(1).map_err(make::no_memory)?;
         self.sequence += 1;
         self.heap.push(Timer {
             when,
@@ -38,15 +39,23 @@ impl Timers {
             sequence: self.sequence,
             handle,
         });
+        Ok(())
     }
 
     /// The same while the loop does not run: the collector is told of a timer only if somebody holds it still
     /// when the next one is scheduled.
     #[cfg(not(Py_GIL_DISABLED))]
-    pub(super) fn push_stopped(&mut self, py: Python<'_>, when: f64, handle: Py<Handle>) {
+    pub(super) fn push_stopped(
+        &mut self,
+        py: Python<'_>,
+        when: f64,
+        handle: Py<Handle>,
+    ) -> PyResult<()> {
+        let newest = handle.clone_ref(py);
+        self.push(when, handle)?;
         self.settle(py);
-        self.newest = Some(handle.clone_ref(py));
-        self.push(when, handle);
+        self.newest = Some(newest);
+        Ok(())
     }
 
     /// Nothing more comes after the newest.

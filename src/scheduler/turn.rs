@@ -11,7 +11,7 @@ use crate::driver::Driver;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::panics::{caught, made};
-use crate::ffi::{handle_collector, name};
+use crate::ffi::{handle_collector, make, name};
 use crate::sys::clock::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped, or `until` is done. With `nests`, a callback of the loop may call
@@ -365,7 +365,7 @@ fn report(
         return Err(error);
     }
     let tell = || {
-        let context = PyDict::new(py);
+        let context = make::dict(py)?;
         context.set_item("message", "Exception in the event loop")?;
         context.set_item("exception", error.value(py))?;
         if let Some(culprit) = culprit {

@@ -103,7 +103,8 @@ impl Watched {
         for (watch, ready) in sides {
             match watch {
                 Watch::Callback(handle) if ready => {
-                    local.push(handle.clone_ref(py));
+                    // Ignored: without memory it is not queued now, and the event comes again.
+                    let _ = local.push(handle.clone_ref(py));
                     repeats = true;
                 }
                 Watch::Futures(futures) if ready => {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ffi::name;
+use crate::ffi::{make, name};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PyString, PyWeakrefMethods, PyWeakrefReference};
@@ -57,7 +57,11 @@ impl Clients {
     }
 
     fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.alive(py))
+        {
+            let alive = self.alive(py);
+            let alive: Vec<_> = alive.iter().map(Bound::as_borrowed).collect();
+            make::list(py, &alive)
+        }
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
@@ -85,9 +89,12 @@ pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     static WEAK_SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = server.py();
     if !cfg!(Py_3_13)
-        || !server
-            .get_type()
-            .is(SERVER.import(py, "asyncio.base_events", "Server")?)
+        || !server.get_type().is(make::imported(
+            &SERVER,
+            py,
+            "asyncio.base_events",
+            "Server",
+        )?)
     {
         return Ok(());
     }
@@ -95,7 +102,7 @@ pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     let clients = server.getattr(name)?;
     if clients
         .get_type()
-        .is(WEAK_SET.import(py, "weakref", "WeakSet")?)
+        .is(make::imported(&WEAK_SET, py, "weakref", "WeakSet")?)
         && clients.len()? == 0
     {
         server.setattr(name, Clients::default())?;

@@ -3,10 +3,9 @@
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::ffi::name;
+use crate::ffi::{make, name};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 
 /// A socket that is a bare descriptor until somebody asks for the Python object.
 #[derive(Debug)]
@@ -60,8 +59,8 @@ impl Descriptor {
             kind,
             protocol,
         } = self.kind;
-        let class = SOCKET.import(py, "socket", "socket")?;
-        let keywords = PyDict::new(py);
+        let class = make::imported(&SOCKET, py, "socket", "socket")?;
+        let keywords = make::dict(py)?;
         keywords.set_item(name!(py, "fileno"), fd)?;
         let socket = class.call((family, kind, protocol), Some(&keywords))?;
         // From here on the object closes it: the hand-over must come before anything can fail.

@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 
 use super::descriptor::Descriptor;
 use crate::addr;
-use crate::ffi::name;
+use crate::ffi::{make, name};
 use crate::scheduler::Visit;
 use crate::sys::socket::Name;
 
@@ -37,7 +37,7 @@ impl ExtraInfo {
         extra: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let py = socket.py();
-        let info = PyDict::new(py);
+        let info = make::dict(py)?;
         if let Some(extra) = extra {
             info.update(extra.cast::<PyDict>()?.as_mapping())?;
         }
@@ -61,7 +61,7 @@ impl ExtraInfo {
         if let Some(made) = &*self.made.borrow() {
             return Ok(made.bind(py).clone());
         }
-        let info = PyDict::new(py);
+        let info = make::dict(py)?;
         if let Some(socket) = descriptor.socket(py)? {
             info.set_item(name!(py, "socket"), transport_socket(&socket)?)?;
         }
@@ -118,9 +118,13 @@ impl ExtraInfo {
 /// The socket as users may see it: without the methods that would fight with the transport.
 pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static TRANSPORT_SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    TRANSPORT_SOCKET
-        .import(socket.py(), "asyncio.trsock", "TransportSocket")?
-        .call1((socket,))
+    make::imported(
+        &TRANSPORT_SOCKET,
+        socket.py(),
+        "asyncio.trsock",
+        "TransportSocket",
+    )?
+    .call1((socket,))
 }
 
 /// The address in Python's words, where there is one.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{address, transport_socket};
@@ -14,7 +13,7 @@ use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
-use crate::ffi::name;
+use crate::ffi::{make, name};
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
 
@@ -181,7 +180,7 @@ impl Listener {
         } else {
             resume(core, self.fd)
         };
-        let context = PyDict::new(py);
+        let context = make::dict(py)?;
         context.set_item(name!(py, "message"), message)?;
         context.set_item(name!(py, "exception"), os_error(error).into_value(py))?;
         context.set_item(name!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
@@ -199,7 +198,7 @@ fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     if !core.get().is_debug() {
         return Ok(()); // asyncio is as quiet.
     }
-    let context = PyDict::new(py);
+    let context = make::dict(py)?;
     let message = "Error on transport creation for incoming connection";
     context.set_item(name!(py, "message"), message)?;
     context.set_item(name!(py, "exception"), error.into_value(py))?;

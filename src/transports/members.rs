@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 
-use crate::ffi::Args;
+use crate::ffi::{Args, make};
 
 /// Declares a `FastMethod` of a class whose data has a `state`.
 macro_rules! fast_method {
@@ -98,8 +98,8 @@ pub(super) fn limits<'py>(
     let [high, low] = given.map(|value| value.filter(|value| !value.is_none()));
     let high = match (high, low) {
         (Some(high), _) => high.to_owned(),
-        (None, Some(low)) => PyInt::new(py, 4).mul(low)?,
-        (None, None) => PyInt::new(py, default).into_any(),
+        (None, Some(low)) => make::int(py, 4)?.mul(low)?,
+        (None, None) => make::int(py, default)?.into_any(),
     };
     let low = match low {
         Some(low) => low.to_owned(),
@@ -156,7 +156,7 @@ fn first(py: Python<'_>, is_past: impl Fn(Bound<'_, PyInt>) -> PyResult<bool>) -
     let (mut from, mut to) = (0, usize::MAX);
     while from < to {
         let middle = from + (to - from) / 2;
-        if is_past(PyInt::new(py, middle))? {
+        if is_past(make::int(py, middle)?)? {
             to = middle;
         } else {
             from = middle + 1;
@@ -174,5 +174,7 @@ pub(super) fn pair<'py>(
     if let Some(given) = &*given.borrow() {
         return Ok(given.bind(py).clone());
     }
-    Ok((low, high).into_pyobject(py)?.into_any())
+    let (low, high) = (make::int(py, low)?, make::int(py, high)?);
+    let both = [low.as_any().as_borrowed(), high.as_any().as_borrowed()];
+    make::tuple(py, &both).map(Bound::into_any)
 }

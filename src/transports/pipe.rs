@@ -20,7 +20,7 @@ use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, name,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, make, name,
     new_instance,
 };
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
@@ -105,7 +105,7 @@ pub(crate) fn open<'py, S: Side>(
     let py = core.py();
     let extra = match extra {
         Some(extra) => extra.cast::<PyDict>()?.clone(),
-        None => PyDict::new(py),
+        None => make::dict(py)?,
     };
     extra.set_item(name!(py, "pipe"), file)?;
     let fd = fileno(file)?;
@@ -418,7 +418,7 @@ pub(super) fn log<S: Side>(
 ) -> PyResult<()> {
     let py = this.py();
     if data(this).core.get().is_debug() {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
+        let logger = make::import(py, "asyncio.log", "logger")?;
         logger.call_method1(level, (text, this.as_any()))?;
     }
     Ok(())
@@ -477,7 +477,7 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        let class = py.import("asyncio.transports")?.getattr(S::BASE)?;
+        let class = make::import(py, "asyncio.transports", S::BASE)?;
         Ok(class.cast_into::<PyType>()?)
     }
 

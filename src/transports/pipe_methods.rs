@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::members::{boolean, missing, none, single};
 use super::pipe::{Pipe, Side};
-use crate::ffi::{Attribute, Members, Settable, data};
+use crate::ffi::{Attribute, Members, Settable, data, make};
 
 /// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).
 macro_rules! method {
@@ -122,7 +122,7 @@ impl<S: Side> Attribute for Fileno<S> {
 
     fn get<'py>(this: &Bound<'py, Pipe<S>>) -> PyResult<Bound<'py, PyAny>> {
         let state = data(this).state(this.py())?;
-        Ok(state.fd.into_pyobject(this.py())?.into_any())
+        Ok(make::signed(this.py(), state.fd)?.into_any())
     }
 }
 

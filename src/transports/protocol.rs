@@ -3,11 +3,11 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::PyString;
 
 use super::flow_control::Tell;
 use super::tls::Tls;
-use crate::ffi::{call, downcast, name};
+use crate::ffi::{call, downcast, make, name};
 use crate::scheduler::{Core, is_exit};
 
 /// How a transport hands received bytes over.
@@ -31,11 +31,16 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     if downcast::<Tls>(protocol).is_some() {
         return Ok(Delivery::Records);
     }
-    let buffered = BUFFERED.import(py, "asyncio.protocols", "BufferedProtocol")?;
+    let buffered = make::imported(&BUFFERED, py, "asyncio.protocols", "BufferedProtocol")?;
     if protocol.is_instance(buffered)? {
         return Ok(Delivery::Buffer);
     }
-    let reader = STREAM_READER.import(py, "asyncio.streams", "StreamReaderProtocol")?;
+    let reader = make::imported(
+        &STREAM_READER,
+        py,
+        "asyncio.streams",
+        "StreamReaderProtocol",
+    )?;
     Ok(if protocol.get_type().is(reader) {
         Delivery::Reader
     } else if lacks(protocol, name!(py, "data_received"))?
@@ -97,7 +102,9 @@ pub(crate) fn callback_failed(
         return Err(error);
     }
     let handle = protocol.getattr(method).and_then(|callback| {
-        let call = PyTuple::new(py, [&[&callback], arguments].concat())?;
+        let parts = arguments.iter().map(|argument| argument.as_borrowed());
+        let parts = std::iter::once(callback.as_borrowed()).chain(parts);
+        let call = make::tuple(py, &parts.collect::<Vec<_>>())?;
         core.call_method1(name!(py, "_make_handle"), call)
     });
     match handle {
@@ -159,7 +166,7 @@ pub(crate) fn report(
     protocol: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = core.py();
-    let context = PyDict::new(py);
+    let context = make::dict(py)?;
     context.set_item(name!(py, "message"), message)?;
     context.set_item(name!(py, "exception"), error.into_value(py))?;
     context.set_item(name!(py, "transport"), transport)?;
@@ -181,10 +188,13 @@ pub(crate) fn report_fatal(
         return report(core, message, error, transport, protocol);
     }
     if core.get().is_debug() {
-        let logger = py.import("asyncio.log")?.getattr("logger")?;
-        let keywords = PyDict::new(py);
+        let logger = make::import(py, "asyncio.log", "logger")?;
+        let keywords = make::dict(py)?;
         keywords.set_item(name!(py, "exc_info"), error.into_value(py))?;
-        logger.call_method("debug", ("%r: %s", transport, message), Some(&keywords))?;
+        logger.getattr(name!(py, "debug"))?.call(
+            (name!(py, "%r: %s"), transport, make::string(py, message)?),
+            Some(&keywords),
+        )?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::{stream_methods, tls, write};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call, data, name};
+use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 
@@ -88,12 +88,15 @@ fn as_bytes(
         bytes::read_into_new(py, READ_SIZE, |buffer| receive(state, buffer))?
     } else {
         local.with_read_buffer(|buffer| {
-            let count = receive(state, buffer)?;
+            let count = match receive(state, buffer) {
+                Ok(count) => count,
+                Err(error) => return Ok(Err(error)),
+            };
             let contents = bytes::assume_filled(buffer, count);
             let received;
-            (received, capacity) = local.spares().make(py, contents);
-            Ok((received, count))
-        })
+            (received, capacity) = local.spares().make(py, contents)?;
+            Ok::<_, PyErr>(Ok((received, count)))
+        })??
     };
     let (received, count) = match outcome {
         Ok(received) => received,
@@ -124,7 +127,7 @@ fn into_buffer(
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<Found> {
     let py = this.py();
-    let hint = (-1_i32).into_pyobject(py)?.into_any();
+    let hint = make::signed(py, -1)?.into_any();
     let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint]).and_then(|buffer| {
         if buffer.len()? > 0 {
             Ok(buffer)
@@ -156,7 +159,7 @@ fn into_buffer(
         Err(error) => return broken(this, error),
     };
     let found = found(state, count, room);
-    let count = count.into_pyobject(py)?.into_any();
+    let count = make::int(py, count)?.into_any();
     let name = name!(py, "buffer_updated");
     let delivered = call::method(protocol, name, [&count]);
     if let Err(error) = delivered {
@@ -184,7 +187,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
         }
     } else {
         let local = data(this).core.get().local(py)?;
-        let outcome: PyResult<io::Result<Received>> = local.with_read_buffer(|buffer| {
+        let outcome = local.with_read_buffer(|buffer| -> PyResult<io::Result<Received>> {
             let count = match receive(buffer) {
                 Ok(count) => count,
                 Err(error) => return Ok(Err(error)),
@@ -195,10 +198,10 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 .or_else(|error| unless_pinned(py, error))?
             {
                 Some(()) => Ok(Ok((count, None))),
-                None => Ok(Ok((count, Some(PyBytes::new(py, received).unbind())))),
+                None => Ok(Ok((count, Some(make::bytes(py, received)?.unbind())))),
             }
         });
-        match outcome? {
+        match outcome?? {
             Ok((count, None)) => Ok(count),
             Ok((count, Some(received))) => {
                 // Received already, so it goes the ordinary way, and raises what that raises.
@@ -256,7 +259,7 @@ fn into_session(
         let count = receive(state, buffer)?;
         let ciphertext = bytes::assume_filled(buffer, count);
         Ok((count, (count > 0).then(|| intake.take(ciphertext))))
-    });
+    })?;
     let (count, taken) = match outcome {
         Ok(received) => received,
         Err(error) => return broken(this, error),

@@ -6,7 +6,6 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
 use super::members::{boolean, none};
 use super::pipe::{
@@ -21,7 +20,7 @@ use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::context::copy_current;
-use crate::ffi::{Class, Members, bytes, call, data, name};
+use crate::ffi::{Class, Members, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::pipe;
 
@@ -220,10 +219,13 @@ fn as_bytes(
         bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.fd, buffer))?
     } else {
         let local = data(this).core.get().local(py)?;
-        local.with_read_buffer(|buffer| {
-            pipe::read(state.fd, buffer)
-                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
-        })
+        local.with_read_buffer(|buffer| match pipe::read(state.fd, buffer) {
+            Ok(count) => {
+                let received = make::bytes(py, bytes::assume_filled(buffer, count))?;
+                Ok::<_, PyErr>(Ok((received, count)))
+            }
+            Err(error) => Ok(Err(error)),
+        })??
     };
     let (received, count) = match outcome {
         Ok((received, count)) if count > 0 => (received, count),

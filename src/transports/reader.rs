@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyInt};
 
-use crate::ffi::{call, name};
+use crate::ffi::{call, make, name};
 use crate::scheduler::is_exit;
 
 /// A reader that may be fed natively.
@@ -41,10 +41,12 @@ impl<'py> Reader<'py> {
             return Ok(None);
         }
         let object = object.call0()?;
-        if !object
-            .get_type()
-            .is(READER.import(py, "asyncio.streams", "StreamReader")?)
-        {
+        if !object.get_type().is(make::imported(
+            &READER,
+            py,
+            "asyncio.streams",
+            "StreamReader",
+        )?) {
             return Ok(None);
         }
         let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
@@ -107,8 +109,8 @@ impl<'py> Reader<'py> {
 /// `size > 2 * limit`, with whatever stands for a number there: a float, infinity, what no word can hold.
 #[cold]
 fn is_over(size: usize, limit: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let two = PyInt::new(limit.py(), 2);
-    PyInt::new(limit.py(), size).gt(two.mul(limit)?)
+    let two = make::int(limit.py(), 2)?;
+    make::int(limit.py(), size)?.gt(two.mul(limit)?)
 }
 
 /// A function of asyncio's, as it was when it was first asked for.
@@ -119,7 +121,7 @@ fn stock<'py>(
     name: &str,
 ) -> PyResult<&'py Bound<'py, PyAny>> {
     let function = cell.get_or_try_init(py, || {
-        let class = py.import("asyncio.streams")?.getattr(class)?;
+        let class = make::import(py, "asyncio.streams", class)?;
         class.getattr(name).map(Bound::unbind)
     })?;
     Ok(function.bind(py))

@@ -7,12 +7,12 @@ use std::os::fd::RawFd;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyInt, PyMemoryView, PyString};
 
 use super::descriptor::fileno;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{bytes, call, name};
+use crate::ffi::{bytes, call, make, name};
 use crate::scheduler::watchers::Side;
 use crate::scheduler::{Core, READ_SIZE};
 use crate::sys::socket;
@@ -141,7 +141,7 @@ impl Operation {
                 let size = if size.bind(py).is_truthy()? {
                     size.clone_ref(py)
                 } else {
-                    PyInt::new(py, buffer.bind(py).len()?).into_any().unbind()
+                    make::int(py, buffer.bind(py).len()?)?.into_any().unbind()
                 };
                 by_method(sock, name!(py, "recvfrom_into"), (buffer, size))
             }
@@ -219,10 +219,13 @@ fn receive<'py>(
     let received = if direct {
         bytes::read_into_new(py, size, |buffer| socket::recv_now(fd, buffer))?
     } else {
-        local.with_read_buffer(|buffer| {
-            socket::recv_now(fd, &mut buffer[..size])
-                .map(|count| (PyBytes::new(py, bytes::assume_filled(buffer, count)), count))
-        })
+        local.with_read_buffer(|buffer| match socket::recv_now(fd, &mut buffer[..size]) {
+            Ok(count) => {
+                let received = make::bytes(py, bytes::assume_filled(buffer, count))?;
+                Ok::<_, PyErr>(Ok((received, count)))
+            }
+            Err(error) => Ok(Err(error)),
+        })??
     };
     Ok(Some(received.map(|(received, count)| {
         local.note_received(count > SMALL);
@@ -243,7 +246,10 @@ fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Na
         return Ok(None);
     }
     let received = socket::recv_now(fd, view.bytes_mut());
-    let count = received.map(|count| PyInt::new(sock.py(), count).into_any());
+    let count = match received {
+        Ok(count) => Ok(make::int(sock.py(), count)?.into_any()),
+        Err(error) => Err(error),
+    };
     Ok(Some(count))
 }
 
@@ -285,8 +291,8 @@ impl SendAll {
             None => (self.data.bind(py).clone(), self.data.bind(py).len()),
             Some(view) => {
                 let view = view.bind(py);
-                let from = isize::try_from(self.sent.get())?;
-                let rest = view.get_item(PySlice::new(py, from, isize::MAX, 1))?;
+                let rest =
+                    view.get_item(make::slice(py, self.sent.get(), isize::MAX.unsigned_abs())?)?;
                 (rest, view.len())
             }
         };
@@ -350,13 +356,18 @@ fn blocks(sock: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// `TypeError` for an `ssl.SSLSocket`.
 fn check_ssl_socket(sock: &Bound<'_, PyAny>) -> PyResult<()> {
     static CHECK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let check = CHECK.import(sock.py(), "asyncio.base_events", "_check_ssl_socket")?;
+    let check = make::imported(
+        &CHECK,
+        sock.py(),
+        "asyncio.base_events",
+        "_check_ssl_socket",
+    )?;
     check.call1((sock,)).map(drop)
 }
 
 fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    SOCKET.import(py, "socket", "socket")
+    make::imported(&SOCKET, py, "socket", "socket")
 }
 
 /// What `fileno()` says then.

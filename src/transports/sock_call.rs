@@ -10,13 +10,13 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyType;
 
 use super::sock_attempt::Operation;
 use super::warnings;
 use crate::ffi::{
     Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
-    data, name, new_instance,
+    data, make, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
@@ -310,11 +310,11 @@ macro_rules! attribute {
 }
 
 attribute!(Name, c"__name__", |this| {
-    Ok(PyString::new(this.py(), data(this).name).into_any())
+    Ok(make::string(this.py(), data(this).name)?.into_any())
 });
 
 attribute!(QualifiedName, c"__qualname__", |this| {
-    Ok(PyString::new(this.py(), &qualified(this)).into_any())
+    Ok(make::string(this.py(), &qualified(this))?.into_any())
 });
 
 attribute!(Running, c"cr_running", |this| {

@@ -22,7 +22,7 @@ use super::{clients, read, stream_methods, warnings, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, given_or_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, name, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
 };
 use crate::scheduler::watchers::wake;
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
@@ -537,8 +537,7 @@ impl NativeClass for Stream {
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         // A `Transport`, and what asyncio's fallback of `sendfile()` asks for.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        BASE.import(py, "asyncio.transports", "_FlowControlMixin")
-            .cloned()
+        make::imported(&BASE, py, "asyncio.transports", "_FlowControlMixin").cloned()
     }
 
     fn members() -> Members {

@@ -3,7 +3,6 @@
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyInt;
 
 use super::flow_control::HIGH;
 use super::members::{attribute_of, boolean, fast_method, limits, missing, none, pair, single};
@@ -12,7 +11,7 @@ use super::stream::{
 };
 use super::{tls, write};
 use crate::errors::os_error;
-use crate::ffi::{Members, data, name};
+use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
 
 pub(super) fn members() -> Members {
@@ -334,7 +333,7 @@ simple_method!(
     "Bytes that the kernel has not taken yet.",
     |this, state| {
         write::settle(this, &state)?;
-        Ok(PyInt::new(this.py(), state.buffer.borrow().len()).into_any())
+        Ok(make::int(this.py(), state.buffer.borrow().len())?.into_any())
     }
 );
 
@@ -376,7 +375,7 @@ macro_rules! attribute {
 }
 
 attribute!(SockFd, c"_sock_fd", |this, state| {
-    Ok(PyInt::new(this.py(), state.fd).into_any())
+    Ok(make::signed(this.py(), state.fd)?.into_any())
 });
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
@@ -406,8 +405,8 @@ attribute!(
         static TRY_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = this.py();
         let mode = TRY_NATIVE.get_or_try_init(py, || {
-            let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
-            modes.getattr("TRY_NATIVE").map(Bound::unbind)
+            let modes = make::import(py, "asyncio.constants", "_SendfileMode")?;
+            modes.getattr(name!(py, "TRY_NATIVE")).map(Bound::unbind)
         })?;
         Ok(mode.bind(py).clone())
     }

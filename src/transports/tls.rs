@@ -18,7 +18,8 @@ use super::stream::{self, Stream};
 use super::tls_session::Session;
 use super::{tls_methods, warnings, write};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, name, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, make, name,
+    new_instance,
 };
 use crate::scheduler::Core;
 
@@ -279,7 +280,7 @@ fn tell_fatal(
     let core = data(this).core.bind(py);
     if error.is_instance_of::<PyOSError>(py) {
         if core.get().is_debug() {
-            let keywords = PyDict::new(py);
+            let keywords = make::dict(py)?;
             keywords.set_item(name!(py, "exc_info"), error.into_value(py))?;
             log(
                 py,
@@ -290,11 +291,11 @@ fn tell_fatal(
         }
         return Ok(());
     }
-    let cancelled = CANCELLED.import(py, "asyncio.exceptions", "CancelledError")?;
+    let cancelled = make::imported(&CANCELLED, py, "asyncio.exceptions", "CancelledError")?;
     if error.matches(py, cancelled)? {
         return Ok(());
     }
-    let context = PyDict::new(py);
+    let context = make::dict(py)?;
     context.set_item(name!(py, "message"), message)?;
     context.set_item(name!(py, "exception"), error.into_value(py))?;
     context.set_item(name!(py, "transport"), below.map(Bound::as_any))?;
@@ -317,7 +318,7 @@ pub(super) fn log<'py>(
     arguments: impl pyo3::call::PyCallArgs<'py>,
     keywords: Option<&Bound<'py, PyDict>>,
 ) -> PyResult<()> {
-    let logger = py.import("asyncio.log")?.getattr("logger")?;
+    let logger = make::import(py, "asyncio.log", "logger")?;
     logger.call_method(level, arguments, keywords).map(drop)
 }
 
@@ -334,8 +335,7 @@ impl NativeClass for Tls {
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         // A `Transport`; the fallback of `loop.sendfile()` asks for this kind of one.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        BASE.import(py, "asyncio.transports", "_FlowControlMixin")
-            .cloned()
+        make::imported(&BASE, py, "asyncio.transports", "_FlowControlMixin").cloned()
     }
 
     fn members() -> Members {

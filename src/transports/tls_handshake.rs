@@ -9,7 +9,7 @@ use super::stream_methods;
 use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use super::tls_session::{Then, is_certificate_error, is_goodbye, is_tls_error};
 use super::{tls_read, tls_write, write};
-use crate::ffi::{call, data, name};
+use crate::ffi::{call, data, make, name};
 use crate::scheduler::is_exit;
 
 /// `connection_made` of the stream: the handshake begins.
@@ -166,7 +166,7 @@ pub(super) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> Py
     let Some(stream) = state.stream(py) else {
         return Ok(());
     };
-    let class = TIMEOUT.import(py, "asyncio.exceptions", "TimeoutError")?;
+    let class = make::imported(&TIMEOUT, py, "asyncio.exceptions", "TimeoutError")?;
     end(&stream, Some(class.call1(("SSL shutdown timed out",))?))
 }
 

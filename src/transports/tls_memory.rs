@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice};
+use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::reader::Reader;
 use super::tls_session::{Data, Reading, Then, held, rest, snapshot, unless_again};
 use crate::ffi::buffer::View;
-use crate::ffi::{Visitor, bytes, call, name};
+use crate::ffi::{Visitor, bytes, call, make, name};
 
 /// Both buffers; `None` in them once they are let go of.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Memory {
         let mut filled = 0;
         let mut target = buffer.clone();
         loop {
-            let rest = PyInt::new(py, room - filled);
+            let rest = make::int(py, room - filled)?;
             let name = name!(py, "read");
             let read = call::method(native, name, [rest.as_any(), &target]);
             match unless_again(py, read.and_then(|count| count.extract::<usize>()))? {
@@ -102,7 +102,7 @@ impl Memory {
                 name!(py, "cast"),
                 [name!(py, "B").as_any()],
             )?;
-            let rest = PySlice::new(py, filled.cast_signed(), room.cast_signed(), 1);
+            let rest = make::slice(py, filled, room)?;
             target = view.get_item(rest)?;
         }
     }
@@ -186,7 +186,7 @@ fn read_record<'py>(
     room: usize,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let py = native.py();
-    let room = PyInt::new(py, room);
+    let room = make::int(py, room)?;
     let read = call::method(native, name!(py, "read"), [room.as_any()]);
     match unless_again(py, read)? {
         Some(bytes) => Ok(Some(bytes.cast_into()?)),

@@ -3,12 +3,11 @@
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyInt;
 
 use super::members::{attribute_of, boolean, fast_method, limits, missing, none, pair, single};
 use super::tls::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::{tls_handshake, tls_read, tls_write};
-use crate::ffi::{Members, data, name};
+use crate::ffi::{Members, data, make, name};
 
 pub(super) fn members() -> Members {
     Members::default()
@@ -270,7 +269,7 @@ simple_method!(
     "Bytes that the stream below was not given yet.",
     |this, state| {
         tls_write::settle(this, &state)?;
-        Ok(PyInt::new(this.py(), tls_write::size(this, &state)?).into_any())
+        Ok(make::int(this.py(), tls_write::size(this, &state)?)?.into_any())
     }
 );
 
@@ -306,7 +305,7 @@ simple_method!(
     "Bytes that came and were not decrypted.",
     |this, state| {
         let size = state.session.incoming_size(this.py())?;
-        Ok(PyInt::new(this.py(), size).into_any())
+        Ok(make::int(this.py(), size)?.into_any())
     }
 );
 
@@ -414,8 +413,8 @@ attribute!(
         static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = this.py();
         let mode = FALLBACK.get_or_try_init(py, || {
-            let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
-            modes.getattr("FALLBACK").map(Bound::unbind)
+            let modes = make::import(py, "asyncio.constants", "_SendfileMode")?;
+            modes.getattr(name!(py, "FALLBACK")).map(Bound::unbind)
         })?;
         Ok(mode.bind(py).clone())
     }

@@ -11,7 +11,7 @@ use super::tls_handshake::{self, tell_end};
 use super::tls_session::{Data, Reading, Taken, Then};
 use super::tls_write;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, call, data, name};
+use crate::ffi::{Entered, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
 
 /// What the stream receives, on its way into the session.
@@ -176,7 +176,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let Some(protocol) = state.protocol(py) else {
         return Ok(());
     };
-    let hint = session.incoming_size(py)?.into_pyobject(py)?;
+    let hint = make::int(py, session.incoming_size(py)?)?;
     let buffer = call::method(&protocol, name!(py, "get_buffer"), [hint.as_any()])?;
     let (filled, then) = session.read_into(&buffer)?;
     if then == Then::Failure {
@@ -187,7 +187,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         later(this)?;
     }
     if filled > 0 {
-        let count = filled.into_pyobject(py)?;
+        let count = make::int(py, filled)?;
         let name = name!(py, "buffer_updated");
         call::method(&protocol, name, [count.as_any()])?;
     }

@@ -10,13 +10,13 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyType};
+use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
 use super::reader::Reader;
 use super::tls_memory::{self, Memory};
 use crate::ffi::buffer::View;
 use crate::ffi::wire::{Ending, Wire, no_reason};
-use crate::ffi::{Visitor, bytes, call, name};
+use crate::ffi::{Visitor, bytes, call, make, name};
 
 /// One TLS session; `None` in its cells once it is let go of.
 #[derive(Debug)]
@@ -162,10 +162,10 @@ impl Session {
             // A peer may shake hands anew, which runs the context's callbacks.
             Records::Wire(_) if read => Ok(Taken::Left(PyBytes::new(py, ciphertext))),
             Records::Wire(wire) => {
-                wire.keep(&native, ciphertext);
+                wire.keep(&native, ciphertext)?;
                 Ok(Taken::Kept)
             }
-            Records::Memory(_) => Ok(Taken::Left(PyBytes::new(py, ciphertext))),
+            Records::Memory(_) => Ok(Taken::Left(make::bytes(py, ciphertext)?)),
         }
     }
 
@@ -198,8 +198,7 @@ impl Session {
             Records::Memory(memory) => memory.feed(ciphertext),
             Records::Wire(wire) => {
                 let view = View::readable(ciphertext)?;
-                wire.keep(&self.native(ciphertext.py()), view.bytes());
-                Ok(())
+                wire.keep(&self.native(ciphertext.py()), view.bytes())
             }
         }
     }
@@ -225,7 +224,7 @@ impl Session {
             Records::Wire(wire) => {
                 let Ok(mut view) = View::writable(buffer) else {
                     // `_ssl` refuses it in its own words, before it reads anything.
-                    let room = PyInt::new(native.py(), buffer.len()?);
+                    let room = make::int(native.py(), buffer.len()?)?;
                     let name = name!(native.py(), "read");
                     call::method(&native, name, [room.as_any(), buffer])?;
                     return Err(no_reason());
@@ -234,7 +233,7 @@ impl Session {
                     return Ok((0, Then::End)); // As asyncio takes it.
                 }
                 let (count, ending) = wire.read(&native, &[], view.bytes_mut());
-                Ok((count, ending.into()))
+                Ok((count, then(ending)?))
             }
         }
     }
@@ -242,9 +241,17 @@ impl Session {
     /// Raises why reading has failed, but where asyncio goes on as if there was nothing to read.
     pub(super) fn failure(&self, py: Python<'_>) -> PyResult<()> {
         // A session that has failed once fails again, and `_ssl` says why.
-        let one = PyInt::new(py, 1);
+        let one = make::int(py, 1)?;
         let read = call::method(&self.native(py), name!(py, "read"), [one.as_any()]);
         unless_again(py, read.and_then(|_| Err(no_reason()))).map(|_: Option<()>| ())
+    }
+
+    /// Makes room for what so many bytes become. The memory buffers of Python's ask for it themselves.
+    pub(super) fn reserve(&self, py: Python<'_>, count: usize) -> PyResult<()> {
+        match &self.records {
+            Records::Memory(_) => Ok(()),
+            Records::Wire(wire) => wire.reserve(&self.native(py), count),
+        }
     }
 
     /// Encrypts as much as the session takes; answers how many bytes. Fewer than all when it must read first.
@@ -343,14 +350,13 @@ pub(super) enum Taken<'py> {
     Left(Bound<'py, PyBytes>),
 }
 
-impl From<Ending> for Then {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Drained => Self::Wait,
-            Ending::Full => Self::More,
-            Ending::Goodbye => Self::End,
-            Ending::Failed => Self::Failure,
-        }
+fn then(ending: Ending) -> PyResult<Then> {
+    match ending {
+        Ending::Drained => Ok(Then::Wait),
+        Ending::Full => Ok(Then::More),
+        Ending::Goodbye => Ok(Then::End),
+        Ending::Failed => Ok(Then::Failure),
+        Ending::Starved => Err(make::no_memory(())),
     }
 }
 
@@ -371,9 +377,12 @@ fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// The standard library's `ssl.SSLContext`; libraries put classes of their own in its place.
 fn standard_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let class = py.import("ssl")?.getattr("SSLContext")?;
+    let class = make::import(py, "ssl", "SSLContext")?;
     for base in class.cast::<PyType>()?.mro() {
-        if base.getattr("__module__")?.eq("ssl")? {
+        if base
+            .getattr(name!(py, "__module__"))?
+            .eq(name!(py, "ssl"))?
+        {
             return Ok(base);
         }
     }
@@ -419,7 +428,7 @@ fn read_wire<'py>(
         },
         None => read_bytes(py, most, read)?,
     };
-    let then = ending.into();
+    let then = then(ending)?;
     Ok(Reading { data, then })
 }
 
@@ -446,14 +455,13 @@ pub(super) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
         return Ok(bytes.clone());
     }
     let view = View::readable(bytes)?;
-    Ok(PyBytes::new(bytes.py(), view.bytes()).into_any())
+    Ok(make::bytes(bytes.py(), view.bytes())?.into_any())
 }
 
 /// The bytes from `start` on, which nobody can change; copied only where somebody could.
 pub(super) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
     let whole = PyMemoryView::from(&snapshot(bytes)?)?;
-    let end = whole.len()?.cast_signed();
-    whole.get_item(PySlice::new(bytes.py(), start.cast_signed(), end, 1))
+    whole.get_item(make::slice(bytes.py(), start, whole.len()?)?)
 }
 
 /// `None` in place of asyncio's `SSLAgainErrors`: the session needs more from the peer.
@@ -463,8 +471,11 @@ pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<O
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
-            if error.matches(py, WANT_READ.import(py, "ssl", "SSLWantReadError")?)?
-                || error.matches(py, SYSCALL.import(py, "ssl", "SSLSyscallError")?)? =>
+            if error.matches(
+                py,
+                make::imported(&WANT_READ, py, "ssl", "SSLWantReadError")?,
+            )? || error
+                .matches(py, make::imported(&SYSCALL, py, "ssl", "SSLSyscallError")?)? =>
         {
             Ok(None)
         }
@@ -475,7 +486,7 @@ pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<O
 /// Whether the error is an `ssl.SSLError`.
 pub(super) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(error.matches(py, ERROR.import(py, "ssl", "SSLError")?)?)
+    Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLError")?)?)
 }
 
 /// Whether the error is that the peer has said goodbye, as a session puts it that has done so itself.
@@ -487,5 +498,5 @@ pub(super) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
 /// Whether the error is about the peer's certificate.
 pub(super) fn is_certificate_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(error.matches(py, ERROR.import(py, "ssl", "CertificateError")?)?)
+    Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "CertificateError")?)?)
 }

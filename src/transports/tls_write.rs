@@ -11,7 +11,7 @@ use super::tls_read::FAILED;
 use super::tls_session::{self, Outgoing, Session};
 use super::write;
 use crate::ffi::buffer::View;
-use crate::ffi::data;
+use crate::ffi::{data, make};
 
 /// `write()`.
 pub(super) fn write(
@@ -35,7 +35,8 @@ pub(super) fn write(
     if is_over(this, state)? {
         return Ok(());
     }
-    let result = encrypt_or_keep(state, bytes).and_then(|()| send_if_ready(this, state));
+    let bytes = prepared(this.py(), state, bytes)?;
+    let result = encrypt_or_keep(state, &bytes).and_then(|()| send_if_ready(this, state));
     caught(this, state, FAILED, result)
 }
 
@@ -49,12 +50,22 @@ pub(super) fn write_lines(
         return Ok(());
     }
     let mut lengths = 0;
-    let lines = lines.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+    let mut lines = make::collected(lines.try_iter()?)?;
     for line in &lines {
         lengths += line.len()?;
     }
     if lengths == 0 {
         return Ok(());
+    }
+    if is_direct(state) {
+        let sizes = lines.iter().filter_map(size_of);
+        state.session.reserve(this.py(), sizes.sum())?;
+    } else {
+        for line in &mut lines {
+            *line = prepared(this.py(), state, line)?;
+        }
+        let mut backlog = state.backlog.borrow_mut();
+        backlog.try_reserve(lines.len()).map_err(make::no_memory)?;
     }
     let result = lines
         .iter()
@@ -77,9 +88,40 @@ fn is_over(this: &Bound<'_, Tls>, state: &State) -> PyResult<bool> {
     Ok(true)
 }
 
+/// Whether what is written is encrypted at once.
+fn is_direct(state: &State) -> bool {
+    state.phase.get() == Phase::Wrapped && state.backlog_size.get() == 0
+}
+
+/// Looks for the memory that a write will need, so that it is refused as a whole for want of it; the bytes to write.
+fn prepared<'py>(
+    py: Python<'py>,
+    state: &State,
+    bytes: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Some(size) = size_of(bytes) else {
+        return Ok(bytes.clone()); // Refused where it is encrypted.
+    };
+    if is_direct(state) {
+        state.session.reserve(py, size)?;
+        return Ok(bytes.clone());
+    }
+    let mut backlog = state.backlog.borrow_mut();
+    backlog.try_reserve(1).map_err(make::no_memory)?;
+    tls_session::snapshot(bytes)
+}
+
+/// How many bytes there are; `None` where it cannot be read.
+fn size_of(bytes: &Bound<'_, PyAny>) -> Option<usize> {
+    match bytes.cast_exact::<PyBytes>() {
+        Ok(bytes) => Some(bytes.as_bytes().len()),
+        Err(_) => View::readable(bytes).ok().map(|view| view.len()),
+    }
+}
+
 /// What was given is done with when this returns: it is encrypted, or a copy waits.
 fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-    if state.phase.get() == Phase::Wrapped && state.backlog_size.get() == 0 {
+    if is_direct(state) {
         return match encrypt(&state.session, bytes)? {
             Some(rest) => keep(state, &rest),
             None => Ok(()),
@@ -91,8 +133,10 @@ fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
 fn keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     let count = bytes.len()?;
     if count > 0 {
+        let mut backlog = state.backlog.borrow_mut();
+        backlog.try_reserve(1).map_err(make::no_memory)?;
+        backlog.push_back(bytes.clone().unbind());
         state.backlog_size.set(state.backlog_size.get() + count);
-        state.backlog.borrow_mut().push_back(bytes.clone().unbind());
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::errors::os_error;
 use crate::ffi::buffer::View;
 #[cfg(not(Py_3_12))]
 use crate::ffi::call;
-use crate::ffi::{data, name};
+use crate::ffi::{data, make, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
 
@@ -44,13 +44,13 @@ pub(super) fn write(
     }
     disown(state);
     if goes_at_once(this, state)? {
-        return match send_at_once(state, bytes) {
+        return match send_at_once(state, bytes)? {
             Ok(true) => Ok(()),
             Ok(false) => flush(this, state),
             Err(error) => fail(this, WRITE_ERROR, error),
         };
     }
-    match queue(state, bytes) {
+    match queue(state, bytes, true)? {
         Ok(true) => schedule(this, state),
         Ok(false) => Ok(()),
         Err(error) => broken(this, state, error),
@@ -65,7 +65,8 @@ pub(super) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8
     }
     disown(state);
     let at_once = goes_at_once(this, state)?;
-    state.buffer.borrow_mut().push_owned(bytes);
+    let pushed = state.buffer.borrow_mut().push_owned(bytes);
+    pushed.map_err(make::no_memory)?;
     if at_once {
         flush(this, state)
     } else {
@@ -85,10 +86,16 @@ pub(super) fn write_lines(
     disown(state);
     let at_once = goes_at_once(this, state)?;
     let mut queued = false;
+    let before = state.buffer.borrow().mark();
     for line in &lines {
-        match queue(state, line) {
-            Ok(more) => queued |= more,
-            Err(error) => return broken(this, state, error),
+        match queue(state, line, false) {
+            Ok(Ok(more)) => queued |= more,
+            Ok(Err(error)) => return broken(this, state, error),
+            Err(error) => {
+                // All of them or none.
+                state.buffer.borrow_mut().undo(&before);
+                return Err(error);
+            }
         }
     }
     match (queued, at_once) {
@@ -238,25 +245,51 @@ fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     Ok(false)
 }
 
-/// Sends the bytes; `false` when the kernel did not take all, and the rest is in the buffer.
+/// Sends the bytes; `false` when the kernel did not take all, and the rest is in the buffer. The outer error is
+/// `MemoryError` before anything was sent; the inner one ends the connection.
 #[inline]
-fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bool>> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
         let all = bytes.as_bytes();
-        let count = send_some(state, all)?;
+        let count = match send_some(state, all) {
+            Ok(count) => count,
+            Err(error) => return Ok(Err(error)),
+        };
         if count == all.len() {
-            return Ok(true);
+            return Ok(Ok(true));
         }
         let mut buffer = state.buffer.borrow_mut();
-        buffer.push(bytes.clone().into());
+        if let Err(error) = buffer.push(bytes.clone().into()) {
+            return Ok(Err(make::no_memory(error)));
+        }
         // The first chunk is not over yet.
         drop(buffer.advance(count));
-        return Ok(false);
+        return Ok(Ok(false));
     }
-    let view = View::readable(bytes)?;
-    let rest = &view.bytes()[send_some(state, view.bytes())?..];
-    state.buffer.borrow_mut().push_copy(rest);
-    Ok(rest.is_empty())
+    let view = match View::readable(bytes) {
+        Ok(view) => view,
+        Err(error) => return Ok(Err(error)),
+    };
+    let rest = send_or_copy(state, view.bytes())?;
+    Ok(rest.map(|rest| rest == 0))
+}
+
+/// Sends bytes that may change and copies what the kernel leaves; how many those are. Errors as of [`send_at_once`]: memory for
+/// many is looked for first, so that a write is not left in half for want of it.
+fn send_or_copy(state: &State, bytes: &[u8]) -> PyResult<PyResult<usize>> {
+    let mut room = Vec::new();
+    if bytes.len() > RESERVED_ABOVE {
+        room.try_reserve_exact(bytes.len())
+            .map_err(make::no_memory)?;
+    }
+    Ok(send_some(state, bytes).and_then(|count| {
+        let rest = &bytes[count..];
+        if !rest.is_empty() {
+            let pushed = state.buffer.borrow_mut().push_into(room, rest);
+            pushed.map_err(make::no_memory)?;
+        }
+        Ok(rest.len())
+    }))
 }
 
 /// How many of the bytes the kernel takes.
@@ -268,27 +301,31 @@ fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
     }
 }
 
-/// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there.
-fn queue(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there. Errors as
+/// of [`send_at_once`]; without `may_send`, nothing is sent.
+fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<PyResult<bool>> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
         if bytes.as_bytes().is_empty() {
-            return Ok(false);
+            return Ok(Ok(false));
         }
-        state.buffer.borrow_mut().push(bytes.clone().into());
-        return Ok(true);
+        let pushed = state.buffer.borrow_mut().push(bytes.clone().into());
+        return pushed.map(|()| Ok(true)).map_err(make::no_memory);
     }
-    let view = View::readable(bytes)?;
+    let view = match View::readable(bytes) {
+        Ok(view) => view,
+        Err(error) => return Ok(Err(error)),
+    };
     if view.len() == 0 {
-        return Ok(false);
+        return Ok(Ok(false));
     }
-    let mut rest = view.bytes();
-    let at_once = rest.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
+    let at_once =
+        may_send && view.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
     if at_once && state.buffer.borrow().is_empty() {
         // Large and mutable: only what the kernel leaves needs a copy.
-        rest = &rest[send_some(state, rest)?..];
+        return Ok(send_or_copy(state, view.bytes())?.map(|rest| rest > 0));
     }
-    state.buffer.borrow_mut().push_copy(rest);
-    Ok(!rest.is_empty())
+    let pushed = state.buffer.borrow_mut().push_copy(view.bytes());
+    pushed.map(|()| Ok(true)).map_err(make::no_memory)
 }
 
 /// Whether the connection is gone; counts and at last mentions writes to it, as asyncio does.
@@ -298,8 +335,11 @@ fn lost(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
         return Ok(false);
     }
     if count >= LOG_THRESHOLD {
-        let logger = this.py().import("asyncio.log")?.getattr("logger")?;
-        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+        let logger = make::import(this.py(), "asyncio.log", "logger")?;
+        logger.call_method1(
+            name!(this.py(), "warning"),
+            (name!(this.py(), "socket.send() raised exception."),),
+        )?;
     }
     state.conn_lost.set(count + 1);
     Ok(true)
@@ -549,6 +589,8 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 /// Callbacks that write once, in a row, until a transport that gathers sends at once again.
 pub(super) const PATIENCE: u8 = 8;
+/// A smaller copy is not worth making room for before it is known whether the kernel takes all.
+const RESERVED_ABOVE: usize = 64 * 1024;
 /// Chunks given to the kernel at once.
 const SLICES: usize = 64;
 /// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.

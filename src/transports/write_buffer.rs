@@ -1,11 +1,13 @@
 //! Bytes that wait for the kernel.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 use std::io::IoSlice;
 
 use crate::sys::fork::Generation;
 
 /// A queue of chunks, sent from the front. `B` is a reference to immutable bytes of somebody else's.
+///
+/// Where there is no memory for what is pushed, the queue stays as it was.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer<B> {
     chunks: VecDeque<Chunk<B>>,
@@ -20,6 +22,15 @@ pub(crate) struct WriteBuffer<B> {
 enum Chunk<B> {
     Copied(Vec<u8>),
     Shared(B),
+}
+
+/// A state of the queue.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    chunks: usize,
+    /// The length of the last chunk.
+    tail: usize,
+    length: usize,
 }
 
 impl<B: AsRef<[u8]>> WriteBuffer<B> {
@@ -50,36 +61,85 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
     }
 
     /// Queues bytes that will not change, without copying them unless they are few and follow others.
-    pub(crate) fn push(&mut self, bytes: B) {
+    pub(crate) fn push(&mut self, bytes: B) -> Result<(), TryReserveError> {
         let length = bytes.as_ref().len();
         if length < COPY_BELOW && !self.chunks.is_empty() {
-            self.push_copy(bytes.as_ref());
-        } else if length > 0 {
-            self.length += length;
-            self.chunks.push_back(Chunk::Shared(bytes));
+            return self.push_copy(bytes.as_ref());
         }
+        if length > 0 {
+            self.push_chunk(Chunk::Shared(bytes))?;
+        }
+        Ok(())
     }
 
     /// Queues a snapshot.
-    pub(crate) fn push_copy(&mut self, bytes: &[u8]) {
-        self.length += bytes.len();
+    pub(crate) fn push_copy(&mut self, bytes: &[u8]) -> Result<(), TryReserveError> {
         match self.chunks.back_mut() {
             Some(Chunk::Copied(tail)) if tail.len() + bytes.len() <= COPIED_CHUNK => {
+                tail.try_reserve(bytes.len())?;
                 tail.extend_from_slice(bytes);
+                self.length += bytes.len();
+                Ok(())
             }
-            _ if bytes.is_empty() => {}
-            _ => self.chunks.push_back(Chunk::Copied(bytes.to_vec())),
+            _ if bytes.is_empty() => Ok(()),
+            _ => {
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(bytes.len())?;
+                copy.extend_from_slice(bytes);
+                self.push_chunk(Chunk::Copied(copy))
+            }
         }
     }
 
     /// Queues bytes that nobody else has, without copying them unless they are few and follow others.
-    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) -> Result<(), TryReserveError> {
         if bytes.len() < COPY_BELOW && !self.chunks.is_empty() {
-            self.push_copy(&bytes);
-        } else if !bytes.is_empty() {
-            self.length += bytes.len();
-            self.chunks.push_back(Chunk::Copied(bytes));
+            return self.push_copy(&bytes);
         }
+        if !bytes.is_empty() {
+            self.push_chunk(Chunk::Copied(bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Queues a snapshot; `room` was made for it beforehand, and is given back where it would mostly stay empty.
+    pub(crate) fn push_into(
+        &mut self,
+        mut room: Vec<u8>,
+        bytes: &[u8],
+    ) -> Result<(), TryReserveError> {
+        if bytes.len() < room.capacity() / 2 && self.push_copy(bytes).is_ok() {
+            return Ok(());
+        }
+        room.try_reserve_exact(bytes.len())?;
+        room.extend_from_slice(bytes);
+        self.push_owned(room)
+    }
+
+    fn push_chunk(&mut self, chunk: Chunk<B>) -> Result<(), TryReserveError> {
+        self.chunks.try_reserve(1)?;
+        self.length += chunk.bytes().len();
+        self.chunks.push_back(chunk);
+        Ok(())
+    }
+
+    /// How it stands, for [`WriteBuffer::undo`].
+    pub(crate) fn mark(&self) -> Mark {
+        let tail = self.chunks.back().map_or(0, |chunk| chunk.bytes().len());
+        Mark {
+            chunks: self.chunks.len(),
+            tail,
+            length: self.length,
+        }
+    }
+
+    /// Forgets what was pushed since. Nothing was sent in between.
+    pub(crate) fn undo(&mut self, mark: &Mark) {
+        self.chunks.truncate(mark.chunks);
+        if let Some(Chunk::Copied(tail)) = self.chunks.back_mut() {
+            tail.truncate(mark.tail);
+        }
+        self.length = mark.length;
     }
 
     /// The first unsent bytes, when they are all in one chunk.
@@ -168,12 +228,19 @@ mod tests {
         let (mut buffer, mut model) = (WriteBuffer::new(), Vec::new());
         for step in 0..2_000_u32 {
             let bytes = vec![step.to_le_bytes()[0]; random(1_500)];
-            match random(3) {
+            let mark = buffer.mark();
+            let pushed = match random(4) {
                 0 => buffer.push_copy(&bytes),
                 1 => buffer.push_owned(bytes.clone()),
+                2 => buffer.push_into(Vec::with_capacity(random(3_000)), &bytes),
                 _ => buffer.push(bytes.clone()),
+            };
+            pushed.unwrap();
+            if random(5) == 0 {
+                buffer.undo(&mark);
+            } else {
+                model.extend_from_slice(&bytes);
             }
-            model.extend_from_slice(&bytes);
             while model.len() > 6_000 {
                 let count = random(u32::try_from(model.len()).unwrap()) + 1;
                 buffer.advance(count);

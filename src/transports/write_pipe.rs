@@ -10,7 +10,7 @@ use std::io::{ErrorKind, IoSlice};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyInt, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::flow_control::{FlowControl, HIGH, Tell};
 use super::members::{boolean, limits, none, pair, single};
@@ -22,7 +22,7 @@ use super::write_buffer::WriteBuffer;
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{Attribute, Class, Members, Visitor, data};
+use crate::ffi::{Attribute, Class, Members, Visitor, data, make, name};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 
@@ -170,14 +170,17 @@ fn write(
     let lost = state.side.conn_lost.get();
     if lost > 0 || !state.is_open() {
         if lost >= LOG_THRESHOLD {
-            let logger = this.py().import("asyncio.log")?.getattr("logger")?;
+            let logger = make::import(this.py(), "asyncio.log", "logger")?;
             let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
-            logger.call_method1("warning", (text,))?;
+            logger.call_method1(
+                name!(this.py(), "warning"),
+                (make::string(this.py(), text)?,),
+            )?;
         }
         state.side.conn_lost.set(lost + 1);
         return Ok(());
     }
-    match take(state, bytes) {
+    match take(state, bytes)? {
         Ok(true) => {}
         Ok(false) => return Ok(()),
         Err(error) => return broken(this, state, error),
@@ -188,8 +191,9 @@ fn write(
     grown(this, state)
 }
 
-/// Writes at once where nothing waits; buffers the rest. `false` when nothing is left.
-fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
+/// Writes at once where nothing waits; buffers the rest. `false` when nothing is left. The outer error is `MemoryError`
+/// before anything was written; the inner one ends the connection.
+fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bool>> {
     disown(state);
     let at_once = |bytes: &[u8]| {
         if !state.side.buffer.borrow().is_empty() {
@@ -201,20 +205,44 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<bool> {
         }
     };
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
-        let sent = at_once(bytes.as_bytes())?;
+        let sent = match at_once(bytes.as_bytes()) {
+            Ok(sent) => sent,
+            Err(error) => return Ok(Err(error)),
+        };
         if sent == bytes.as_bytes().len() {
-            return Ok(false);
+            return Ok(Ok(false));
         }
         let mut buffer = state.side.buffer.borrow_mut();
-        buffer.push(bytes.clone().into());
-        buffer.advance(sent);
-        return Ok(true);
+        return match buffer.push(bytes.clone().into()) {
+            Ok(()) => {
+                buffer.advance(sent);
+                Ok(Ok(true))
+            }
+            Err(error) if sent == 0 => Err(make::no_memory(error)),
+            Err(error) => Ok(Err(make::no_memory(error))),
+        };
     }
-    let view = View::readable(bytes)?;
-    let sent = at_once(view.bytes())?;
-    let rest = &view.bytes()[sent..];
-    state.side.buffer.borrow_mut().push_copy(rest);
-    Ok(!rest.is_empty())
+    let view = match View::readable(bytes) {
+        Ok(view) => view,
+        Err(error) => return Ok(Err(error)),
+    };
+    // Memory is looked for first, so that a write is not left in half for want of it.
+    let mut room = Vec::new();
+    room.try_reserve_exact(view.len())
+        .map_err(make::no_memory)?;
+    let rest = match at_once(view.bytes()) {
+        Ok(sent) => &view.bytes()[sent..],
+        Err(error) => return Ok(Err(error)),
+    };
+    if rest.is_empty() {
+        return Ok(Ok(false));
+    }
+    let pushed = state.side.buffer.borrow_mut().push_into(room, rest);
+    match pushed {
+        Ok(()) => Ok(Ok(true)),
+        Err(error) if rest.len() == view.len() => Err(make::no_memory(error)),
+        Err(error) => Ok(Err(make::no_memory(error))),
+    }
 }
 
 /// In a forked child: leaves what its parent wrote for the parent to send.
@@ -453,7 +481,7 @@ simple_method!(
     WritePipe,
     "get_write_buffer_size",
     "Bytes that the kernel has not taken yet.",
-    |this, state| Ok(PyInt::new(this.py(), state.side.buffer.borrow().len()).into_any())
+    |this, state| Ok(make::int(this.py(), state.side.buffer.borrow().len())?.into_any())
 );
 
 struct ProtocolPaused;

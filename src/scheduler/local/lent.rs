@@ -3,19 +3,27 @@
 use std::cell::RefMut;
 use std::mem::MaybeUninit;
 
+use pyo3::prelude::*;
+
 use super::{Local, READ_SIZE};
-use crate::ffi::Spares;
+use crate::ffi::{Spares, make};
 use crate::sys::datagram;
 
 impl Local {
     /// Lends the buffer for small reads. It must not be asked for again before it is given back, and is not:
     /// the kernel fills it, and it is copied before Python code runs.
-    pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R) -> R {
+    pub(crate) fn with_read_buffer<R>(
+        &self,
+        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
+    ) -> PyResult<R> {
         let mut buffer = self.read_buffer.borrow_mut();
         if buffer.is_empty() {
+            buffer
+                .try_reserve_exact(READ_SIZE)
+                .map_err(make::no_memory)?;
             buffer.resize(READ_SIZE, MaybeUninit::new(0));
         }
-        read(&mut buffer)
+        Ok(read(&mut buffer))
     }
 
     /// What small reads make their objects with. Dropping a `bytes` runs no Python code.
@@ -35,11 +43,13 @@ impl Local {
     pub(crate) fn with_datagram_buffer<R>(
         &self,
         read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
-    ) -> R {
+    ) -> PyResult<R> {
         let mut buffer = self.datagram_buffer.borrow_mut();
         if buffer.is_empty() {
-            *buffer = Box::new_uninit_slice(datagram::MOST * datagram::SLOT_STRIDE);
+            let size = datagram::MOST * datagram::SLOT_STRIDE;
+            buffer.try_reserve_exact(size).map_err(make::no_memory)?;
+            buffer.resize(size, MaybeUninit::uninit());
         }
-        read(&mut buffer)
+        Ok(read(&mut buffer))
     }
 }

@@ -6,23 +6,36 @@ use super::{Core, Deferred, Local, Ready};
 use crate::ffi::handle::Handle;
 #[cfg(not(Py_GIL_DISABLED))]
 use crate::ffi::handle_collector;
+use crate::ffi::make;
 
 impl Local {
+    /// Makes room for one more entry of the queue.
+    #[inline]
+    pub(super) fn reserve(&self) -> PyResult<()> {
+        let mut ready = self.ready.borrow_mut();
+        ready.try_reserve(1).map_err(make::no_memory)
+    }
+
     /// Queues a callback for the next pass.
     #[inline]
-    pub(crate) fn push(&self, handle: Py<Handle>) {
-        self.ready.borrow_mut().push_back(Ready::Handle(handle));
+    pub(crate) fn push(&self, handle: Py<Handle>) -> PyResult<()> {
+        let mut ready = self.ready.borrow_mut();
+        ready.try_reserve(1).map_err(make::no_memory)?;
+        ready.push_back(Ready::Handle(handle));
+        Ok(())
     }
 
     /// Queues a callback while the loop does not run. The one before it, if by now nobody else holds it, is not the
     /// collector's business any more: a hundred thousand of them would be gone over again and again.
     #[cfg(not(Py_GIL_DISABLED))]
-    pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) {
+    pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) -> PyResult<()> {
         let mut ready = self.ready.borrow_mut();
+        ready.try_reserve(1).map_err(make::no_memory)?;
         if let Some(Ready::Handle(before)) = ready.back() {
             handle_collector::untrack_unless_shared(before.bind(py), 1);
         }
         ready.push_back(Ready::Handle(handle));
+        Ok(())
     }
 
     /// Queues a native call for the next pass.
@@ -53,10 +66,15 @@ impl Local {
 
     #[cold]
     fn empty_inbox(&self, core: &Core) {
-        let handles = core.shared.inbox.take();
-        self.ready
-            .borrow_mut()
-            .extend(handles.into_iter().map(Ready::Handle));
+        let mut ready = self.ready.borrow_mut();
+        core.shared.inbox.take(|handles| {
+            // Without memory, those that there is room for: the others wait for the next pass.
+            let room = match ready.try_reserve(handles.len()) {
+                Ok(()) => handles.len(),
+                Err(_) => (ready.capacity() - ready.len()).min(handles.len()),
+            };
+            ready.extend(handles.drain(..room).map(Ready::Handle));
+        });
     }
 
     /// Queues what the reactor found ready; whether watched descriptors are among it, which their set has to queue.
@@ -68,8 +86,11 @@ impl Local {
                 if slot.key() == self.watchers_key {
                     slot.take();
                     watched = true;
-                } else {
+                } else if ready.try_reserve(1).is_ok() {
                     ready.push_back(Ready::Io(slot));
+                } else {
+                    // No memory: back on the list, for the next pass.
+                    slot.queue();
                 }
             });
         }

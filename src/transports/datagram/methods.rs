@@ -2,7 +2,6 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
 
 use super::super::flow_control::HIGH;
 use super::super::members::{
@@ -13,7 +12,7 @@ use super::{
     Datagrams, State, begin_closing, force_close, lose_later, register, update_interest, write,
 };
 use crate::driver::Direction;
-use crate::ffi::{Members, data};
+use crate::ffi::{Members, data, make};
 
 pub(super) fn members() -> Members {
     Members::default()
@@ -264,7 +263,7 @@ simple_method!(
     "Bytes that the kernel has not taken yet; since Python 3.13, and 8 for each datagram.",
     |this, state| {
         write::settle(this, &state)?;
-        Ok(PyInt::new(this.py(), state.queue.borrow().size()).into_any())
+        Ok(make::int(this.py(), state.queue.borrow().size())?.into_any())
     }
 );
 
@@ -295,7 +294,7 @@ attribute!(Address, c"_address", |this, state| {
 });
 
 attribute!(ConnLost, c"_conn_lost", |this, state| {
-    Ok(PyInt::new(this.py(), state.conn_lost.get()).into_any())
+    Ok(make::int(this.py(), state.conn_lost.get())?.into_any())
 });
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {

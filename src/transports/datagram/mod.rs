@@ -16,7 +16,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyType};
+use pyo3::types::{PyBytes, PyString, PyType};
 
 use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
@@ -28,7 +28,7 @@ use crate::addr::Version;
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, name, new_instance,
+    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
 };
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
@@ -494,7 +494,7 @@ impl NativeClass for Datagrams {
             module.getattr("Transport")?,
             module.getattr("DatagramTransport")?,
         );
-        let body = PyDict::new(py);
+        let body = make::dict(py)?;
         body.set_item("__slots__", ())?;
         body.set_item("__module__", "yamanote._yamanote")?;
         let class = py.get_type::<PyType>();

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::ffi::make;
 use crate::scheduler::Visit;
 use crate::sys::fork::Generation;
 
@@ -49,12 +50,15 @@ impl Queue {
         inherited.then(|| std::mem::take(self))
     }
 
-    pub(super) fn push(&mut self, py: Python<'_>, datagram: Outgoing) {
+    /// `MemoryError` leaves the queue as it was.
+    pub(super) fn push(&mut self, py: Python<'_>, datagram: Outgoing) -> PyResult<()> {
+        self.datagrams.try_reserve(1).map_err(make::no_memory)?;
         if self.datagrams.is_empty() {
             self.queued_in = Some(Generation::current());
         }
         self.size += weight(py, &datagram);
         self.datagrams.push_back(datagram);
+        Ok(())
     }
 
     /// Puts back what `pop` gave.

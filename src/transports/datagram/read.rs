@@ -14,7 +14,7 @@ use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers
 use crate::addr;
 use crate::driver::is_inherited;
 use crate::errors::os_error;
-use crate::ffi::{data, name};
+use crate::ffi::{data, make, name};
 use crate::scheduler::{READ_SIZE, is_exit};
 use crate::sys::datagram::{self, MOST};
 
@@ -101,6 +101,7 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
 fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let wanted = state.batch.get();
+    let mut kept = Ok(());
     let outcome = data(this)
         .core
         .get()
@@ -110,11 +111,22 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
             datagram::receive_many(state.fd, buffer, wanted, |bytes, name| {
                 // Ignored: the kernel gives an internet socket's datagrams internet addresses.
                 if let Some(address) = name.internet() {
-                    let bytes = PyBytes::new(py, bytes).unbind();
-                    arrived.push_back((bytes, Sender::Internet(address)));
+                    let keep = make::bytes(py, bytes).and_then(|bytes| {
+                        arrived.try_reserve(1).map_err(make::no_memory)?;
+                        arrived.push_back((bytes.unbind(), Sender::Internet(address)));
+                        Ok(())
+                    });
+                    if let Err(error) = keep {
+                        kept = Err(error);
+                    }
                 }
             })
-        });
+        })?;
+    if let Err(error) = kept {
+        // As where Python's own socket has no memory for a datagram.
+        fail(this, READ_ERROR, error)?;
+        return Ok(Found::All);
+    }
     match outcome {
         Ok(count) => {
             state.failures.set(0);
@@ -131,9 +143,13 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
 /// One datagram of any size.
 fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
-    let outcome = data(this).core.get().local(py)?.with_read_buffer(|buffer| {
-        datagram::receive(state.fd, buffer).map(|(bytes, name)| (PyBytes::new(py, bytes), name))
-    });
+    let outcome = data(this)
+        .core
+        .get()
+        .local(py)?
+        .with_read_buffer(|buffer| {
+            datagram::receive(state.fd, buffer).map(|(bytes, name)| (make::bytes(py, bytes), name))
+        })?;
     match outcome {
         Ok((bytes, name)) => {
             let sender = match name.unix() {
@@ -141,7 +157,13 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
                 None => py.None(),
                 Some(path) => addr::path_to_python(py, path)?.unbind(),
             };
-            arrived(state, (bytes.unbind(), Sender::Other(sender)));
+            match bytes {
+                Ok(bytes) => arrived(state, (bytes.unbind(), Sender::Other(sender)))?,
+                Err(error) => {
+                    fail(this, READ_ERROR, error)?;
+                    return Ok(Found::All);
+                }
+            }
             Ok(Found::More)
         }
         Err(error) => failed(this, state, error),
@@ -155,7 +177,7 @@ fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Fou
         return Ok(Found::All);
     };
     let outcome = socket
-        .call_method1(name!(py, "recvfrom"), (READ_SIZE,))
+        .call_method1(name!(py, "recvfrom"), (make::int(py, READ_SIZE)?,))
         .and_then(|pair| {
             let pair = pair.cast_into::<PyTuple>()?;
             let bytes = pair.get_item(0)?.cast_into::<PyBytes>()?;
@@ -163,7 +185,7 @@ fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Fou
         });
     match outcome {
         Ok((bytes, sender)) => {
-            arrived(state, (bytes, Sender::Other(sender)));
+            arrived(state, (bytes, Sender::Other(sender)))?;
             Ok(Found::More)
         }
         Err(error) if write::is_full(py, &error) => Ok(drained(state)),
@@ -176,9 +198,12 @@ fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Fou
     }
 }
 
-fn arrived(state: &State, datagram: Incoming) {
+fn arrived(state: &State, datagram: Incoming) -> PyResult<()> {
     state.failures.set(0);
-    state.arrived.borrow_mut().push_back(datagram);
+    let mut arrived = state.arrived.borrow_mut();
+    arrived.try_reserve(1).map_err(make::no_memory)?;
+    arrived.push_back(datagram);
+    Ok(())
 }
 
 fn failed(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<Found> {

@@ -22,7 +22,7 @@ use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
-use crate::ffi::{call, data, name};
+use crate::ffi::{call, data, make, name};
 use crate::scheduler::Flush;
 use crate::sys::datagram;
 use crate::transports::protocol;
@@ -50,7 +50,7 @@ pub(super) fn send_to(
         && !matches!(to, Destination::Python(_))
         && !goes_at_once(this, state)?
     {
-        queue(this, state, bytes.clone(), to);
+        queue(this, state, bytes.clone(), to)?;
         return schedule(this, state);
     }
     send_now_or_copy(this, state, bytes, to)
@@ -91,8 +91,11 @@ fn lost(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
         return Ok(false);
     }
     if count >= LOG_THRESHOLD {
-        let logger = this.py().import("asyncio.log")?.getattr("logger")?;
-        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+        let logger = make::import(this.py(), "asyncio.log", "logger")?;
+        logger.call_method1(
+            name!(this.py(), "warning"),
+            (name!(this.py(), "socket.send() raised exception."),),
+        )?;
     }
     state.conn_lost.set(count + 1);
     Ok(true)
@@ -154,7 +157,7 @@ fn send_now_or_copy(
             return match by_python(state, bytes, address.bind(py)) {
                 Ok(()) => Ok(()),
                 Err(error) if is_full(py, &error) => {
-                    queue(this, state, PyBytes::new(py, view.bytes()), to);
+                    queue(this, state, make::bytes(py, view.bytes())?, to)?;
                     flush(this, state)
                 }
                 Err(error) => refused(this, state, error),
@@ -172,24 +175,30 @@ fn send_now_or_copy(
             match outcome {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    queue(this, state, PyBytes::new(py, view.bytes()), to);
+                    queue(this, state, make::bytes(py, view.bytes())?, to)?;
                     return flush(this, state);
                 }
                 Err(error) => return refused(this, state, os_error(error)),
             }
         }
     }
-    queue(this, state, PyBytes::new(py, view.bytes()), to);
+    queue(this, state, make::bytes(py, view.bytes())?, to)?;
     schedule(this, state)
 }
 
-fn queue(this: &Bound<'_, Datagrams>, state: &State, bytes: Bound<'_, PyBytes>, to: Destination) {
+/// `MemoryError` leaves the queue as it was.
+fn queue(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    bytes: Bound<'_, PyBytes>,
+    to: Destination,
+) -> PyResult<()> {
     let datagram = Outgoing {
         data: bytes.unbind(),
         to,
     };
     disown(state);
-    state.queue.borrow_mut().push(this.py(), datagram);
+    state.queue.borrow_mut().push(this.py(), datagram)
 }
 
 /// The caller's datagram was not sent, which the protocol is told at once.

@@ -1,0 +1,388 @@
+"""A want of memory is an error of what asked for it: no process ends, and no byte that was taken is lost."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.programs import Program
+
+#: What a child finds before its program. `spare` bytes may still be had after `cap`; `ballast` is given back by `relax`.
+CAPPED = """
+import resource, socket, os, ssl
+
+ballast = [bytes(32 << 20)]
+
+def cap(spare):
+    with open("/proc/self/statm") as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + spare, resource.RLIM_INFINITY))
+
+def relax():
+    ballast.clear()
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+class Sender(asyncio.Protocol):
+    def connection_lost(self, error):
+        print("lost", error)
+
+async def drained(sock, write_last):
+    # All that arrives: what was written before the refusal, and what is written after it.
+    loop = asyncio.get_running_loop()
+    write_last()
+    came = bytearray()
+    while not came.endswith(b"last"):
+        piece = await loop.sock_recv(sock, 1 << 20)
+        assert piece, "closed"
+        came += piece
+    return bytes(came)
+
+def attempt(write, data):
+    try:
+        write(data)
+    except MemoryError:
+        return False
+    return True
+"""
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux holds a process to RLIMIT_AS"
+)
+
+
+def run(program: Program, source: str) -> str:
+    """What the child prints; it ends well and says nothing of a panic."""
+    child = program.run(CAPPED + source, env={"RUST_BACKTRACE": "0"})
+    assert child.returncode == 0, child.stderr
+    assert "panicked" not in child.stderr
+    return child.stdout
+
+
+@pytest.mark.parametrize(
+    "large",
+    ["bytearray(LARGE)", "memoryview(bytearray(LARGE))"],
+    ids=["bytearray", "memoryview"],
+)
+@pytest.mark.parametrize("method", ["write", "writelines"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["empty", "with bytes before it"])
+def test_a_write_without_memory_for_it_is_refused_as_a_whole(
+    program: Program, method: str, large: str, fresh: bool
+) -> None:
+    if program.module == "asyncio" and sys.version_info < (3, 12):
+        pytest.skip("asyncio sends a part of it before it finds that out")
+    run(
+        program,
+        f"""
+LARGE = 150 << 20
+async def main():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_accepted_socket(Sender, ours)
+    before = b"" if {fresh} else b"first" * 100_000
+    transport.write(before)
+    large = {large}
+    written = [large] if {method == "write"} else [b"small", large, b"small"]
+    data = large if {method == "write"} else written
+    cap(100 << 20)
+    taken = attempt(transport.{method}, data)
+    expected = before + (b"".join(written) if taken else b"") + b"last"
+    relax()
+    assert await drained(theirs, lambda: transport.write(b"last")) == expected
+    transport.abort()
+    theirs.close()
+    await asyncio.sleep(0)
+run(main())
+""",
+    )
+
+
+def test_many_small_writes_end_in_an_error_and_arrive(program: Program) -> None:
+    run(
+        program,
+        """
+async def main():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_accepted_socket(Sender, ours)
+    piece = bytearray(b"x" * 60_000)
+    cap(20 << 20)
+    count = 0
+    # asyncio keeps references to the pieces themselves since 3.12, and no memory is needed.
+    while count < 3000 and attempt(transport.write, piece):
+        count += 1
+    relax()
+    came = await drained(theirs, lambda: transport.write(b"last"))
+    assert came == bytes(piece) * count + b"last", (len(came), count)
+    transport.abort()
+    theirs.close()
+    await asyncio.sleep(0)
+run(main())
+""",
+    )
+
+
+def test_a_pipe_refuses_a_write_without_memory_for_it(program: Program) -> None:
+    if program.module == "asyncio":
+        pytest.skip("asyncio writes a part of it before it finds that out")
+    run(
+        program,
+        """
+async def main():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_write_pipe(Sender, ours)
+    transport.write(b"first")
+    large = bytearray(150 << 20)
+    cap(100 << 20)
+    taken = attempt(transport.write, large)
+    expected = b"first" + (bytes(large) if taken else b"") + b"last"
+    relax()
+    assert await drained(theirs, lambda: transport.write(b"last")) == expected
+    transport.abort()
+    theirs.close()
+    await asyncio.sleep(0)
+run(main())
+""",
+    )
+
+
+def test_datagrams_without_memory_are_refused_and_the_others_arrive(program: Program) -> None:
+    run(
+        program,
+        """
+async def main():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, remote_addr=receiver.getsockname())
+    cap(1 << 20)
+    for _ in range(100):
+        attempt(transport.sendto, bytearray(60_000))
+    relax()
+    transport.sendto(b"last")
+    receiver.setblocking(False)
+    while await loop.sock_recv(receiver, 1 << 16) != b"last":
+        pass
+    transport.close()
+    receiver.close()
+    ours.close()
+    theirs.close()
+    await asyncio.sleep(0)
+run(main())
+""",
+    )
+
+
+def test_callbacks_beyond_memory_are_refused_and_the_others_run(program: Program) -> None:
+    run(
+        program,
+        """
+def main():
+    loop = new_event_loop()
+    ran = []
+    def count():
+        ran.append(None)
+    limit = 3_000_000
+    queued = 0
+    context = __import__("contextvars").copy_context()
+    cap(8 << 20)
+    try:
+        while queued < limit:
+            loop.call_soon(count, context=context)
+            queued += 1
+    except MemoryError:
+        pass
+    relax()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert queued < limit
+    assert len(ran) == queued, (len(ran), queued)
+main()
+""",
+    )
+
+
+#: Every allocation of Python's fails in turn, as `_testcapi.set_nomemory` says, each in a fork of its own.
+FAILING = """
+import _testcapi, faulthandler, gc, os, signal, socket, sys
+import linecache, logging, traceback
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(data)
+
+class Client(asyncio.Protocol):
+    def __init__(self):
+        self.done = asyncio.get_running_loop().create_future()
+    def connection_made(self, transport):
+        transport.write(b"x" * 100)
+    def data_received(self, data):
+        if not self.done.done():
+            self.done.set_result(None)
+    def connection_lost(self, error):
+        if not self.done.done():
+            self.done.set_exception(error or ConnectionError())
+
+class Datagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
+
+async def soon(loop):
+    loop.call_soon(max, 1, 2)
+    repr(loop.call_later(5, print))
+    loop.call_at(loop.time(), abs, 1).when()
+    done = loop.create_future()
+    loop.call_soon_threadsafe(loop.call_later, 0.0001, done.set_result, None)
+    await done
+    await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+
+async def protocols(loop):
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    try:
+        address = server.sockets[0].getsockname()
+        transport, protocol = await loop.create_connection(Client, *address)
+        try:
+            await protocol.done
+        finally:
+            transport.close()
+    finally:
+        server.close()
+    await asyncio.sleep(0)
+
+async def streams(loop):
+    async def serve(reader, writer):
+        try:
+            writer.write(await reader.readexactly(100))
+            await writer.drain()
+        finally:
+            writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            writer.write(b"y" * 100)
+            await reader.readexactly(100)
+        finally:
+            writer.close()
+    finally:
+        server.close()
+
+async def sockets(loop):
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.setblocking(False)
+    with one, other:
+        receiving = loop.create_task(loop.sock_recv(one, 10))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(other, b"hello")
+        await receiving
+        readable = loop.create_future()
+        loop.add_reader(one, lambda: readable.done() or readable.set_result(one.recv(10)))
+        try:
+            other.send(b"x")
+            await readable
+        finally:
+            loop.remove_reader(one)
+
+async def datagrams(loop):
+    ours, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    try:
+        received = loop.create_future()
+        class Once(asyncio.DatagramProtocol):
+            def connection_made(self, transport):
+                transport.sendto(b"hello")
+            def datagram_received(self, data, address):
+                if not received.done():
+                    received.set_result(None)
+        theirs, _ = await loop.create_datagram_endpoint(
+            Once, remote_addr=ours.get_extra_info("sockname"))
+        try:
+            await received
+        finally:
+            theirs.close()
+    finally:
+        ours.close()
+    await asyncio.sleep(0)
+
+def attempt(scenario, number, stop):
+    loop = new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(scenario(loop))
+    gc.collect()
+    gc.disable()
+    # What failed to be reported may leave the scenario waiting: the loop itself must still run a timer.
+    loop.call_later(0.2, _testcapi.remove_mem_hooks)
+    loop.call_later(0.25, loop.stop)
+    coroutine = scenario(loop)
+    try:
+        _testcapi.set_nomemory(number, stop)
+        loop.run_until_complete(coroutine)
+    except BaseException as error:
+        _testcapi.remove_mem_hooks()
+        how = type(error).__name__
+    else:
+        _testcapi.remove_mem_hooks()
+        how = "passed"
+    return how
+
+def in_child(scenario, number, stop):
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        signal.alarm(20)
+        faulthandler.enable()
+        print("how:", attempt(scenario, number, stop), flush=True)
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as file:
+        said = file.read()
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), said
+
+def bad(code, said):
+    return code or "panicked" in said or "PanicException" in said
+
+def main(name, numbers):
+    scenario = globals()[name]
+    for number in numbers:
+        code, said = in_child(scenario, number, number + 1)
+        if bad(code, said):
+            print(f"{name}, allocation {number}: {code}\\n{said}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None,
+    reason="this interpreter was built without _testcapi, which makes allocations fail",
+)
+@pytest.mark.parametrize("scenario", ["soon", "protocols", "streams", "sockets", "datagrams"])
+def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> None:
+    if program.module == "asyncio":
+        pytest.skip("what CPython itself makes of it is not ours to test")
+    source = FAILING + f"\nmain({scenario!r}, range(0, 380, 29))\n"
+    child = program.run(source, "-W", "ignore", env={"RUST_BACKTRACE": "0"})
+    assert child.returncode == 0, child.stderr
+    assert not re.sub(r"\s", "", child.stdout), child.stdout
