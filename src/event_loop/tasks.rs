@@ -19,12 +19,12 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
 
 fn future_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    FUTURE.import(py, "asyncio.futures", "Future")
+    make::imported(&FUTURE, py, "asyncio.futures", "Future")
 }
 
 fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    TASK.import(py, "asyncio.tasks", "Task")
+    make::imported(&TASK, py, "asyncio.tasks", "Task")
 }
 
 struct CreateFuture;

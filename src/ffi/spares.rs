@@ -72,6 +72,10 @@ fn is_ours_alone(object: &Bound<'_, PyBytes>) -> bool {
 
 /// The object with other contents, for which its memory has room.
 #[cfg(not(Py_GIL_DISABLED))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "where counts are split by thread, another is made"
+)]
 fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let raw = object.as_ptr().cast::<ffi::PyBytesObject>();
     // SAFETY: a live `bytes` that nobody else refers to (`offer` made sure, and `Room` has held it since).

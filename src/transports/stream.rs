@@ -18,6 +18,7 @@ use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
 use super::protocol::{self, Delivery, callback_failed, step_failed};
 use super::write_buffer::WriteBuffer;
+pub(super) use super::write_buffer::Writing;
 use super::{clients, read, stream_methods, warnings, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, given_or_current, run_in};
@@ -102,17 +103,6 @@ pub(super) enum Reading {
     Paused,
     /// End of stream, or closing.
     Ended,
-}
-
-/// Who will send what is in the buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writing {
-    /// Nothing is in it.
-    Idle,
-    /// The end of the callback that wrote.
-    Queued,
-    /// The reactor, when the kernel has room again.
-    Blocked,
 }
 
 /// Where a protocol's methods run.

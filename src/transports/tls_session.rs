@@ -85,7 +85,7 @@ impl Session {
     pub(crate) fn new(parts: Parts<'_>) -> PyResult<Option<Self>> {
         static SSL_OBJECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = parts.context.py();
-        let class = SSL_OBJECT.import(py, "ssl", "SSLObject")?;
+        let class = make::imported(&SSL_OBJECT, py, "ssl", "SSLObject")?;
         let made = parts.context.getattr(name!(py, "sslobject_class"));
         if !made.is_ok_and(|made| made.is(class)) {
             return Ok(None);
@@ -160,7 +160,7 @@ impl Session {
                 read_wire(wire, &native, ciphertext, reader).map(Taken::Read)
             }
             // A peer may shake hands anew, which runs the context's callbacks.
-            Records::Wire(_) if read => Ok(Taken::Left(PyBytes::new(py, ciphertext))),
+            Records::Wire(_) if read => Ok(Taken::Left(make::bytes(py, ciphertext)?)),
             Records::Wire(wire) => {
                 wire.keep(&native, ciphertext)?;
                 Ok(Taken::Kept)
@@ -492,7 +492,7 @@ pub(super) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
 /// Whether the error is that the peer has said goodbye, as a session puts it that has done so itself.
 pub(super) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(error.matches(py, ERROR.import(py, "ssl", "SSLZeroReturnError")?)?)
+    Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLZeroReturnError")?)?)
 }
 
 /// Whether the error is about the peer's certificate.

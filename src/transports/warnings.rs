@@ -3,7 +3,9 @@
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeWarning};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::PyType;
+
+use crate::ffi::{make, name};
 
 /// Looks `warnings.warn` up while that can be done: an interpreter that is about to end imports nothing.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
@@ -14,26 +16,26 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
 pub(super) fn unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let message = format!("unclosed transport {}", transport.repr()?);
     let category = transport.py().get_type::<PyResourceWarning>();
-    warn(transport, message, &category)
+    warn(transport, &message, &category)
 }
 
 /// What the interpreter says of a coroutine of its own.
 pub(super) fn never_awaited(coroutine: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
     let message = format!("coroutine '{name}' was never awaited");
     let category = coroutine.py().get_type::<PyRuntimeWarning>();
-    warn(coroutine, message, &category)
+    warn(coroutine, &message, &category)
 }
 
-fn warn(source: &Bound<'_, PyAny>, message: String, category: &Bound<'_, PyType>) -> PyResult<()> {
+fn warn(source: &Bound<'_, PyAny>, message: &str, category: &Bound<'_, PyType>) -> PyResult<()> {
     let py = source.py();
-    let keywords = PyDict::new(py);
-    keywords.set_item("source", source)?;
+    let keywords = make::dict(py)?;
+    keywords.set_item(name!(py, "source"), source)?;
     warn_function(py)?
-        .call((message, category), Some(&keywords))
+        .call((make::string(py, message)?, category), Some(&keywords))
         .map(drop)
 }
 
 fn warn_function(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static WARN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    WARN.import(py, "warnings", "warn")
+    make::imported(&WARN, py, "warnings", "warn")
 }

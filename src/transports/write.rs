@@ -121,15 +121,16 @@ fn readable_lines<'py>(
     lines: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
     let join = |lines: &Bound<'py, PyAny>| {
-        let nothing = PyBytes::new(lines.py(), b"");
+        let nothing = make::bytes(lines.py(), b"")?;
         call::method(nothing.as_any(), name!(lines.py(), "join"), [lines])
     };
     let mut items = match lines.try_iter() {
-        Ok(items) => items.collect::<PyResult<Vec<_>>>()?,
+        Ok(items) => make::collected(items)?,
         Err(_) => vec![join(lines)?],
     };
     if !items.iter().all(is_plain) {
-        items = vec![join(PyList::new(this.py(), items)?.as_any())?];
+        let borrowed: Vec<_> = items.iter().map(Bound::as_borrowed).collect();
+        items = vec![join(make::list(this.py(), &borrowed)?.as_any())?];
     }
     check_open(state)?;
     if items.is_empty() || lost(this, state)? {

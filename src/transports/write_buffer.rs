@@ -5,6 +5,17 @@ use std::io::IoSlice;
 
 use crate::sys::fork::Generation;
 
+/// Who will send what is in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// Nothing is in it.
+    Idle,
+    /// The end of the callback that wrote.
+    Queued,
+    /// The reactor, when the kernel has room again.
+    Blocked,
+}
+
 /// A queue of chunks, sent from the front. `B` is a reference to immutable bytes of somebody else's.
 ///
 /// Where there is no memory for what is pushed, the queue stays as it was.

@@ -1,4 +1,4 @@
-"""A want of memory is an error of what asked for it: no process ends, and no byte that was taken is lost."""
+"""A want of memory is an error of what asked for it: no process ends, and no byte is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.programs import Program
 
-#: What a child finds before its program. `spare` bytes may still be had after `cap`; `ballast` is given back by `relax`.
+#: What a child finds before its program: `spare` bytes may still be had after `cap`.
 CAPPED = """
 import resource, socket, os, ssl
 
@@ -218,7 +218,7 @@ main()
     )
 
 
-#: Every allocation of Python's fails in turn, as `_testcapi.set_nomemory` says, each in a fork of its own.
+#: Allocations of Python's fail in turn (`_testcapi.set_nomemory`), each in a fork of its own.
 FAILING = """
 import _testcapi, faulthandler, gc, os, signal, socket, sys
 import linecache, logging, traceback
@@ -330,7 +330,7 @@ def attempt(scenario, number, stop):
     loop.run_until_complete(scenario(loop))
     gc.collect()
     gc.disable()
-    # What failed to be reported may leave the scenario waiting: the loop itself must still run a timer.
+    # What failed may leave the scenario waiting: the loop itself must still run a timer.
     loop.call_later(0.2, _testcapi.remove_mem_hooks)
     loop.call_later(0.25, loop.stop)
     coroutine = scenario(loop)
