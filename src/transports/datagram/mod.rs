@@ -489,10 +489,9 @@ impl NativeClass for Datagrams {
 
     /// asyncio's own is both: it inherits what its streams inherit, and CPython's tests look.
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        let module = py.import("asyncio.transports")?;
         let bases = (
-            module.getattr("Transport")?,
-            module.getattr("DatagramTransport")?,
+            make::import(py, "asyncio.transports", "Transport")?,
+            make::import(py, "asyncio.transports", "DatagramTransport")?,
         );
         let body = make::dict(py)?;
         body.set_item("__slots__", ())?;
