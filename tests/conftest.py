@@ -43,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What tests start, and what that starts, can say where it crashed.
+    os.environ.setdefault("PYTHONFAULTHANDLER", "1")
     # Output is captured at the descriptor while a test runs; what the guard dumps must not be.
     config.stash[_guard_fd] = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
 

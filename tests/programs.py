@@ -1,9 +1,14 @@
-"""Child processes that run a few lines of Python on the loop under test."""
+"""Child processes that run Python: a few lines on the loop under test, or whatever else.
+
+A child that crashes fails its test, wherever the test looks, and says where it was: the stacks of
+its threads are in what it wrote.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -12,9 +17,71 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 #: Seconds a child may take before it counts as hung. Generous: the machine may be busy.
 PATIENCE_S = 40.0
+
+#: How a child starts that can say where it crashed.
+PYTHON = (sys.executable, "-X", "faulthandler")
+
+#: Signals by which no child ends that a test has not killed.
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+def must_not_crash(code: int | None, said: str | None) -> None:
+    """Fails if a child has crashed.
+
+    Args:
+        code: its exit code; `None` if it still runs.
+        said: what it wrote, with its stacks.
+    """
+    if code is not None and -code in CRASHES:
+        raise AssertionError(f"the child ended by {signal.Signals(-code).name}\n{said or ''}")
+
+
+def run_python(
+    *arguments: str,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    timeout: float = PATIENCE_S,
+) -> subprocess.CompletedProcess[str]:
+    """Runs the interpreter of this process as a child, to its end.
+
+    Args:
+        arguments: its command line.
+        cwd: its working directory, if not that of this process.
+        env: its whole environment, if not that of this process.
+        timeout: seconds after which it counts as hung.
+    """
+    done = subprocess.run(
+        [*PYTHON, *arguments],
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        env=env,
+        text=True,
+        timeout=timeout,
+    )
+    must_not_crash(done.returncode, done.stderr)
+    return done
+
+
+class Child(subprocess.Popen[str]):
+    """A child whose last words are looked at."""
+
+    def communicate(
+        self, input: str | None = None, timeout: float | None = None
+    ) -> tuple[str, str]:
+        """What it writes until its end, which must be no crash."""
+        output, errors = super().communicate(input, timeout)
+        must_not_crash(self.returncode, errors)
+        return output, errors
+
+    def look(self) -> None:
+        """Fails if it has crashed."""
+        if self.poll() is not None and self.stderr is not None and not self.stderr.closed:
+            must_not_crash(self.returncode, self.stderr.read())
 
 
 @dataclass(frozen=True)
@@ -36,20 +103,13 @@ class Program:
             options: interpreter options, such as `-X` and `dev`.
             env: variables to add to this process's environment.
         """
-        return subprocess.run(
-            self._command(source, options),
-            capture_output=True,
-            check=False,
-            env={**os.environ, **(env or {})},
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        return run_python(*self._arguments(source, options), env={**os.environ, **(env or {})})
 
     @contextlib.contextmanager
-    def start(self, source: str, *options: str) -> Generator[subprocess.Popen[str], None, None]:
+    def start(self, source: str, *options: str) -> Generator[Child, None, None]:
         """Starts `source` and yields the child once it has printed the line `ready`."""
-        with subprocess.Popen(
-            self._command(source, options),
+        with Child(
+            [*PYTHON, *self._arguments(source, options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -61,16 +121,10 @@ class Program:
                     child.kill()
                     raise AssertionError(f"expected 'ready', got {line!r}: {child.communicate()}")
                 yield child
+                child.look()
             finally:
                 child.kill()
 
-    def _command(self, source: str, options: tuple[str, ...]) -> list[str]:
+    def _arguments(self, source: str, options: tuple[str, ...]) -> tuple[str, ...]:
         preamble = f"import asyncio\nfrom {self.module} import new_event_loop, run\n"
-        return [
-            sys.executable,
-            "-W",
-            "error",
-            *options,
-            "-c",
-            preamble + textwrap.dedent(source),
-        ]
+        return "-W", "error", *options, "-c", preamble + textwrap.dedent(source)

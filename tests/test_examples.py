@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.programs import PYTHON
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -69,12 +71,13 @@ OTHERS = {"find_blocking_call", "forgotten_await", "graceful_shutdown", "uvicorn
 
 def command(name: str) -> list[str]:
     """Runs the example called `name`."""
-    return [sys.executable, str(EXAMPLES / f"{name}.py")]
+    return [*PYTHON, str(EXAMPLES / f"{name}.py")]
 
 
 def run(name: str) -> tuple[str, str]:
     """Standard output and standard error of an example that ends by itself."""
-    child = subprocess.run(command(name), capture_output=True, check=True, text=True, timeout=40)
+    child = subprocess.run(command(name), capture_output=True, check=False, text=True, timeout=40)
+    assert child.returncode == 0, child.stderr
     return child.stdout, child.stderr
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import inspect
-import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yamanote
+from tests import programs
 from yamanote import _yamanote
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ def functions() -> list[Callable[..., object]]:
 
 def run_python(code: str, *options: str) -> str:
     """What a fresh interpreter prints for `code`."""
-    child = subprocess.run(
-        [sys.executable, *options, "-c", code], capture_output=True, text=True, timeout=60
-    )
+    child = programs.run_python(*options, "-c", code)
     assert child.returncode == 0, child.stderr
     return child.stdout.strip()
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.programs import Program, run_python
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +59,48 @@ def test_is_slow():
 """
     child = run_pytest(tmp_path, source, "--hang-after", "0.3")
     assert child.returncode == 0, child.stdout
+
+
+#: The signal, and the function that the stack shows.
+CRASHED = r"(?s)the child ended by SIG.* in crash"
+
+
+@pytest.mark.parametrize("end", ["abort", "SIGSEGV", "SIGBUS", "SIGILL"])
+def test_a_child_that_crashes_fails_its_test_with_the_stack(end: str) -> None:
+    source = f"""
+    import os, signal
+
+    def crash():
+        {"os.abort()" if end == "abort" else f"os.kill(os.getpid(), signal.{end})"}
+
+    print("ready", flush=True)
+    os.read(0, 1)
+    crash()
+    """
+    program = Program("yamanote")
+    with pytest.raises(AssertionError, match=CRASHED):
+        run_python("-c", textwrap.dedent(source))
+    with (
+        pytest.raises(AssertionError, match=CRASHED),
+        program.start(source) as child,
+    ):
+        child.communicate()
+    with (
+        pytest.raises(AssertionError, match=CRASHED),
+        program.start(source) as child,
+    ):
+        child.wait()
+
+
+def test_a_child_may_be_killed_and_may_fail() -> None:
+    assert run_python("-c", "raise SystemExit(3)").returncode == 3
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert run_python("-c", kill).returncode == -signal.SIGKILL
+
+
+def test_python_below_a_child_can_say_where_it_crashed() -> None:
+    assert os.environ["PYTHONFAULTHANDLER"]
+    assert faulthandler.is_enabled()
 
 
 def test_what_a_loop_reports_fails_the_test(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yamanote
+from tests.programs import run_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,9 +89,7 @@ assert run(asyncio.sleep(0, "works")) == "works"
 
 
 def test_without_policies_the_names_say_what_to_use_instead() -> None:
-    child = subprocess.run(
-        [sys.executable, "-W", "error", "-c", GONE], capture_output=True, text=True, timeout=60
-    )
+    child = run_python("-W", "error", "-c", GONE)
     assert child.returncode == 0, child.stderr
     first, second = child.stdout.splitlines()
     assert first == second

@@ -144,6 +144,7 @@ def _child(job: Job, timeout_s: float, output: int, result: int) -> None:
     os.close(null)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    faulthandler.enable(2)
     faulthandler.dump_traceback_later(timeout_s, file=2)
     stand_in = bind(job.factory)
     suite = unittest.TestSuite([job.case])

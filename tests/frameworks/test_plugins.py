@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.programs import run_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,13 +141,14 @@ def run_pytest(
         lines = source.format(module=module).splitlines()
         (directory / name).write_text("\n".join(line[4:] for line in lines))
     (directory / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *options, str(directory)],
+    done = run_python(
+        "-m",
+        "pytest",
+        "-q",
+        *options,
+        str(directory),
         cwd=directory,
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        check=False,
-        text=True,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     return done.stdout.splitlines()[-1]

@@ -19,6 +19,7 @@ import uvicorn
 
 from tests.frameworks import application
 from tests.frameworks.http import PATIENCE_S, Client
+from tests.programs import PYTHON, must_not_crash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -207,7 +208,7 @@ class Server:
 
     def __init__(self, loop_name: str, *more: str) -> None:
         """Starts it, with `more` options, and waits until it serves."""
-        command = [sys.executable, "-m", "uvicorn", "tests.frameworks.application:application"]
+        command = [*PYTHON, "-m", "uvicorn", "tests.frameworks.application:application"]
         options = ["--loop", f"{loop_name}:new_event_loop", "--port", "0", "--no-access-log"]
         self.process = subprocess.Popen(
             [*command, *options, *more], cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -225,7 +226,9 @@ class Server:
         """Waits for its end and returns the exit code."""
         assert self.process.stderr is not None
         self.log += self.process.stderr.readlines()
-        return self.process.wait(PATIENCE_S)
+        code = self.process.wait(PATIENCE_S)
+        must_not_crash(code, "".join(self.log))
+        return code
 
     def peak_bytes(self) -> int:
         """The most memory it had."""

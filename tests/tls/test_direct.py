@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import os
 import ssl
-import subprocess
 import sys
 import threading
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 import yamanote
+from tests.programs import run_python
 from tests.tcp.servers import LOCALHOST, port_of
 from tests.tls.certificates import NAME, client_context, server_context
 from tests.tls.peers import everything_ends, in_thread
@@ -102,10 +102,10 @@ def way_of(program: str, **environment: str) -> bool:
         program,
         "print(yamanote.run(is_direct(context)))",
     )
-    command = [sys.executable, "-c", "\n".join(lines)]
     environment = {"PYTHONPATH": ":".join(sys.path), **environment}
-    said = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
-    return {b"True\n": True, b"False\n": False}[said]
+    child = run_python("-c", "\n".join(lines), env=environment)
+    assert child.returncode == 0, child.stderr
+    return {"True\n": True, "False\n": False}[child.stdout]
 
 
 def test_an_environment_variable_turns_it_off() -> None:
