@@ -1,0 +1,90 @@
+"""Connections: TCP, Unix and TLS with protocols of every kind."""
+
+from __future__ import annotations
+
+from tests.fuzz.calls.call import calls, maker
+
+CALLS = (
+    maker(
+        "tcp({plain}, {plain})",
+        waits=True,
+        client="stream",
+        peer="stream",
+        server="server",
+        weight=3,
+    ),
+    maker(
+        "unix({plain}, {plain})",
+        waits=True,
+        client="stream",
+        peer="stream",
+        server="server",
+        weight=3,
+    ),
+    maker(
+        "tls({plain}, {plain})",
+        waits=True,
+        client="stream",
+        peer="stream",
+        server="server",
+        weight=2,
+    ),
+    *calls("{stream}.write({buffer})", weight=24),
+    *calls(
+        "{stream}.writelines({buffers})",
+        "{stream}.pause_reading()",
+        "{stream}.resume_reading()",
+        "{stream}.set_protocol({plain})",
+        "{stream}.close()",
+        "{stream}.abort()",
+        "{stream}.write_eof()",
+        weight=4,
+    ),
+    *calls(
+        "{stream}.can_write_eof()",
+        "{stream}.is_closing()",
+        "{stream}.is_reading()",
+        "{stream}.get_protocol()",
+        "{stream}.get_extra_info({fact}[, {any}])",
+        "{stream}.get_extra_info('socket').getsockname()",
+        "{stream}.get_extra_info('socket').fileno()",
+        "{stream}.get_extra_info('socket').family",
+        "{stream}.set_write_buffer_limits([high={limit}])",
+        "{stream}.set_write_buffer_limits([low={limit}])",
+        "{stream}.set_write_buffer_limits({limit}, {limit})",
+        "{stream}.get_write_buffer_limits()",
+        "{stream}.get_write_buffer_size()",
+        "repr({stream})",
+        "{stream}.write()",
+        "{stream}.set_protocol({protocol})",
+        "loop.start_tls({stream}, {plain}, {sslcontext}[, server_side={bool}]"
+        "[, server_hostname={host}][, ssl_handshake_timeout={delay}]"
+        "[, ssl_shutdown_timeout={delay}])",
+        weight=3,
+    ),
+    *calls(
+        "loop.sendfile({stream}, {file}[, {limit}][, {limit}][, fallback={bool}])",
+        weight=4,
+        waits=True,
+    ),
+    *calls(
+        "{stream}.get_extra_info('socket').shutdown({number})",
+        "{stream}.get_extra_info('socket').send({buffer})",
+        "{stream}._force_close({any})",
+        "{stream}.connection_lost({any})",
+        "{stream}.eof_received()",
+        "{stream}._make_empty_waiter()",
+        "{stream}._reset_empty_waiter()",
+        "{stream}._sock",
+        "{stream}._loop",
+        "{stream}.__del__()",
+        "type({stream}).write({any}, {buffer})",
+        "type({stream})({any})",
+        "object.__new__(type({stream})).write({buffer})",
+        "repr(object.__new__(type({stream})))",
+        "os.close({stream}.get_extra_info('socket').fileno())",
+        "os.dup2({opened}, {stream}.get_extra_info('socket').fileno())",
+        wild=True,
+        weight=1,
+    ),
+)

@@ -1,0 +1,183 @@
+"""The parent's side of a worker: starts it, asks it to run programs, and sees how it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tests.fuzz.compare import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from tests.fuzz.program import Program
+
+ROOT = Path(__file__).parent.parent.parent
+
+#: How many bytes of a dead worker's last words are kept: all stacks of a few threads.
+MOST_WORDS = 20_000
+
+#: A worker ends itself when a run hangs; this much later its parent does.
+GRACE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same for all programs."""
+
+    #: The loop under test, as `run.load()` takes it.
+    loop: str
+    #: A folder with certificates, where workers make their files.
+    files: str
+    #: Seconds after which a run counts as hung.
+    patience_s: float = 20.0
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """How one program went."""
+
+    #: The seed, or what else the program is called.
+    name: str
+    calls: int = 0
+    failures: list[Failure] = field(default_factory=list[Failure])
+    #: The loop that ran when the worker died, if it did.
+    died_on: str = ""
+
+
+class Child:
+    """A worker process."""
+
+    def __init__(self, job: Job) -> None:
+        """Starts it.
+
+        Args:
+            job: what it runs programs with.
+        """
+        self._job = job
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close().
+        self._said_before = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", "tests.fuzz.worker"],
+            cwd=ROOT,
+            env={**os.environ, "RUST_BACKTRACE": "0", "PYTHONHASHSEED": "0"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._say(asdict(job))
+
+    def __enter__(self) -> Self:
+        """Is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the worker."""
+        self.close()
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A worker that has died is noticed when it is listened to.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def run_seeds(self, first: int, last: int) -> Iterator[Outcome]:
+        """Runs the programs of some seeds; the last outcome is that of a worker which died."""
+        self._say({"first": first, "last": last})
+        yield from self._listen()
+
+    def run_program(self, program: Program) -> Outcome:
+        """Runs one program, in a process that the worker forks: it goes on when that dies."""
+        self._said_before = self._errors.seek(0, os.SEEK_END)
+        self._say({"program": str(program)})
+        return list(self._listen())[-1]
+
+    def _listen(self) -> Iterator[Outcome]:
+        assert self._process.stdout is not None
+        running = Outcome("the start")
+        for line in self._process.stdout:
+            message = json.loads(line)
+            if "begins" in message:
+                running = Outcome(message["begins"], died_on=message["loop"])
+            elif "ended" in message:
+                found = [Failure(**failure) for failure in message["failures"]]
+                yield Outcome(message["ended"], message["calls"], found)
+                running = Outcome("the end", died_on=self._job.loop)
+            elif "died" in message:
+                running.failures.append(self._death(message["died"]))
+                yield running
+            else:
+                return
+        running.failures.append(self._death(self._process.wait(GRACE_S)))
+        yield running
+
+    def _death(self, code: int) -> Failure:
+        """Why a process that ran programs has ended."""
+        words = self.last_words()
+        if code == 1 and "Timeout (" in words:
+            return Failure("hang", "hang", words)
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Failure("crash", f"{name}{_place(words)}", f"{name}\n{words}")
+
+    def last_words(self) -> str:
+        """What it has written to its standard error."""
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(self._said_before, size - MOST_WORDS))
+        return self._errors.read().decode(errors="replace")
+
+    def close(self, *, at_once: bool = False) -> Failure | None:
+        """Lets the worker end, which must go well.
+
+        Args:
+            at_once: whatever it is at.
+
+        Returns:
+            How it did not.
+        """
+        if at_once:
+            self._process.kill()
+        elif self._process.poll() is None:
+            assert self._process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            deadline = time.monotonic() + self._job.patience_s
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGABRT)  # Its stacks are what it says then.
+        code = self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        failure = None if code == 0 else self._death(code)
+        self._errors.close()
+        return failure
+
+
+def _place(words: str) -> str:
+    """Where a dead worker was: the step, or the innermost line of Python."""
+    for line in words.splitlines():
+        if line.startswith("  File "):
+            place = line.split('"')[1]
+            return f" in {place if place.startswith('<') else line.strip()}"
+    return ""

@@ -1,0 +1,77 @@
+"""Where the loops may differ, and why: every line is a decision, not a bug."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.fuzz.run import PENDING
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Steps that may end in two ways."""
+
+    #: A regular expression over the step.
+    step: str
+    #: Regular expressions over how it ends on asyncio and on ours.
+    theirs: str
+    ours: str
+    why: str
+
+    def allows(self, step: str, theirs: str, ours: str) -> bool:
+        """Whether this is such a step."""
+        return (
+            re.search(self.step, step) is not None
+            and re.fullmatch(self.theirs, theirs) is not None
+            and re.fullmatch(self.ours, ours) is not None
+        )
+
+
+#: Any call of a loop on a socket.
+_SOCK = r"loop\.sock_\w+"
+
+DIFFERENCES = (
+    Difference(
+        _SOCK,
+        f"{PENDING}|a value|None",
+        f"{PENDING}|a value|None",
+        "Of several calls that wait on one socket asyncio serves the last; we serve all. "
+        "docs/compatibility.md",
+    ),
+    Difference(
+        r"\.sendto\(",
+        "AttributeError",
+        "None",
+        "asyncio trips over its own None after connection_lost. docs/compatibility.md",
+    ),
+    Difference(
+        r"\.(writing|reading)\.(abort|close|write)",
+        "AttributeError",
+        "None",
+        "asyncio's pipe transports trip over their own None after connection_lost.",
+    ),
+    Difference(
+        r"\.(close|abort)\(\)",
+        "RuntimeError",
+        "None",
+        "Once the loop is closed, asyncio's transports cannot say that they close.",
+    ),
+    Difference(
+        r"\.child\.",
+        "None|a value|ProcessLookupError",
+        "None|a value|ProcessLookupError",
+        "A child that was told to end does so when it gets the processor.",
+    ),
+    Difference(
+        r"call_(at|later)\(.*10\*\*400",
+        "a value",
+        "OverflowError",
+        "asyncio takes a deadline that no float can hold, and its loop ends when it subtracts.",
+    ),
+)
+
+
+def is_allowed(step: str, theirs: str, ours: str) -> bool:
+    """Whether a line of the table allows it."""
+    return any(difference.allows(step, theirs, ours) for difference in DIFFERENCES)

@@ -1,0 +1,561 @@
+"""One run of a program on one loop, and the record of what could be observed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import importlib
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import yamanote.fs as fs
+from tests.fuzz import protocols, values
+from tests.fuzz.program import MAIN, Program, Step
+from tests.fuzz.scenes import AbsentError, Scenes, factory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+    from types import CodeType
+
+try:
+    rust: Any = importlib.import_module("yamanote_testing")
+except ImportError:
+    rust = None  # Not built: no program has it then.
+
+#: Passes of the loop after which a step that waits for nothing outside the loop has ended: a TLS
+#: connection, the longest, takes about a dozen.
+PASSES = 40
+FEW_PASSES = 6
+
+#: Seconds that a step which waits for another thread or process may take, and all of a run
+#: together: what is done by then is compared, and what is not counts as waiting for ever.
+WAIT_S = 0.3
+WAITS_S = 1.0
+
+#: Seconds between two looks at whether it is done.
+LOOK_S = 0.002
+
+#: The part of a run's patience that a loop may take for what any loop does at once.
+ALIVE = 0.25
+
+#: Steps that one run makes at most, however often callbacks call each other.
+MOST_STEPS = 400
+
+#: How often one block runs at most.
+MOST_TIMES = 3
+
+#: Exceptions that no program may see.
+FORBIDDEN = ("SystemError", "pyo3_runtime.PanicException")
+
+#: Signals that programs handle; whatever they leave is put back.
+SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+
+ABSENT = "absent"
+PENDING = "pending"
+
+
+@dataclass
+class Record:
+    """What a run showed."""
+
+    #: By the name of a step: how each of its turns ended.
+    outcomes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    #: How often each block ran.
+    ran: Counter[str] = field(default_factory=Counter[str])
+    #: The exceptions that the loop reported.
+    reports: Counter[str] = field(default_factory=Counter[str])
+    #: What protocols were told.
+    events: Counter[str] = field(default_factory=Counter[str])
+    #: Exceptions that no program may see, with where they were seen.
+    forbidden: list[str] = field(default_factory=list[str])
+    #: Exceptions that left `run_forever()`, and what a loop that still ran did no more.
+    dead: list[str] = field(default_factory=list[str])
+    #: Descriptors that were left open.
+    leaked: list[str] = field(default_factory=list[str])
+    calls: int = 0
+
+
+class Names(dict[str, Any]):
+    """The names of a program; a result that is not there ends the step that wants it."""
+
+    def __missing__(self, name: str) -> object:
+        """Raise `AbsentError` for a result, `KeyError` else."""
+        if re.fullmatch(r"r\d+", name):
+            raise AbsentError(name)
+        raise KeyError(name)
+
+
+class Block:
+    """A callback that runs a block of the program."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        """Runs the block `name` when called."""
+        self._run = run
+        self._name = name
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Runs the block, unless it ran often or the run is over."""
+        self._run.call(self._name)
+
+
+def load(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The function that makes loops: `new_event_loop` of a module, or `module:function`."""
+    module, _, function = loop.partition(":")
+    made: Callable[[], asyncio.AbstractEventLoop] = getattr(
+        importlib.import_module(module), function or "new_event_loop"
+    )
+    return made
+
+
+def type_name(error: BaseException) -> str:
+    """The name of an exception's class, with its module where that is not `builtins`."""
+    kind = type(error)
+    return (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def describe(value: object) -> str:
+    """A result, as far as loops must agree on it."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    return "a value"
+
+
+def descriptors() -> dict[int, str]:
+    """The open descriptors, with what they are."""
+    found: dict[int, str] = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # That of the folder itself is closed already.
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def compiled(name: str, expression: str) -> CodeType:
+    """The code of a step; a crash dump names it by its file."""
+    return compile(expression, f"<{name}: {expression}>", "eval")
+
+
+class Run:
+    """Runs a program on a new loop."""
+
+    def __init__(self, program: Program, loop: str, files: Path, patience_s: float) -> None:
+        """`execute()` does the rest.
+
+        Args:
+            program: what to run.
+            loop: whose loop, as `load()` takes it.
+            files: where certificates are.
+            patience_s: seconds after which the run counts as hung.
+        """
+        self.make_loop = load(loop)
+        self.loop = self.make_loop()
+        self.record = Record()
+        self.events = self.record.events
+        self.resources: list[Any] = []
+        self.transports: list[Any] = []
+        self.threads: list[threading.Thread] = []
+        self._blocks = program.blocks()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._numbers: Counter[str] = Counter()
+        self._chain: object = None
+        self._waits_s = WAITS_S
+        self._alive_s = patience_s * ALIVE
+        self._failure: BaseException | None = None
+        self._over = False
+        self._names = Names(self._namespace(loop, files))
+
+    def _namespace(self, loop: str, files: Path) -> dict[str, Any]:
+        scenes = Scenes(self, files)
+        names = values.namespace()
+        for name in dir(scenes):
+            if not name.startswith("_"):
+                names[name] = getattr(scenes, name)
+        for kind in (
+            protocols.Plain,
+            protocols.Buffered,
+            protocols.Datagrams,
+            protocols.Child,
+            protocols.Duck,
+        ):
+            names[kind.__name__] = functools.partial(kind, self)
+        names.update(
+            asyncio=asyncio,
+            collect=gc.collect,
+            fail=self.fail,
+            fs=fs,
+            keep=self.keep,
+            lacking=functools.partial(protocols.lacking, self),
+            loop=self.loop,
+            make=factory,
+            module=SimpleNamespace(new_event_loop=self.make_loop, run=self._runner(loop)),
+            on=functools.partial(Block, self),
+            rust=rust,
+            socket=socket,
+            spin=self.spin,
+            threading=threading,
+            thresholds=gc.set_threshold,
+            wait=self.wait,
+            warnings=warnings,
+            within=self.within,
+        )
+        return names
+
+    def _runner(self, loop: str) -> object:
+        """The `run()` of the loop's module, or asyncio's with the loop of a class."""
+        module, _, function = loop.partition(":")
+        if not function:
+            return importlib.import_module(module).run
+
+        def run(main: Any) -> object:  # noqa: ANN401 - a coroutine, or a hostile value.
+            with asyncio.Runner(loop_factory=self.make_loop) as runner:
+                return runner.run(main)
+
+        return run
+
+    # What expressions call.
+
+    def fail(self, error: BaseException) -> None:
+        """Lets the block raise `error`; in the main block it does nothing."""
+        self._failure = error
+
+    def keep(self, resource: object) -> object:
+        """Closes `resource` when the run ends."""
+        self.resources.append(resource)
+        return resource
+
+    async def wait(self, awaitable: Any) -> object:  # noqa: ANN401 - whatever is awaited.
+        """Awaits, in a coroutine, what is none."""
+        return await awaitable
+
+    def within(self, passes: int) -> asyncio.AbstractEventLoop:
+        """The loop, which stops after so many passes."""
+        self._stop_after(passes, lambda: False)
+        return self.loop
+
+    def spin(self, passes: int = PASSES) -> None:
+        """Runs the loop for so many passes."""
+        self._stop_after(passes, lambda: False)
+        self._run_loop()
+
+    def _stop_after(
+        self, passes: int, is_done: Callable[[], bool], *, pause_s: float | None = None
+    ) -> None:
+        """Stops the loop after so many passes, or when something is done.
+
+        Args:
+            passes: how many.
+            is_done: asked in each of them.
+            pause_s: how long each leaves the processor to others. No timer is needed for it: a
+                program can break those of asyncio.
+        """
+        self._chain = chain = object()
+        left = passes
+
+        def link() -> None:
+            nonlocal left
+            if self._chain is not chain:
+                return
+            left -= 1
+            if left <= 0 or is_done():
+                self.loop.stop()
+                return
+            if pause_s is not None:
+                time.sleep(pause_s)
+            self.loop.call_soon(link)
+
+        self.loop.call_soon(link)
+
+    def _run_loop(self) -> None:
+        try:
+            self.loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except RuntimeError as error:
+            if "running" not in str(error) and "closed" not in str(error):
+                self.record.dead.append(f"{type_name(error)} left run_forever(): {error}")
+            raise
+        except BaseException as error:
+            self.record.dead.append(f"{type_name(error)} left run_forever(): {error}")
+            raise
+
+    def next_name(self, kind: str) -> str:
+        """A name for the next thing of its kind."""
+        self._numbers[kind] += 1
+        return f"{kind}{self._numbers[kind]}"
+
+    # Steps.
+
+    def call(self, block: str) -> None:
+        """Runs a block as a callback."""
+        if not self._over and self.record.ran[block] < MOST_TIMES:
+            self.record.ran[block] += 1
+            self._run_block(block)
+
+    def _run_block(self, name: str) -> None:
+        for step in self._blocks.get(name, ()):
+            if self._over or self.record.calls >= MOST_STEPS:
+                return
+            self._run_step(step)
+            failure, self._failure = self._failure, None
+            if failure is not None and name != MAIN:
+                raise failure
+
+    def _run_step(self, step: Step) -> None:
+        self.record.calls += 1
+        try:
+            value = eval(compiled(step.name, step.expression), {}, self._names)
+        except BaseException as error:
+            self._end(step, error)
+        else:
+            # Futures of Rust may be coroutines, and are awaited where the program says so.
+            if asyncio.iscoroutine(value) and not step.expression.startswith("rust."):
+                self._await(step, value)
+            else:
+                self._names[step.name] = value
+                self._note(step, describe(value))
+
+    def _note(self, step: Step, outcome: str) -> None:
+        self.record.outcomes.setdefault(step.name, []).append(outcome)
+
+    def _end(self, step: Step, error: BaseException) -> None:
+        if isinstance(error, AbsentError):
+            self._note(step, ABSENT)
+            return
+        name = type_name(error)
+        self.look_at(error, f"{step.name} raised")
+        self._note(step, PENDING if self._over else name)
+
+    def look_at(self, error: BaseException | None, where: str) -> None:
+        """Writes down an exception that no program may see."""
+        if error is not None and type_name(error) in FORBIDDEN:
+            self.record.forbidden.append(f"{where} {type_name(error)}: {error}")
+
+    def _await(self, step: Step, coroutine: Any) -> None:  # noqa: ANN401 - coroutines of any kind.
+        async def drive() -> None:
+            try:
+                value: object = await coroutine
+            except BaseException as error:
+                self._end(step, error)
+            else:
+                self._names[step.name] = value
+                self._note(step, describe(value))
+
+        driver = drive()
+        try:
+            # Past the task factory, which may be a hostile one.
+            task = asyncio.Task(driver, loop=self.loop)
+        except BaseException as error:
+            driver.close()
+            coroutine.close()
+            self._end(step, error)
+            return
+        self._tasks.append(task)
+        if asyncio._get_running_loop() is None:
+            with contextlib.suppress(BaseException):
+                self._stop_after(PASSES, task.done)
+                self._run_loop()
+                # What else came in the meantime is there for the next step on each loop.
+                self._stop_after(FEW_PASSES, lambda: False)
+                self._run_loop()
+            if step.waits and not task.done():
+                start = time.monotonic()
+                self._wait_for(task.done, min(WAIT_S, self._waits_s))
+                self._waits_s -= time.monotonic() - start
+
+    def _wait_for(self, is_done: Callable[[], bool], most_s: float) -> None:
+        """Runs the loop until something is done, or for a while."""
+        deadline = time.monotonic() + most_s
+        # What the program does may end the run early, so it is begun again.
+        while not (is_done() or self._is_lost()) and time.monotonic() < deadline:
+            with contextlib.suppress(BaseException):
+                self._stop_after(10, is_done, pause_s=LOOK_S)
+                self._run_loop()
+
+    def _is_lost(self) -> bool:
+        """Whether the loop runs no more."""
+        return self.loop.is_closed() or bool(self.record.dead)
+
+    # The run.
+
+    def execute(self) -> Record:
+        """Runs the program, and looks at what it leaves."""
+        with surroundings(self):
+            self.loop.set_exception_handler(self.report)
+            self._run_block(MAIN)
+            self._finish()
+        self._names.clear()
+        self._blocks.clear()
+        return self.record
+
+    def report(self, _: object, context: dict[str, Any]) -> None:
+        """The loop's exception handler."""
+        self.note_report(context.get("exception"))
+
+    def note_report(self, error: BaseException | None) -> None:
+        """Counts what the loop reported, through its handler or through the log."""
+        self.look_at(error, "reported was")
+        if not self._over:
+            self.record.reports[type_name(error) if error else "nothing raised"] += 1
+
+    def _finish(self) -> None:
+        gc.set_threshold(*THRESHOLDS)
+        warnings.simplefilter("ignore")
+        for thread in self.threads:
+            thread.join(self._alive_s)
+        if self.loop.is_closed():
+            self._over = True
+        else:
+            with contextlib.suppress(BaseException):
+                self.spin()
+            self._over = True
+            self._quieten()
+            if not self._is_lost():
+                self._look_alive()
+            self._close()
+        for resource in reversed(self.resources):
+            with contextlib.suppress(BaseException):
+                resource.close()
+
+    def _quieten(self) -> None:
+        """Ends what the program has left running."""
+        self.loop.set_debug(False)
+        self.loop.set_task_factory(None)
+        self.loop.set_exception_handler(self.report)
+        for task in self._tasks:
+            task.cancel()
+        for transport in self.transports:
+            with contextlib.suppress(BaseException):
+                getattr(transport, "abort", transport.close)()
+        self._try(self.spin)
+
+    def _look_alive(self) -> None:
+        """The loop must still do what a loop does, and wake up for it."""
+        done: list[str] = []
+        later = threading.Event()
+        over = threading.Event()
+
+        def note(what: str) -> None:
+            done.append(what)
+            if what == "later":
+                later.set()
+            if len(done) == 3:
+                self.loop.stop()
+
+        def wake() -> None:
+            # By then the loop waits for nothing else.
+            later.wait(self._alive_s)
+            over.wait(LOOK_S)
+            self._try(lambda: self.loop.call_soon_threadsafe(note, "from a thread"))
+            if not over.wait(self._alive_s):
+                self._try(lambda: self.loop.call_soon_threadsafe(self.loop.stop))
+
+        self._try(lambda: self.loop.call_soon(note, "soon"))
+        self._try(lambda: self.loop.call_later(LOOK_S / 2, note, "later"))
+        waker = threading.Thread(target=wake, daemon=True)
+        waker.start()
+        self._try(self._run_loop)
+        over.set()
+        waker.join()
+        missing = sorted({"soon", "later", "from a thread"} - set(done))
+        if missing:
+            self.record.dead.append(f"callbacks did not run: {', '.join(missing)}")
+
+    def _close(self) -> None:
+        for coroutine in (
+            self.loop.shutdown_asyncgens,
+            self.loop.shutdown_default_executor,
+        ):
+            if not self._is_lost():
+                self._try(functools.partial(self._complete, coroutine))
+        self._try(self.loop.close)
+
+    def _complete(self, function: Callable[[], Any]) -> None:
+        task = self.loop.create_task(function())
+        self._wait_for(task.done, self._alive_s)
+        if not task.done():
+            self.record.dead.append(f"{function.__name__}() did not end")
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except BaseException as error:
+            self.look_at(error, "the end raised")
+            self.record.dead.append(f"{type_name(error)} at the end: {error}")
+
+
+THRESHOLDS = gc.get_threshold()
+
+
+class _Log(logging.Handler):
+    """Counts what asyncio logs as reported."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(logging.ERROR)
+        self._run = run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._run.note_report(record.exc_info[1] if record.exc_info else None)
+
+
+@contextlib.contextmanager
+def surroundings(run: Run) -> Generator[None, None, None]:
+    """What a program may change in its process, put back afterwards."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    hooks = sys.unraisablehook, threading.excepthook
+    interval = sys.getswitchinterval()
+    log = logging.getLogger("asyncio")
+    handler = _Log(run)
+
+    def unraisable(arguments: sys.UnraisableHookArgs) -> None:
+        run.look_at(arguments.exc_value, "unraisable was")
+
+    def lost(arguments: threading.ExceptHookArgs) -> None:
+        run.look_at(arguments.exc_value, "a thread raised")
+
+    sys.unraisablehook = unraisable
+    threading.excepthook = lost
+    log.addHandler(handler)
+    asyncio.set_event_loop(run.loop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+            gc.collect()
+    finally:
+        asyncio.set_event_loop(None)
+        log.removeHandler(handler)
+        sys.unraisablehook, threading.excepthook = hooks
+        for number, previous in handlers.items():
+            signal.signal(number, previous)
+        signal.set_wakeup_fd(-1)
+        sys.setswitchinterval(interval)
+        log.disabled = False
+        gc.set_threshold(*THRESHOLDS)
+
+
+def execute(program: Program, loop: str, files: Path, patience_s: float) -> Record:
+    """Runs a program, with what it leaves open."""
+    before = descriptors()
+    record = Run(program, loop, files, patience_s).execute()
+    gc.collect()
+    after = descriptors()
+    record.leaked = [what for number, what in after.items() if number not in before]
+    return record
