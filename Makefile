@@ -32,7 +32,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases conformance ecosystem example-rust test-rust tsan fmt check rustfmt \
+.PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
@@ -51,6 +51,10 @@ databases: dev servers ## What a real Redis and PostgreSQL see of the loop.
 
 conformance: dev ## CPython's own asyncio tests.
 	$(PY) -m tests.conformance
+
+fuzz: dev ## Random programs of the whole API (SECONDS=60 SEED=... JOBS=2 ARGS=...).
+	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),1) \
+		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
