@@ -41,7 +41,7 @@ pub(crate) struct Local {
     timers: RefCell<Timers>,
     sources: RefCell<Sources>,
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
-    current: RefCell<Option<(Arc<Slot>, Arc<dyn Source>)>>,
+    current: RefCell<Option<nesting::AtWork>>,
     flushes: RefCell<Vec<Flush>>,
     watchers: RefCell<Option<Arc<Watchers>>>,
     listeners: RefCell<HashMap<RawFd, Registration>>,

@@ -19,8 +19,7 @@ from tests.fuzz.compare import Failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from tests.fuzz.program import Program
 

@@ -23,8 +23,10 @@ extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c
     {
         return socket.into_raw_fd();
     }
+    // SAFETY: may be called at any time.
+    let errno = unsafe { libc::__errno_location() };
     // SAFETY: the address of this thread's own `errno`.
-    unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::ENOSYS) };
+    unsafe { errno.write(error.raw_os_error().unwrap_or(libc::ENOSYS)) };
     -1
 }
 
@@ -33,16 +35,15 @@ extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c
 fn own_peer() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let fd = syscall!(socket(libc::AF_UNIX, kind, 0))?;
-    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    // SAFETY: the call above just made this descriptor, and nothing else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut name = Name::empty();
-    name.storage.ss_family = libc::AF_UNIX as libc::sa_family_t;
-    let family = size_of::<libc::sa_family_t>() as libc::socklen_t;
+    name.storage.ss_family = FAMILY;
     // Without a path: the kernel finds an abstract name.
     syscall!(bind(
         fd.as_raw_fd(),
         (&raw const name.storage).cast(),
-        family
+        FAMILY_LENGTH
     ))?;
     syscall!(getsockname(
         fd.as_raw_fd(),
@@ -56,6 +57,11 @@ fn own_peer() -> io::Result<OwnedFd> {
     ))?;
     Ok(fd)
 }
+
+#[expect(clippy::cast_possible_truncation, reason = "1, as on every system")]
+const FAMILY: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "two bytes")]
+const FAMILY_LENGTH: libc::socklen_t = size_of::<libc::sa_family_t>() as libc::socklen_t;
 
 #[cfg(test)]
 mod tests {
