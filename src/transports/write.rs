@@ -10,7 +10,6 @@ use std::os::fd::RawFd;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-#[cfg(not(Py_3_12))]
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::flow_control::Tell;
