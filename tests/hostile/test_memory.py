@@ -92,8 +92,8 @@ async def main():
     data = large if {method == "write"} else written
     cap(100 << 20)
     taken = attempt(transport.{method}, data)
-    expected = before + (b"".join(written) if taken else b"") + b"last"
     relax()
+    expected = before + (b"".join(written) if taken else b"") + b"last"
     assert await drained(theirs, lambda: transport.write(b"last")) == expected
     transport.abort()
     theirs.close()
