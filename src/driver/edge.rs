@@ -9,19 +9,22 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
+use crate::ffi::panics::is_want_of_memory;
+
 thread_local! {
     /// This thread is inside of `guarded`.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has panics of tokio's inside of [`guarded`] print nothing: they are told as errors. All others are
-/// printed as before.
+/// Has panics of tokio's inside of [`guarded`] print nothing, nor those of PyO3's for want of memory: they are told as
+/// errors. All others are printed as before.
 pub(super) fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            if !(GUARDED.try_with(Cell::get).unwrap_or(false) && is_of_tokio(panic)) {
+            let is_told = GUARDED.try_with(Cell::get).unwrap_or(false) && is_of_tokio(panic);
+            if !is_told && !is_want_of_memory(panic) {
                 before(panic);
             }
         }));

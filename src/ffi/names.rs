@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 108] = [
+const TEXTS: [&str; 112] = [
     "%r: %s",
     "B",
     "Exception in the wake-up of a Rust future",
@@ -36,6 +36,7 @@ const TEXTS: [&str; 108] = [
     "_check_handshake_timeout",
     "_check_shutdown_timeout",
     "_clients",
+    "_context",
     "_current_handle",
     "_detach",
     "_ensure_fd_no_transport",
@@ -85,6 +86,7 @@ const TEXTS: [&str; 108] = [
     "family",
     "feed_data",
     "fileno",
+    "future",
     "get_buffer",
     "get_debug",
     "get_extra_info",
@@ -92,6 +94,7 @@ const TEXTS: [&str; 108] = [
     "getpeername",
     "getsockname",
     "gettimeout",
+    "handle",
     "join",
     "loop",
     "message",
@@ -110,6 +113,7 @@ const TEXTS: [&str; 108] = [
     "recvfrom_into",
     "result",
     "resume_writing",
+    "run",
     "send",
     "sendto",
     "set_exception",

@@ -1,7 +1,7 @@
 //! Panics at the border with Python, and exceptions that there is no memory for.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::ffi;
@@ -58,6 +58,15 @@ fn no_memory(py: Python<'_>) -> PyErr {
     // SAFETY: attached; may be called whatever exception is set, and always answers null.
     unsafe { ffi::PyErr_NoMemory() };
     PyErr::fetch(py)
+}
+
+/// Whether PyO3 panics for want of memory: that becomes a `MemoryError`, and nothing is to be printed.
+pub(crate) fn is_want_of_memory(panic: &PanicHookInfo<'_>) -> bool {
+    let of_pyo3 = |location: &Location<'_>| location.file().contains("pyo3");
+    panic.location().is_some_and(of_pyo3)
+        && panic
+            .payload_as_str()
+            .is_some_and(|said| OUT_OF_MEMORY.contains(&said))
 }
 
 /// What PyO3 says where the interpreter answered null.

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::local::Ready;
 use super::waits::Ask;
@@ -243,8 +243,8 @@ impl Turn<'_, '_> {
     #[cold]
     fn is_entered(&self, handle: &Bound<'_, Handle>) -> PyResult<bool> {
         let py = self.core.py();
-        let context = handle.as_any().getattr("_context")?;
-        let entered = context.call_method1("run", (py.get_type::<PyDict>(),));
+        let context = handle.as_any().getattr(name!(py, "_context"))?;
+        let entered = context.call_method1(name!(py, "run"), (py.get_type::<PyDict>(),));
         Ok(entered.is_err_and(|error| error.is_instance_of::<PyRuntimeError>(py)))
     }
 
@@ -366,8 +366,9 @@ fn report(
     }
     let tell = || {
         let context = make::dict(py)?;
-        context.set_item("message", "Exception in the event loop")?;
-        context.set_item("exception", error.value(py))?;
+        let message = make::string(py, "Exception in the event loop")?;
+        context.set_item(name!(py, "message"), message)?;
+        context.set_item(name!(py, "exception"), error.value(py))?;
         if let Some(culprit) = culprit {
             context.set_item(role(culprit), culprit)?;
         }
@@ -394,15 +395,16 @@ fn because(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
 }
 
 /// asyncio's key for it in what the exception handler is given.
-fn role(culprit: &Bound<'_, PyAny>) -> &'static str {
+fn role<'py>(culprit: &Bound<'py, PyAny>) -> &'py Bound<'py, PyString> {
+    let py = culprit.py();
     if handle::downcast(culprit).is_some() {
-        return "handle";
+        return name!(py, "handle");
     }
-    let is_future = culprit.hasattr(name!(culprit.py(), "add_done_callback"));
+    let is_future = culprit.hasattr(name!(py, "add_done_callback"));
     if is_future.unwrap_or(false) {
-        "future"
+        name!(py, "future")
     } else {
-        "transport"
+        name!(py, "transport")
     }
 }
 
