@@ -409,7 +409,7 @@ unsafe fn base_slots<T: NativeClass>(
 unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
     // SAFETY: the caller's.
     for place in unsafe { base_slots::<T>(object) } {
-        // SAFETY: an owned reference or null; nobody else looks at it now.
+        // SAFETY: an owned reference or null; no other code looks at it now.
         let held = unsafe { place.replace(ptr::null_mut()) };
         // SAFETY: attached; the reference that the instance owned, or null.
         unsafe { ffi::Py_XDECREF(held) };

@@ -100,7 +100,7 @@ pub(crate) fn tuple<'py>(
     // SAFETY: a new reference, or null with an exception set.
     let made = unsafe { returned(py, made) }?;
     for (place, object) in (0..).zip(objects) {
-        // SAFETY: a tuple that nobody else has, which has that place; it takes over a new reference.
+        // SAFETY: a tuple that no other code has, which has that place; it takes over a new reference.
         unsafe {
             ffi::PyTuple_SetItem(made.as_ptr(), place, Borrowed::to_owned(*object).into_ptr())
         };
@@ -119,7 +119,7 @@ pub(crate) fn list<'py>(
     // SAFETY: a new reference, or null with an exception set.
     let made = unsafe { returned(py, made) }?;
     for (place, object) in (0..).zip(objects) {
-        // SAFETY: a list that nobody else has, which has that place; it takes over a new reference.
+        // SAFETY: a list that no other code has, which has that place; it takes over a new reference.
         unsafe {
             ffi::PyList_SetItem(made.as_ptr(), place, Borrowed::to_owned(*object).into_ptr())
         };

@@ -1,8 +1,8 @@
 //! When to ask whether the program has closed what calls of the loop's wait for.
 //!
-//! The kernel tells nobody that a watched descriptor was closed: its set loses it in silence. Callbacks close descriptors, so
-//! the question comes up when some have run. It costs a system call for each that is waited for, and is put off for a
-//! while: one answer does for all the turns until then.
+//! The kernel does not tell that a watched descriptor was closed: its set loses it in silence. Callbacks close
+//! descriptors, so the question comes up when some have run. It costs a system call for each that is waited for, and is
+//! put off for a while: one answer does for all the turns until then.
 
 use std::cell::Cell;
 

@@ -274,7 +274,7 @@ impl Set {
                 && (before.once || left != before)
                 && let Err(error) = self.poller.modify(event.fd, left)
             {
-                // One that was closed behind our back would call nobody.
+                // One that was closed behind our back has no event to give.
                 untold |= !poller::is_gone(&error);
             }
         });
@@ -351,7 +351,7 @@ impl Set {
         self.watched.retain(|_, watched| !watched.is_idle());
         for (fd, watched) in self.watched.iter().filter(|_| served) {
             match poller.add(*fd, watched.interest()) {
-                // One that was closed behind our back would call nobody.
+                // One that was closed behind our back has no event to give.
                 Err(error) if !poller::is_gone(&error) => return Err(error),
                 _ => {}
             }

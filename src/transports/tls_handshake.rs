@@ -214,7 +214,7 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
 }
 
-/// Drops what came and nobody reads any more: a session does not say goodbye before it has been read.
+/// Drops what came and will not be read any more: a session does not say goodbye before it has been read.
 fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     while state.session.has_input(py)? {

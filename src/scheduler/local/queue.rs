@@ -25,7 +25,7 @@ impl Local {
         Ok(())
     }
 
-    /// Queues a callback while the loop does not run. The one before it, if by now nobody else holds it, is not the
+    /// Queues a callback while the loop does not run. The one before it, if by now the queue alone holds it, is not the
     /// collector's business any more: a hundred thousand of them would be gone over again and again.
     #[cfg(not(Py_GIL_DISABLED))]
     pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) -> PyResult<()> {

@@ -15,7 +15,7 @@ pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let storage = (&raw mut name.storage).cast();
     match syscall!(accept4(fd, storage, &raw mut name.length, flags)) {
-        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        // SAFETY: the call above just made this descriptor, and no other code knows it.
         Ok(accepted) => Ok(unsafe { OwnedFd::from_raw_fd(accepted) }),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
             HAS_ACCEPT4.store(false, Ordering::Relaxed);
