@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import tasks
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from yamanote._parts import Base
-else:
-    Base = object
-
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 _T = TypeVar("_T")
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator
+
+    from yamanote._parts import Base
+
+    # As asyncio's: before Python 3.12, coroutines made of generators, too.
+    if sys.version_info >= (3, 12):
+        _Awaited: TypeAlias = Awaitable[_T]
+    else:
+        _Awaited: TypeAlias = Generator[Any, None, _T] | Awaitable[_T]
+else:
+    Base = object
 
 
 class Lifecycle(Base):
@@ -47,7 +52,7 @@ class Lifecycle(Base):
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
-    def run_until_complete(self, future: Awaitable[_T]) -> _T:
+    def run_until_complete(self, future: _Awaited[_T]) -> _T:
         """Run until `future` is done, and return its result.
 
         Raises:
@@ -58,9 +63,11 @@ class Lifecycle(Base):
             return super().run_until_complete(future)
         self._check_closed()
         is_new = not asyncio.isfuture(future)
-        task: Any = asyncio.ensure_future(future, loop=self)
+        # To the type checkers, `ensure_future()` takes no generator; before Python 3.12 it does.
+        awaited: Any = future
+        task: Any = asyncio.ensure_future(awaited, loop=self)
         if is_new:
-            # asyncio's own way: who waits here sees an error, whatever becomes of the task.
+            # As asyncio does: the caller sees the error, whatever becomes of the task.
             task._log_destroy_pending = False
         try:
             self._run_within(task)
