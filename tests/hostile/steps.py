@@ -39,6 +39,6 @@ class Faulty:
 
     def __getattribute__(self, name: str) -> Transport:
         """A step, then the attribute."""
-        if not name.startswith("_") and name not in ("faults", "close"):
+        if not name.startswith("_") and name not in ("faults", "close", "is_closed"):
             object.__getattribute__(self, "faults").step()
         return object.__getattribute__(self, name)

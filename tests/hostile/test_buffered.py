@@ -34,13 +34,13 @@ class Buffered:
         """Keeps the transport."""
         self.transport = transport
 
-    def get_buffer(self, _: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> bytearray:
         """Room for a few bytes."""
         return self._buffer
 
-    def buffer_updated(self, count: int) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         """Keeps them."""
-        self.received += self._buffer[:count]
+        self.received += self._buffer[:nbytes]
         self.changed.set()
 
     def pause_writing(self) -> None:
@@ -52,9 +52,9 @@ class Buffered:
     def eof_received(self) -> None:
         """Lets the transport close."""
 
-    def connection_lost(self, error: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tells the test."""
-        self.lost.set_result(error)
+        self.lost.set_result(exc)
 
     async def until(self, expected: bytes) -> None:
         """Returns when all of it has come, and nothing else."""
@@ -170,15 +170,18 @@ def test_a_read_pipe_fills_the_buffer(factory: type[Buffered]) -> None:
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_read_pipe_reports_a_buffer_that_is_none(size: int) -> None:
     class Refusing(Buffered):
-        def get_buffer(self, _: int) -> Anything:
+        def get_buffer(self, sizehint: int) -> Anything:
             """Nothing to write to."""
             return bytes(size)
 
     reported: list[dict[str, Any]] = []
 
+    def note(_: object, context: dict[str, Any]) -> None:
+        reported.append(context)
+
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reported.append(context))
+        loop.set_exception_handler(note)
         reading, writing = os.pipe()
         _, protocol = await loop.connect_read_pipe(Refusing, os.fdopen(reading, "rb", 0))
         os.write(writing, b"x")
@@ -239,7 +242,7 @@ class Plain(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Upgrades after the first bytes, and answers the next ones."""
         self.received += data
-        if self.received == b"STARTTLS":
+        if bytes(self.received) == b"STARTTLS":
             self.transport.write(b"OK")
             self.upgrading = asyncio.ensure_future(self._upgrade())
         else:
@@ -251,7 +254,7 @@ class Plain(asyncio.Protocol):
             self.transport, self, server_context(), server_side=True
         )
 
-    def connection_lost(self, _: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tells the test."""
         self.ended.set_result(None)
 

@@ -48,7 +48,7 @@ def test_a_factory_that_makes_nothing_is_refused(
                 gc.collect()  # asyncio has made a transport, and leaves it.
 
     loop.run_until_complete(main())
-    # That the child without a protocol has ended could be told to nobody.
+    # The child without a protocol has ended, and there was no protocol to tell.
     assert {type(context["exception"]) for context in reported} <= {AttributeError}
     reported.clear()
 
@@ -127,8 +127,8 @@ def test_a_transport_whose_protocol_was_taken_away_ends(
         ours, peer = socket.socketpair()
         with peer:
             transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-            nobody: Any = None
-            transport.set_protocol(nobody)
+            missing: Any = None
+            transport.set_protocol(missing)
             peer.setblocking(False)
             peer.send(b"x")
             with contextlib.suppress(ConnectionResetError):

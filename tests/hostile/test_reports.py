@@ -16,7 +16,7 @@ import yamanote
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from tests.loops import LoopFactory
     from tests.programs import Program
@@ -40,7 +40,7 @@ def fail() -> None:
 
 
 @contextlib.contextmanager
-def broken_logger(error: BaseException) -> Iterator[None]:
+def broken_logger(error: BaseException) -> Generator[None]:
     """The logger of asyncio raises what only its filters can: handlers catch their own."""
 
     def refuse(_: logging.LogRecord) -> bool:
@@ -57,7 +57,11 @@ def broken_logger(error: BaseException) -> Iterator[None]:
 def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What `sys.unraisablehook` was told."""
     told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda it: told.append(it.exc_value))
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        told.append(unraisable.exc_value)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
     return told
 
 

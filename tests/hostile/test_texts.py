@@ -109,12 +109,16 @@ LINES: list[Any] = [
 ]
 
 
+def ignore(*_: object) -> None:
+    """An exception handler that tells nothing."""
+
+
 def answers(factory: Anything, connect: Anything, cases: list[Anything]) -> list[str]:
     """What `writelines` answers to each case, on a transport of its own."""
     loop = factory()
 
     async def main() -> list[str]:
-        found = []
+        found: list[str] = []
         for case in cases:
             transport, close = await connect()
             found.append(told(partial(transport.writelines, case)))
@@ -124,7 +128,7 @@ def answers(factory: Anything, connect: Anything, cases: list[Anything]) -> list
         return found
 
     try:
-        loop.set_exception_handler(lambda *_: None)
+        loop.set_exception_handler(ignore)
         result: list[str] = loop.run_until_complete(main())
         return result
     finally:
@@ -173,7 +177,7 @@ def test_writelines_over_tls_refuses_in_asyncios_words() -> None:
 
         async def main() -> list[str]:
             server = await loop.create_server(asyncio.Protocol, LOCALHOST, 0, ssl=server_context())
-            found = []
+            found: list[str] = []
             for case in cases:
                 transport, _ = await loop.create_connection(
                     asyncio.Protocol,
@@ -190,7 +194,7 @@ def test_writelines_over_tls_refuses_in_asyncios_words() -> None:
             return found
 
         try:
-            loop.set_exception_handler(lambda *_: None)
+            loop.set_exception_handler(ignore)
             result: list[str] = loop.run_until_complete(main())
             return result
         finally:
@@ -256,13 +260,13 @@ class Told(asyncio.DatagramProtocol):
         """None yet."""
         self.errors: list[BaseException | None] = []
 
-    def error_received(self, error: Exception) -> None:
+    def error_received(self, exc: Exception) -> None:
         """Keeps one."""
-        self.errors.append(error)
+        self.errors.append(exc)
 
-    def connection_lost(self, error: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Keeps the last."""
-        self.errors.append(error)
+        self.errors.append(exc)
 
 
 def test_a_fatal_write_is_reported_with_a_traceback(

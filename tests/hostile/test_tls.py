@@ -87,7 +87,7 @@ def test_closing_a_paused_connection_whose_peer_has_gone_ends_it(again: bool) ->
         transport, protocol, peer = await connect(paused)
         await in_thread(peer.send, b"trailing data")
         peer.sock.shutdown(socket.SHUT_WR)
-        # The transport learns of it, and has nobody to tell.
+        # The transport learns of it when there is no protocol to tell.
         while "read=polling" in repr(transport):
             await turns(1)
         transport.close()
@@ -151,7 +151,7 @@ class Upgrading(asyncio.Protocol):
         """Sends it back."""
         self.transport.write(data)
 
-    def connection_lost(self, _: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Tells the test."""
         self.lost.set_result(None)
 
@@ -166,7 +166,7 @@ def test_the_first_bytes_after_start_tls_find_the_new_transport() -> None:
         peer = Peer(theirs, server_side=False)
 
         def talk() -> bytes:
-            incoming, outgoing = peer._incoming, peer._outgoing
+            incoming, outgoing = peer.incoming, peer.outgoing
             while True:
                 try:
                     peer.session.do_handshake()
@@ -442,9 +442,12 @@ def test_a_handshakes_own_callback_may_end_the_connection(
                 made.append(transport)
             return transport
 
+        def end(*_: object) -> None:
+            getattr(made[0], what)()
+
         whole._make_ssl_transport = keep
         context = server_context()
-        context.sni_callback = lambda *_: getattr(made[0], what)()
+        context.sni_callback = end
         server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=context)
         with pytest.raises(ConnectionResetError):
             await asyncio.open_connection(

@@ -22,14 +22,14 @@ class Datagrams(asyncio.DatagramProtocol):
         self.errors: list[Exception] = []
         self.changed = asyncio.Event()
 
-    def datagram_received(self, data: bytes, address: object) -> None:
+    def datagram_received(self, data: bytes, addr: object) -> None:
         """Keeps it, with what it came from."""
-        self.received.append((data, address))
+        self.received.append((data, addr))
         self.changed.set()
 
-    def error_received(self, error: Exception) -> None:
+    def error_received(self, exc: Exception) -> None:
         """Keeps it."""
-        self.errors.append(error)
+        self.errors.append(exc)
         self.changed.set()
 
     async def until(self, count: int) -> None:
@@ -44,7 +44,7 @@ def test_a_datagram_endpoint_over_a_socketpair_sends_and_receives() -> None:
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        ends = []
+        ends: list[tuple[asyncio.DatagramTransport, Datagrams]] = []
         for sock in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
             ends.append(await loop.create_datagram_endpoint(Datagrams, sock=sock))
         (ours, one), (theirs, other) = ends
@@ -62,7 +62,7 @@ def test_a_datagram_endpoint_over_a_socketpair_sends_and_receives() -> None:
         assert one.received == [(b"%d" % number, None) for number in range(300)]
         theirs.close()
         await turns()
-        ours.sendto(b"to nobody")
+        ours.sendto(b"too late")
         await one.until(301)
         assert isinstance(one.errors[0], ConnectionRefusedError)
         assert not ours.is_closing()
@@ -155,6 +155,6 @@ class Ended(asyncio.BaseProtocol):
         """It is not yet."""
         self.ended = asyncio.get_running_loop().create_future()
 
-    def connection_lost(self, _: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """It is."""
         self.ended.set_result(None)

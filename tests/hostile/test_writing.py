@@ -393,6 +393,7 @@ def test_head_and_body_of_an_answer_leave_together(
             Recorder, sock=ours
         )
         with peer:
+            sent = 0
             for _ in range(2):
                 sent = segments(ours)
                 transport.write(b"head")

@@ -50,12 +50,12 @@ class Peer:
         """Makes the session, and does not begin."""
         self.sock = sock
         sock.settimeout(PATIENCE_S)
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         if context is None:
             context = server_context() if server_side else client_context()
         self.session = context.wrap_bio(
-            self._incoming,
-            self._outgoing,
+            self.incoming,
+            self.outgoing,
             server_side=server_side,
             server_hostname=None if server_side else NAME,
         )
@@ -68,7 +68,7 @@ class Peer:
     def encrypted(self, data: bytes) -> bytes:
         """The ciphertext of `data`, in records of up to 16 KiB; not sent."""
         self.session.write(data)
-        return self._outgoing.read()
+        return self.outgoing.read()
 
     def send(self, data: bytes) -> None:
         """Sends `data`."""
@@ -108,7 +108,7 @@ class Peer:
         """The ciphertext of our own goodbye; not sent."""
         with contextlib.suppress(ssl.SSLWantReadError):
             self.session.unwrap()
-        return self._outgoing.read()
+        return self.outgoing.read()
 
     def _until_done(self, step: Callable[[], T]) -> T:
         while True:
@@ -119,13 +119,13 @@ class Peer:
                 data = self.sock.recv(1 << 16)
                 if not data:
                     raise EOFError from None
-                self._incoming.write(data)
+                self.incoming.write(data)
             else:
                 self._send_outgoing()
                 return result
 
     def _send_outgoing(self) -> None:
-        if data := self._outgoing.read():
+        if data := self.outgoing.read():
             self.sock.sendall(data)
 
 
