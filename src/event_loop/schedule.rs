@@ -32,8 +32,8 @@ impl FastMethod for CallSoon {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
-        core.check_closed()?;
         let call = Call::parse(arguments, "call_soon", 0)?;
+        core.check_closed()?;
         if core.is_debug() {
             check_thread(this.py(), core)?;
             check_callback(this, call.callback, "call_soon")?;
@@ -63,8 +63,8 @@ impl FastMethod for CallSoonThreadsafe {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
-        core.check_closed()?;
         let call = Call::parse(arguments, "call_soon_threadsafe", 0)?;
+        core.check_closed()?;
         if core.is_debug() {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
         }
@@ -86,7 +86,6 @@ impl FastMethod for CallLater {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get();
-        core.check_closed()?;
         let call = Call::parse(arguments, "call_later", 1)?;
         let delay = call.leading(arguments, "delay", "delay must not be None")?;
         let start = now(this, &*core.local(this.py())?)?;
@@ -96,6 +95,7 @@ impl FastMethod for CallLater {
             // As asyncio adds them, and refuses what cannot be added to a time.
             make::float(this.py(), start)?.add(delay)?.extract()?
         };
+        core.check_closed()?;
         call.timer(this, when)
     }
 }
@@ -110,9 +110,9 @@ impl FastMethod for CallAt {
     const IS_LIGHT: bool = true;
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        this.get().check_closed()?;
         let call = Call::parse(arguments, "call_at", 1)?;
         let when = call.leading(arguments, "when", "when cannot be None")?;
+        this.get().check_closed()?;
         let when = when.extract()?;
         let handle = call.timer(this, when)?;
         let given = call.leading.or_else(|| arguments.get(0));

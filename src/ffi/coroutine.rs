@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use pyo3::exceptions::{PyBaseException, PyTypeError};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyStopIteration, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -22,6 +22,9 @@ use super::reference::{borrowed, counted};
 
 /// An object that is driven like a coroutine.
 pub(crate) trait Coroutine: NativeClass {
+    /// Whether it has run: until then it can be sent nothing but `None`.
+    fn has_begun(this: &Bound<'_, Self>) -> PyResult<bool>;
+
     /// Runs until it must wait or is done.
     fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>>;
 
@@ -64,13 +67,14 @@ impl Members {
 /// What asyncio's tasks call.
 unsafe extern "C" fn am_send<C: Coroutine>(
     this: *mut ffi::PyObject,
-    _value: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
     let step = |py: Python<'_>| {
         // SAFETY: called by the interpreter with an instance of this class.
         let this = unsafe { borrowed::<C>(py, &this) };
-        match guarded(|| C::step(this)) {
+        let is_none = value == py.None().as_ptr();
+        match guarded(py, || sent(this, is_none)) {
             Ok(Step::Wait(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_NEXT),
             Ok(Step::Done(object)) => (object.into_ptr(), ffi::PySendResult::PYGEN_RETURN),
             Err(error) => {
@@ -91,7 +95,7 @@ unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::P
     let step = |py: Python<'_>| {
         // SAFETY: called by the interpreter with an instance of this class.
         let this = unsafe { borrowed::<C>(py, &this) };
-        let error = match guarded(|| C::step(this)) {
+        let error = match guarded(py, || C::step(this)) {
             Ok(Step::Wait(object)) => return object.into_ptr(),
             // Null without an exception is the end of an iterator, with the value `None`.
             Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
@@ -125,7 +129,7 @@ fn stop(value: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn stop_class(py: Python<'_>) -> Bound<'_, PyType> {
-    py.get_type::<pyo3::exceptions::PyStopIteration>()
+    py.get_type::<PyStopIteration>()
 }
 
 /// For the methods, where an end is an exception.
@@ -136,9 +140,37 @@ fn outcome<'py>(py: Python<'py>, step: PyResult<Step<'py>>) -> PyResult<Bound<'p
     }
 }
 
-/// A bug of ours becomes an exception.
-fn guarded<'py>(call: impl FnOnce() -> PyResult<Step<'py>>) -> PyResult<Step<'py>> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+/// A bug of ours becomes an exception, and a `StopIteration` none that looks like an end.
+fn guarded<'py>(
+    py: Python<'py>,
+    call: impl FnOnce() -> PyResult<Step<'py>>,
+) -> PyResult<Step<'py>> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|panic| Err(panicked(&*panic)))
+        .map_err(|error| left(py, error))
+}
+
+/// The exception that leaves a coroutine when `error` was raised in it (PEP 479).
+fn left(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) {
+        return error;
+    }
+    let left = PyRuntimeError::new_err("coroutine raised StopIteration");
+    let cause = error.value(py).clone();
+    left.set_cause(py, Some(error));
+    // Ignored: what can fail is to note what is shown below the cause.
+    let _ = left.value(py).setattr("__context__", cause);
+    left
+}
+
+/// A step with what was sent.
+fn sent<'py, C: Coroutine>(this: &Bound<'py, C>, is_none: bool) -> PyResult<Step<'py>> {
+    if !is_none && !C::has_begun(this)? {
+        return Err(PyTypeError::new_err(
+            "can't send non-None value to a just-started coroutine",
+        ));
+    }
+    C::step(this)
 }
 
 struct Send<C>(PhantomData<C>);
@@ -151,7 +183,9 @@ impl<C: Coroutine> FastMethod for Send<C> {
 
     fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("send", 1, 1)?;
-        outcome(this.py(), C::step(this))
+        let is_none = arguments.get(0).is_none_or(|value| value.is_none());
+        let step = guarded(this.py(), || sent(this, is_none));
+        outcome(this.py(), step)
     }
 }
 
@@ -165,7 +199,9 @@ impl<C: Coroutine> FastMethod for Throw<C> {
 
     fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         arguments.expect("throw", 1, 3)?;
-        outcome(this.py(), C::throw(this, thrown(arguments)?))
+        let error = thrown(arguments)?;
+        let step = guarded(this.py(), || C::throw(this, error));
+        outcome(this.py(), step)
     }
 }
 

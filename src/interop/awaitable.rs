@@ -75,6 +75,11 @@ pub(super) fn cancel(awaitable: &Bound<'_, PyAny>) -> Result<(), Refusal> {
 }
 
 impl Coroutine for Awaitable {
+    /// It takes whatever is sent, and ignores it.
+    fn has_begun(_this: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(true)
+    }
+
     fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let py = this.py();
         let this = data(this);

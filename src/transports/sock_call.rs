@@ -102,6 +102,10 @@ impl State {
 }
 
 impl Coroutine for SockCall {
+    fn has_begun(this: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(data(this).state(this.py())?.phase.get() != Phase::Created)
+    }
+
     fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>> {
         let py = this.py();
         let call = data(this);
