@@ -61,6 +61,10 @@ pub(crate) fn run(
     result
 }
 
+/// Turns after which other threads get their chance, if no wait has given them one: callbacks that are no
+/// functions of Python's never do.
+const TURNS_ATTACHED: u32 = 64;
+
 /// What a turn works on.
 struct Turn<'a, 'py> {
     core: &'a Bound<'py, Core>,
@@ -84,7 +88,12 @@ impl Turn<'_, '_> {
     fn repeat(&self) -> PyResult<()> {
         let mut next = Next::Again;
         let mut driver = self.local.driver()?;
+        let mut turns = 0_u32;
         while next != Next::Stop {
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_ATTACHED) {
+                self.core.py().detach(|| ());
+            }
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
