@@ -44,7 +44,8 @@ class Dns(Base):
     ) -> tuple[str, str]:
         """`socket.getnameinfo`, without blocking the loop."""
         self._check_closed()
-        if flags & _NUMERIC == _NUMERIC:
+        # What is a number by `__index__` alone is for the function to see.
+        if type(flags) is int and flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)
         return await self._dns().call(self, socket.getnameinfo, sockaddr, flags)
 

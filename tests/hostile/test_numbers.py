@@ -558,3 +558,15 @@ def test_sizes_of_the_calls_on_sockets_are_the_sockets_affair(
                 assert found == wanted
 
     loop.run_until_complete(main())
+
+
+def test_flags_of_a_name_look_up_may_be_numbers_by_their_index(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Numeric:
+        def __index__(self) -> int:
+            return socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+    flags: Any = Numeric()
+    found = loop.run_until_complete(loop.getnameinfo(("127.0.0.1", 80), flags))
+    assert found == ("127.0.0.1", "80")
