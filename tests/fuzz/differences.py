@@ -64,6 +64,52 @@ DIFFERENCES = (
         "A child that was told to end does so when it gets the processor.",
     ),
     Difference(
+        r"loop\.create_server\(.*sock=",
+        "a value",
+        "FileExistsError",
+        "One socket for two servers: asyncio's second one takes it from the first, ours is refused. "
+        "docs/compatibility.md",
+    ),
+    Difference(
+        r"loop\.start_tls\(",
+        "TypeError|ssl.SSLError|ValueError|RuntimeError|AttributeError",
+        "TypeError|ssl.SSLError|ValueError|RuntimeError|AttributeError",
+        "Of several things that are wrong with the arguments, the loops see another one first.",
+    ),
+    Difference(
+        r"loop\.(create_|getaddrinfo|getnameinfo|sock_connect)|wait\(loop\.get",
+        "RuntimeError",
+        ".*",
+        "Look-ups of names do not need the default executor, which may be shut down or no executor. "
+        "docs/compatibility.md",
+    ),
+    Difference(
+        r"\._scheduled$",
+        "True|False",
+        "True|False",
+        "White box: a handle of asyncio's says whether it is in the heap, which ours are not in.",
+    ),
+    Difference(
+        r"loop\.get_debug\(\)",
+        "a value|None",
+        "True|False",
+        "asyncio returns the object that set_debug() was given; ours whether it is true.",
+    ),
+    Difference(
+        r"loop\.sock_sendall\(.*trap\('__len__'",
+        "ZeroDivisionError",
+        "None",
+        "asyncio asks the bytes for their length after they were sent; the buffer has told ours. "
+        "docs/compatibility.md",
+    ),
+    Difference(
+        r"\.get_extra_info\('socket'\)\.",
+        ".*",
+        ".*",
+        "The socket is made when it is asked for: first asked for after the end, there is none. "
+        "docs/compatibility.md",
+    ),
+    Difference(
         r"call_(at|later)\(.*10\*\*400",
         "a value",
         "OverflowError",

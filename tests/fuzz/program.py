@@ -24,6 +24,13 @@ MAIN = "main"
 _STEP = re.compile(r"(?P<name>r\d+) = (?P<expression>.+)")
 _BLOCK = re.compile(r"(?P<name>b\d+):")
 
+#: What brings something from outside the loop, sooner or later.
+_KERNEL = re.compile(
+    r"\b(child|subprocess_\w+|sockets|tcp_sockets|listener|pipes?|tcp|unix|tls|streams|datagrams"
+    r"|sock_\w+|create_\w*(server|connection|endpoint)|connect_\w+|add_(reader|writer)"
+    r"|run_in_executor|getaddrinfo|getnameinfo|in_thread|beside|forked|signalled|rust|fs|file)\b"
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -60,10 +67,10 @@ class Program:
         """What each step does, by its name."""
         return {step.name: step.expression for _, step in self.steps}
 
-    def has_children(self) -> bool:
-        """Whether it starts processes."""
-        return any(
-            re.search(r"\b(child|subprocess_\w+)\(", step.expression) for _, step in self.steps
+    def is_quiet(self) -> bool:
+        """Whether nothing comes to it through the kernel: no bytes, no child, no other thread."""
+        return not any(
+            step.waits or _KERNEL.search(step.expression) is not None for _, step in self.steps
         )
 
     def reachable(self) -> Program:

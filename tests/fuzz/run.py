@@ -74,6 +74,8 @@ class Record:
 
     #: By the name of a step: how each of its turns ended.
     outcomes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    #: For each of these, what the program had been told until then, as one number.
+    told: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     #: How often each block ran.
     ran: Counter[str] = field(default_factory=Counter[str])
     #: The exceptions that the loop reported.
@@ -87,6 +89,14 @@ class Record:
     #: Descriptors that were left open.
     leaked: list[str] = field(default_factory=list[str])
     calls: int = 0
+
+    def sum(self) -> int:
+        """What the program has been told so far; how bytes were cut into pieces does not show."""
+        return hash((_sum(self.events), _sum(self.ran), _sum(self.reports)))
+
+
+def _sum(counts: Counter[str]) -> int:
+    return sum(hash(name) * count for name, count in counts.items())
 
 
 class Names(dict[str, Any]):
@@ -334,6 +344,7 @@ class Run:
 
     def _note(self, step: Step, outcome: str) -> None:
         self.record.outcomes.setdefault(step.name, []).append(outcome)
+        self.record.told.setdefault(step.name, []).append(self.record.sum())
 
     def _end(self, step: Step, error: BaseException) -> None:
         if isinstance(error, AbsentError):
