@@ -93,7 +93,9 @@ impl FastMethod for CallLater {
             start + delay.extract::<f64>()?
         } else {
             // As asyncio adds them, and refuses what cannot be added to a time.
-            make::float(this.py(), start)?.add(delay)?.extract()?
+            let when = make::float(this.py(), start)?.add(delay)?;
+            core.check_closed()?;
+            when.extract()?
         };
         core.check_closed()?;
         call.timer(this, when)

@@ -67,7 +67,7 @@ DIFFERENCES = (
         r"loop\.create_server\(.*sock=",
         "a value",
         "FileExistsError",
-        "One socket for two servers: asyncio's second one takes it from the first, ours is refused. "
+        "One socket for two servers: asyncio's second takes it from the first, ours is refused. "
         "docs/compatibility.md",
     ),
     Difference(
@@ -80,7 +80,7 @@ DIFFERENCES = (
         r"loop\.(create_|getaddrinfo|getnameinfo|sock_connect)|wait\(loop\.get",
         "RuntimeError",
         ".*",
-        "Look-ups of names do not need the default executor, which may be shut down or no executor. "
+        "Look-ups of names do not need the default executor, which may have been shut down. "
         "docs/compatibility.md",
     ),
     Difference(

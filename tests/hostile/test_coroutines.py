@@ -22,9 +22,9 @@ def sock() -> Iterator[socket.socket]:
         yield one
 
 
-@pytest.mark.parametrize("thrown", [StopIteration, StopIteration(3)])
+@pytest.mark.parametrize("thrown", [StopIteration, type("Own", (StopIteration,), {})])
 def test_a_stop_iteration_that_is_thrown_in_is_no_end(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, thrown: Any
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, thrown: type[StopIteration]
 ) -> None:
     call = loop.sock_recv(sock, 1)
     with pytest.raises(RuntimeError, match="coroutine raised StopIteration") as caught:
@@ -62,5 +62,7 @@ def test_a_closed_loop_looks_at_arguments_first(
     loop.close()
     with pytest.raises(TypeError):
         getattr(loop, name)(*arguments)
-    with pytest.raises(RuntimeError, match="closed"):
-        loop.call_later(1, int)
+    delays: tuple[Any, ...] = (1, 1j)
+    for delay in delays:
+        with pytest.raises(RuntimeError, match="closed"):
+            loop.call_later(delay, int)
