@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 #: How a step ends that did not run as often as on the other loop.
 NEVER = "not run"
 
+#: How a step ends that has come more or less far. A planted exit leaves whichever run is on then.
+HOW_FAR = {NEVER, "a value", "None", "True", "False", "KeyboardInterrupt", "SystemExit"}
+
+#: How one ends that was caught by something outside the loop: when, is the kernel's to say.
+WHEN = {
+    PENDING,
+    "asyncio.exceptions.IncompleteReadError",
+    "BrokenPipeError",
+    "ConnectionAbortedError",
+    "ConnectionResetError",
+}
+
 #: As many reports of one kind as are counted.
 FEW = 3
 
@@ -107,19 +119,9 @@ def _compared(program: Program, theirs: Record, ours: Record) -> Iterator[Failur
 
 
 def _is_telling(right: str, wrong: str) -> bool:
-    """Whether two ends differ in an exception, and not in how far they had come.
-
-    A planted exit leaves whichever run it comes up in.
-    """
-    return PENDING not in (right, wrong) and not {right, wrong} <= {
-        NEVER,
-        "a value",
-        "None",
-        "True",
-        "False",
-        "KeyboardInterrupt",
-        "SystemExit",
-    }
+    """Whether two ends differ in an exception, and not in how far they had come."""
+    ends = {right, wrong}
+    return not (ends & WHEN or ends <= HOW_FAR)
 
 
 def _few(counts: Counter[str]) -> Counter[str]:

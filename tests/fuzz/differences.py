@@ -46,10 +46,22 @@ DIFFERENCES = (
         "asyncio trips over its own None after connection_lost. docs/compatibility.md",
     ),
     Difference(
-        r"\.(writing|reading)\.(abort|close|write)",
+        r"\.(writing|reading|client|peer|child)\.",
         "AttributeError",
-        "None",
-        "asyncio's pipe transports trip over their own None after connection_lost.",
+        "None|True|False|a value",
+        "asyncio's transports trip over their own None after connection_lost.",
+    ),
+    Difference(
+        r"\.writelines\(",
+        "TypeError|RuntimeError|None",
+        "TypeError|RuntimeError|None",
+        "After write_eof() asyncio's versions look at the data first, or at the end, or at neither.",
+    ),
+    Difference(
+        r"\.(when\(\)|_when$)",
+        "True|False",
+        "a value",
+        "A bool for a deadline: asyncio keeps the object, we keep the number.",
     ),
     Difference(
         r"\.(close|abort)\(\)",

@@ -185,7 +185,8 @@ class Run:
         self._blocks = program.blocks()
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers: Counter[str] = Counter()
-        self._chain: object = None
+        #: By the thread: the run that it stops.
+        self._chains: dict[int, object] = {}
         self._waits_s = WAITS_S
         self._alive_s = patience_s * ALIVE
         self._failure: BaseException | None = None
@@ -276,12 +277,18 @@ class Run:
             pause_s: how long each leaves the processor to others. No timer is needed for it: a
                 program can break those of asyncio.
         """
-        self._chain = chain = object()
+        # Another thread must neither leave this one's run without its end nor its own asleep.
+        thread = threading.get_ident()
+        call_soon = self.loop.call_soon
+        if thread != threading.main_thread().ident:
+            call_soon = self.loop.call_soon_threadsafe
+        before = self._chains.get(thread)
+        self._chains[thread] = chain = object()
         left = passes
 
         def link() -> None:
             nonlocal left
-            if self._chain is not chain:
+            if self._chains.get(thread) is not chain:
                 return
             left -= 1
             if left <= 0 or is_done():
@@ -291,7 +298,11 @@ class Run:
                 time.sleep(pause_s)
             self.loop.call_soon(link)
 
-        self.loop.call_soon(link)
+        try:
+            call_soon(link)
+        except BaseException:
+            self._chains[thread] = before
+            raise
 
     def _run_loop(self) -> None:
         try:
