@@ -55,7 +55,7 @@ DIFFERENCES = (
         r"\.writelines\(",
         "TypeError|RuntimeError|None",
         "TypeError|RuntimeError|None",
-        "After write_eof() asyncio's versions look at the data first, or at the end, or at neither.",
+        "After write_eof() asyncio's versions look at the data first, at the end, or at neither.",
     ),
     Difference(
         r"\.(when\(\)|_when$)",

@@ -96,7 +96,10 @@ class Record:
 
 
 def _sum(counts: Counter[str]) -> int:
-    return sum(hash(name) * count for name, count in counts.items())
+    while True:
+        # Another thread, or what the collector calls, may add to them in the meantime.
+        with contextlib.suppress(RuntimeError):
+            return sum(hash(name) * count for name, count in list(counts.items()))
 
 
 class Names(dict[str, Any]):
