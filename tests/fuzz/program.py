@@ -73,6 +73,10 @@ class Program:
             step.waits or _KERNEL.search(step.expression) is not None for _, step in self.steps
         )
 
+    def closes_descriptors(self) -> bool:
+        """Whether it closes or replaces descriptors that others use."""
+        return any(re.search(r"os\.(close|dup2)\(", step.expression) for _, step in self.steps)
+
     def reachable(self) -> Program:
         """The program without the blocks that no step mentions."""
         blocks = self.blocks()
