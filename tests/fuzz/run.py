@@ -49,6 +49,10 @@ WAITS_S = 1.0
 #: Seconds between two looks at whether it is done.
 LOOK_S = 0.002
 
+#: How often, and how far apart, descriptors are looked for before they count as left open.
+LEAK_LOOKS = 10
+LEAK_PAUSE_S = 0.03
+
 #: The part of a run's patience that a loop may take for what any loop does at once.
 ALIVE = 0.25
 
@@ -580,7 +584,11 @@ def execute(program: Program, loop: str, files: Path, patience_s: float) -> Reco
     """Runs a program, with what it leaves open."""
     before = descriptors()
     record = Run(program, loop, files, patience_s).execute()
-    gc.collect()
-    after = descriptors()
-    record.leaked = [what for number, what in after.items() if number not in before]
+    for _ in range(LEAK_LOOKS):
+        gc.collect()
+        after = descriptors()
+        record.leaked = [what for number, what in after.items() if number not in before]
+        if not record.leaked:
+            break
+        time.sleep(LEAK_PAUSE_S)  # A thread that ends holds what it worked on last.
     return record
