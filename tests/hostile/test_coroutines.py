@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,13 @@ def sock() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("thrown", [StopIteration, type("Own", (StopIteration,), {})])
 def test_a_stop_iteration_that_is_thrown_in_is_no_end(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, thrown: type[StopIteration]
+    loop: asyncio.AbstractEventLoop,
+    loop_name: str,
+    sock: socket.socket,
+    thrown: type[StopIteration],
 ) -> None:
+    if loop_name == "asyncio" and sys.version_info >= (3, 12):
+        pytest.skip("newer interpreters let it out of a coroutine that has not begun")
     call = loop.sock_recv(sock, 1)
     with pytest.raises(RuntimeError, match="coroutine raised StopIteration") as caught:
         call.throw(thrown)
