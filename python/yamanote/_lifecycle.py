@@ -153,6 +153,8 @@ def _swap_current_task(
     loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None
 ) -> asyncio.Task[Any] | None:
     """Make `task` the one that `loop` is running; the one that it was."""
+    if task is None and tasks.current_task(loop) is None:
+        return None  # Python 3.12 cannot take away what is not there.
     swap: Any = getattr(tasks, "_swap_current_task", None)
     if swap is not None:
         before: asyncio.Task[Any] | None = swap(loop, task)
