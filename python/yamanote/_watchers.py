@@ -42,7 +42,7 @@ class Watching(Base):
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
-        self._add_reader(number, callback, *args)
+        self._watch_reader(number, self._make_handle(callback, *args))
         _remember(self._reader_objects, number, fd)
 
     def remove_reader(self, fd: FileDescriptorLike) -> bool:
@@ -64,7 +64,7 @@ class Watching(Base):
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
         number = self._watchable(fd)
-        self._add_writer(number, callback, *args)
+        self._watch_writer(number, self._make_handle(callback, *args))
         _remember(self._writer_objects, number, fd)
 
     def remove_writer(self, fd: FileDescriptorLike) -> bool:
