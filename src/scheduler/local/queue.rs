@@ -1,5 +1,7 @@
 //! What runs in the next pass: callbacks, native calls and events.
 
+use std::collections::VecDeque;
+
 use pyo3::prelude::*;
 
 use super::{Core, Deferred, Local, Ready};
@@ -12,15 +14,18 @@ impl Local {
     /// Makes room for one more entry of the queue.
     #[inline]
     pub(super) fn reserve(&self) -> PyResult<()> {
-        let mut ready = self.ready.borrow_mut();
-        ready.try_reserve(1).map_err(make::no_memory)
+        make_room(&mut self.ready.borrow_mut())
     }
 
     /// Queues a callback for the next pass.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "of the methods called most often, the last step"
+    )]
+    #[inline(always)]
     pub(crate) fn push(&self, handle: Py<Handle>) -> PyResult<()> {
         let mut ready = self.ready.borrow_mut();
-        ready.try_reserve(1).map_err(make::no_memory)?;
+        make_room(&mut ready)?;
         ready.push_back(Ready::Handle(handle));
         Ok(())
     }
@@ -30,7 +35,7 @@ impl Local {
     #[cfg(not(Py_GIL_DISABLED))]
     pub(crate) fn push_stopped(&self, py: Python<'_>, handle: Py<Handle>) -> PyResult<()> {
         let mut ready = self.ready.borrow_mut();
-        ready.try_reserve(1).map_err(make::no_memory)?;
+        make_room(&mut ready)?;
         if let Some(Ready::Handle(before)) = ready.back() {
             handle_collector::untrack_unless_shared(before.bind(py), 1);
         }
@@ -96,4 +101,20 @@ impl Local {
         }
         watched
     }
+}
+
+/// Makes room for one more entry.
+#[inline]
+fn make_room(ready: &mut VecDeque<Ready>) -> PyResult<()> {
+    if ready.len() < ready.capacity() {
+        Ok(())
+    } else {
+        grow(ready)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn grow(ready: &mut VecDeque<Ready>) -> PyResult<()> {
+    ready.try_reserve(1).map_err(make::no_memory)
 }
