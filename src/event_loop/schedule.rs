@@ -176,7 +176,7 @@ impl<'a, 'py> Call<'a, 'py> {
                 });
             }
             // As asyncio's tasks call it.
-            if let Some(context) = arguments.single_keyword("context") {
+            if let Some(context) = arguments.single_keyword(name!(arguments.py(), "context")) {
                 let context = (!context.is_none()).then_some(context);
                 return Ok(Self {
                     callback,

@@ -99,19 +99,18 @@ impl<'a, 'py> Args<'a, 'py> {
 
     /// The value of the only keyword argument, if that is its name.
     #[inline]
-    pub(crate) fn single_keyword(&self, name: &str) -> Option<Borrowed<'a, 'py, PyAny>> {
+    pub(crate) fn single_keyword(
+        &self,
+        name: &Bound<'py, PyString>,
+    ) -> Option<Borrowed<'a, 'py, PyAny>> {
         let [value] = self.values else { return None };
         // SAFETY: `names` is a tuple with one `str` for the one value, alive for the call.
         let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
-        // SAFETY: as above: a live `str`.
-        let given = unsafe { string(self.py, given) };
-        match given.to_str() {
-            Ok(given) if given == name => {}
-            Ok(_) => return None,
-            Err(error) => {
-                // No name that any method has.
-                // SAFETY: attached by `py`.
-                unsafe { counted(|_| drop(error)) };
+        // The names that a program's text gives are interned, too.
+        if given != name.as_ptr() {
+            // SAFETY: as above: a live `str`.
+            let given = unsafe { string(self.py, given) };
+            if !is_same(self.py, given, name) {
                 return None;
             }
         }
@@ -326,6 +325,20 @@ unsafe extern "C" fn set<A: Settable>(
     // SAFETY: attached; the new reference to `None` that the call above returned.
     unsafe { ffi::Py_DECREF(done) };
     0
+}
+
+/// Whether the name that a call gives is `name`.
+#[cold]
+fn is_same(_py: Python<'_>, given: Borrowed<'_, '_, PyString>, name: &Bound<'_, PyString>) -> bool {
+    match (given.to_str(), name.to_str()) {
+        (Ok(given), Ok(name)) => given == name,
+        (Err(error), _) | (_, Err(error)) => {
+            // No name that any method has.
+            // SAFETY: attached by `_py`.
+            unsafe { counted(|_| drop(error)) };
+            false
+        }
+    }
 }
 
 /// # Safety

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 112] = [
+const TEXTS: [&str; 113] = [
     "%r: %s",
     "B",
     "Exception in the wake-up of a Rust future",
@@ -98,6 +98,7 @@ const TEXTS: [&str; 112] = [
     "join",
     "loop",
     "message",
+    "msg",
     "name",
     "pause_writing",
     "peercert",

@@ -163,7 +163,7 @@ impl FastMethod for AddDoneCallback {
         let (Some(function), 1) = (arguments.get(0), arguments.len()) else {
             return Err(PyTypeError::new_err("add_done_callback() takes a function"));
         };
-        let context = arguments.single_keyword("context");
+        let context = arguments.single_keyword(name!(arguments.py(), "context"));
         let context = match context.filter(|context| !context.is_none()) {
             Some(context) => context.to_owned(),
             None => copy_current(py)?,
@@ -221,7 +221,7 @@ impl FastMethod for Cancel {
         let py = this.py();
         let message = arguments
             .get(0)
-            .or_else(|| arguments.single_keyword("msg"))
+            .or_else(|| arguments.single_keyword(name!(arguments.py(), "msg")))
             .map_or_else(|| py.None(), |message| message.to_owned().unbind());
         let core = data(this).core.get();
         let done = data(this).pending.cancel_wait(py, core, message)?;
