@@ -50,38 +50,44 @@ pub(crate) fn run_in<'py, R>(
     call: impl FnOnce(Python<'py>) -> PyResult<R>,
 ) -> PyResult<R> {
     let py = context.py();
-    // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
-    // with an exception.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+    let Some(entered) = Entered::enter(context) else {
+        return Err(PyErr::fetch(py));
+    };
+    let result = call(py);
+    if !entered.leave() {
         return Err(PyErr::fetch(py));
     }
-    let leave = Leave(context);
-    let result = call(py);
-    leave.now()?;
     result
 }
 
-struct Leave<'a, 'py>(&'a Bound<'py, PyAny>);
+/// A context that the thread is inside of.
+pub(super) struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
 
-impl Leave<'_, '_> {
+impl<'a, 'py> Entered<'a, 'py> {
+    /// `None` with an exception set.
     #[inline]
-    fn now(self) -> PyResult<()> {
-        // SAFETY: attached, and this context was entered by `run_in` and is left only here.
+    pub(super) fn enter(context: &'a Bound<'py, PyAny>) -> Option<Self> {
+        // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
+        // with an exception.
+        let result = unsafe { ffi::PyContext_Enter(context.as_ptr()) };
+        // Made only then: one that is dropped leaves.
+        (result >= 0).then(|| Self(context))
+    }
+
+    /// `false` with an exception set. One may be set before, as in CPython's `Context.run`.
+    #[inline]
+    pub(super) fn leave(self) -> bool {
+        // SAFETY: attached, and this context was entered by `enter` and is left only here.
         let result = unsafe { ffi::PyContext_Exit(self.0.as_ptr()) };
-        let py = self.0.py();
         std::mem::forget(self);
-        if result < 0 {
-            Err(PyErr::fetch(py))
-        } else {
-            Ok(())
-        }
+        result >= 0
     }
 }
 
-impl Drop for Leave<'_, '_> {
+impl Drop for Entered<'_, '_> {
     /// A panic is passing: the context must be left all the same.
     fn drop(&mut self) {
-        // SAFETY: attached, and this context was entered by `run_in` and is left only here.
+        // SAFETY: attached, and this context was entered by `enter` and is left only here.
         if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
             // Ignored: the panic on its way is the error that is reported.
             drop(PyErr::fetch(self.0.py()));

@@ -5,7 +5,7 @@
 //!
 //! When the collector hears of them is the matter of `handle_collector`.
 
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use pyo3::ffi;
@@ -14,13 +14,14 @@ use pyo3::types::{PyTuple, PyType};
 
 use super::call::vectorcall;
 use super::class::Class;
-use super::context::run_in;
+use super::context::Entered;
 use super::handle_class::make;
 use super::handle_memory as memory;
 use super::handle_words::{Word, expect_word, missing, set_word};
 use super::make;
 use super::method::{Args, Members};
-use super::reference::{borrowed, owned, returned};
+use super::panics::raise;
+use super::reference::{borrowed, owned};
 
 /// An instance of `Handle` or `TimerHandle`; `Py<Handle>` points at either.
 #[derive(Debug)]
@@ -231,9 +232,12 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
 }
 
 /// Runs the callback in its context, unless the handle was cancelled.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "of all calls in the loop's turn, all but those in debug mode"
+)]
+#[inline(always)]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
-    let py = handle.py();
     let Some(call) = begin(handle) else {
         return Ok(());
     };
@@ -241,32 +245,62 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
         end(handle, &call);
         return Err(missing(handle, "_context"));
     }
+    let (result, replaced) = call_inside(handle, &call);
+    if result.is_null() {
+        return Err(failed(handle, call, replaced));
+    }
+    end(handle, &call);
+    release(replaced);
+    release(result);
+    Ok(())
+}
+
+/// Calls in the context: a new reference, or null with an exception set; and the context, or null, which the caller
+/// lets go of when the call is over. Pointers, since a `PyResult` would go through memory.
+#[expect(clippy::inline_always, reason = "as `run`")]
+#[inline(always)]
+fn call_inside(
+    handle: &Bound<'_, Handle>,
+    call: &Call,
+) -> (*mut ffi::PyObject, *mut ffi::PyObject) {
+    let py = handle.py();
     // SAFETY: attached; alive when it is entered: `begin` took a reference, or the handle has one and no Python code has
     // run. Then the thread has one until it is left, and for leaving `replaced` has.
     let context = unsafe { borrowed::<PyAny>(py, &call.context) };
-    let mut replaced = ptr::null_mut();
-    let result = run_in(context, |py| {
-        let result = if call.count == ELSEWHERE {
-            with_tuple(handle, call.callback)
-        } else {
-            let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-            // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
-            // inline ones, may be scribbled on, as the flag says.
-            let result = unsafe { vectorcall(call.callback, inline_arguments(handle), count) };
-            // SAFETY: attached; a new reference, or null with an exception set.
-            unsafe { returned(py, result) }
-        };
-        if with(handle, |fields| fields.context) != call.context {
-            replaced = new_reference(call.context);
-        }
-        result
-    });
+    let Some(entered) = Entered::enter(context) else {
+        return (ptr::null_mut(), ptr::null_mut());
+    };
+    let result = if call.count == ELSEWHERE {
+        with_tuple(handle, call.callback)
+    } else {
+        let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
+        // inline ones, may be scribbled on, as the flag says.
+        unsafe { vectorcall(call.callback, inline_arguments(handle), count) }
+    };
+    let replaced = if with(handle, |fields| fields.context) == call.context {
+        ptr::null_mut()
+    } else {
+        new_reference(call.context)
+    };
+    if entered.leave() {
+        return (result, replaced);
+    }
+    release(result);
+    (ptr::null_mut(), replaced)
+}
+
+/// The exception that is set, when all is let go of.
+#[cold]
+fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
+    let error = PyErr::fetch(handle.py());
     end(handle, &call);
     release(replaced);
-    result.map(drop)
+    error
 }
 
 /// What is called, kept alive until `end`.
+#[derive(Clone, Copy)]
 struct Call {
     callback: *mut ffi::PyObject,
     /// The handle's, or null; with the GIL borrowed.
@@ -308,21 +342,27 @@ fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
     })
 }
 
-/// As asyncio's `callback(*args)`.
+/// As asyncio's `callback(*args)`: a new reference, or null with an exception set.
 #[cold]
-fn with_tuple<'py>(
-    handle: &Bound<'py, Handle>,
-    callback: *mut ffi::PyObject,
-) -> PyResult<Bound<'py, PyAny>> {
+fn with_tuple(handle: &Bound<'_, Handle>, callback: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let py = handle.py();
     // SAFETY: attached; `begin` keeps it alive, or no Python code has run since.
     let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
-    let args = expect_word(handle, Word::Args)?;
-    if let Ok(args) = args.cast::<PyTuple>() {
-        return callback.call1(args);
+    let call = || {
+        let args = expect_word(handle, Word::Args)?;
+        if let Ok(args) = args.cast::<PyTuple>() {
+            return callback.call1(args);
+        }
+        let args = py.get_type::<PyTuple>().call1((args,))?;
+        callback.call1(args.cast_into::<PyTuple>()?)
+    };
+    match call() {
+        Ok(result) => result.into_ptr(),
+        Err(error) => {
+            raise(py, error);
+            ptr::null_mut()
+        }
     }
-    let args = py.get_type::<PyTuple>().call1((args,))?;
-    callback.call1(args.cast_into::<PyTuple>()?)
 }
 
 /// Lets go of what `begin` kept, and of the arguments where the handle was cancelled meanwhile.
@@ -504,12 +544,6 @@ fn new_truth(value: bool) -> *mut ffi::PyObject {
     truth(value)
 }
 
-/// Whether the field holds nothing, or what lives for ever.
-#[inline]
-pub(super) fn is_free(field: *mut ffi::PyObject) -> bool {
-    field.is_null() || cfg!(Py_3_12) && [truth(false), truth(true), none()].contains(&field)
-}
-
 /// `None`, borrowed.
 #[inline]
 fn none() -> *mut ffi::PyObject {
@@ -545,22 +579,40 @@ pub(super) fn release(object: *mut ffi::PyObject) {
 }
 
 impl Fields {
-    pub(super) fn pointers(&self) -> [*mut ffi::PyObject; INLINE + 9] {
-        let [a, b, c, d] = self.arguments;
-        [
-            self.event_loop,
-            self.callback,
-            self.context,
-            a,
-            b,
-            c,
-            d,
-            self.args,
-            self.source_traceback,
-            self.repr,
-            self.cancelled,
-            self.scheduled,
-            self.given_when,
-        ]
+    /// Shows `visit` each object that is held, until it fails.
+    #[inline]
+    pub(super) fn objects<E>(
+        &self,
+        mut visit: impl FnMut(NonNull<ffi::PyObject>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut visit = |pointer| NonNull::new(pointer).map_or(Ok(()), &mut visit);
+        visit(self.event_loop)?;
+        visit(self.callback)?;
+        visit(self.context)?;
+        for argument in self.inline() {
+            visit(*argument)?;
+        }
+        // The collector has no interest in what nearly all have here, and there may be many handles.
+        if self.cancelled != truth(false) {
+            visit(self.cancelled)?;
+        }
+        if self.scheduled != truth(true) {
+            visit(self.scheduled)?;
+        }
+        self.rare().into_iter().flatten().try_for_each(visit)
+    }
+
+    /// The arguments that are inline. `ELSEWHERE` is more than fit: all places are looked at then.
+    #[inline]
+    pub(super) fn inline(&self) -> &[*mut ffi::PyObject] {
+        &self.arguments[..usize::from(self.count).min(INLINE)]
+    }
+
+    /// What few handles have; `None` when this one has nothing of it.
+    #[inline]
+    pub(super) fn rare(&self) -> Option<[*mut ffi::PyObject; 4]> {
+        let all = [self.args, self.source_traceback, self.repr, self.given_when];
+        let has_any = all.iter().fold(0, |all, field| all | field.addr()) != 0;
+        has_any.then_some(all)
     }
 }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::class::{self, slot};
-use super::handle::{Handle, INLINE, Kind, cancel, fields, is_free, let_go, release};
+use super::handle::{Handle, Kind, cancel, fields, let_go, release};
 use super::handle_memory as memory;
 use super::handle_words::{Word, layout, set_word};
 use super::method::Members;
@@ -69,28 +69,18 @@ unsafe fn free(object: *mut ffi::PyObject) {
     }
     // SAFETY: nobody else can reach the fields any more.
     let fields = unsafe { &*fields(object) };
-    // In the order in which asyncio's go. `ELSEWHERE` is more than fit: all places are looked at then.
-    for argument in &fields.arguments[..usize::from(fields.count).min(INLINE)] {
+    // In the order in which asyncio's go.
+    for argument in fields.inline() {
         release(*argument);
     }
-    let rare = [
-        fields.args,
-        fields.source_traceback,
-        fields.repr,
-        fields.given_when,
-    ];
-    if rare.iter().fold(0, |all, field| all | field.addr()) != 0 {
+    if let Some(rare) = fields.rare() {
         rare.into_iter().for_each(release);
     }
     release(fields.callback);
     release(fields.context);
     release(fields.event_loop);
-    if !is_free(fields.cancelled) {
-        release(fields.cancelled);
-    }
-    if !is_free(fields.scheduled) {
-        release(fields.scheduled);
-    }
+    release(fields.cancelled);
+    release(fields.scheduled);
     memory::give_back(object);
 }
 
@@ -114,17 +104,12 @@ unsafe extern "C" fn traverse(
     // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
     let fields = unsafe { &*fields(object) };
     // Not the class, which lives for as long as the process.
-    for pointer in fields.pointers() {
-        if pointer.is_null() {
-            continue;
-        }
+    let result = fields.objects(|object| {
         // SAFETY: the collector's own function with its own argument, and a live object.
-        let result = unsafe { visit(pointer, argument) };
-        if result != 0 {
-            return result;
-        }
-    }
-    0
+        let result = unsafe { visit(object.as_ptr(), argument) };
+        if result == 0 { Ok(()) } else { Err(result) }
+    });
+    result.err().unwrap_or(0)
 }
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {

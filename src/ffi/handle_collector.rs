@@ -6,6 +6,7 @@
 //! ends, all that are left (`track`). Of those that are made while the loop is stopped, only the last and the ones that
 //! somebody else holds are known (`untrack_unless_shared`); the loop stands for the others (`objects`).
 
+use std::convert::Infallible;
 use std::mem::{ManuallyDrop, replace, transmute};
 use std::ptr::NonNull;
 
@@ -54,16 +55,15 @@ pub(crate) fn objects(handle: &Py<Handle>, visit: &mut dyn FnMut(&Py<PyAny>)) {
     if reference_count(handle.as_ptr()) > 1 {
         return;
     }
-    for pointer in &fields.pointers() {
-        if let Some(pointer) = NonNull::new(*pointer) {
-            // SAFETY: `Py<PyAny>` is nothing but such a pointer; the handle owns the reference, and `ManuallyDrop`
-            // leaves it there.
-            let object = ManuallyDrop::new(unsafe {
-                transmute::<NonNull<ffi::PyObject>, Py<PyAny>>(pointer)
-            });
-            visit(&object);
-        }
-    }
+    let all = fields.objects(|pointer| {
+        // SAFETY: `Py<PyAny>` is nothing but such a pointer; the handle owns the reference, and `ManuallyDrop`
+        // leaves it there.
+        let object =
+            ManuallyDrop::new(unsafe { transmute::<NonNull<ffi::PyObject>, Py<PyAny>>(pointer) });
+        visit(&object);
+        Ok::<_, Infallible>(())
+    });
+    let Ok(()) = all;
 }
 
 fn reference_count(object: *mut ffi::PyObject) -> isize {

@@ -1,13 +1,15 @@
 //! One turn of the loop, and the run that repeats it: the only place where callbacks are called.
 
+use std::sync::Arc;
+
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::local::Ready;
 use super::waits::Ask;
-use super::{Core, Local, Source, watchers};
-use crate::driver::Driver;
+use super::{Core, Deferred, Local, Source, watchers};
+use crate::driver::{Driver, Slot};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::panics::{caught, made};
@@ -198,10 +200,36 @@ impl Turn<'_, '_> {
     fn pass(&self, count: usize) -> PyResult<()> {
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };
-            let result = self.run(entry);
-            result.and(self.local.callback_over(self.core))?;
+            // Errors leave from here: a result that is passed on further goes through memory each time.
+            match entry {
+                Ready::Handle(handle) => {
+                    let handle = handle.into_bound(self.core.py());
+                    if let Err(error) = self.call(&handle) {
+                        drop(handle);
+                        return self.ended(error);
+                    }
+                }
+                Ready::Io(slot) => {
+                    if let Err(error) = self.deliver(slot) {
+                        return self.ended(error);
+                    }
+                }
+                Ready::Deferred(deferred) => {
+                    if let Err(error) = self.perform(*deferred) {
+                        return self.ended(error);
+                    }
+                }
+            }
+            self.local.callback_over(self.core)?;
         }
         Ok(())
+    }
+
+    /// An error ends the run; what was written before is sent all the same.
+    #[cold]
+    fn ended(&self, error: PyErr) -> PyResult<()> {
+        let result: PyResult<()> = Err(error);
+        result.and(self.local.callback_over(self.core))
     }
 
     /// Has a source handle its event. One that fails does not go on, and the loop does.
@@ -215,22 +243,20 @@ impl Turn<'_, '_> {
     }
 
     #[inline]
-    fn run(&self, entry: Ready) -> PyResult<()> {
+    fn deliver(&self, slot: Arc<Slot>) -> PyResult<()> {
+        self.local.deliver(slot, |source, ready| {
+            self.watched(None, || self.serve(source, ready))
+        })
+    }
+
+    fn perform(&self, deferred: Deferred) -> PyResult<()> {
         let py = self.core.py();
-        match entry {
-            Ready::Handle(handle) => self.call(&handle.into_bound(py)),
-            Ready::Io(slot) => self.local.deliver(slot, |source, ready| {
-                self.watched(None, || self.serve(source, ready))
-            }),
-            Ready::Deferred(deferred) => {
-                let target = deferred.target.into_bound(py);
-                let argument = deferred.argument.map(|argument| argument.into_bound(py));
-                self.watched(Some(&target), || {
-                    let result = (deferred.run)(&target, argument);
-                    contain(self.core, Some(&target), result)
-                })
-            }
-        }
+        let target = deferred.target.into_bound(py);
+        let argument = deferred.argument.map(|argument| argument.into_bound(py));
+        self.watched(Some(&target), || {
+            let result = (deferred.run)(&target, argument);
+            contain(self.core, Some(&target), result)
+        })
     }
 
     #[inline]
@@ -239,11 +265,25 @@ impl Turn<'_, '_> {
             self.local.hold_back(handle.clone().unbind());
             return Ok(());
         }
-        let run = || match handle::run(handle) {
+        if self.core.get().is_debug() {
+            return self.call_closely(handle);
+        }
+        if let Err(error) = handle::run(handle) {
+            let result = self.failed(handle, error);
+            handle_collector::leave(handle);
+            return result;
+        }
+        handle_collector::leave(handle);
+        Ok(())
+    }
+
+    /// The same in debug mode.
+    #[cold]
+    fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
+        let result = self.watched_closely(Some(handle.as_any()), || match handle::run(handle) {
             Ok(()) => Ok(()),
             Err(error) => self.failed(handle, error),
-        };
-        let result = self.watched(Some(handle.as_any()), run);
+        });
         handle_collector::leave(handle);
         result
     }
