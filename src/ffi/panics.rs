@@ -19,11 +19,7 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
 /// The exception of a panic. PyO3 panics where the interpreter had no memory for a small object.
 #[cold]
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
-    let said = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
+    let said = message(panic);
     if OUT_OF_MEMORY.contains(&said) {
         return PyMemoryError::new_err(());
     }
@@ -60,13 +56,19 @@ fn no_memory(py: Python<'_>) -> PyErr {
     PyErr::fetch(py)
 }
 
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}
+
 /// Whether PyO3 panics for want of memory: that becomes a `MemoryError`, and nothing is to be printed.
 pub(crate) fn is_want_of_memory(panic: &PanicHookInfo<'_>) -> bool {
     let of_pyo3 = |location: &Location<'_>| location.file().contains("pyo3");
-    panic.location().is_some_and(of_pyo3)
-        && panic
-            .payload_as_str()
-            .is_some_and(|said| OUT_OF_MEMORY.contains(&said))
+    panic.location().is_some_and(of_pyo3) && OUT_OF_MEMORY.contains(&message(panic.payload()))
 }
 
 /// What PyO3 says where the interpreter answered null.

@@ -138,8 +138,10 @@ impl Turn<'_, '_> {
             if core.is_stopping() || self.is_done()? {
                 return Ok(Next::Stop);
             }
-            // What a callback did may show at any descriptor: the kernel is looked at before the next pass.
-            if count == 0 || local.has_descriptors() {
+            // What a callback did may show at any descriptor: the kernel is looked at before the next pass. Where nothing
+            // is scheduled, that pass only asks the set of watched descriptors whether one is ready still.
+            let asks_only = local.ready_count() == 0 && local.has_ready_io();
+            if count == 0 || (local.has_descriptors() && !asks_only) {
                 break;
             }
             run += count;
