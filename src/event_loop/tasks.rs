@@ -10,21 +10,29 @@ use crate::ffi::{Args, FastMethod, add_fast_method, call, make, name};
 use crate::scheduler::Core;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    // CPython's own: `nest_asyncio` puts others into the modules later, which are slower and, on 3.14, no current tasks.
-    future_class(class.py())?;
-    task_class(class.py())?;
     add_fast_method::<CreateFuture>(class)?;
     add_fast_method::<CreateTask>(class)
 }
 
 fn future_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    make::imported(&FUTURE, py, "asyncio.futures", "Future")
+    FUTURE
+        .get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))
+        .map(|class| class.bind(py))
 }
 
 fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    make::imported(&TASK, py, "asyncio.tasks", "Task")
+    TASK.get_or_try_init(py, || asyncios(py, "asyncio.tasks", "Task"))
+        .map(|class| class.bind(py))
+}
+
+/// The class that asyncio has there when the first object is made. Where `nest_asyncio` has put Python's own there, which are
+/// slower and, on 3.14, no current tasks: the native one.
+fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Py<PyAny>> {
+    let nests = make::import(py, "asyncio", "_nest_patched").is_ok();
+    let module = if nests { "_asyncio" } else { module };
+    make::import(py, module, name).map(Bound::unbind)
 }
 
 struct CreateFuture;
