@@ -6,7 +6,6 @@
 //! When the collector hears of them is the matter of `handle_collector`.
 
 use std::ptr::{self, NonNull};
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -16,6 +15,7 @@ use super::call::vectorcall;
 use super::class::Class;
 use super::context::Entered;
 use super::handle_class::make;
+use super::handle_ended::ENDED;
 use super::handle_memory as memory;
 use super::handle_words::{Word, expect_word, missing, set_word};
 use super::make;
@@ -401,36 +401,6 @@ pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
             return;
         }
         handle.py().detach(|| ENDED.wait(seen));
-    }
-}
-
-/// Tells of callbacks that ended while somebody waited for one: there are few, so all share it.
-static ENDED: Ended = Ended {
-    count: Mutex::new(0),
-    changed: Condvar::new(),
-};
-
-struct Ended {
-    count: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Ended {
-    fn count(&self) -> u64 {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cold]
-    fn announce(&self) {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.changed.notify_all();
-    }
-
-    /// Waits for the next announcement after the count was `seen`.
-    fn wait(&self, seen: u64) {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = self.changed.wait_while(count, |count| *count == seen);
-        drop(changed.unwrap_or_else(PoisonError::into_inner));
     }
 }
 

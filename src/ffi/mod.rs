@@ -13,6 +13,7 @@ mod coroutine;
 pub(crate) mod handle;
 mod handle_class;
 pub(crate) mod handle_collector;
+mod handle_ended;
 mod handle_memory;
 pub(crate) mod handle_words;
 mod interpreter;

@@ -296,13 +296,21 @@ def reenter(loop: asyncio.AbstractEventLoop, transports: list[asyncio.Transport]
         loop.run_forever()
 
 
+def closes_between_runs(loop_name: str) -> None:
+    """Skips asyncio where what re-enters the loop finds it stopped, and closes it."""
+    if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
+        pytest.skip("asyncio of 3.13 lets go between its own steps, and fails on a closed loop")
+
+
 @pytest.mark.parametrize("ending", [ValueError, SystemExit, KeyboardInterrupt])
 @pytest.mark.usefixtures("unraisable")
 def test_a_destructor_may_reenter_the_loop_and_raise_anything(
     loop: asyncio.AbstractEventLoop,
+    loop_name: str,
     reported: list[dict[str, Any]],
     ending: Callable[[str], BaseException],
 ) -> None:
+    closes_between_runs(loop_name)
     transports: list[asyncio.Transport] = []
 
     class Dying(asyncio.Protocol):
@@ -340,8 +348,9 @@ def test_a_destructor_may_reenter_the_loop_and_raise_anything(
 
 @pytest.mark.usefixtures("unraisable")
 def test_a_repr_may_reenter_the_loop(
-    loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
+    loop: asyncio.AbstractEventLoop, loop_name: str, reported: list[dict[str, Any]]
 ) -> None:
+    closes_between_runs(loop_name)
     transports: list[asyncio.Transport] = []
 
     class Reentering:

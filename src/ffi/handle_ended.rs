@@ -1,0 +1,34 @@
+//! Callbacks that have ended, for threads that wait for one.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// Tells of callbacks that ended while another thread waited for one: there are few, so all share it.
+pub(super) static ENDED: Ended = Ended {
+    count: Mutex::new(0),
+    changed: Condvar::new(),
+};
+
+#[derive(Debug)]
+pub(super) struct Ended {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Ended {
+    pub(super) fn count(&self) -> u64 {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    pub(super) fn announce(&self) {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next announcement after the count was `seen`.
+    pub(super) fn wait(&self, seen: u64) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.wait_while(count, |count| *count == seen);
+        drop(changed.unwrap_or_else(PoisonError::into_inner));
+    }
+}
