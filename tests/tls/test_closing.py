@@ -30,6 +30,12 @@ ENDS_WITH_THE_GOODBYES = AsyncioBug(
 )
 # A view, because asyncio slices what it is given, and a slice of a `bytearray` is a copy.
 BUFFERED = functools.partial(BufferedRecorder, buffer=memoryview(bytearray(65_536)))
+CALLS_A_HANDLE_LET_GO_OF = AsyncioBug(
+    issue="seen on 3.13.0",
+    effect="asyncio calls the writer of a connection that is gone, a cancelled handle, for ever",
+    first=(3, 12, 0),
+    fixed=(3, 14, 0),
+)
 RECORDERS = pytest.mark.parametrize("recorder", [Recorder, BUFFERED], ids=["bytes", "buffer"])
 
 
@@ -103,8 +109,11 @@ def test_a_peer_that_does_not_read_runs_into_the_timeout(
     loop.run_until_complete(main())
 
 
-def test_the_timeout_ends_with_the_connection(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_timeout_ends_with_the_connection(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
     """The peer reads at last: nothing is left that could end the connection a second time."""
+    CALLS_A_HANDLE_LET_GO_OF.skip_asyncio(loop_name)
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder, ssl_shutdown_timeout=30)
