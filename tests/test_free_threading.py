@@ -292,7 +292,9 @@ def test_a_transport_that_every_thread_closes_is_lost_once(
                 getattr(other, how)()
 
             with hammering(misuse) as raised:
-                one.write(b"y")
+                # A thread may have ended the writing by now.
+                with contextlib.suppress(RuntimeError):
+                    one.write(b"y")
                 for _ in range(5):
                     await asyncio.sleep(0)
             refused(raised)
