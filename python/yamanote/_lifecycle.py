@@ -80,6 +80,9 @@ class Lifecycle(Base):
         result: _T = task.result()
         return result
 
+    def _give_way(self) -> None:
+        """Do nothing: CPython lets another thread run, if one asks, where a function begins."""
+
     def _run_within(self, until: object) -> None:
         """Run, perhaps inside a callback of a loop, until `until` is done or `stop()`.
 

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 113] = [
+const TEXTS: [&str; 114] = [
     "%r: %s",
     "B",
     "Exception in the wake-up of a Rust future",
@@ -41,6 +41,7 @@ const TEXTS: [&str; 113] = [
     "_detach",
     "_ensure_fd_no_transport",
     "_eof",
+    "_give_way",
     "_limit",
     "_make_handle",
     "_msg_callback",

@@ -63,8 +63,9 @@ pub(crate) fn run(
     result
 }
 
-/// Turns after which other threads get their chance, if no wait has given them one: callbacks that are no
-/// functions of Python's never do.
+/// Turns between two calls of a function of Python's: where one begins, CPython hands its lock to a thread that has
+/// waited for the switch interval. Callbacks may all be native. Letting go of the lock instead would wake such a
+/// thread too briefly to take it, and its wait would begin again each time.
 const TURNS_ATTACHED: u32 = 64;
 
 /// What a turn works on.
@@ -94,7 +95,8 @@ impl Turn<'_, '_> {
         while next != Next::Stop {
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_ATTACHED) {
-                self.core.py().detach(|| ());
+                self.core
+                    .call_method0(name!(self.core.py(), "_give_way"))?;
             }
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.

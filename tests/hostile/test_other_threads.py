@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+#: A thread that gets its turn after seconds only is as good as starved.
+TIMES = 10
 
 
 @pytest.mark.parametrize("native", [int, [].clear, "text".upper])
@@ -22,9 +25,23 @@ def test_other_threads_run_while_callbacks_are_no_functions_of_pythons(
         ready, _ = (opened.enter_context(end) for end in socket.socketpair())
         ready.setblocking(False)
         loop.add_writer(ready, native)
-        # By then the loop waits for nothing, and calls nothing else.
-        waker = threading.Timer(0.01, loop.call_soon_threadsafe, (loop.stop,))
-        waker.start()
-        loop.run_forever()
-        waker.join()
+        for _ in range(TIMES):
+            # By then the loop waits for nothing, and calls nothing else.
+            waker = threading.Timer(0.01, loop.call_soon_threadsafe, (loop.stop,))
+            waker.start()
+            loop.run_forever()
+            waker.join()
         loop.remove_writer(ready)
+
+
+def test_other_threads_run_while_tasks_only_yield(loop: asyncio.AbstractEventLoop) -> None:
+    async def until(event: threading.Event) -> None:
+        while not event.is_set():
+            await asyncio.sleep(0)
+
+    for _ in range(TIMES):
+        event = threading.Event()
+        waker = threading.Timer(0.001, event.set)
+        waker.start()
+        loop.run_until_complete(until(event))
+        waker.join()
