@@ -95,8 +95,7 @@ impl Turn<'_, '_> {
         while next != Next::Stop {
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_ATTACHED) {
-                self.core
-                    .call_method0(name!(self.core.py(), "_give_way"))?;
+                self.core.call_method0(name!(self.core.py(), "_give_way"))?;
             }
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.

@@ -36,7 +36,7 @@ def test_other_threads_run_while_callbacks_are_no_functions_of_pythons(
 
 def test_other_threads_run_while_tasks_only_yield(loop: asyncio.AbstractEventLoop) -> None:
     async def until(event: threading.Event) -> None:
-        while not event.is_set():
+        while not event.is_set():  # noqa: ASYNC110 - it is what keeps the loop busy.
             await asyncio.sleep(0)
 
     for _ in range(TIMES):
