@@ -11,6 +11,7 @@
 //! | `driver` | tokio's runtime: descriptors, wakers, the timer |
 //! | `scheduler` | what runs when: ready queue, timers, inbox, sources, the turn |
 //! | `transports` | descriptors below, protocols above |
+//! | `sock` | `loop.sock_*`: calls on the sockets of a program |
 //! | `interop` | Rust futures of extensions: awaitables, the C interface |
 //! | `event_loop` | what Python calls on a loop |
 //!
@@ -25,6 +26,7 @@ mod event_loop;
 mod ffi;
 mod interop;
 mod scheduler;
+mod sock;
 #[expect(unsafe_code, reason = "the one home of system calls")]
 mod sys;
 mod transports;
@@ -78,6 +80,7 @@ fn contents(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     event_loop::register(&module)?;
     interop::register(&module)?;
     transports::register(&module)?;
+    sock::register(&module)?;
     let contents = module.dict().copy()?;
     // Each module has its own name and origin.
     for name in given.keys() {

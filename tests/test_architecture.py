@@ -22,9 +22,7 @@ LAYERS = (
     "driver",
     "scheduler",
     "transports",
-    "signals",
-    "process",
-    "dns",
+    "sock",
     "interop",
     "event_loop",
 )

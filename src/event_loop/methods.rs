@@ -15,9 +15,9 @@ use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
 use crate::sys::socket;
 use crate::transports::listener::{self, Then};
+use crate::transports::tls::session::{Parts, Session};
 use crate::transports::tls::{self, Timeouts};
-use crate::transports::tls_session::{Parts, Session};
-use crate::transports::{datagram, pipe, read_pipe, stream, write_pipe};
+use crate::transports::{datagram, pipe, stream};
 
 #[pymethods]
 impl Core {
@@ -214,7 +214,7 @@ impl Core {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        pipe::open::<read_pipe::ReadSide>(this, pipe, protocol, waiter, extra)
+        pipe::open::<pipe::read::ReadSide>(this, pipe, protocol, waiter, extra)
     }
 
     /// A transport that writes to a pipe; `waiter` is completed once `connection_made` was called.
@@ -226,7 +226,7 @@ impl Core {
         waiter: Option<&Bound<'py, PyAny>>,
         extra: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        pipe::open::<write_pipe::WriteSide>(this, pipe, protocol, waiter, extra)
+        pipe::open::<pipe::write::WriteSide>(this, pipe, protocol, waiter, extra)
     }
 
     /// A transport over a datagram socket; `waiter` is completed once `connection_made` was called.

@@ -9,8 +9,8 @@ use pyo3::types::PyType;
 use crate::ffi::{Args, FastMethod, add_fast_method, make};
 use crate::scheduler::Core;
 use crate::scheduler::watchers::Side;
-use crate::transports::sock_attempt::{Operation, SendAll, What};
-use crate::transports::sock_call;
+use crate::sock::attempt::{Operation, SendAll, What};
+use crate::sock::call;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<Recv>(class)?;
@@ -59,7 +59,7 @@ macro_rules! method {
                 let $sock = next().ok_or_else(|| missing($name, stringify!($sock)))?;
                 $(let $argument = next().ok_or_else(|| missing($name, stringify!($argument)))?;)*
                 $(let $optional = next();)*
-                sock_call::new(this, $name, Operation::new($sock, $what))
+                call::new(this, $name, Operation::new($sock, $what))
             }
         }
     };

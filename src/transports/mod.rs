@@ -4,32 +4,18 @@
 
 mod clients;
 pub(crate) mod datagram;
-mod descriptor;
+pub(crate) mod descriptor;
 mod extra_info;
 mod flow_control;
 pub(crate) mod listener;
 mod members;
 pub(crate) mod pipe;
-mod pipe_methods;
 mod protocol;
-mod read;
-pub(crate) mod read_pipe;
-mod reader;
-pub(crate) mod sock_attempt;
-pub(crate) mod sock_call;
 pub(crate) mod stream;
-mod stream_methods;
+mod stream_reader;
 pub(crate) mod tls;
-mod tls_handshake;
-mod tls_memory;
-mod tls_methods;
-mod tls_read;
-pub(crate) mod tls_session;
-mod tls_write;
-mod warnings;
-mod write;
+pub(crate) mod warnings;
 mod write_buffer;
-pub(crate) mod write_pipe;
 
 use pyo3::prelude::*;
 
@@ -42,9 +28,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,
-        class_of::<read_pipe::ReadPipe>(py)?,
-        class_of::<write_pipe::WritePipe>(py)?,
-        class_of::<sock_call::SockCall>(py)?,
+        class_of::<pipe::read::ReadPipe>(py)?,
+        class_of::<pipe::write::WritePipe>(py)?,
         class_of::<tls::Tls>(py)?,
     ] {
         module.add(class.name()?, &class)?;

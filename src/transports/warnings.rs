@@ -20,7 +20,7 @@ pub(super) fn unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 /// What the interpreter says of a coroutine of its own.
-pub(super) fn never_awaited(coroutine: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
+pub(crate) fn never_awaited(coroutine: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
     let message = format!("coroutine '{name}' was never awaited");
     let category = coroutine.py().get_type::<PyRuntimeWarning>();
     warn(coroutine, &message, &category)

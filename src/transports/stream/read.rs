@@ -7,17 +7,19 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::protocol::Delivery;
-use super::reader::Reader;
-use super::stream::{Reading, State, Stream, fail, update_interest};
-use super::tls_read::{self, Intake};
-use super::{stream_methods, tls, write};
+use super::methods;
+use super::write;
+use super::{Reading, State, Stream, fail, update_interest};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
+use crate::transports::protocol::Delivery;
+use crate::transports::stream_reader::Reader;
+use crate::transports::tls;
+use crate::transports::tls::read::Intake;
 
 /// How many bytes, and the bytes where the reader's buffer did not take them.
 type Received = (usize, Option<Py<PyBytes>>);
@@ -34,7 +36,7 @@ enum Found {
 }
 
 /// Reads until the socket is empty or it is somebody else's turn.
-pub(super) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     for _ in 0..MAX_READS {
         if state.reading.get() != Reading::On || is_inherited(&state.registration) {
             return Ok(());
@@ -233,7 +235,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     match reader.fed() {
         Ok(false) => {}
         Ok(true) => {
-            stream_methods::pause_reading(this, state)?;
+            methods::pause_reading(this, state)?;
             reader.set_paused()?;
         }
         Err(error) => raised(
@@ -269,7 +271,7 @@ fn into_session(
     };
     let found = note(state, count, READ_SIZE);
     if let Err(error) = taken.and_then(|taken| intake.received(taken)) {
-        raised(this, state, tls_read::RAISED, error)?;
+        raised(this, state, tls::read::RAISED, error)?;
     }
     Ok(found)
 }
@@ -312,7 +314,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
                 update_interest(this, state)?;
             }
         }
-        Ok(false) => stream_methods::close(this)?,
+        Ok(false) => methods::close(this)?,
     }
     Ok(())
 }
@@ -358,7 +360,7 @@ fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
 }
 
 /// asyncio's words (`selector_events.py`).
-pub(super) fn empty_buffer() -> PyErr {
+pub(crate) fn empty_buffer() -> PyErr {
     PyRuntimeError::new_err("get_buffer() returned an empty buffer")
 }
 

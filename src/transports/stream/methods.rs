@@ -4,17 +4,20 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::flow_control::HIGH;
-use super::members::{attribute_of, boolean, fast_method, limits, missing, none, pair, single};
-use super::stream::{
+use super::write;
+use super::{
     Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
 };
-use super::{tls, write};
 use crate::errors::os_error;
 use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
+use crate::transports::flow_control::HIGH;
+use crate::transports::members::{
+    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
+};
+use crate::transports::tls;
 
-pub(super) fn members() -> Members {
+pub(crate) fn members() -> Members {
     Members::default()
         .method::<Write>()
         .method::<WriteLines>()
@@ -45,13 +48,13 @@ pub(super) fn members() -> Members {
 }
 
 /// `object` as a stream transport.
-pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
+pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
     crate::ffi::downcast(object)
         .ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
 }
 
 /// Sends what is buffered, then ends the connection.
-pub(super) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
+pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
     let state = data(this).state(this.py())?;
     if !state.is_open() {
         return Ok(());
@@ -68,7 +71,7 @@ pub(super) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
     }
 }
 
-pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     // After the end of the stream too, as in asyncio: resumed, the end is read once more.
     if state.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
@@ -78,7 +81,7 @@ pub(super) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult
     Ok(())
 }
 
-pub(super) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if state.reading.get() != Reading::Paused {
         return Ok(());
     }
@@ -101,8 +104,8 @@ fn log(this: &Bound<'_, Stream>, what: &str) -> PyResult<()> {
     Ok(())
 }
 
-pub(super) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
-    use super::stream::Phase;
+pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
+    use super::Phase;
 
     let state = data(this).state(this.py())?;
     let phase = match state.phase.get() {

@@ -12,14 +12,14 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::sock_attempt::Operation;
-use super::warnings;
+use super::attempt::Operation;
 use crate::ffi::{
     Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
     data, make, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
+use crate::transports::warnings;
 
 /// A call on a socket, not finished yet.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyMemoryView, PyString};
 
-use super::descriptor::fileno;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, make, name};
 use crate::scheduler::watchers::Side;
 use crate::scheduler::{Core, READ_SIZE};
 use crate::sys::socket;
+use crate::transports::descriptor::fileno;
 
 /// A call on a socket, with its arguments.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Operation {
     }
 
     /// The socket's descriptor; negative once closed.
-    pub(super) fn fd(&self, py: Python<'_>) -> PyResult<RawFd> {
+    pub(crate) fn fd(&self, py: Python<'_>) -> PyResult<RawFd> {
         let sock = self.sock.bind(py);
         if self.is_plain.get() {
             return Ok(open_fd(sock)?.unwrap_or(CLOSED));
@@ -93,7 +93,7 @@ impl Operation {
     }
 
     /// Which way the socket must be ready.
-    pub(super) fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         match &self.what {
             What::Wait(side, _) => *side,
             What::SendAll(_) | What::SendTo { .. } => Side::Writer,
@@ -102,7 +102,7 @@ impl Operation {
     }
 
     /// Checks the socket as asyncio does, then tries for the first time.
-    pub(super) fn begin<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
+    pub(crate) fn begin<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
         let py = core.py();
         let sock = self.sock.bind(py);
         let is_plain = sock.get_type().is(socket_class(py)?);
@@ -116,7 +116,7 @@ impl Operation {
         self.attempt(core)
     }
 
-    pub(super) fn attempt<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
+    pub(crate) fn attempt<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
         let py = core.py();
         let sock = self.sock.bind(py);
         match &self.what {
@@ -167,7 +167,7 @@ impl Operation {
     }
 
     /// Shows the collector everything held.
-    pub(super) fn objects(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
+    pub(crate) fn objects(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
         visit(&self.sock);
         match &self.what {
             What::Receive { size } | What::ReceiveFrom { size } => visit(size),

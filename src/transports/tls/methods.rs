@@ -4,12 +4,16 @@ use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::members::{attribute_of, boolean, fast_method, limits, missing, none, pair, single};
-use super::tls::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
-use super::{tls_handshake, tls_read, tls_write};
+use super::handshake;
+use super::read;
+use super::write;
+use super::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use crate::ffi::{Members, data, make, name};
+use crate::transports::members::{
+    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
+};
 
-pub(super) fn members() -> Members {
+pub(crate) fn members() -> Members {
     Members::default()
         .method::<Write>()
         .method::<WriteLines>()
@@ -49,7 +53,7 @@ pub(super) fn members() -> Members {
         .attribute::<IsDirect>()
 }
 
-pub(super) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
+pub(crate) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
     let py = this.py();
     let state = data(this).state(py)?;
     let closing = if state.closed.get() { " closing" } else { "" };
@@ -81,7 +85,7 @@ method!(
     "($self, data)",
     "Encrypt and send bytes, now or soon, without blocking. `data` may be changed afterwards.",
     |this, state, arguments| {
-        tls_write::write(this, &state, &single(arguments, "write", "data")?)?;
+        write::write(this, &state, &single(arguments, "write", "data")?)?;
         Ok(none(this.py()))
     }
 );
@@ -93,7 +97,7 @@ method!(
     "Send the bytes of each item, in order.",
     |this, state, arguments| {
         let lines = single(arguments, "writelines", "list_of_data")?;
-        tls_write::write_lines(this, &state, &lines)?;
+        write::write_lines(this, &state, &lines)?;
         Ok(none(this.py()))
     }
 );
@@ -121,7 +125,7 @@ simple_method!(
             state.forgotten.set(true);
             forget_if_over(this, &state);
         } else {
-            tls_handshake::start_shutdown(this, &state)?;
+            handshake::start_shutdown(this, &state)?;
         }
         Ok(none(this.py()))
     }
@@ -133,7 +137,7 @@ simple_method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         state.closed.set(true);
-        tls_handshake::abort(this, &state, None)?;
+        handshake::abort(this, &state, None)?;
         Ok(none(this.py()))
     }
 );
@@ -146,7 +150,7 @@ method!(
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         state.closed.set(true);
-        tls_handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))?;
+        handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))?;
         Ok(none(this.py()))
     }
 );
@@ -158,7 +162,7 @@ simple_method!(
     |this, state| {
         let py = this.py();
         // What `StreamWriter.drain()` asks, too.
-        tls_write::settle(this, &state)?;
+        write::settle(this, &state)?;
         let closing = state.closed.get()
             || match state.stream(py) {
                 Some(stream) => !data(&stream).state(py)?.is_open(),
@@ -190,7 +194,7 @@ simple_method!(
     "resume_reading",
     "Deliver received bytes again.",
     |this, state| {
-        tls_read::resume(this, &state)?;
+        read::resume(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -223,7 +227,7 @@ method!(
         let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
         let default = default.map_or_else(|| none(py), Borrowed::to_owned);
-        tls_write::settle(this, &state)?;
+        write::settle(this, &state)?;
         let extra = data(this).extra.bind(py);
         if let Some(value) = extra.get_item(name)? {
             return Ok(value);
@@ -248,7 +252,7 @@ method!(
         let before = state.write_marks.replace(Some(marks.into_pair()?));
         drop(before);
         state.write_limits.set(Limits { high, low });
-        tls_write::control_application(this, &state)?;
+        write::control_application(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -268,8 +272,8 @@ simple_method!(
     "get_write_buffer_size",
     "Bytes that the stream below was not given yet.",
     |this, state| {
-        tls_write::settle(this, &state)?;
-        Ok(make::int(this.py(), tls_write::size(this, &state)?)?.into_any())
+        write::settle(this, &state)?;
+        Ok(make::int(this.py(), write::size(this, &state)?)?.into_any())
     }
 );
 
@@ -284,7 +288,7 @@ method!(
         let before = state.read_marks.replace(Some(marks.into_pair()?));
         drop(before);
         state.read_limits.set(Limits { high, low });
-        tls_read::control_stream(this, &state)?;
+        read::control_stream(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -316,7 +320,7 @@ method!(
     "Called by the stream below, as a protocol: the handshake begins.",
     |this, _state, arguments| {
         let stream = single(arguments, "connection_made", "transport")?;
-        tls_handshake::begin(this, &stream)?;
+        handshake::begin(this, &stream)?;
         Ok(none(this.py()))
     }
 );
@@ -327,7 +331,7 @@ method!(
     "($self, exc)",
     "Called by the stream below, as a protocol.",
     |this, _state, arguments| {
-        tls_handshake::lost(this, &single(arguments, "connection_lost", "exc")?)?;
+        handshake::lost(this, &single(arguments, "connection_lost", "exc")?)?;
         Ok(none(this.py()))
     }
 );
@@ -336,7 +340,7 @@ simple_method!(
     EofReceived,
     "eof_received",
     "Called by the stream below, as a protocol.",
-    |this, _state| Ok(boolean(this.py(), tls_handshake::at_end(this)?))
+    |this, _state| Ok(boolean(this.py(), handshake::at_end(this)?))
 );
 
 simple_method!(
@@ -344,7 +348,7 @@ simple_method!(
     "pause_writing",
     "Called by the stream below, as a protocol.",
     |this, state| {
-        tls_write::block(&state);
+        write::block(&state);
         Ok(none(this.py()))
     }
 );
@@ -354,7 +358,7 @@ simple_method!(
     "resume_writing",
     "Called by the stream below, as a protocol.",
     |this, state| {
-        tls_write::unblock(this, &state)?;
+        write::unblock(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -376,7 +380,7 @@ simple_method!(
     "_check_handshake_timeout",
     "The timer's.",
     |this, state| {
-        tls_handshake::check_handshake_timeout(this, &state)?;
+        handshake::check_handshake_timeout(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -386,7 +390,7 @@ simple_method!(
     "_check_shutdown_timeout",
     "The timer's.",
     |this, state| {
-        tls_handshake::check_shutdown_timeout(this, &state)?;
+        handshake::check_shutdown_timeout(this, &state)?;
         Ok(none(this.py()))
     }
 );

@@ -12,19 +12,19 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::flow_control::{FlowControl, HIGH, Tell};
-use super::members::{boolean, limits, none, pair, single};
-use super::pipe::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
-use super::pipe_methods::{self, method, simple_method};
-use super::protocol;
-use super::stream::Phase;
-use super::write_buffer::WriteBuffer;
+use super::methods::{self, method, simple_method};
+use super::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{Attribute, Class, Members, Visitor, data, make, name};
 use crate::scheduler::READ;
 use crate::sys::pipe;
+use crate::transports::flow_control::{FlowControl, HIGH, Tell};
+use crate::transports::members::{boolean, limits, none, pair, single};
+use crate::transports::protocol;
+use crate::transports::stream::Phase;
+use crate::transports::write_buffer::WriteBuffer;
 
 /// What a writing end has of its own.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Side for WriteSide {
     }
 
     fn members() -> Members {
-        pipe_methods::members::<Self>()
+        methods::members::<Self>()
             .method::<Write>()
             .method::<WriteEof>()
             .method::<CanWriteEof>()

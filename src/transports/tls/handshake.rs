@@ -5,19 +5,20 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 
-use super::stream_methods;
-use super::tls::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
-use super::tls_session::{Then, is_certificate_error, is_goodbye, is_tls_error};
-use super::{tls_read, tls_write, write};
+use super::read;
+use super::session::{Then, is_certificate_error, is_goodbye, is_tls_error};
+use super::write;
+use super::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::is_exit;
+use crate::transports::stream;
 
 /// `connection_made` of the stream: the handshake begins.
-pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;
-    state.set_stream(Some(stream_methods::cast(stream)?));
+    state.set_stream(Some(stream::methods::cast(stream)?));
     let core = tls.core.bind(py);
     if core.get().is_debug() {
         log(
@@ -40,14 +41,14 @@ pub(super) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
 }
 
 /// As far as what came allows.
-pub(super) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     match state.session.shake_hands(py) {
         Ok(None) => {
-            tls_write::send_outgoing(this, state)?;
+            write::send_outgoing(this, state)?;
             // At once: it was long in the making, and the peer will be as long with it.
             match state.stream(py) {
-                Some(stream) => write::settle(&stream, &*data(&stream).state(py)?),
+                Some(stream) => stream::write::settle(&stream, &*data(&stream).state(py)?),
                 None => Ok(()),
             }
         }
@@ -93,17 +94,17 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
     wake_waiter(py, state, None)?;
     // The last words of the handshake, also when the application does not want to read.
-    let sent = tls_write::send_outgoing(this, state);
-    caught(this, state, tls_read::FAILED, sent)?;
+    let sent = write::send_outgoing(this, state);
+    caught(this, state, read::FAILED, sent)?;
     if is_upgrade {
         // After the waiter: `start_tls()` hands the transport over, which the protocol must have before its first bytes.
-        return tls_read::later(this);
+        return read::later(this);
     }
-    tls_read::read(this, state)
+    read::read(this, state)
 }
 
 /// The handshake has failed, or the end of the stream came in its place.
-pub(super) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResult<()> {
+pub(crate) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResult<()> {
     let py = this.py();
     stop_timer(py, state)?;
     state.phase.set(Phase::Unwrapped);
@@ -118,7 +119,7 @@ pub(super) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResu
 }
 
 /// The timer's: the peer has taken too long.
-pub(super) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     if state.phase.get() != Phase::Handshake {
         return Ok(());
     }
@@ -130,7 +131,7 @@ pub(super) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> P
 }
 
 /// `close()`, or the peer's goodbye.
-pub(super) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.phase.get() {
         // The peer's end came while the application did not read, and waits for it to go on: it will not.
         Phase::Flushing if state.at_end.get() && state.reading_paused.get() => {
@@ -157,7 +158,7 @@ fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// The timer's: the peer has not said goodbye.
-pub(super) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = this.py();
     if !matches!(state.phase.get(), Phase::Flushing | Phase::Shutdown) {
@@ -171,8 +172,8 @@ pub(super) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> Py
 }
 
 /// Delivers what has come, then says goodbye.
-pub(super) fn flush(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    tls_read::read(this, state)?;
+pub(crate) fn flush(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+    read::read(this, state)?;
     if state.phase.get() != Phase::Flushing {
         return Ok(()); // Reading has ended it.
     }
@@ -181,7 +182,7 @@ pub(super) fn flush(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// As far as what came allows.
-pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     let outcome = if state.at_end.get() {
         Ok(Some(()))
@@ -189,9 +190,9 @@ pub(super) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         discard(this, state).and_then(|()| state.session.shut_down(py))
     };
     match outcome {
-        Ok(None) => tls_write::send_outgoing(this, state),
+        Ok(None) => write::send_outgoing(this, state),
         Ok(Some(())) => {
-            tls_write::send_outgoing(this, state)?;
+            write::send_outgoing(this, state)?;
             tell_end(this, state)?;
             let Some(stream) = state.stream(py) else {
                 return Ok(());
@@ -230,11 +231,11 @@ fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         }
     }
     // The peer may have been held back.
-    tls_read::control_stream(this, state)
+    read::control_stream(this, state)
 }
 
 /// Ends the connection without a goodbye.
-pub(super) fn abort(
+pub(crate) fn abort(
     this: &Bound<'_, Tls>,
     state: &State,
     error: Option<Bound<'_, PyAny>>,
@@ -247,7 +248,7 @@ pub(super) fn abort(
 }
 
 /// `eof_received` of the stream. `true` keeps the stream open.
-pub(super) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
+pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;
@@ -264,7 +265,7 @@ pub(super) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
             }
             flush(this, &state)
         }
-        Phase::Flushing => tls_write::write_backlog(this, &state).and_then(|()| {
+        Phase::Flushing => write::write_backlog(this, &state).and_then(|()| {
             state.phase.set(Phase::Shutdown);
             shut_down(this, &state)
         }),
@@ -275,13 +276,13 @@ pub(super) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
         && error.is_instance_of::<PyException>(py)
         && let Some(stream) = state.stream(py)
     {
-        stream_methods::close(&stream)?;
+        stream::methods::close(&stream)?;
     }
     result.map(|()| false)
 }
 
 /// Tells the application that the peer will send no more; once.
-pub(super) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     if state.told.get() != Told::Made {
         return Ok(());
@@ -304,7 +305,7 @@ pub(super) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// `connection_lost` of the stream.
-pub(super) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;

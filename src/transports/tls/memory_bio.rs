@@ -5,14 +5,14 @@ use std::cell::{Cell, RefCell};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
-use super::reader::Reader;
-use super::tls_session::{Data, Reading, Then, held, rest, snapshot, unless_again};
+use super::session::{Data, Reading, Then, held, rest, snapshot, unless_again};
 use crate::ffi::buffer::View;
 use crate::ffi::{Visitor, bytes, call, make, name};
+use crate::transports::stream_reader::Reader;
 
 /// Both buffers; `None` in them once they are let go of.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     /// What came.
     incoming: RefCell<Py<PyAny>>,
     /// What is to be sent.
@@ -22,7 +22,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn new(incoming: Py<PyAny>, outgoing: Py<PyAny>) -> Self {
+    pub(crate) fn new(incoming: Py<PyAny>, outgoing: Py<PyAny>) -> Self {
         Self {
             incoming: RefCell::new(incoming),
             outgoing: RefCell::new(outgoing),
@@ -31,7 +31,7 @@ impl Memory {
     }
 
     /// Decrypts all that came.
-    pub(super) fn read<'py>(
+    pub(crate) fn read<'py>(
         &self,
         native: &Bound<'py, PyAny>,
         reader: Option<&Reader<'_>>,
@@ -72,7 +72,7 @@ impl Memory {
     }
 
     /// Decrypts into a buffer of the application's; answers how many bytes.
-    pub(super) fn read_into(
+    pub(crate) fn read_into(
         &self,
         native: &Bound<'_, PyAny>,
         buffer: &Bound<'_, PyAny>,
@@ -108,38 +108,38 @@ impl Memory {
     }
 
     /// Takes ciphertext that came.
-    pub(super) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = ciphertext.py();
         let incoming = held(py, &self.incoming);
         call::method(&incoming, name!(py, "write"), [ciphertext]).map(drop)
     }
 
     /// Whether reading can find anything: to find nothing costs an exception.
-    pub(super) fn has_input(&self, native: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub(crate) fn has_input(&self, native: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.incoming_size(native.py())? > 0 || unread(native)? > 0)
     }
 
-    pub(super) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
+    pub(crate) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
         size(&held(py, &self.incoming))
     }
 
-    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    pub(crate) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let taken = call::method(&held(py, &self.outgoing), name!(py, "read"), [])?;
         Ok(taken.cast_into()?)
     }
 
-    pub(super) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
+    pub(crate) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
         size(&held(py, &self.outgoing))
     }
 
-    pub(super) fn release(&self, py: Python<'_>) {
+    pub(crate) fn release(&self, py: Python<'_>) {
         for cell in self.cells() {
             let before = cell.replace(py.None());
             drop(before);
         }
     }
 
-    pub(super) fn traverse(&self, visitor: &mut Visitor) {
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for cell in self.cells() {
             if let Ok(object) = cell.try_borrow() {
                 visitor.object(&object);
@@ -153,7 +153,7 @@ impl Memory {
 }
 
 /// Encrypts as much as the session takes; answers how many bytes.
-pub(super) fn write(native: &Bound<'_, PyAny>, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+pub(crate) fn write(native: &Bound<'_, PyAny>, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     let py = native.py();
     let write_record = |bytes: &Bound<'_, PyAny>| {
         let written = call::method(native, name!(py, "write"), [bytes]);

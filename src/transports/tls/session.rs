@@ -2,7 +2,7 @@
 //!
 //! `ssl.SSLObject` is a Python class around a native object, which shakes hands and says goodbye. Its keys, callbacks and
 //! policy are those of the user's `ssl.SSLContext`. Records go past it where they can (`ffi::wire`), else through it
-//! (`tls_memory`).
+//! (`memory_bio`).
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -12,11 +12,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
-use super::reader::Reader;
-use super::tls_memory::{self, Memory};
+use super::memory_bio::{self, Memory};
 use crate::ffi::buffer::View;
 use crate::ffi::wire::{Ending, Wire, no_reason};
 use crate::ffi::{Visitor, bytes, call, make, name};
+use crate::transports::stream_reader::Reader;
 
 /// One TLS session; `None` in its cells once it is let go of.
 #[derive(Debug)]
@@ -49,12 +49,12 @@ pub(crate) struct Parts<'py> {
 }
 
 /// What was read.
-pub(super) struct Reading<'py> {
-    pub(super) data: Data<'py>,
-    pub(super) then: Then,
+pub(crate) struct Reading<'py> {
+    pub(crate) data: Data<'py>,
+    pub(crate) then: Then,
 }
 
-pub(super) enum Data<'py> {
+pub(crate) enum Data<'py> {
     Nothing,
     Bytes(Bound<'py, PyBytes>),
     /// The reader has it.
@@ -63,7 +63,7 @@ pub(super) enum Data<'py> {
 
 /// What is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(crate) enum Then {
     /// The session has all that came.
     Wait,
     /// There may be more.
@@ -75,7 +75,7 @@ pub(super) enum Then {
 }
 
 /// Ciphertext to be sent.
-pub(super) enum Outgoing<'py> {
+pub(crate) enum Outgoing<'py> {
     Bytes(Bound<'py, PyBytes>),
     Owned(Vec<u8>),
 }
@@ -123,23 +123,23 @@ impl Session {
         }))
     }
 
-    pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         held(py, &self.object)
     }
 
     /// Whether records go past `_ssl`.
-    pub(super) fn is_direct(&self) -> bool {
+    pub(crate) fn is_direct(&self) -> bool {
         matches!(self.records, Records::Wire(_))
     }
 
     /// Goes on with the handshake; `None` when it needs more from the peer.
-    pub(super) fn shake_hands(&self, py: Python<'_>) -> PyResult<Option<()>> {
+    pub(crate) fn shake_hands(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let done = call::method(&self.native(py), name!(py, "do_handshake"), []);
         unless_again(py, done.map(drop))
     }
 
     /// Says goodbye; `None` until the peer has, too.
-    pub(super) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
+    pub(crate) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let done = call::method(&self.native(py), name!(py, "shutdown"), []);
         unless_again(py, done.map(drop))
     }
@@ -147,7 +147,7 @@ impl Session {
     /// Takes ciphertext out of the loop's read buffer, and decrypts it if `read` says so. What could run Python code, which
     /// might want that buffer too, is left to [`Session::go_on`].
     #[inline]
-    pub(super) fn take<'py>(
+    pub(crate) fn take<'py>(
         &self,
         py: Python<'py>,
         ciphertext: &[u8],
@@ -171,7 +171,7 @@ impl Session {
 
     /// What [`Session::take`] could not do; `None` where nothing was to be read.
     #[inline]
-    pub(super) fn go_on<'py>(
+    pub(crate) fn go_on<'py>(
         &self,
         taken: Taken<'py>,
         read: bool,
@@ -193,7 +193,7 @@ impl Session {
     }
 
     /// Takes ciphertext that came.
-    pub(super) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         match &self.records {
             Records::Memory(memory) => memory.feed(ciphertext),
             Records::Wire(wire) => {
@@ -204,7 +204,7 @@ impl Session {
     }
 
     /// Decrypts all that came: into the reader where there is one and nothing pins its buffer.
-    pub(super) fn read<'py>(
+    pub(crate) fn read<'py>(
         &self,
         py: Python<'py>,
         reader: Option<&Reader<'_>>,
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// Decrypts into a buffer of the application's; answers how many bytes.
-    pub(super) fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Then)> {
+    pub(crate) fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Then)> {
         let native = self.native(buffer.py());
         match &self.records {
             Records::Memory(memory) => memory.read_into(&native, buffer),
@@ -239,7 +239,7 @@ impl Session {
     }
 
     /// Raises why reading has failed, but where asyncio goes on as if there was nothing to read.
-    pub(super) fn failure(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn failure(&self, py: Python<'_>) -> PyResult<()> {
         // A session that has failed once fails again, and `_ssl` says why.
         let one = make::int(py, 1)?;
         let read = call::method(&self.native(py), name!(py, "read"), [one.as_any()]);
@@ -247,7 +247,7 @@ impl Session {
     }
 
     /// Makes room for what so many bytes become. The memory buffers of Python's ask for it themselves.
-    pub(super) fn reserve(&self, py: Python<'_>, count: usize) -> PyResult<()> {
+    pub(crate) fn reserve(&self, py: Python<'_>, count: usize) -> PyResult<()> {
         match &self.records {
             Records::Memory(_) => Ok(()),
             Records::Wire(wire) => wire.reserve(&self.native(py), count),
@@ -255,11 +255,11 @@ impl Session {
     }
 
     /// Encrypts as much as the session takes; answers how many bytes. Fewer than all when it must read first.
-    pub(super) fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+    pub(crate) fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = bytes.py();
         let native = self.native(py);
         let wire = match &self.records {
-            Records::Memory(_) => return tls_memory::write(&native, bytes),
+            Records::Memory(_) => return memory_bio::write(&native, bytes),
             Records::Wire(wire) => wire,
         };
         let (done, ending) = match bytes.cast_exact::<PyBytes>() {
@@ -276,7 +276,7 @@ impl Session {
     }
 
     /// Whether reading can find anything.
-    pub(super) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
+    pub(crate) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
         let native = self.native(py);
         match &self.records {
             Records::Memory(memory) => memory.has_input(&native),
@@ -285,7 +285,7 @@ impl Session {
     }
 
     /// Ciphertext that came and was not looked at.
-    pub(super) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
+    pub(crate) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
         match &self.records {
             Records::Memory(memory) => memory.incoming_size(py),
             Records::Wire(wire) => Ok(wire.incoming_size(&self.native(py))),
@@ -294,7 +294,7 @@ impl Session {
 
     /// All ciphertext that is to be sent; `None` when there is none.
     #[inline]
-    pub(super) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Outgoing<'py>>> {
+    pub(crate) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Outgoing<'py>>> {
         match &self.records {
             Records::Memory(memory) => {
                 let taken = memory.take_outgoing(py)?;
@@ -307,7 +307,7 @@ impl Session {
         }
     }
 
-    pub(super) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
+    pub(crate) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
         match &self.records {
             Records::Memory(memory) => memory.outgoing_size(py),
             Records::Wire(wire) => Ok(wire.outgoing_size(&self.native(py))),
@@ -315,7 +315,7 @@ impl Session {
     }
 
     /// Lets go of everything. Only for a session that is over.
-    pub(super) fn release(&self, py: Python<'_>) {
+    pub(crate) fn release(&self, py: Python<'_>) {
         for cell in [&self.object, &self.native] {
             let before = cell.replace(py.None());
             drop(before);
@@ -325,7 +325,7 @@ impl Session {
         }
     }
 
-    pub(super) fn traverse(&self, visitor: &mut Visitor) {
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
         for cell in [&self.object, &self.native] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.object(&object);
@@ -343,7 +343,7 @@ impl Session {
 }
 
 /// What became of ciphertext.
-pub(super) enum Taken<'py> {
+pub(crate) enum Taken<'py> {
     Read(Reading<'py>),
     Kept,
     /// For `_ssl`, where Python code may run.
@@ -445,12 +445,12 @@ fn read_bytes(
 }
 
 #[inline]
-pub(super) fn held<'py>(py: Python<'py>, cell: &RefCell<Py<PyAny>>) -> Bound<'py, PyAny> {
+pub(crate) fn held<'py>(py: Python<'py>, cell: &RefCell<Py<PyAny>>) -> Bound<'py, PyAny> {
     cell.borrow().bind(py).clone()
 }
 
 /// The same bytes in an object that nobody can change.
-pub(super) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if bytes.is_exact_instance_of::<PyBytes>() {
         return Ok(bytes.clone());
     }
@@ -459,13 +459,13 @@ pub(super) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
 }
 
 /// The bytes from `start` on, which nobody can change; copied only where somebody could.
-pub(super) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
     let whole = PyMemoryView::from(&snapshot(bytes)?)?;
     whole.get_item(make::slice(bytes.py(), start, whole.len()?)?)
 }
 
 /// `None` in place of asyncio's `SSLAgainErrors`: the session needs more from the peer.
-pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+pub(crate) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
     static WANT_READ: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static SYSCALL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match result {
@@ -484,19 +484,19 @@ pub(super) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<O
 }
 
 /// Whether the error is an `ssl.SSLError`.
-pub(super) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+pub(crate) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLError")?)?)
 }
 
 /// Whether the error is that the peer has said goodbye, as a session puts it that has done so itself.
-pub(super) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+pub(crate) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLZeroReturnError")?)?)
 }
 
 /// Whether the error is about the peer's certificate.
-pub(super) fn is_certificate_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+pub(crate) fn is_certificate_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "CertificateError")?)?)
 }

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
-use super::members::{boolean, missing, none, single};
-use super::pipe::{Pipe, Side};
+use super::{Pipe, Side};
 use crate::ffi::{Attribute, Members, Settable, data, make};
+use crate::transports::members::{boolean, missing, none, single};
 
 /// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).
 macro_rules! method {
@@ -42,10 +42,10 @@ macro_rules! simple_method {
     };
 }
 
-pub(super) use {method, simple_method};
+pub(crate) use {method, simple_method};
 
 /// What both kinds have.
-pub(super) fn members<S: Side>() -> Members {
+pub(crate) fn members<S: Side>() -> Members {
     Members::default()
         .method::<IsClosing<S>>()
         .method::<SetProtocol<S>>()

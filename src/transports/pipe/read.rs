@@ -7,15 +7,10 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
-use super::members::{boolean, none};
-use super::pipe::{
+use super::methods::{self, method, simple_method};
+use super::{
     Kind, Pipe, Side, State, call_protocol, fail, log, lose, register, report, update_interest,
 };
-use super::pipe_methods::{self, method, simple_method};
-use super::protocol::{Delivery, callback_failed};
-use super::read::empty_buffer;
-use super::reader::Reader;
-use super::stream::Phase;
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -23,6 +18,11 @@ use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::pipe;
+use crate::transports::members::{boolean, none};
+use crate::transports::protocol::{Delivery, callback_failed};
+use crate::transports::stream::Phase;
+use crate::transports::stream::read::empty_buffer;
+use crate::transports::stream_reader::Reader;
 
 /// What a reading end has of its own.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Side for ReadSide {
     }
 
     fn members() -> Members {
-        pipe_methods::members::<Self>()
+        methods::members::<Self>()
             .method::<Close>()
             .method::<IsReading>()
             .method::<PauseReading>()
@@ -326,7 +326,7 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
 
 /// Calls `eof_received` in `context`.
 fn ended(this: &Bound<'_, PyAny>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = super::pipe::cast::<ReadSide>(this)?;
+    let this = crate::transports::pipe::cast::<ReadSide>(this)?;
     let state = data(this).state(this.py())?;
     match context {
         Some(context) => call_protocol(

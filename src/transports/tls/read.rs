@@ -3,19 +3,19 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::protocol::Delivery;
-use super::reader::Reader;
-use super::stream_methods;
-use super::tls::{Phase, State, Tls, cast, caught, fatal};
-use super::tls_handshake::{self, tell_end};
-use super::tls_session::{Data, Reading, Taken, Then};
-use super::tls_write;
+use super::handshake::{self, tell_end};
+use super::session::{Data, Reading, Taken, Then};
+use super::write;
+use super::{Phase, State, Tls, cast, caught, fatal};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{Entered, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
+use crate::transports::protocol::Delivery;
+use crate::transports::stream;
+use crate::transports::stream_reader::Reader;
 
 /// What the stream receives, on its way into the session.
-pub(super) struct Intake<'a, 'py> {
+pub(crate) struct Intake<'a, 'py> {
     this: &'a Bound<'py, Tls>,
     state: Entered<'a, State>,
     /// The application wants bytes, now: most of the time.
@@ -24,7 +24,7 @@ pub(super) struct Intake<'a, 'py> {
 }
 
 impl<'a, 'py> Intake<'a, 'py> {
-    pub(super) fn of(this: &'a Bound<'py, Tls>) -> PyResult<Self> {
+    pub(crate) fn of(this: &'a Bound<'py, Tls>) -> PyResult<Self> {
         let state = data(this).state(this.py())?;
         let is_direct = state.phase.get() == Phase::Wrapped
             && !state.reading_paused.get()
@@ -43,13 +43,13 @@ impl<'a, 'py> Intake<'a, 'py> {
     }
 
     /// Takes `ciphertext` out of the socket's buffer.
-    pub(super) fn take(&self, ciphertext: &[u8]) -> PyResult<Taken<'py>> {
+    pub(crate) fn take(&self, ciphertext: &[u8]) -> PyResult<Taken<'py>> {
         let (session, reader) = (&self.state.session, self.reader.as_ref());
         session.take(self.this.py(), ciphertext, self.is_direct, reader)
     }
 
     /// Does what there is to do with it.
-    pub(super) fn received(&self, taken: Taken<'py>) -> PyResult<()> {
+    pub(crate) fn received(&self, taken: Taken<'py>) -> PyResult<()> {
         let (this, state) = (self.this, &*self.state);
         let reader = self.reader.as_ref();
         let Some(reading) = state.session.go_on(taken, self.is_direct, reader)? else {
@@ -64,15 +64,15 @@ impl<'a, 'py> Intake<'a, 'py> {
 fn go_on(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.phase.get() {
         Phase::Wrapped => read(this, state),
-        Phase::Handshake => tls_handshake::proceed(this, state),
-        Phase::Flushing => tls_handshake::flush(this, state),
-        Phase::Shutdown => tls_handshake::shut_down(this, state),
+        Phase::Handshake => handshake::proceed(this, state),
+        Phase::Flushing => handshake::flush(this, state),
+        Phase::Shutdown => handshake::shut_down(this, state),
         Phase::Unwrapped => Ok(()),
     }
 }
 
 /// Delivers whole records, sends what that brought about, and keeps the stream from reading ahead too far.
-pub(super) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     if !matches!(state.phase.get(), Phase::Wrapped | Phase::Flushing) {
         return Ok(());
     }
@@ -107,9 +107,9 @@ fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 /// What the session has to say of its own accord, and what had to wait for it.
 fn send(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     if state.backlog_size.get() > 0 {
-        tls_write::write_backlog(this, state)
+        write::write_backlog(this, state)
     } else {
-        tls_write::send_outgoing(this, state)
+        write::send_outgoing(this, state)
     }
 }
 
@@ -166,7 +166,7 @@ fn hand_over(
 /// The peer has said goodbye.
 fn end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     tell_end(this, state)?;
-    tls_handshake::start_shutdown(this, state)
+    handshake::start_shutdown(this, state)
 }
 
 /// Straight into the application's own buffer.
@@ -198,7 +198,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Holds the stream back while the application does not read as much as comes.
-pub(super) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let paused = state.stream_paused.get();
     if !paused && !state.reading_paused.get() && state.delivery.get() != Delivery::Buffer {
         return Ok(()); // All that came was read.
@@ -217,14 +217,14 @@ pub(super) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<(
     state.stream_paused.set(pause);
     let below = data(&stream).state(py)?;
     if pause {
-        stream_methods::pause_reading(&stream, &below)
+        stream::methods::pause_reading(&stream, &below)
     } else {
-        stream_methods::resume_reading(&stream, &below)
+        stream::methods::resume_reading(&stream, &below)
     }
 }
 
 /// The application reads again: in a coming pass, as in asyncio.
-pub(super) fn resume(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn resume(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     if state.reading_paused.replace(false) {
         later(this)
     } else {
@@ -233,7 +233,7 @@ pub(super) fn resume(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Has what has come looked at in a coming pass, in the caller's context.
-pub(super) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
+pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     let py = this.py();
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
@@ -256,6 +256,6 @@ pub(super) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
 }
 
 /// asyncio's words for what the application's protocol or the session raised.
-pub(super) const FAILED: &str = "Fatal error on SSL protocol";
+pub(crate) const FAILED: &str = "Fatal error on SSL protocol";
 /// asyncio's words for what got past those: its TLS protocol is a `BufferedProtocol`.
-pub(super) const RAISED: &str = "Fatal error: protocol.buffer_updated() call failed.";
+pub(crate) const RAISED: &str = "Fatal error: protocol.buffer_updated() call failed.";

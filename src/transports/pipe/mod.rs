@@ -1,7 +1,11 @@
 //! Transports over one end of a pipe, FIFO, socket or terminal: what both kinds share.
 //!
-//! A [`Side`] reads (`read_pipe`) or writes (`write_pipe`). The file object is the caller's until the
+//! A [`Side`] reads (`read`) or writes (`write`). The file object is the caller's until the
 //! transport is made, and closed by the transport at its end.
+
+pub(crate) mod methods;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -12,10 +16,6 @@ use pyo3::exceptions::{PyFileExistsError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
-use super::descriptor::fileno;
-use super::protocol::{self, Delivery, callback_failed, step_failed};
-use super::stream::{Phase, wake_waiter};
-use super::warnings;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
@@ -27,11 +27,15 @@ use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exi
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::Kind;
 use crate::sys::poller::REFUSES_WATCHED;
+use crate::transports::descriptor::fileno;
+use crate::transports::protocol::{self, Delivery, callback_failed, step_failed};
+use crate::transports::stream::{Phase, wake_waiter};
+use crate::transports::warnings;
 
 /// A transport over one end of a pipe.
 #[derive(Debug)]
 pub(crate) struct Pipe<S> {
-    pub(super) core: Py<Core>,
+    pub(crate) core: Py<Core>,
     /// What the protocol's methods run in.
     context: Py<PyAny>,
     state: OwnerCell<State<S>>,
@@ -40,25 +44,25 @@ pub(crate) struct Pipe<S> {
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State<S> {
-    pub(super) fd: RawFd,
-    pub(super) kind: Kind,
+    pub(crate) fd: RawFd,
+    pub(crate) kind: Kind,
     // Dropped in this order: off the reactor first, then closed.
-    pub(super) registration: RefCell<Option<Registration>>,
+    pub(crate) registration: RefCell<Option<Registration>>,
     /// Stands for `fd` on the reactor where another transport has put `fd` there.
     twin: RefCell<Option<OwnedFd>>,
     /// The file object; `None` once it is closed.
     pipe: RefCell<Option<Py<PyAny>>>,
     extra: Py<PyDict>,
     protocol: RefCell<Option<Py<PyAny>>>,
-    pub(super) delivery: Cell<Delivery>,
-    pub(super) phase: Cell<Phase>,
+    pub(crate) delivery: Cell<Delivery>,
+    pub(crate) phase: Cell<Phase>,
     /// `connection_lost` is scheduled.
     losing: Cell<bool>,
     /// What `connection_lost` runs in.
     lost_in: RefCell<Option<Py<PyAny>>>,
     /// The loop's table holds this transport.
     attached: Cell<bool>,
-    pub(super) side: S,
+    pub(crate) side: S,
 }
 
 /// What tells the two kinds apart.
@@ -144,7 +148,7 @@ pub(crate) fn open<'py, S: Side>(
     Ok(this.into_any())
 }
 
-pub(super) fn cast<'a, 'py, S: Side>(
+pub(crate) fn cast<'a, 'py, S: Side>(
     object: &'a Bound<'py, PyAny>,
 ) -> PyResult<&'a Bound<'py, Pipe<S>>> {
     downcast(object).ok_or_else(|| PyTypeError::new_err("a pipe transport is required"))
@@ -174,7 +178,7 @@ fn born<S: Side>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> P
 
 /// Calls a protocol method in `context`. One that raises is reported, and the transport lives: asyncio has
 /// them called by handles.
-pub(super) fn call_protocol<S: Side, const N: usize>(
+pub(crate) fn call_protocol<S: Side, const N: usize>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     context: &Py<PyAny>,
@@ -201,7 +205,7 @@ pub(super) fn call_protocol<S: Side, const N: usize>(
 }
 
 /// Something that asyncio has called by a handle failed in the transport itself.
-pub(super) fn report<S: Side>(
+pub(crate) fn report<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     step: &str,
@@ -216,7 +220,7 @@ pub(super) fn report<S: Side>(
 impl<S> Pipe<S> {
     /// The state; an error when it is at work on another thread.
     #[inline]
-    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State<S>>>
+    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State<S>>>
     where
         S: Send,
     {
@@ -227,45 +231,45 @@ impl<S> Pipe<S> {
 }
 
 impl<S> State<S> {
-    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let protocol = self.protocol.borrow();
         protocol.as_ref().map(|protocol| protocol.bind(py).clone())
     }
 
-    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
         let before = self.protocol.replace(Some(protocol.clone().unbind()));
         drop(before);
         Ok(())
     }
 
-    pub(super) fn pipe<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn pipe<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let pipe = self.pipe.borrow();
         pipe.as_ref().map(|pipe| pipe.bind(py).clone())
     }
 
     /// With `None` the transport no longer has a file to close.
-    pub(super) fn set_pipe(&self, pipe: Option<Bound<'_, PyAny>>) {
+    pub(crate) fn set_pipe(&self, pipe: Option<Bound<'_, PyAny>>) {
         let before = self.pipe.replace(pipe.map(Bound::unbind));
         drop(before);
     }
 
-    pub(super) fn extra<'py>(&self, py: Python<'py>) -> &Bound<'py, PyDict> {
+    pub(crate) fn extra<'py>(&self, py: Python<'py>) -> &Bound<'py, PyDict> {
         self.extra.bind(py)
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.phase.get() == Phase::Open
     }
 
     /// `connection_lost` was called or will be: nothing is read or written any more.
-    pub(super) fn is_losing(&self) -> bool {
+    pub(crate) fn is_losing(&self) -> bool {
         self.losing.get()
     }
 }
 
 /// Puts the descriptor on the reactor. Its events begin with the next [`update_interest`].
-pub(super) fn register<S: Side>(
+pub(crate) fn register<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     direction: Direction,
@@ -301,7 +305,7 @@ fn register_twin<S: Side>(
 }
 
 /// Keeps the loop's table right: it holds the transport while events are awaited, as asyncio's selector does.
-pub(super) fn update_interest<S: Side>(
+pub(crate) fn update_interest<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
 ) -> PyResult<()> {
@@ -325,7 +329,7 @@ pub(super) fn update_interest<S: Side>(
 }
 
 /// Has `connection_lost` called in a later pass; nothing is read or written until then.
-pub(super) fn lose<S: Side>(
+pub(crate) fn lose<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     error: Option<Bound<'_, PyAny>>,
@@ -384,7 +388,7 @@ fn let_go<S: Side>(this: &Bound<'_, Pipe<S>>, state: &State<S>) -> PyResult<()> 
 }
 
 /// Reports an error of the file where asyncio does, and ends the connection with it.
-pub(super) fn fail<S: Side>(
+pub(crate) fn fail<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
     message: &str,
@@ -411,7 +415,7 @@ pub(super) fn fail<S: Side>(
 }
 
 /// What asyncio logs about a transport in debug mode.
-pub(super) fn log<S: Side>(
+pub(crate) fn log<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     level: &'static str,
     text: &'static str,

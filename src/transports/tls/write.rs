@@ -4,17 +4,17 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::flow_control::Tell;
-use super::protocol;
-use super::tls::{Phase, State, Tls, caught, log};
-use super::tls_read::FAILED;
-use super::tls_session::{self, Outgoing, Session};
-use super::write;
+use super::read::FAILED;
+use super::session::{self, Outgoing, Session};
+use super::{Phase, State, Tls, caught, log};
 use crate::ffi::buffer::View;
 use crate::ffi::{data, make};
+use crate::transports::flow_control::Tell;
+use crate::transports::protocol;
+use crate::transports::stream;
 
 /// `write()`.
-pub(super) fn write(
+pub(crate) fn write(
     this: &Bound<'_, Tls>,
     state: &State,
     bytes: &Bound<'_, PyAny>,
@@ -41,7 +41,7 @@ pub(super) fn write(
 }
 
 /// As many writes as there are items.
-pub(super) fn write_lines(
+pub(crate) fn write_lines(
     this: &Bound<'_, Tls>,
     state: &State,
     lines: &Bound<'_, PyAny>,
@@ -108,7 +108,7 @@ fn prepared<'py>(
     }
     let mut backlog = state.backlog.borrow_mut();
     backlog.try_reserve(1).map_err(make::no_memory)?;
-    tls_session::snapshot(bytes)
+    session::snapshot(bytes)
 }
 
 /// How many bytes there are; `None` where it cannot be read.
@@ -127,7 +127,7 @@ fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
             None => Ok(()),
         };
     }
-    keep(state, &tls_session::snapshot(bytes)?)
+    keep(state, &session::snapshot(bytes)?)
 }
 
 fn keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -154,7 +154,7 @@ fn encrypt<'py>(
     if done == total {
         Ok(None)
     } else {
-        tls_session::rest(bytes, done).map(Some)
+        session::rest(bytes, done).map(Some)
     }
 }
 
@@ -167,7 +167,7 @@ fn send_if_ready(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Encrypts what waited for the session, and sends.
-pub(super) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     loop {
         let next = state.backlog.borrow_mut().pop_front();
@@ -189,7 +189,7 @@ pub(super) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 }
 
 /// Gives the stream what is encrypted, unless it has enough, and tells the application how it stands.
-pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     if !state.writing_blocked.get() {
         let outgoing = state.session.take_outgoing(py)?;
@@ -198,8 +198,10 @@ pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
         {
             let below = data(&stream).state(py)?;
             match outgoing {
-                Outgoing::Bytes(ciphertext) => write::write(&stream, &below, &ciphertext)?,
-                Outgoing::Owned(ciphertext) => write::write_owned(&stream, &below, ciphertext)?,
+                Outgoing::Bytes(ciphertext) => stream::write::write(&stream, &below, &ciphertext)?,
+                Outgoing::Owned(ciphertext) => {
+                    stream::write::write_owned(&stream, &below, ciphertext)?
+                }
             }
         }
     }
@@ -207,32 +209,32 @@ pub(super) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 }
 
 /// Before the program looks at the transport or the socket: sends what only waits for the end of the callback.
-pub(super) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     match state.stream(py) {
-        Some(stream) => write::settle(&stream, &*data(&stream).state(py)?),
+        Some(stream) => stream::write::settle(&stream, &*data(&stream).state(py)?),
         None => Ok(()),
     }
 }
 
 /// `pause_writing` of the stream.
-pub(super) fn block(state: &State) {
+pub(crate) fn block(state: &State) {
     state.writing_blocked.set(true);
 }
 
 /// `resume_writing` of the stream.
-pub(super) fn unblock(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn unblock(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     state.writing_blocked.set(false);
     send_outgoing(this, state)
 }
 
 /// Bytes that the stream was not given yet.
-pub(super) fn size(this: &Bound<'_, Tls>, state: &State) -> PyResult<usize> {
+pub(crate) fn size(this: &Bound<'_, Tls>, state: &State) -> PyResult<usize> {
     Ok(state.session.outgoing_size(this.py())? + state.backlog_size.get())
 }
 
 /// Tells the application's protocol to pause or to resume, as asyncio: at the marks themselves.
-pub(super) fn control_application(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let limits = state.write_limits.get();
     let paused = state.writing_paused.get();
     // Without a backlog all of it was given away.

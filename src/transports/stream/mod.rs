@@ -1,6 +1,10 @@
 //! The transport of a connected stream socket: its state, birth and end.
 //!
-//! Receiving is in `read`, sending in `write`, what Python calls in `stream_methods`.
+//! Receiving is in `read`, sending in `write`, what Python calls in `methods`.
+
+pub(crate) mod methods;
+pub(crate) mod read;
+pub(crate) mod write;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -13,13 +17,6 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use super::descriptor::{Descriptor, SocketKind, fileno};
-use super::extra_info::ExtraInfo;
-use super::flow_control::FlowControl;
-use super::protocol::{self, Delivery, callback_failed, step_failed};
-use super::write_buffer::WriteBuffer;
-pub(super) use super::write_buffer::Writing;
-use super::{clients, read, stream_methods, warnings, write};
 use crate::driver::{Direction, Registration};
 use crate::ffi::context::{copy_current, given_or_current, run_in};
 use crate::ffi::{
@@ -28,11 +25,19 @@ use crate::ffi::{
 use crate::scheduler::watchers::wake;
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::sys::socket;
+use crate::transports::clients;
+use crate::transports::descriptor::{Descriptor, SocketKind, fileno};
+use crate::transports::extra_info::ExtraInfo;
+use crate::transports::flow_control::FlowControl;
+use crate::transports::protocol::{self, Delivery, callback_failed, step_failed};
+use crate::transports::warnings;
+use crate::transports::write_buffer::WriteBuffer;
+pub(crate) use crate::transports::write_buffer::Writing;
 
 /// `SocketTransport`: an `asyncio.Transport` over a connected stream socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(super) core: Py<Core>,
+    pub(crate) core: Py<Core>,
     /// What the protocol's methods run in.
     context: Py<PyAny>,
     /// `connection_lost` runs in it, too: not in that of what ended the connection.
@@ -42,50 +47,50 @@ pub(crate) struct Stream {
 
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) fd: RawFd,
+pub(crate) struct State {
+    pub(crate) fd: RawFd,
     // Dropped in this order: off the reactor first, then closed.
-    pub(super) registration: RefCell<Option<Registration>>,
-    pub(super) descriptor: Descriptor,
-    pub(super) extra: ExtraInfo,
-    pub(super) protocol: RefCell<Option<Py<PyAny>>>,
-    pub(super) delivery: Cell<Delivery>,
+    pub(crate) registration: RefCell<Option<Registration>>,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) extra: ExtraInfo,
+    pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
+    pub(crate) delivery: Cell<Delivery>,
     server: RefCell<Option<Py<PyAny>>>,
-    pub(super) phase: Cell<Phase>,
-    pub(super) reading: Cell<Reading>,
-    pub(super) writing: Cell<Writing>,
+    pub(crate) phase: Cell<Phase>,
+    pub(crate) reading: Cell<Reading>,
+    pub(crate) writing: Cell<Writing>,
     /// The reactor watches for room to write. For a Unix socket it does not before the first time that there
     /// was none: each read of the peer's would wake the loop.
-    pub(super) watches_room: Cell<bool>,
-    pub(super) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
-    pub(super) flow: Cell<FlowControl>,
+    pub(crate) watches_room: Cell<bool>,
+    pub(crate) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
+    pub(crate) flow: Cell<FlowControl>,
     /// `(low, high)` as `set_write_buffer_limits` was given them.
-    pub(super) marks: RefCell<Option<Py<PyAny>>>,
+    pub(crate) marks: RefCell<Option<Py<PyAny>>>,
     /// The callback that wrote last, by the loop's count; 0 when the program has looked since.
-    pub(super) wrote_in: Cell<u64>,
+    pub(crate) wrote_in: Cell<u64>,
     /// What a callback writes is gathered; for so many more that write once.
-    pub(super) gathering: Cell<u8>,
+    pub(crate) gathering: Cell<u8>,
     /// The last read was large: the next one goes straight into the object.
-    pub(super) large_reads: Cell<bool>,
+    pub(crate) large_reads: Cell<bool>,
     /// Where a read may end before all was read.
-    pub(super) stops: socket::Stops,
+    pub(crate) stops: socket::Stops,
     /// The last read may have ended so.
-    pub(super) cut_short: Cell<bool>,
+    pub(crate) cut_short: Cell<bool>,
     /// `write_eof()` was called.
-    pub(super) end_of_writing: Cell<bool>,
+    pub(crate) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, as asyncio counts them.
-    pub(super) conn_lost: Cell<usize>,
+    pub(crate) conn_lost: Cell<usize>,
     /// What `connection_lost` runs in.
     lost_in: RefCell<Option<Py<PyAny>>>,
     /// What `sendfile` waits for: an empty buffer.
-    pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
+    pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
     /// The loop's table holds this transport.
     attached: Cell<bool>,
 }
 
 /// How far a transport's life has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Open,
     /// `close()` was called or the connection broke; `connection_lost` is to come.
     Closing,
@@ -95,7 +100,7 @@ pub(super) enum Phase {
 
 /// Whether received bytes are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// `connection_made` is still to come.
     Unborn,
     On,
@@ -106,10 +111,10 @@ pub(super) enum Reading {
 }
 
 /// Where a protocol's methods run.
-pub(super) struct Room<'py> {
-    pub(super) context: Bound<'py, PyAny>,
+pub(crate) struct Room<'py> {
+    pub(crate) context: Bound<'py, PyAny>,
     /// Given with the socket, as asyncio does from Python 3.15 on: all of them run in it.
-    pub(super) is_given: bool,
+    pub(crate) is_given: bool,
 }
 
 /// A transport over a Python socket, which the transport will close.
@@ -141,7 +146,7 @@ pub(crate) fn from_socket<'py>(
 }
 
 /// A transport over a connection that was just accepted; its protocol runs in `room`.
-pub(super) fn from_accepted(
+pub(crate) fn from_accepted(
     core: &Bound<'_, Core>,
     accepted: (OwnedFd, socket::Name),
     kind: SocketKind,
@@ -241,7 +246,7 @@ fn start<'py>(
 
 /// Calls `connection_made`, begins to read, completes the waiter.
 fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = stream_methods::cast(this)?;
+    let this = methods::cast(this)?;
     let py = this.py();
     let stream = data(this);
     let state = stream.state(py)?;
@@ -274,7 +279,7 @@ fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<(
 }
 
 /// Completes the future of who waits for the transport, unless it was cancelled.
-pub(super) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = waiter.py();
     if !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
         waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
@@ -285,7 +290,7 @@ pub(super) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
 impl Stream {
     /// The state; an error when it is at work on another thread.
     #[inline]
-    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
         self.state
             .enter(py, self.core.get().owner())
             .ok_or_else(crate::scheduler::wrong_thread)
@@ -293,18 +298,18 @@ impl Stream {
 }
 
 impl State {
-    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol
             .borrow()
             .as_ref()
             .map(|protocol| protocol.bind(py).clone())
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.phase.get() == Phase::Open
     }
 
-    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
         let before = self.protocol.replace(Some(protocol.clone().unbind()));
         drop(before);
@@ -314,7 +319,7 @@ impl State {
 
 /// Keeps the loop's table right: it holds the transport while bytes are awaited in either direction,
 /// as asyncio's selector does; a paused one that nobody refers to any more may be collected.
-pub(super) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let wanted = state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked;
     if wanted == state.attached.get() {
         return Ok(());
@@ -338,7 +343,7 @@ pub(super) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResu
 }
 
 /// The beginning of the end: no more reading, and no claim on the descriptor.
-pub(super) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
     data(this).core.get().local(this.py())?.release(state.fd);
@@ -346,7 +351,7 @@ pub(super) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult
 }
 
 /// Has `connection_lost` called in a later pass.
-pub(super) fn lose_later(
+pub(crate) fn lose_later(
     this: &Bound<'_, Stream>,
     state: &State,
     error: Option<Bound<'_, PyAny>>,
@@ -368,7 +373,7 @@ pub(super) fn lose_later(
 }
 
 /// Ends the connection because of an error, reported under `message` unless it is the network's doing.
-pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyResult<()> {
+pub(crate) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyResult<()> {
     let py = this.py();
     if is_exit(py, &error) {
         return Err(error);
@@ -389,7 +394,7 @@ pub(super) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyR
 }
 
 /// Ends the connection without sending what is buffered.
-pub(super) fn force_close(
+pub(crate) fn force_close(
     this: &Bound<'_, Stream>,
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
@@ -408,7 +413,7 @@ pub(super) fn force_close(
 
 /// Calls `connection_lost`, then lets go of everything.
 fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = stream_methods::cast(this)?;
+    let this = methods::cast(this)?;
     let py = this.py();
     let stream = data(this);
     let state = stream.state(py)?;
@@ -531,7 +536,7 @@ impl NativeClass for Stream {
     }
 
     fn members() -> Members {
-        stream_methods::members()
+        methods::members()
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -590,6 +595,6 @@ impl NativeClass for Stream {
     }
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
-        stream_methods::repr(this)
+        methods::repr(this)
     }
 }

@@ -12,11 +12,8 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::flow_control::Tell;
-use super::protocol;
-use super::stream::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
-use super::stream_methods;
-use super::write_buffer::WriteBuffer;
+use super::methods;
+use super::{Phase, State, Stream, Writing, fail, lose_later, update_interest};
 use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -25,9 +22,12 @@ use crate::ffi::call;
 use crate::ffi::{data, make, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
+use crate::transports::flow_control::Tell;
+use crate::transports::protocol;
+use crate::transports::write_buffer::WriteBuffer;
 
 /// Takes what `write()` was given, and sends it now or soon.
-pub(super) fn write(
+pub(crate) fn write(
     this: &Bound<'_, Stream>,
     state: &State,
     bytes: &Bound<'_, PyAny>,
@@ -56,7 +56,7 @@ pub(super) fn write(
 }
 
 /// As [`write`], of bytes that nothing else refers to.
-pub(super) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8>) -> PyResult<()> {
+pub(crate) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8>) -> PyResult<()> {
     check_open(state)?;
     if bytes.is_empty() || lost(this, state)? {
         return Ok(());
@@ -73,7 +73,7 @@ pub(super) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8
 }
 
 /// As many writes as there are items.
-pub(super) fn write_lines(
+pub(crate) fn write_lines(
     this: &Bound<'_, Stream>,
     state: &State,
     lines: &Bound<'_, PyAny>,
@@ -371,7 +371,7 @@ fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 
 /// The callback that wrote is over.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
-    let this = stream_methods::cast(this)?;
+    let this = methods::cast(this)?;
     let state = data(this).state(this.py())?;
     if state.writing.get() == Writing::Queued {
         flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
@@ -383,14 +383,14 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Before the program looks at the buffer or the socket: sends what only waits for the end of the callback. A write
 /// after this is no second one.
 #[inline]
-pub(super) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.wrote_in.set(0);
     let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
 }
 
 /// The kernel has room again.
-pub(super) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     flush(this, state)
 }
 
@@ -537,7 +537,7 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 }
 
 /// What waits for an empty buffer will not get it.
-pub(super) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
+pub(crate) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
     let py = this.py();
     let waiter = state
         .empty_waiter
@@ -553,7 +553,7 @@ pub(super) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr
 }
 
 /// Tells the protocol to stop, when too much waits.
-pub(super) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+pub(crate) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
     let Some(what) = flow.grown(state.buffer.borrow().len()) else {
         return Ok(());
@@ -587,7 +587,7 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
 
 const WRITE_ERROR: &str = "Fatal write error on socket transport";
 /// Callbacks that write once, in a row, until a transport that gathers sends at once again.
-pub(super) const PATIENCE: u8 = 8;
+pub(crate) const PATIENCE: u8 = 8;
 /// A smaller copy is not worth making room for before it is known whether the kernel takes all.
 const RESERVED_ABOVE: usize = 64 * 1024;
 /// Chunks given to the kernel at once.

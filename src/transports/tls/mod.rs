@@ -1,8 +1,15 @@
 //! The transport of a TLS connection: a protocol to the stream below, a transport to the application above.
 //!
 //! It does what `asyncio.sslproto` does, state by state and word by word, with the interpreter's own TLS
-//! object (`tls_session`). Handshake and shutdown are in `tls_handshake`, records in `tls_read` and
-//! `tls_write`, what Python calls in `tls_methods`.
+//! object (`session`). Handshake and shutdown are in `handshake`, records in `read` and
+//! `write`, what Python calls in `methods`.
+
+pub(crate) mod handshake;
+pub(crate) mod memory_bio;
+pub(crate) mod methods;
+pub(crate) mod read;
+pub(crate) mod session;
+pub(crate) mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,23 +20,23 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
-use super::protocol::{self, Delivery};
-use super::stream::{self, Stream};
-use super::tls_session::Session;
-use super::{tls_methods, warnings, write};
 use crate::ffi::{
     Class, Entered, Members, NativeClass, OwnerCell, Visitor, data, downcast, make, name,
     new_instance,
 };
 use crate::scheduler::Core;
+use crate::transports::protocol::{self, Delivery};
+use crate::transports::stream::{self, Stream};
+use crate::transports::warnings;
+use session::Session;
 
 /// `SSLTransport`: an `asyncio.Transport` whose bytes go encrypted through a stream transport.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    pub(super) core: Py<Core>,
+    pub(crate) core: Py<Core>,
     /// What `get_extra_info` knows that the stream does not.
-    pub(super) extra: Py<PyDict>,
-    pub(super) timeouts: Timeouts,
+    pub(crate) extra: Py<PyDict>,
+    pub(crate) timeouts: Timeouts,
     state: OwnerCell<State>,
 }
 
@@ -42,49 +49,49 @@ pub(crate) struct Timeouts {
 
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) session: Session,
+pub(crate) struct State {
+    pub(crate) session: Session,
     stream: RefCell<Option<Py<Stream>>>,
     protocol: RefCell<Option<Py<PyAny>>>,
-    pub(super) delivery: Cell<Delivery>,
-    pub(super) phase: Cell<Phase>,
-    pub(super) told: Cell<Told>,
+    pub(crate) delivery: Cell<Delivery>,
+    pub(crate) phase: Cell<Phase>,
+    pub(crate) told: Cell<Told>,
     /// `close()` or `abort()` was called, or the connection is gone.
-    pub(super) closed: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
     /// `close()` was called once more: nobody asks about the session when the connection is gone.
-    pub(super) forgotten: Cell<bool>,
+    pub(crate) forgotten: Cell<bool>,
     /// What waits for the handshake.
-    pub(super) waiter: RefCell<Option<Py<PyAny>>>,
+    pub(crate) waiter: RefCell<Option<Py<PyAny>>>,
     /// The timer of the handshake, or of the shutdown.
-    pub(super) timer: RefCell<Option<Py<PyAny>>>,
+    pub(crate) timer: RefCell<Option<Py<PyAny>>>,
     /// When the handshake began, in debug mode.
-    pub(super) started: Cell<f64>,
+    pub(crate) started: Cell<f64>,
     /// The peer has closed the stream.
-    pub(super) at_end: Cell<bool>,
+    pub(crate) at_end: Cell<bool>,
     /// The application does not want to read.
-    pub(super) reading_paused: Cell<bool>,
+    pub(crate) reading_paused: Cell<bool>,
     /// The stream was told not to read, for the application does not.
-    pub(super) stream_paused: Cell<bool>,
-    pub(super) read_limits: Cell<Limits>,
+    pub(crate) stream_paused: Cell<bool>,
+    pub(crate) read_limits: Cell<Limits>,
     /// `(low, high)` as `set_read_buffer_limits` was given them.
-    pub(super) read_marks: RefCell<Option<Py<PyAny>>>,
+    pub(crate) read_marks: RefCell<Option<Py<PyAny>>>,
     /// Not encrypted yet: written during a handshake.
-    pub(super) backlog: RefCell<VecDeque<Py<PyAny>>>,
-    pub(super) backlog_size: Cell<usize>,
+    pub(crate) backlog: RefCell<VecDeque<Py<PyAny>>>,
+    pub(crate) backlog_size: Cell<usize>,
     /// The stream has enough to send.
-    pub(super) writing_blocked: Cell<bool>,
+    pub(crate) writing_blocked: Cell<bool>,
     /// The application was told to pause writing.
-    pub(super) writing_paused: Cell<bool>,
-    pub(super) write_limits: Cell<Limits>,
+    pub(crate) writing_paused: Cell<bool>,
+    pub(crate) write_limits: Cell<Limits>,
     /// The same of `set_write_buffer_limits`.
-    pub(super) write_marks: RefCell<Option<Py<PyAny>>>,
+    pub(crate) write_marks: RefCell<Option<Py<PyAny>>>,
     /// Writes since the connection was lost, as asyncio counts them.
-    pub(super) conn_lost: Cell<usize>,
+    pub(crate) conn_lost: Cell<usize>,
 }
 
 /// The states of `asyncio.sslproto.SSLProtocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Unwrapped,
     Handshake,
     Wrapped,
@@ -94,7 +101,7 @@ pub(super) enum Phase {
 
 /// What the application's protocol was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Nothing,
     Made,
     End,
@@ -103,13 +110,13 @@ pub(super) enum Told {
 
 /// Marks in bytes: at the high one the other side must stop, at the low one it may go on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) high: usize,
-    pub(super) low: usize,
+pub(crate) struct Limits {
+    pub(crate) high: usize,
+    pub(crate) low: usize,
 }
 
 impl Limits {
-    pub(super) const fn up_to(high: usize) -> Self {
+    pub(crate) const fn up_to(high: usize) -> Self {
         Self {
             high,
             low: high / 4,
@@ -168,14 +175,14 @@ pub(crate) fn new<'py>(
 }
 
 /// `object` as a TLS transport.
-pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Tls>> {
+pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Tls>> {
     downcast(object).ok_or_else(|| PyTypeError::new_err("a SSLTransport is required"))
 }
 
 impl Tls {
     /// The state; an error when it is at work on another thread.
     #[inline]
-    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
         self.state
             .enter(py, self.core.get().owner())
             .ok_or_else(crate::scheduler::wrong_thread)
@@ -184,28 +191,28 @@ impl Tls {
 
 impl State {
     /// The stream below; `None` before the connection and after it.
-    pub(super) fn stream<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Stream>> {
+    pub(crate) fn stream<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Stream>> {
         self.stream
             .borrow()
             .as_ref()
             .map(|stream| stream.bind(py).clone())
     }
 
-    pub(super) fn set_stream(&self, stream: Option<&Bound<'_, Stream>>) {
+    pub(crate) fn set_stream(&self, stream: Option<&Bound<'_, Stream>>) {
         let before = self
             .stream
             .replace(stream.map(|stream| stream.clone().unbind()));
         drop(before);
     }
 
-    pub(super) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol
             .borrow()
             .as_ref()
             .map(|protocol| protocol.bind(py).clone())
     }
 
-    pub(super) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
         let before = self.protocol.replace(Some(protocol.clone().unbind()));
         drop(before);
@@ -213,11 +220,11 @@ impl State {
     }
 
     /// Lets go of the protocol, which is told nothing more.
-    pub(super) fn take_protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn take_protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol.take().map(|protocol| protocol.into_bound(py))
     }
 
-    pub(super) fn forget_backlog(&self) {
+    pub(crate) fn forget_backlog(&self) {
         let backlog = self.backlog.take();
         self.backlog_size.set(0);
         drop(backlog);
@@ -226,7 +233,7 @@ impl State {
 
 /// Lets go of the session once the connection is gone and the application has closed it twice: whoever
 /// keeps the transport does not keep the context. asyncio's transport forgets its protocol there.
-pub(super) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
+pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
     // `connection_lost` of the stream takes the protocol.
     let is_over = state.protocol.borrow().is_none();
     if is_over && state.forgotten.get() {
@@ -237,7 +244,7 @@ pub(super) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
 }
 
 /// What an `except Exception` of asyncio's would catch ends the connection; the rest passes.
-pub(super) fn caught(
+pub(crate) fn caught(
     this: &Bound<'_, Tls>,
     state: &State,
     message: &str,
@@ -252,7 +259,7 @@ pub(super) fn caught(
 }
 
 /// `SSLProtocol._fatal_error`: ends the stream, and reports what is not the network's doing.
-pub(super) fn fatal(
+pub(crate) fn fatal(
     this: &Bound<'_, Tls>,
     state: &State,
     message: &str,
@@ -305,14 +312,14 @@ fn tell_fatal(
 }
 
 /// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
-pub(super) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+pub(crate) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let state = data(stream).state(stream.py())?;
-    let settled = write::settle(stream, &state);
+    let settled = stream::write::settle(stream, &state);
     settled.and(stream::force_close(stream, error))
 }
 
 /// Writes to asyncio's log.
-pub(super) fn log<'py>(
+pub(crate) fn log<'py>(
     py: Python<'py>,
     level: &str,
     arguments: impl pyo3::call::PyCallArgs<'py>,
@@ -339,7 +346,7 @@ impl NativeClass for Tls {
     }
 
     fn members() -> Members {
-        tls_methods::members()
+        methods::members()
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -397,10 +404,10 @@ impl NativeClass for Tls {
     }
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
-        tls_methods::repr(this)
+        methods::repr(this)
     }
 }
 
 /// asyncio's `FLOW_CONTROL_HIGH_WATER_SSL_READ` and `FLOW_CONTROL_HIGH_WATER_SSL_WRITE` (`constants.py`).
-pub(super) const READ_HIGH: usize = 256 * 1024;
-pub(super) const WRITE_HIGH: usize = 512 * 1024;
+pub(crate) const READ_HIGH: usize = 256 * 1024;
+pub(crate) const WRITE_HIGH: usize = 512 * 1024;
