@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from yamanote._look_ups import LookUps
+from yamanote._dns_threads import LookUps
 
 if TYPE_CHECKING:
     from yamanote._parts import Base

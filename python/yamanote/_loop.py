@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from yamanote._dns import Dns
-from yamanote._files import Files
+from yamanote._fs_threads import Files
 from yamanote._fork import Forking
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports

@@ -34,7 +34,7 @@ from typing import (
     overload,
 )
 
-from yamanote._files import pool_of
+from yamanote._fs_threads import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
