@@ -7,7 +7,8 @@ use super::super::flow_control::HIGH;
 use super::super::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
-use super::super::stream::{Phase, Reading, Writing};
+use super::super::stream::{Phase, Reading};
+use super::super::write_buffer::Writing;
 use super::{
     Datagrams, State, begin_closing, force_close, lose_later, register, update_interest, write,
 };

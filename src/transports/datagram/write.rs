@@ -13,7 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::super::flow_control::Tell;
-use super::super::stream::{Phase, Writing};
+use super::super::stream::Phase;
+use super::super::write_buffer::Writing;
 use super::queue::{Destination, Outgoing};
 use super::{
     Datagrams, Kind, State, call_protocol, fail, lose_later, methods, register, update_interest,

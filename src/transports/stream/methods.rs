@@ -1,13 +1,13 @@
 //! What Python calls on a stream transport.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::ending::force_close;
+use super::flush::{close, grown, settle};
+use super::state::{Phase, Reading, Stream, Writing, pause_reading, resume_reading};
 use super::write;
-use super::{
-    Reading, State, Stream, Writing, begin_closing, force_close, lose_later, update_interest,
-};
 use crate::errors::os_error;
 use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
@@ -15,7 +15,6 @@ use crate::transports::flow_control::HIGH;
 use crate::transports::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
-use crate::transports::tls;
 
 pub(crate) fn members() -> Members {
     Members::default()
@@ -47,66 +46,7 @@ pub(crate) fn members() -> Members {
         .attribute::<StartTlsCompatible>()
 }
 
-/// `object` as a stream transport.
-pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
-    crate::ffi::downcast(object)
-        .ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
-}
-
-/// Sends what is buffered, then ends the connection.
-pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
-    let state = data(this).state(this.py())?;
-    if !state.is_open() {
-        return Ok(());
-    }
-    write::settle(this, &state)?;
-    if !state.is_open() {
-        return Ok(()); // Sending failed, and that has ended it.
-    }
-    begin_closing(this, &state)?;
-    if state.buffer.borrow().is_empty() {
-        lose_later(this, &state, None)
-    } else {
-        Ok(())
-    }
-}
-
-pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    // After the end of the stream too, as in asyncio: resumed, the end is read once more.
-    if state.is_open() && state.reading.get() != Reading::Paused {
-        state.reading.set(Reading::Paused);
-        update_interest(this, state)?;
-        log(this, "%r pauses reading")?;
-    }
-    Ok(())
-}
-
-pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    if state.reading.get() != Reading::Paused {
-        return Ok(());
-    }
-    state.reading.set(Reading::On);
-    update_interest(this, state)?;
-    if let Some(registration) = &*state.registration.borrow()
-        && registration.arm_read()
-    {
-        // What came in the meantime is read in a coming turn.
-        registration.fire_read();
-    }
-    log(this, "%r resumes reading")
-}
-
-/// What asyncio logs about a transport in debug mode.
-fn log(this: &Bound<'_, Stream>, what: &str) -> PyResult<()> {
-    if data(this).core.get().is_debug() {
-        tls::log(this.py(), "debug", (what, this.as_any()), None)?;
-    }
-    Ok(())
-}
-
 pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
-    use super::Phase;
-
     let state = data(this).state(this.py())?;
     let phase = match state.phase.get() {
         Phase::Open => "",
@@ -177,7 +117,7 @@ simple_method!(
     "Close the sending half once everything is sent; receiving goes on.",
     |this, state| {
         if state.is_open() && !state.end_of_writing.get() {
-            write::settle(this, &state)?;
+            settle(this, &state)?;
             state.end_of_writing.set(true);
             if state.is_open() && state.buffer.borrow().is_empty() {
                 socket::shutdown_write(state.fd).map_err(os_error)?;
@@ -209,7 +149,7 @@ simple_method!(
     "abort",
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         force_close(this, None)?;
         Ok(none(this.py()))
     }
@@ -222,7 +162,7 @@ method!(
     "What asyncio's TLS calls: `abort()`, with what `connection_lost` is given.",
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         force_close(this, Some(error).filter(|error| !error.is_none()))?;
         Ok(none(this.py()))
     }
@@ -234,7 +174,7 @@ simple_method!(
     "Whether it is closed or about to be.",
     |this, state| {
         // What `StreamWriter.drain()` asks, too.
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         Ok(boolean(this.py(), !state.is_open()))
     }
 );
@@ -295,7 +235,7 @@ method!(
     |this, state, arguments| {
         let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
         let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         let found = state.extra.get(&name, &state.descriptor)?;
         Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
     }
@@ -309,13 +249,13 @@ method!(
     |this, state, arguments| {
         let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
         let (high, low) = marks.floors()?;
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         let before = state.marks.replace(Some(marks.into_pair()?));
         drop(before);
         let mut flow = state.flow.get();
         flow.set(high, low);
         state.flow.set(flow);
-        write::grown(this, &state)?;
+        grown(this, &state)?;
         Ok(none(this.py()))
     }
 );
@@ -335,7 +275,7 @@ simple_method!(
     "get_write_buffer_size",
     "Bytes that the kernel has not taken yet.",
     |this, state| {
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         Ok(make::int(this.py(), state.buffer.borrow().len())?.into_any())
     }
 );
@@ -349,7 +289,7 @@ simple_method!(
         if state.empty_waiter.borrow().is_some() {
             return Err(PyRuntimeError::new_err("Empty waiter is already set"));
         }
-        write::settle(this, &state)?;
+        settle(this, &state)?;
         let core = data(this).core.bind(py);
         let waiter = core.call_method0(name!(py, "create_future"))?;
         if state.buffer.borrow().is_empty() {

@@ -2,120 +2,38 @@
 //!
 //! Receiving is in `read`, sending in `write`, what Python calls in `methods`.
 
-pub(crate) mod methods;
+pub(crate) mod ending;
+pub(crate) mod flush;
+mod methods;
 pub(crate) mod read;
+pub(crate) mod state;
 pub(crate) mod write;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 
-use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use crate::driver::{Direction, Registration};
-use crate::ffi::context::{copy_current, given_or_current, run_in};
+use crate::driver::Direction;
+use crate::ffi::context::{given_or_current, run_in};
 use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
+    Class, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
 };
-use crate::scheduler::watchers::wake;
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE};
 use crate::sys::socket;
 use crate::transports::clients;
 use crate::transports::descriptor::{Descriptor, SocketKind, fileno};
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow_control::FlowControl;
-use crate::transports::protocol::{self, Delivery, callback_failed, step_failed};
+use crate::transports::protocol::{self, callback_failed};
 use crate::transports::warnings;
 use crate::transports::write_buffer::WriteBuffer;
-pub(crate) use crate::transports::write_buffer::Writing;
-
-/// `SocketTransport`: an `asyncio.Transport` over a connected stream socket.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) core: Py<Core>,
-    /// What the protocol's methods run in.
-    context: Py<PyAny>,
-    /// `connection_lost` runs in it, too: not in that of what ended the connection.
-    is_context_given: bool,
-    state: OwnerCell<State>,
-}
-
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) fd: RawFd,
-    // Dropped in this order: off the reactor first, then closed.
-    pub(crate) registration: RefCell<Option<Registration>>,
-    pub(crate) descriptor: Descriptor,
-    pub(crate) extra: ExtraInfo,
-    pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
-    pub(crate) delivery: Cell<Delivery>,
-    server: RefCell<Option<Py<PyAny>>>,
-    pub(crate) phase: Cell<Phase>,
-    pub(crate) reading: Cell<Reading>,
-    pub(crate) writing: Cell<Writing>,
-    /// The reactor watches for room to write. For a Unix socket it does not before the first time that there
-    /// was none: each read of the peer's would wake the loop.
-    pub(crate) watches_room: Cell<bool>,
-    pub(crate) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
-    pub(crate) flow: Cell<FlowControl>,
-    /// `(low, high)` as `set_write_buffer_limits` was given them.
-    pub(crate) marks: RefCell<Option<Py<PyAny>>>,
-    /// The callback that wrote last, by the loop's count; 0 when the program has looked since.
-    pub(crate) wrote_in: Cell<u64>,
-    /// What a callback writes is gathered; for so many more that write once.
-    pub(crate) gathering: Cell<u8>,
-    /// The last read was large: the next one goes straight into the object.
-    pub(crate) large_reads: Cell<bool>,
-    /// Where a read may end before all was read.
-    pub(crate) stops: socket::Stops,
-    /// The last read may have ended so.
-    pub(crate) cut_short: Cell<bool>,
-    /// `write_eof()` was called.
-    pub(crate) end_of_writing: Cell<bool>,
-    /// Writes since the connection was lost, plus one, as asyncio counts them.
-    pub(crate) conn_lost: Cell<usize>,
-    /// What `connection_lost` runs in.
-    lost_in: RefCell<Option<Py<PyAny>>>,
-    /// What `sendfile` waits for: an empty buffer.
-    pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
-    /// The loop's table holds this transport.
-    attached: Cell<bool>,
-}
-
-/// How far a transport's life has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    /// `close()` was called or the connection broke; `connection_lost` is to come.
-    Closing,
-    /// `connection_lost` was called, the descriptor is closed.
-    Closed,
-}
-
-/// Whether received bytes are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// `connection_made` is still to come.
-    Unborn,
-    On,
-    /// `pause_reading()`.
-    Paused,
-    /// End of stream, or closing.
-    Ended,
-}
-
-/// Where a protocol's methods run.
-pub(crate) struct Room<'py> {
-    pub(crate) context: Bound<'py, PyAny>,
-    /// Given with the socket, as asyncio does from Python 3.15 on: all of them run in it.
-    pub(crate) is_given: bool,
-}
+use ending::fail;
+pub(crate) use state::{Phase, Reading, Room, Stream};
+use state::{State, StreamSource, Writing, cast, update_interest};
 
 /// A transport over a Python socket, which the transport will close.
 pub(crate) fn from_socket<'py>(
@@ -246,7 +164,7 @@ fn start<'py>(
 
 /// Calls `connection_made`, begins to read, completes the waiter.
 fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = methods::cast(this)?;
+    let this = cast(this)?;
     let py = this.py();
     let stream = data(this);
     let state = stream.state(py)?;
@@ -287,195 +205,6 @@ pub(crate) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-impl Stream {
-    /// The state; an error when it is at work on another thread.
-    #[inline]
-    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
-        self.state
-            .enter(py, self.core.get().owner())
-            .ok_or_else(crate::scheduler::wrong_thread)
-    }
-}
-
-impl State {
-    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.protocol
-            .borrow()
-            .as_ref()
-            .map(|protocol| protocol.bind(py).clone())
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase.get() == Phase::Open
-    }
-
-    pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.delivery.set(protocol::delivery(protocol)?);
-        let before = self.protocol.replace(Some(protocol.clone().unbind()));
-        drop(before);
-        Ok(())
-    }
-}
-
-/// Keeps the loop's table right: it holds the transport while bytes are awaited in either direction,
-/// as asyncio's selector does; a paused one that nobody refers to any more may be collected.
-pub(crate) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let wanted = state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked;
-    if wanted == state.attached.get() {
-        return Ok(());
-    }
-    let py = this.py();
-    let local = data(this).core.get().local(py)?;
-    state.attached.set(wanted);
-    let registration = state.registration.borrow();
-    if let Some(registration) = &*registration {
-        if wanted {
-            let source = StreamSource {
-                fd: state.fd,
-                transport: this.clone().unbind(),
-            };
-            local.attach(registration, Arc::new(source));
-        } else {
-            local.detach(registration);
-        }
-    }
-    Ok(())
-}
-
-/// The beginning of the end: no more reading, and no claim on the descriptor.
-pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    state.phase.set(Phase::Closing);
-    state.reading.set(Reading::Ended);
-    data(this).core.get().local(this.py())?.release(state.fd);
-    update_interest(this, state)
-}
-
-/// Has `connection_lost` called in a later pass.
-pub(crate) fn lose_later(
-    this: &Bound<'_, Stream>,
-    state: &State,
-    error: Option<Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    state.conn_lost.set(state.conn_lost.get() + 1);
-    if !data(this).is_context_given {
-        // As asyncio's `call_soon` would: what ended the connection gives the context.
-        let before = state
-            .lost_in
-            .replace(Some(copy_current(this.py())?.unbind()));
-        drop(before);
-    }
-    data(this).core.get().local(this.py())?.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: error.map(Bound::unbind),
-        run: lost,
-    });
-    Ok(())
-}
-
-/// Ends the connection because of an error, reported under `message` unless it is the network's doing.
-pub(crate) fn fail(this: &Bound<'_, Stream>, message: &str, error: PyErr) -> PyResult<()> {
-    let py = this.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let stream = data(this);
-    let state = stream.state(py)?;
-    let (protocol, core) = (state.protocol(py), stream.core.bind(py));
-    let error = protocol::traced(core, error);
-    let told = protocol::report_fatal(
-        core,
-        message,
-        error.clone_ref(py),
-        this.as_any(),
-        protocol.as_ref(),
-    );
-    let closed = force_close(this, Some(error.into_value(py).into_bound(py).into_any()));
-    told.and(closed)
-}
-
-/// Ends the connection without sending what is buffered.
-pub(crate) fn force_close(
-    this: &Bound<'_, Stream>,
-    error: Option<Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let state = data(this).state(this.py())?;
-    if state.conn_lost.get() > 0 {
-        return Ok(());
-    }
-    state.buffer.borrow_mut().clear();
-    state.writing.set(Writing::Idle);
-    if state.is_open() {
-        begin_closing(this, &state)?;
-    }
-    update_interest(this, &state)?;
-    lose_later(this, &state, error)
-}
-
-/// Calls `connection_lost`, then lets go of everything.
-fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = methods::cast(this)?;
-    let py = this.py();
-    let stream = data(this);
-    let state = stream.state(py)?;
-    if state.phase.replace(Phase::Closed) == Phase::Closed {
-        return Ok(());
-    }
-    let error = error.unwrap_or_else(|| py.None().into_bound(py));
-    let context = state
-        .lost_in
-        .take()
-        .unwrap_or_else(|| stream.context.clone_ref(py));
-    let core = stream.core.bind(py);
-    let protocol = state.protocol(py);
-    let told = match &protocol {
-        None => Ok(()),
-        Some(protocol) => run_in(context.bind(py), |_| {
-            let name = name!(py, "connection_lost");
-            let told = call::method(protocol, name, [&error]).map(drop);
-            told.or_else(|raised| {
-                callback_failed(core, this.as_any(), protocol, name, &[&error], raised)
-            })
-        }),
-    };
-    let closed = let_go(this, &state).or_else(|error| {
-        let step = "_call_connection_lost";
-        step_failed(core, this.as_any(), protocol.as_ref(), step, error)
-    });
-    told.and(closed)
-}
-
-/// All of it, whatever fails: the first error is answered.
-fn let_go(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let py = this.py();
-    state.writing.set(Writing::Idle);
-    state.reading.set(Reading::Ended);
-    let mut result = update_interest(this, state);
-    let registration = state.registration.take();
-    drop(registration);
-    result = result.and(state.descriptor.close(py));
-    if state.empty_waiter.borrow().is_some() {
-        let failed = write::fail_waiter(this, state, &PyConnectionError::new_err(LOST));
-        // Who sends a file waits on the descriptor, which nobody will be told of any more.
-        let woken = wake(data(this).core.bind(py), state.fd);
-        result = result.and(failed).and(woken);
-    }
-    let (protocol, server) = (state.protocol.take(), state.server.take());
-    drop(protocol);
-    if let Some(server) = server {
-        result = result.and(clients::detach(server.bind(py), this.as_any()));
-    }
-    result
-}
-
-/// asyncio's word for a `sendfile()` that waited for its turn.
-const LOST: &str = "Connection is closed by peer";
-
-/// A transport in the loop's table.
-struct StreamSource {
-    fd: RawFd,
-    transport: Py<Stream>,
-}
-
 impl Source for StreamSource {
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
         let py = core.py();
@@ -493,7 +222,7 @@ impl Source for StreamSource {
                 return Err(error);
             }
             if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
-                write::on_writable(this, &state)?;
+                flush::on_writable(this, &state)?;
             }
             Ok(())
         })

@@ -7,9 +7,9 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::methods;
-use super::write;
-use super::{Reading, State, Stream, fail, update_interest};
+use super::ending::fail;
+use super::flush::{close, settle};
+use super::state::{Reading, State, Stream, log, pause_reading, update_interest};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -235,7 +235,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     match reader.fed() {
         Ok(false) => {}
         Ok(true) => {
-            methods::pause_reading(this, state)?;
+            pause_reading(this, state)?;
             reader.set_paused()?;
         }
         Err(error) => raised(
@@ -296,9 +296,7 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    if data(this).core.get().is_debug() {
-        tls::log(py, "debug", ("%r received EOF", this.as_any()), None)?;
-    }
+    log(this, "%r received EOF")?;
     let keep_open =
         call::method(protocol, name!(py, "eof_received"), []).and_then(|answer| answer.is_truthy());
     match keep_open {
@@ -314,7 +312,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
                 update_interest(this, state)?;
             }
         }
-        Ok(false) => methods::close(this)?,
+        Ok(false) => close(this)?,
     }
     Ok(())
 }
@@ -347,7 +345,7 @@ fn found(state: &State, count: usize, room: usize) -> Found {
 /// A protocol method raised: what it wrote before is sent, as asyncio would have, and the connection ends.
 #[cold]
 fn raised(this: &Bound<'_, Stream>, state: &State, message: &str, error: PyErr) -> PyResult<()> {
-    let settled = write::settle(this, state);
+    let settled = settle(this, state);
     settled.and(fail(this, message, error))
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;
-    state.set_stream(Some(stream::methods::cast(stream)?));
+    state.set_stream(Some(stream::state::cast(stream)?));
     let core = tls.core.bind(py);
     if core.get().is_debug() {
         log(
@@ -48,7 +48,7 @@ pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
             write::send_outgoing(this, state)?;
             // At once: it was long in the making, and the peer will be as long with it.
             match state.stream(py) {
-                Some(stream) => stream::write::settle(&stream, &*data(&stream).state(py)?),
+                Some(stream) => stream::flush::settle(&stream, &*data(&stream).state(py)?),
                 None => Ok(()),
             }
         }
@@ -276,7 +276,7 @@ pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
         && error.is_instance_of::<PyException>(py)
         && let Some(stream) = state.stream(py)
     {
-        stream::methods::close(&stream)?;
+        stream::flush::close(&stream)?;
     }
     result.map(|()| false)
 }

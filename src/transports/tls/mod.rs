@@ -314,8 +314,8 @@ fn tell_fatal(
 /// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
 pub(crate) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let state = data(stream).state(stream.py())?;
-    let settled = stream::write::settle(stream, &state);
-    settled.and(stream::force_close(stream, error))
+    let settled = stream::flush::settle(stream, &state);
+    settled.and(stream::ending::force_close(stream, error))
 }
 
 /// Writes to asyncio's log.

@@ -217,9 +217,9 @@ pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<(
     state.stream_paused.set(pause);
     let below = data(&stream).state(py)?;
     if pause {
-        stream::methods::pause_reading(&stream, &below)
+        stream::state::pause_reading(&stream, &below)
     } else {
-        stream::methods::resume_reading(&stream, &below)
+        stream::state::resume_reading(&stream, &below)
     }
 }
 

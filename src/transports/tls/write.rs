@@ -212,7 +212,7 @@ pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 pub(crate) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     match state.stream(py) {
-        Some(stream) => stream::write::settle(&stream, &*data(&stream).state(py)?),
+        Some(stream) => stream::flush::settle(&stream, &*data(&stream).state(py)?),
         None => Ok(()),
     }
 }

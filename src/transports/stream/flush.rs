@@ -1,0 +1,266 @@
+//! From the buffer to the kernel.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::RawFd;
+
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+
+use super::ending::{begin_closing, fail, fail_waiter, lose_later};
+use super::state::{Phase, State, Stream, Writing, cast, update_interest};
+use crate::driver::Registration;
+use crate::errors::os_error;
+use crate::ffi::{data, name};
+use crate::scheduler::Flush;
+use crate::sys::socket;
+use crate::transports::flow_control::Tell;
+use crate::transports::protocol;
+use crate::transports::write_buffer::WriteBuffer;
+
+/// Decides when the buffer is sent.
+pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let size = state.buffer.borrow().len();
+    if state.writing.get() == Writing::Blocked {
+        return grown(this, state);
+    }
+    // Past the high mark it is tried at once: the protocol must not be paused for bytes that the kernel takes.
+    if size > state.flow.get().high() {
+        return flush(this, state);
+    }
+    if state.writing.get() == Writing::Queued {
+        return Ok(());
+    }
+    let local = data(this).core.get().local(this.py())?;
+    if !local.is_in_turn() {
+        return flush(this, state);
+    }
+    state.writing.set(Writing::Queued);
+    local.flush_later(Flush {
+        target: this.clone().into_any().unbind(),
+        run: flush_queued,
+    });
+    Ok(())
+}
+
+/// The callback that wrote is over.
+fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
+    let this = cast(this)?;
+    let state = data(this).state(this.py())?;
+    if state.writing.get() == Writing::Queued {
+        flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
+    } else {
+        Ok(())
+    }
+}
+
+/// Before the program looks at the buffer or the socket: sends what only waits for the end of the callback. A write
+/// after this is no second one.
+#[inline]
+pub(crate) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    state.wrote_in.set(0);
+    let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
+    if waits { flush(this, state) } else { Ok(()) }
+}
+
+/// The kernel has room again.
+pub(crate) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    flush(this, state)
+}
+
+/// In a forked child: leaves what its parent wrote for the parent to send.
+#[inline]
+pub(super) fn disown(state: &State) {
+    if state.buffer.borrow().is_inherited() {
+        state.buffer.replace(WriteBuffer::new());
+        if state.writing.get() == Writing::Blocked {
+            state.writing.set(Writing::Idle);
+        }
+    }
+}
+
+/// Sends until the buffer is empty or the kernel takes no more.
+pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    disown(state);
+    if state.conn_lost.get() > 0 {
+        state.writing.set(Writing::Idle);
+        return Ok(());
+    }
+    let blocked = loop {
+        let size = state.buffer.borrow().len();
+        if size == 0 {
+            break false;
+        }
+        let (outcome, offered) = send(state);
+        match outcome {
+            Ok(count) => {
+                sent(this, state, count)?;
+                // What was not offered is left for the next call; what was and is left means that it is full.
+                if count < offered && is_full(this, state)? {
+                    break true;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if is_full(this, state)? {
+                    break true;
+                }
+            }
+            Err(error) => {
+                state.writing.set(Writing::Idle);
+                let error = os_error(error);
+                fail_waiter(this, state, &error)?;
+                return fail(this, WRITE_ERROR, error);
+            }
+        }
+    };
+    state.writing.set(if blocked {
+        Writing::Blocked
+    } else {
+        Writing::Idle
+    });
+    update_interest(this, state)?;
+    if blocked {
+        // What was sent may already have brought it below the low mark.
+        shrunk(this, state)?;
+        return grown(this, state);
+    }
+    shrunk(this, state)?;
+    emptied(this, state)
+}
+
+/// Offers the kernel the buffer's front; what it answers, and how many bytes were offered.
+#[inline]
+fn send(state: &State) -> (io::Result<usize>, usize) {
+    let buffer = state.buffer.borrow();
+    match buffer.single() {
+        Some(bytes) => (socket::send(state.fd, bytes), bytes.len()),
+        None => send_vectored(state.fd, &buffer),
+    }
+}
+
+#[inline(never)]
+fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<usize>, usize) {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let count = buffer.fill(&mut slices);
+    let slices = &slices[..count];
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    (socket::send_vectored(fd, slices), offered)
+}
+
+/// The kernel took `count` bytes.
+#[inline]
+fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
+    let over = state.buffer.borrow_mut().advance(count);
+    if let Some(bytes) = over {
+        let py = this.py();
+        let Ok(bytes) = bytes.into_pyobject(py);
+        let length = bytes.as_bytes().len();
+        let local = data(this).core.get().local(py)?;
+        local.spares().offer(bytes, length);
+    }
+    Ok(())
+}
+
+/// Asks the reactor to tell when there is room; `false` when there is already.
+fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
+    if !state.watches_room.replace(true) {
+        watch_room(this, state)?;
+    }
+    let registration = state.registration.borrow();
+    Ok(!registration.as_ref().is_some_and(Registration::filled))
+}
+
+#[cold]
+fn watch_room(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let Some(registration) = state.registration.take() else {
+        return Ok(());
+    };
+    let local = data(this).core.get().local(this.py())?;
+    let registration = local.widen(registration)?;
+    // Armed anew; whatever there is to read by now is an event to come.
+    registration.arm_read();
+    state.registration.replace(Some(registration));
+    Ok(())
+}
+
+/// The buffer is empty: on to what waited for that.
+fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    if !state.buffer.borrow().is_empty() {
+        return Ok(()); // `resume_writing` wrote more.
+    }
+    let waiter = state
+        .empty_waiter
+        .borrow()
+        .as_ref()
+        .map(|waiter| waiter.clone_ref(py));
+    if let Some(waiter) = waiter
+        && !waiter.call_method0(py, name!(py, "done"))?.is_truthy(py)?
+    {
+        waiter.call_method1(py, name!(py, "set_result"), (py.None(),))?;
+    }
+    if state.phase.get() == Phase::Closing {
+        if state.conn_lost.get() == 0 {
+            lose_later(this, state, None)?;
+        }
+    } else if state.end_of_writing.get() {
+        // Ignored, as in asyncio: a connection that is gone will say so when it is read.
+        let _ = socket::shutdown_write(state.fd);
+    }
+    Ok(())
+}
+
+/// Tells the protocol to stop, when too much waits.
+pub(crate) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    let Some(what) = flow.grown(state.buffer.borrow().len()) else {
+        return Ok(());
+    };
+    state.flow.set(flow);
+    tell(this, state, what)
+}
+
+/// Tells the protocol to go on, when little waits.
+#[inline]
+fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let mut flow = state.flow.get();
+    if !flow.is_paused() {
+        return Ok(());
+    }
+    let Some(what) = flow.shrunk(state.buffer.borrow().len()) else {
+        return Ok(());
+    };
+    state.flow.set(flow);
+    tell(this, state, what)
+}
+
+#[cold]
+fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
+    let py = this.py();
+    let Some(protocol) = state.protocol(py) else {
+        return Ok(());
+    };
+    protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+}
+
+/// Sends what is buffered, then ends the connection.
+pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
+    let state = data(this).state(this.py())?;
+    if !state.is_open() {
+        return Ok(());
+    }
+    settle(this, &state)?;
+    if !state.is_open() {
+        return Ok(()); // Sending failed, and that has ended it.
+    }
+    begin_closing(this, &state)?;
+    if state.buffer.borrow().is_empty() {
+        lose_later(this, &state, None)
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) const WRITE_ERROR: &str = "Fatal write error on socket transport";
+
+/// Chunks given to the kernel at once.
+const SLICES: usize = 64;
