@@ -6,8 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use super::flow_control::Tell;
-use super::tls::Tls;
-use crate::ffi::{call, downcast, make, name};
+use crate::ffi::{call, make, name};
 use crate::scheduler::{Core, is_exit};
 
 /// How a transport hands received bytes over.
@@ -19,8 +18,6 @@ pub(crate) enum Delivery {
     Buffer,
     /// asyncio's own `StreamReaderProtocol`: straight into its reader.
     Reader,
-    /// A TLS transport of ours: its session decrypts what the socket's buffer holds.
-    Records,
 }
 
 /// What `protocol` wants to be called.
@@ -28,9 +25,6 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static STREAM_READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();
-    if downcast::<Tls>(protocol).is_some() {
-        return Ok(Delivery::Records);
-    }
     let buffered = make::imported(&BUFFERED, py, "asyncio.protocols", "BufferedProtocol")?;
     if protocol.is_instance(buffered)? {
         return Ok(Delivery::Buffer);

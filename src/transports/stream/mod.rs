@@ -32,7 +32,7 @@ use crate::transports::protocol::{self, callback_failed};
 use crate::transports::warnings;
 use crate::transports::write_buffer::WriteBuffer;
 use ending::fail;
-pub(crate) use state::{Phase, Reading, Room, Stream};
+pub(crate) use state::{Decoder, Phase, Reading, Room, Stream};
 use state::{State, StreamSource, Writing, cast, update_interest};
 
 /// A transport over a Python socket, which the transport will close.
@@ -124,6 +124,7 @@ fn start<'py>(
         extra: parts.extra,
         protocol: RefCell::new(Some(protocol.clone().unbind())),
         delivery: Cell::new(delivery),
+        decoder: Cell::new(None),
         server: RefCell::new(server.map(|server| server.clone().unbind())),
         phase: Cell::new(Phase::Open),
         reading: Cell::new(Reading::Unborn),

@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::ending::fail;
 use super::flush::{close, settle};
-use super::state::{Reading, State, Stream, log, pause_reading, update_interest};
+use super::state::{Decoder, Reading, State, Stream, log, pause_reading, update_interest};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -18,8 +18,6 @@ use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
-use crate::transports::tls;
-use crate::transports::tls::read::Intake;
 
 /// How many bytes, and the bytes where the reader's buffer did not take them.
 type Received = (usize, Option<Py<PyBytes>>);
@@ -44,14 +42,9 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         let Some(protocol) = state.protocol(this.py()) else {
             return Ok(());
         };
-        let found = match state.delivery.get() {
-            Delivery::Buffer => into_buffer(this, state, &protocol)?,
-            Delivery::Bytes => as_bytes(this, state, &protocol)?,
-            Delivery::Reader => match Reader::of(&protocol)? {
-                Some(reader) => into_reader(this, state, &reader)?,
-                None => as_bytes(this, state, &protocol)?,
-            },
-            Delivery::Records => into_session(this, state, &protocol)?,
+        let found = match state.decoder.get() {
+            None => deliver(this, state, &protocol)?,
+            Some(decoder) => through_decoder(this, state, decoder, &protocol)?,
         };
         match found {
             Found::End => return at_end(this, state, &protocol),
@@ -75,6 +68,22 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         registration.fire_read();
     }
     Ok(())
+}
+
+#[inline]
+fn deliver(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<Found> {
+    match state.delivery.get() {
+        Delivery::Buffer => into_buffer(this, state, protocol),
+        Delivery::Bytes => as_bytes(this, state, protocol),
+        Delivery::Reader => match Reader::of(protocol)? {
+            Some(reader) => into_reader(this, state, &reader),
+            None => as_bytes(this, state, protocol),
+        },
+    }
 }
 
 /// `data_received(bytes)`.
@@ -248,32 +257,35 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     Ok(found)
 }
 
-/// Out of the loop's read buffer into the TLS session.
-fn into_session(
+/// One read, whose bytes `decoder` hands over.
+fn through_decoder(
     this: &Bound<'_, Stream>,
     state: &State,
+    decoder: &dyn Decoder,
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<Found> {
-    let local = data(this).core.get().local(this.py())?;
-    let tls = tls::cast(protocol)?;
-    let intake = Intake::of(tls)?;
-    let outcome = local.with_read_buffer(|buffer| {
+    let mut found = Found::End;
+    let outcome = decoder.read(protocol, &mut |buffer| {
         let count = receive(state, buffer)?;
-        let ciphertext = bytes::assume_filled(buffer, count);
-        Ok((count, (count > 0).then(|| intake.take(ciphertext))))
+        if count > 0 {
+            found = note(state, count, READ_SIZE);
+        }
+        Ok(count)
     })?;
-    let (count, taken) = match outcome {
-        Ok(received) => received,
-        Err(error) => return broken(this, error),
-    };
-    let Some(taken) = taken else {
-        return Ok(Found::End);
-    };
-    let found = note(state, count, READ_SIZE);
-    if let Err(error) = taken.and_then(|taken| intake.received(taken)) {
-        raised(this, state, tls::read::RAISED, error)?;
+    match outcome {
+        Ok(Ok(())) => Ok(found),
+        Ok(Err(error)) => {
+            // asyncio's TLS is a `BufferedProtocol`.
+            raised(
+                this,
+                state,
+                "Fatal error: protocol.buffer_updated() call failed.",
+                error,
+            )?;
+            Ok(found)
+        }
+        Err(error) => broken(this, error),
     }
-    Ok(found)
 }
 
 /// `None` in place of the error that says that a `memoryview` pins the buffer.

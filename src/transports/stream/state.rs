@@ -1,6 +1,9 @@
 //! A stream transport and what belongs to it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
+use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -40,6 +43,8 @@ pub(crate) struct State {
     pub(crate) extra: ExtraInfo,
     pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
     pub(crate) delivery: Cell<Delivery>,
+    /// Set while the protocol is one that takes its bytes decoded.
+    pub(super) decoder: Cell<Option<&'static dyn Decoder>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(crate) phase: Cell<Phase>,
     pub(crate) reading: Cell<Reading>,
@@ -71,6 +76,17 @@ pub(crate) struct State {
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
     /// The loop's table holds this transport.
     pub(super) attached: Cell<bool>,
+}
+
+/// Decodes what a stream receives before its protocol sees it: TLS.
+pub(crate) trait Decoder: Debug + Sync {
+    /// Calls `receive` once, with memory for received bytes, and hands over to `protocol` what they mean. Returns the
+    /// socket's error, or how handing over went.
+    fn read(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        receive: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> PyResult<io::Result<PyResult<()>>>;
 }
 
 /// How far a transport's life has come.
@@ -127,8 +143,16 @@ impl State {
     pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
         let before = self.protocol.replace(Some(protocol.clone().unbind()));
+        if !before.as_ref().is_some_and(|before| before.is(protocol)) {
+            self.decoder.set(None);
+        }
         drop(before);
         Ok(())
+    }
+
+    /// From now on, what is received goes to the protocol through `decoder`.
+    pub(crate) fn set_decoder(&self, decoder: &'static dyn Decoder) {
+        self.decoder.set(Some(decoder));
     }
 }
 

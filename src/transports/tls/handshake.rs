@@ -18,7 +18,9 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;
-    state.set_stream(Some(stream::state::cast(stream)?));
+    let stream = stream::state::cast(stream)?;
+    data(stream).state(py)?.set_decoder(&read::RecordDecoder);
+    state.set_stream(Some(stream));
     let core = tls.core.bind(py);
     if core.get().is_debug() {
         log(

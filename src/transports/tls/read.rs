@@ -1,5 +1,8 @@
 //! From ciphertext to the application's protocol.
 
+use std::io;
+use std::mem::MaybeUninit;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -8,10 +11,10 @@ use super::session::{Data, Reading, Taken, Then};
 use super::write;
 use super::{Phase, State, Tls, cast, caught, fatal};
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, call, data, make, name};
+use crate::ffi::{Entered, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
 use crate::transports::protocol::Delivery;
-use crate::transports::stream;
+use crate::transports::stream::{self, Decoder};
 use crate::transports::stream_reader::Reader;
 
 /// What the stream receives, on its way into the session.
@@ -60,6 +63,31 @@ impl<'a, 'py> Intake<'a, 'py> {
     }
 }
 
+/// Decrypts what a stream receives.
+#[derive(Debug)]
+pub(super) struct RecordDecoder;
+
+impl Decoder for RecordDecoder {
+    fn read(
+        &self,
+        protocol: &Bound<'_, PyAny>,
+        receive: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+    ) -> PyResult<io::Result<PyResult<()>>> {
+        let this = cast(protocol)?;
+        let intake = Intake::of(this)?;
+        let local = data(this).core.get().local(this.py())?;
+        let outcome = local.with_read_buffer(|buffer| {
+            let count = receive(buffer)?;
+            let ciphertext = bytes::assume_filled(buffer, count);
+            Ok((count > 0).then(|| intake.take(ciphertext)))
+        })?;
+        Ok(outcome.map(|taken| match taken {
+            Some(taken) => taken.and_then(|taken| intake.received(taken)),
+            None => Ok(()),
+        }))
+    }
+}
+
 /// Does what there is to do with what has come.
 fn go_on(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.phase.get() {
@@ -93,7 +121,7 @@ pub(crate) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 fn deliver(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     match state.delivery.get() {
         Delivery::Buffer => into_buffer(this, state)?,
-        Delivery::Bytes | Delivery::Reader | Delivery::Records => as_bytes(this, state)?,
+        Delivery::Bytes | Delivery::Reader => as_bytes(this, state)?,
     }
     settle(this, state)
 }
@@ -257,5 +285,3 @@ pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
 
 /// asyncio's words for what the application's protocol or the session raised.
 pub(crate) const FAILED: &str = "Fatal error on SSL protocol";
-/// asyncio's words for what got past those: its TLS protocol is a `BufferedProtocol`.
-pub(crate) const RAISED: &str = "Fatal error: protocol.buffer_updated() call failed.";
