@@ -7,6 +7,7 @@ pub(crate) mod datagram;
 pub(crate) mod descriptor;
 mod extra_info;
 mod flow_control;
+mod lifecycle;
 pub(crate) mod listener;
 mod members;
 pub(crate) mod pipe;

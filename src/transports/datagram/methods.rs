@@ -1,17 +1,14 @@
 //! What Python calls on a datagram transport.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::super::flow_control::HIGH;
+use super::super::lifecycle::{Phase, Reading, Transport, update_interest};
 use super::super::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
-use super::super::stream::{Phase, Reading};
 use super::super::write_buffer::Writing;
-use super::{
-    Datagrams, State, begin_closing, force_close, lose_later, register, update_interest, write,
-};
+use super::{Datagrams, State, begin_closing, force_close, lose, register, write};
 use crate::driver::Direction;
 use crate::ffi::{Members, data, make};
 
@@ -38,30 +35,24 @@ pub(super) fn members() -> Members {
         .attribute::<ProtocolPaused>()
 }
 
-/// `object` as a datagram transport.
-pub(super) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Datagrams>> {
-    crate::ffi::downcast(object)
-        .ok_or_else(|| PyTypeError::new_err("a DatagramTransport is required"))
-}
-
 /// Sends what is buffered, then ends the endpoint.
 fn close(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    if state.is_open() {
+    if state.life.is_open() {
         write::settle(this, state)?;
     }
-    if !state.is_open() {
+    if !state.life.is_open() {
         return Ok(()); // It was, or what was told of an error has closed it.
     }
     begin_closing(this, state)?;
     if state.queue.borrow().is_empty() {
-        lose_later(this, state, None)
+        lose(this, state, None)
     } else {
         Ok(())
     }
 }
 
 fn pause_reading(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    if state.is_open() && state.reading.get() != Reading::Paused {
+    if state.life.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
     }
@@ -84,8 +75,8 @@ fn resume_reading(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 
 pub(super) fn repr(this: &Bound<'_, Datagrams>) -> PyResult<String> {
     let state = data(this).state(this.py())?;
-    let fd = state.fd;
-    let phase = match state.phase.get() {
+    let fd = state.life.fd;
+    let phase = match state.life.phase.get() {
         Phase::Open => "",
         Phase::Closing => " closing",
         Phase::Closed => return Ok(format!("<DatagramTransport closed fd={fd}>")),
@@ -165,7 +156,7 @@ simple_method!(
     IsClosing,
     "is_closing",
     "Whether it is closed or about to be.",
-    |this, state| Ok(boolean(this.py(), !state.is_open()))
+    |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
 simple_method!(
@@ -174,7 +165,7 @@ simple_method!(
     "Whether received datagrams are delivered.",
     |this, state| {
         let reading = state.reading.get() != Reading::Paused;
-        Ok(boolean(this.py(), state.is_open() && reading))
+        Ok(boolean(this.py(), state.life.is_open() && reading))
     }
 );
 
@@ -204,7 +195,9 @@ method!(
     "($self, protocol)",
     "Call `protocol` from now on.",
     |this, state, arguments| {
-        state.set_protocol(&single(arguments, "set_protocol", "protocol")?);
+        state
+            .life
+            .set_protocol(&single(arguments, "set_protocol", "protocol")?);
         Ok(none(this.py()))
     }
 );
@@ -213,7 +206,10 @@ simple_method!(
     GetProtocol,
     "get_protocol",
     "The protocol that is called.",
-    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+    |this, state| Ok(state
+        .life
+        .protocol(this.py())
+        .unwrap_or_else(|| none(this.py())))
 );
 
 method!(
@@ -274,12 +270,12 @@ macro_rules! attribute {
 }
 
 attribute!(Loop, c"_loop", |this, state| {
-    let core = (state.phase.get() != Phase::Closed).then(|| data(this).core.bind(this.py()));
+    let core = (state.life.phase.get() != Phase::Closed).then(|| data(this).core.bind(this.py()));
     Ok(core.map_or_else(|| none(this.py()), |core| core.as_any().clone()))
 });
 
 attribute!(Sock, c"_sock", |this, state| {
-    let socket = match state.phase.get() {
+    let socket = match state.life.phase.get() {
         Phase::Closed => None,
         Phase::Open | Phase::Closing => state.descriptor.socket(this.py())?,
     };

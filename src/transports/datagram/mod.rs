@@ -12,26 +12,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
-use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyType};
+use pyo3::types::{PyBytes, PyType};
 
 use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
 use super::flow_control::FlowControl;
-use super::protocol::{self, callback_failed, step_failed};
-use super::stream::{Phase, Reading, wake_waiter};
-use super::warnings;
+use super::lifecycle::{self, Life, Phase, Reading, Transport, fail, lose_later, update_interest};
+use super::protocol;
 use super::write_buffer::Writing;
 use crate::addr::Version;
-use crate::driver::{Direction, Registration};
-use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
-};
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::driver::Direction;
+use crate::ffi::context::copy_current;
+use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, data, make, name, new_instance};
+use crate::scheduler::{Core, READ, WRITE};
 use crate::sys::socket;
 use peers::Peers;
 use queue::Queue;
@@ -47,23 +42,20 @@ pub(crate) struct Datagrams {
 
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
-struct State {
-    fd: RawFd,
-    kind: Kind,
+pub(crate) struct State {
     // Dropped in this order: off the reactor first, then closed.
-    registration: RefCell<Option<Registration>>,
+    life: Life,
     /// What the registration is for.
     direction: Cell<Direction>,
     descriptor: Descriptor,
     extra: ExtraInfo,
+    kind: Kind,
     /// The socket is connected: datagrams are sent without an address.
     is_connected: bool,
     /// The socket is connected to one that has no name, an end of a `socketpair`: so it is without an address only.
     has_nameless_peer: bool,
     /// Where everything goes, or nothing.
     address: Option<Py<PyAny>>,
-    protocol: RefCell<Option<Py<PyAny>>>,
-    phase: Cell<Phase>,
     reading: Cell<Reading>,
     writing: Cell<Writing>,
     /// Received with others in one call, and not delivered yet.
@@ -81,10 +73,6 @@ struct State {
     wrote_in: Cell<u64>,
     /// Sends since the end, plus one, as asyncio counts them.
     conn_lost: Cell<usize>,
-    /// What `connection_lost` runs in.
-    lost_in: RefCell<Option<Py<PyAny>>>,
-    /// The loop's table holds this transport.
-    attached: Cell<bool>,
 }
 
 type Incoming = (Py<PyBytes>, Sender);
@@ -144,17 +132,14 @@ pub(crate) fn from_socket<'py>(
         _ => None,
     };
     let state = State {
-        fd,
+        life: Life::new(fd, None, protocol),
         kind: Kind::of(sock)?,
-        registration: RefCell::new(None),
         direction: Cell::new(Direction::Read),
         descriptor,
         extra,
         has_nameless_peer: matches!(&peer, Some(peer) if !peer.is_none() && !peer.is_truthy()?),
         is_connected: peer.map_or(Ok(false), |peer| peer.is_truthy())?,
         address,
-        protocol: RefCell::new(Some(protocol.clone().unbind())),
-        phase: Cell::new(Phase::Open),
         reading: Cell::new(Reading::Unborn),
         writing: Cell::new(Writing::Idle),
         arrived: RefCell::default(),
@@ -166,11 +151,10 @@ pub(crate) fn from_socket<'py>(
         marks: RefCell::new(None),
         wrote_in: Cell::new(0),
         conn_lost: Cell::new(0),
-        lost_in: RefCell::new(None),
-        attached: Cell::new(false),
     };
     let local = core.get().local(py)?;
     state
+        .life
         .registration
         .replace(Some(local.register(fd, Direction::Read)?));
     let transport = Datagrams {
@@ -179,82 +163,14 @@ pub(crate) fn from_socket<'py>(
         state: OwnerCell::new(state),
     };
     let this = new_instance(py, transport)?;
-    local.claim(fd);
-    local.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: waiter.map(|waiter| waiter.clone().unbind()),
-        run: born,
-    });
+    lifecycle::start(&this, &local, fd, waiter);
     Ok(this.into_any())
 }
 
-/// Calls `connection_made`, begins to receive, completes the waiter.
-fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = methods::cast(this)?;
-    let py = this.py();
-    let state = data(this).state(py)?;
-    let name = name!(py, "connection_made");
-    let made = run_in(data(this).context.bind(py), |_| {
-        call_protocol(this, &state, name, [this.as_any()])
-    });
-    // What ends the run does not keep the endpoint from beginning: the next run finds it alive.
-    let mut begun = Ok(());
-    if state.reading.get() == Reading::Unborn {
-        state.reading.set(Reading::On);
-        begun = update_interest(this, &state);
-        state.arm();
-    }
-    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
-    made.and(begun).and(woken)
-}
-
-/// Calls a method of the protocol as a callback of the loop's: what it raises is reported, and nothing else
-/// happens.
-fn call_protocol<'py, const N: usize>(
-    this: &Bound<'py, Datagrams>,
-    state: &State,
-    name: &Bound<'py, PyString>,
-    arguments: [&Bound<'py, PyAny>; N],
-) -> PyResult<()> {
-    let py = this.py();
-    let Some(protocol) = state.protocol(py) else {
-        return Ok(());
-    };
-    let called = call::method(&protocol, name, arguments);
-    called.map(drop).or_else(|error| {
-        let core = data(this).core.bind(py);
-        callback_failed(core, this.as_any(), &protocol, name, &arguments, error)
-    })
-}
-
-impl Datagrams {
-    /// The state; an error when it is at work on another thread.
-    #[inline]
-    fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
-        self.state
-            .enter(py, self.core.get().owner())
-            .ok_or_else(crate::scheduler::wrong_thread)
-    }
-}
-
 impl State {
-    fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        let protocol = self.protocol.borrow();
-        protocol.as_ref().map(|protocol| protocol.bind(py).clone())
-    }
-
-    fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
-        let before = self.protocol.replace(Some(protocol.clone().unbind()));
-        drop(before);
-    }
-
-    fn is_open(&self) -> bool {
-        self.phase.get() == Phase::Open
-    }
-
     /// Has the turn look for datagrams, now where some may be there.
     fn arm(&self) {
-        if let Some(registration) = &*self.registration.borrow() {
+        if let Some(registration) = &*self.life.registration.borrow() {
             if self.is_connected && self.direction.get() == Direction::Read {
                 // The kernel has errors for connected sockets, and the reactor tells of one that comes alone
                 // to those who want to write.
@@ -265,32 +181,6 @@ impl State {
             }
         }
     }
-
-    /// Has the next pass go on with receiving.
-    fn fire_read(&self) {
-        if let Some(registration) = &*self.registration.borrow() {
-            registration.fire_read();
-        }
-    }
-}
-
-/// Keeps the loop's table right: it holds the transport while something is awaited in either direction, as
-/// asyncio's selector does.
-fn update_interest(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let wanted = state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked;
-    if wanted == state.attached.get() {
-        return Ok(());
-    }
-    let local = data(this).core.get().local(this.py())?;
-    state.attached.set(wanted);
-    if let Some(registration) = &*state.registration.borrow() {
-        if wanted {
-            local.attach(registration, source(this, state.fd));
-        } else {
-            local.detach(registration);
-        }
-    }
-    Ok(())
 }
 
 /// Puts the socket on the reactor afresh: for receiving alone, or for sending too while the kernel is full,
@@ -299,78 +189,49 @@ fn update_interest(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 /// An error is such an event as well, and the reactor never forgets it: this is also how it is told again.
 fn register(this: &Bound<'_, Datagrams>, state: &State, direction: Direction) -> PyResult<()> {
     let local = data(this).core.get().local(this.py())?;
-    if let Some(registration) = state.registration.take()
-        && state.attached.get()
+    if let Some(registration) = state.life.registration.take()
+        && state.life.is_attached()
     {
         local.detach(&registration);
     }
-    let registration = match local.register(state.fd, direction) {
+    let registration = match local.register(state.life.fd, direction) {
         Ok(registration) => registration,
         Err(error) => return fail(this, "Fatal error on datagram transport", error),
     };
-    if state.attached.get() {
-        local.attach(&registration, source(this, state.fd));
+    if state.life.is_attached() {
+        local.attach(&registration, lifecycle::source(this, state.life.fd));
     }
-    state.registration.replace(Some(registration));
+    state.life.registration.replace(Some(registration));
     state.direction.set(direction);
     if state.reading.get() == Reading::On {
         state.arm();
         // What the registration before was about to tell is not known any more.
-        state.fire_read();
+        state.life.fire_read();
     }
     Ok(())
 }
 
-fn source(this: &Bound<'_, Datagrams>, fd: RawFd) -> Arc<dyn Source> {
-    Arc::new(DatagramSource {
-        fd,
-        transport: this.clone().unbind(),
-    })
-}
-
 /// The beginning of the end: no more receiving, and no claim on the descriptor.
 fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    state.phase.set(Phase::Closing);
+    state.life.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
     drop(state.arrived.take());
-    data(this).core.get().local(this.py())?.release(state.fd);
+    data(this)
+        .core
+        .get()
+        .local(this.py())?
+        .release(state.life.fd);
     update_interest(this, state)
 }
 
-/// Has `connection_lost` called in a later pass.
-fn lose_later(
+/// Has `connection_lost` called in a later pass; from now on, sends are counted and dropped.
+fn lose(
     this: &Bound<'_, Datagrams>,
     state: &State,
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     state.conn_lost.set(state.conn_lost.get() + 1);
-    // As asyncio's `call_soon` would: what ended the endpoint gives the context.
-    let context = copy_current(this.py())?.unbind();
-    drop(state.lost_in.replace(Some(context)));
-    data(this).core.get().local(this.py())?.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: error.map(Bound::unbind),
-        run: lost,
-    });
-    Ok(())
-}
-
-/// Ends the endpoint because of an error that is nobody's datagram's.
-fn fail(this: &Bound<'_, Datagrams>, message: &str, error: PyErr) -> PyResult<()> {
-    let py = this.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let state = data(this).state(py)?;
-    let (core, protocol) = (data(this).core.bind(py), state.protocol(py));
-    let error = protocol::traced(core, error);
-    let copy = error.clone_ref(py);
-    let told = protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref());
-    told.and(force_close(
-        this,
-        &state,
-        Some(error.into_value(py).into_bound(py).into_any()),
-    ))
+    lose_later(this, &state.life, error)
 }
 
 /// Ends the endpoint without sending what is buffered.
@@ -384,97 +245,79 @@ fn force_close(
     }
     drop(state.queue.take());
     state.writing.set(Writing::Idle);
-    if state.is_open() {
+    if state.life.is_open() {
         begin_closing(this, state)?;
     }
     update_interest(this, state)?;
-    lose_later(this, state, error)
+    lose(this, state, error)
 }
 
-/// Calls `connection_lost`, then lets go of everything.
-fn lost(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = methods::cast(this)?;
-    let py = this.py();
-    let state = data(this).state(py)?;
-    if state.phase.replace(Phase::Closed) == Phase::Closed {
-        return Ok(());
-    }
-    let error = error.unwrap_or_else(|| py.None().into_bound(py));
-    let context = state.lost_in.take();
-    let context = context.unwrap_or_else(|| data(this).context.clone_ref(py));
-    let told = run_in(context.bind(py), |_| {
-        call_protocol(this, &state, name!(py, "connection_lost"), [&error])
-    });
-    state.writing.set(Writing::Idle);
-    state.reading.set(Reading::Ended);
-    let forgotten = update_interest(this, &state);
-    drop(state.registration.take());
-    let closed = forgotten.and(state.descriptor.close(py));
-    let protocol = state.protocol(py);
-    drop((
-        state.queue.take(),
-        state.peers.take(),
-        state.protocol.take(),
-    ));
-    told.and(closed.or_else(|error| {
-        let (core, step) = (data(this).core.bind(py), "_call_connection_lost");
-        step_failed(core, this.as_any(), protocol.as_ref(), step, error)
-    }))
-}
+impl Transport for Datagrams {
+    type State = State;
 
-/// A transport in the loop's table.
-struct DatagramSource {
-    fd: RawFd,
-    transport: Py<Datagrams>,
-}
+    const FATAL: &'static str = "Fatal error on datagram transport";
 
-impl Source for DatagramSource {
-    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        run_in(data(this).context.bind(py), |_| {
-            let is_blocked = state.writing.get() == Writing::Blocked;
-            // Without anything to send, this is an error to be received.
-            let is_error = ready & WRITE != 0 && !is_blocked;
-            if is_error && state.reading.get() == Reading::On {
-                register(this, &state, Direction::Read)?;
-            }
-            if (ready & READ != 0 || is_error)
-                && let Err(error) = read::on_readable(this, &state)
-            {
-                // The run ends here, and the next one goes on: the reactor would not tell again.
-                if let Some(registration) = &*state.registration.borrow() {
-                    registration.slot().fire(READ | ready & WRITE);
-                }
-                return Err(error);
-            }
-            if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
-                write::flush(this, &state)?;
-            }
-            Ok(())
-        })
+    fn core(&self) -> &Py<Core> {
+        &self.core
     }
 
-    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
-        let this = self.transport.bind(core.py());
-        let context = data(this).context.bind(core.py());
-        run_in(context, |_| {
-            fail(this, "Fatal error on datagram transport", error)
-        })
+    fn context(&self) -> &Py<PyAny> {
+        &self.context
     }
 
-    fn renew(&self, py: Python<'_>, local: &Local) {
-        let state = data(self.transport.bind(py)).state.inside();
-        local.revive(state.registration.borrow().as_ref());
+    fn cell(&self) -> &OwnerCell<State> {
+        &self.state
     }
 
-    fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
-        (fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
+    fn life(state: &State) -> &Life {
+        &state.life
     }
 
-    fn objects(&self, visit: Visit<'_>) {
-        visit(self.transport.as_any());
+    fn is_waiting(state: &State) -> bool {
+        state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked
+    }
+
+    fn begin(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
+        if state.reading.get() != Reading::Unborn {
+            return Ok(());
+        }
+        state.reading.set(Reading::On);
+        let begun = update_interest(this, state);
+        state.arm();
+        begun
+    }
+
+    fn on_ready(this: &Bound<'_, Self>, state: &State, ready: u8) -> PyResult<()> {
+        let is_blocked = state.writing.get() == Writing::Blocked;
+        // Without anything to send, this is an error to be received.
+        let is_error = ready & WRITE != 0 && !is_blocked;
+        if is_error && state.reading.get() == Reading::On {
+            register(this, state, Direction::Read)?;
+        }
+        if ready & READ != 0 || is_error {
+            read::on_readable(this, state)?;
+        }
+        if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
+            write::flush(this, state)?;
+        }
+        Ok(())
+    }
+
+    fn force_close(
+        this: &Bound<'_, Self>,
+        state: &State,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        force_close(this, state, error)
+    }
+
+    fn close_descriptor(py: Python<'_>, state: &State) -> PyResult<()> {
+        state.descriptor.close(py)
+    }
+
+    fn closed(_this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
+        drop((state.queue.take(), state.peers.take()));
+        Ok(())
     }
 }
 
@@ -511,10 +354,9 @@ impl NativeClass for Datagrams {
         visitor.object(&self.core);
         visitor.object(&self.context);
         visitor.option(state.address.as_ref());
-        for cell in [&state.protocol, &state.lost_in, &state.marks] {
-            if let Ok(object) = cell.try_borrow() {
-                visitor.option(object.as_ref());
-            }
+        state.life.traverse(visitor);
+        if let Ok(marks) = state.marks.try_borrow() {
+            visitor.option(marks.as_ref());
         }
         let mut visit = |object: &Py<PyAny>| visitor.object(object);
         state.extra.objects(&mut visit);
@@ -534,30 +376,14 @@ impl NativeClass for Datagrams {
     fn clear(&self, py: Python<'_>) {
         let Ok(state) = self.state(py) else { return };
         drop((
-            state.protocol.take(),
+            state.life.protocol.take(),
             state.queue.take(),
             state.arrived.take(),
         ));
     }
 
-    /// Nobody can close it any more: says so and closes the socket, as asyncio's transports do.
     fn finalize(this: &Bound<'_, Self>) {
-        let py = this.py();
-        let Ok(state) = data(this).state(py) else {
-            return;
-        };
-        if state.phase.get() == Phase::Closed {
-            return;
-        }
-        let warned = warnings::unclosed(this.as_any());
-        state.phase.set(Phase::Closed);
-        drop(state.registration.take());
-        if let Ok(local) = data(this).core.get().local(py) {
-            local.release(state.fd);
-        }
-        if let Err(error) = warned.and(state.descriptor.close(py)) {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
+        lifecycle::finalize(this);
     }
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {

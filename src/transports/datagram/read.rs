@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::super::lifecycle::{Reading, call_protocol, fail};
 use super::super::protocol;
-use super::super::stream::Reading;
-use super::{Datagrams, Incoming, Kind, Sender, State, call_protocol, fail, peers, write};
+use super::{Datagrams, Incoming, Kind, Sender, State, peers, write};
 use crate::addr;
 use crate::driver::is_inherited;
 use crate::errors::os_error;
@@ -35,13 +35,13 @@ pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResul
         if !deliver(this, state, found)? {
             return Ok(());
         }
-        let is_over = found == Found::All || is_inherited(&state.registration);
+        let is_over = found == Found::All || is_inherited(&state.life.registration);
         if state.reading.get() != Reading::On || is_over {
             return Ok(());
         }
         if received >= MAX_DATAGRAMS {
             // Others are waiting: to the back of the list.
-            state.fire_read();
+            state.life.fire_read();
             return Ok(());
         }
         found = match state.kind {
@@ -85,12 +85,12 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
         };
         let received = received.into_bound(py);
         let name = name!(py, "datagram_received");
-        call_protocol(this, state, name, [received.as_any(), &sender])?;
+        call_protocol(this, &state.life, name, [received.as_any(), &sender])?;
         local.callback_over(core)?;
         // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
         if local.ready_count() > scheduled || core.get().is_stopping() {
             if found == Found::More || !state.arrived.borrow().is_empty() {
-                state.fire_read();
+                state.life.fire_read();
             }
             return Ok(false);
         }
@@ -108,7 +108,7 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         .local(py)?
         .with_datagram_buffer(|buffer| {
             let mut arrived = state.arrived.borrow_mut();
-            datagram::receive_many(state.fd, buffer, wanted, |bytes, name| {
+            datagram::receive_many(state.life.fd, buffer, wanted, |bytes, name| {
                 // Ignored: the kernel gives an internet socket's datagrams internet addresses.
                 if let Some(address) = name.internet() {
                     let keep = make::bytes(py, bytes).and_then(|bytes| {
@@ -148,7 +148,8 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         .get()
         .local(py)?
         .with_read_buffer(|buffer| {
-            datagram::receive(state.fd, buffer).map(|(bytes, name)| (make::bytes(py, bytes), name))
+            datagram::receive(state.life.fd, buffer)
+                .map(|(bytes, name)| (make::bytes(py, bytes), name))
         })?;
     match outcome {
         Ok((bytes, name)) => {
@@ -221,10 +222,10 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     state.failures.set(failures);
     let error = protocol::traced(data(this).core.bind(py), error);
     let error = error.into_value(py).into_bound(py).into_any();
-    call_protocol(this, state, name!(py, "error_received"), [&error])?;
+    call_protocol(this, &state.life, name!(py, "error_received"), [&error])?;
     if failures < MAX_FAILURES {
         // What it scheduled runs first; then there may be more, errors or datagrams.
-        state.fire_read();
+        state.life.fire_read();
     } else {
         drained(state);
     }
@@ -234,7 +235,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
 /// Nothing is left in the kernel: the reactor tells when there is.
 fn drained(state: &State) -> Found {
     state.failures.set(0);
-    if let Some(registration) = &*state.registration.borrow()
+    if let Some(registration) = &*state.life.registration.borrow()
         && registration.drained()
     {
         registration.fire_read();

@@ -13,12 +13,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::super::flow_control::Tell;
-use super::super::stream::Phase;
+use super::super::lifecycle::{Phase, Transport, call_protocol, cast, fail, update_interest};
 use super::super::write_buffer::Writing;
 use super::queue::{Destination, Outgoing};
-use super::{
-    Datagrams, Kind, State, call_protocol, fail, lose_later, methods, register, update_interest,
-};
+use super::{Datagrams, Kind, State, lose, register};
 use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
@@ -88,7 +86,7 @@ fn check_address(own: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> Py
 fn lost(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     let count = state.conn_lost.get();
     // Without an address of its own, asyncio's endpoint sends until the socket is closed.
-    if count == 0 || (state.address.is_none() && state.phase.get() != Phase::Closed) {
+    if count == 0 || (state.address.is_none() && state.life.phase.get() != Phase::Closed) {
         return Ok(false);
     }
     if count >= LOG_THRESHOLD {
@@ -169,9 +167,9 @@ fn send_now_or_copy(
         if state.queue.borrow().is_empty() {
             let outcome = match &to {
                 Destination::Internet(address) => {
-                    datagram::send(state.fd, view.bytes(), Some(address))
+                    datagram::send(state.life.fd, view.bytes(), Some(address))
                 }
-                _ => datagram::send(state.fd, view.bytes(), None),
+                _ => datagram::send(state.life.fd, view.bytes(), None),
             };
             match outcome {
                 Ok(()) => return Ok(()),
@@ -208,7 +206,7 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
     if !is_os_error(py, &error) {
         return fail(this, WRITE_ERROR, error);
     }
-    let Some(protocol) = state.protocol(py) else {
+    let Some(protocol) = state.life.protocol(py) else {
         return Ok(());
     };
     let error = protocol::traced(data(this).core.bind(py), error);
@@ -247,7 +245,7 @@ fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 
 /// The callback that wrote is over.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
-    let this = methods::cast(this)?;
+    let this = cast::<Datagrams>(this)?;
     let state = data(this).state(this.py())?;
     if state.writing.get() != Writing::Queued {
         return Ok(());
@@ -273,7 +271,7 @@ fn disown(state: &State) {
 
 /// Sends until the buffer is empty or the kernel takes no more.
 pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    if state.phase.get() == Phase::Closed {
+    if state.life.phase.get() == Phase::Closed {
         return Ok(());
     }
     disown(state);
@@ -294,7 +292,7 @@ pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> 
         Writing::Idle
     });
     update_interest(this, state)?;
-    if !blocked && state.direction.get() == Direction::Both && state.is_open() {
+    if !blocked && state.direction.get() == Direction::Both && state.life.is_open() {
         register(this, state, Direction::Read)?;
     }
     shrunk(this, state)?;
@@ -317,7 +315,7 @@ fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
         }
         let outcome = {
             let queue = state.queue.borrow();
-            datagram::send_many(state.fd, queue.native(py))
+            datagram::send_many(state.life.fd, queue.native(py))
         };
         match outcome {
             Ok(count) => {
@@ -342,7 +340,7 @@ fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
 fn told(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<()> {
     let py = this.py();
     let error = os_error(error).into_value(py).into_bound(py).into_any();
-    call_protocol(this, state, name!(py, "error_received"), [&error])
+    call_protocol(this, &state.life, name!(py, "error_received"), [&error])
 }
 
 /// Sends the first one by way of the Python socket; `true` when the kernel takes no more.
@@ -365,7 +363,7 @@ fn send_first_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<
         }
         Err(error) if is_os_error(py, &error) => {
             let error = error.into_value(py).into_bound(py).into_any();
-            call_protocol(this, state, name!(py, "error_received"), [&error])?;
+            call_protocol(this, &state.life, name!(py, "error_received"), [&error])?;
             Ok(false)
         }
         Err(error) => {
@@ -387,7 +385,7 @@ fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
 /// Asks the reactor to tell when there is room.
 fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let is_armed = || {
-        let registration = state.registration.borrow();
+        let registration = state.life.registration.borrow();
         !registration.as_ref().is_none_or(Registration::filled)
     };
     if state.direction.get() == Direction::Read || !is_armed() {
@@ -411,8 +409,8 @@ fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 /// The buffer is empty: on to what waited for that.
 fn emptied(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let is_empty = state.queue.borrow().is_empty(); // `resume_writing` may have sent more.
-    if is_empty && state.phase.get() == Phase::Closing && state.conn_lost.get() == 0 {
-        lose_later(this, state, None)?;
+    if is_empty && state.life.phase.get() == Phase::Closing && state.conn_lost.get() == 0 {
+        lose(this, state, None)?;
     }
     Ok(())
 }
@@ -436,7 +434,7 @@ fn shrunk(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 #[cold]
 fn tell(this: &Bound<'_, Datagrams>, state: &State, what: Tell) -> PyResult<()> {
     let py = this.py();
-    let Some(protocol) = state.protocol(py) else {
+    let Some(protocol) = state.life.protocol(py) else {
         return Ok(());
     };
     protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)

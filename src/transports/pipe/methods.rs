@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::{Pipe, Side};
 use crate::ffi::{Attribute, Members, Settable, data, make};
+use crate::transports::lifecycle::Transport;
 use crate::transports::members::{boolean, missing, none, single};
 
 /// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).
@@ -61,7 +62,7 @@ simple_method!(
     Pipe<S>,
     "is_closing",
     "Whether it is closed or about to be.",
-    |this, state| Ok(boolean(this.py(), !state.is_open()))
+    |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
 method!(
@@ -81,7 +82,10 @@ simple_method!(
     Pipe<S>,
     "get_protocol",
     "The protocol that is called.",
-    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+    |this, state| Ok(state
+        .life
+        .protocol(this.py())
+        .unwrap_or_else(|| none(this.py())))
 );
 
 method!(
@@ -122,7 +126,7 @@ impl<S: Side> Attribute for Fileno<S> {
 
     fn get<'py>(this: &Bound<'py, Pipe<S>>) -> PyResult<Bound<'py, PyAny>> {
         let state = data(this).state(this.py())?;
-        Ok(make::signed(this.py(), state.fd)?.into_any())
+        Ok(make::signed(this.py(), state.life.fd)?.into_any())
     }
 }
 

@@ -9,28 +9,25 @@ pub(crate) mod write;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use pyo3::exceptions::{PyFileExistsError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyFileExistsError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyType};
 
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
-use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{
-    Class, Entered, Members, NativeClass, OwnerCell, Visitor, call, data, downcast, make, name,
-    new_instance,
-};
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::ffi::context::copy_current;
+use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, data, make, name, new_instance};
+use crate::scheduler::{Core, Local, READ, WRITE};
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::Kind;
 use crate::sys::poller::REFUSES_WATCHED;
 use crate::transports::descriptor::fileno;
-use crate::transports::protocol::{self, Delivery, callback_failed, step_failed};
-use crate::transports::stream::{Phase, wake_waiter};
-use crate::transports::warnings;
+use crate::transports::lifecycle::{
+    self, Life, Phase, Transport, fail_aloud, lose_later, report_step, update_interest,
+};
+use crate::transports::protocol::{self, Delivery};
 
 /// A transport over one end of a pipe.
 #[derive(Debug)]
@@ -44,24 +41,17 @@ pub(crate) struct Pipe<S> {
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State<S> {
-    pub(crate) fd: RawFd,
-    pub(crate) kind: Kind,
     // Dropped in this order: off the reactor first, then closed.
-    pub(crate) registration: RefCell<Option<Registration>>,
+    pub(crate) life: Life,
+    pub(crate) kind: Kind,
     /// Stands for `fd` on the reactor where another transport has put `fd` there.
     twin: RefCell<Option<OwnedFd>>,
     /// The file object; `None` once it is closed.
     pipe: RefCell<Option<Py<PyAny>>>,
     extra: Py<PyDict>,
-    protocol: RefCell<Option<Py<PyAny>>>,
     pub(crate) delivery: Cell<Delivery>,
-    pub(crate) phase: Cell<Phase>,
     /// `connection_lost` is scheduled.
     losing: Cell<bool>,
-    /// What `connection_lost` runs in.
-    lost_in: RefCell<Option<Py<PyAny>>>,
-    /// The loop's table holds this transport.
-    attached: Cell<bool>,
     pub(crate) side: S,
 }
 
@@ -120,18 +110,13 @@ pub(crate) fn open<'py, S: Side>(
     core.get().check_closed()?;
     protocol::check(protocol)?;
     let state = State {
-        fd,
+        life: Life::new(fd, None, protocol),
         kind,
-        registration: RefCell::new(None),
         twin: RefCell::new(None),
         pipe: RefCell::new(Some(file.clone().unbind())),
         extra: extra.unbind(),
-        protocol: RefCell::new(Some(protocol.clone().unbind())),
         delivery: Cell::new(protocol::delivery(protocol)?),
-        phase: Cell::new(Phase::Open),
         losing: Cell::new(false),
-        lost_in: RefCell::new(None),
-        attached: Cell::new(false),
         side: S::new(),
     };
     let this = Pipe {
@@ -140,106 +125,15 @@ pub(crate) fn open<'py, S: Side>(
         state: OwnerCell::new(state),
     };
     let this = new_instance(py, this)?;
-    core.get().local(py)?.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: waiter.map(|waiter| waiter.clone().unbind()),
-        run: born::<S>,
-    });
+    let local = core.get().local(py)?;
+    lifecycle::start(&this, &local, fd, waiter);
     Ok(this.into_any())
 }
 
-pub(crate) fn cast<'a, 'py, S: Side>(
-    object: &'a Bound<'py, PyAny>,
-) -> PyResult<&'a Bound<'py, Pipe<S>>> {
-    downcast(object).ok_or_else(|| PyTypeError::new_err("a pipe transport is required"))
-}
-
-/// Calls `connection_made`, begins to wait for events, completes the waiter.
-fn born<S: Side>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = cast::<S>(this)?;
-    let py = this.py();
-    let pipe = data(this);
-    let state = pipe.state(py)?;
-    let made = call_protocol(
-        this,
-        &state,
-        &pipe.context,
-        name!(py, "connection_made"),
-        [this.as_any()],
-    );
-    let mut begun = Ok(());
-    if state.is_open() {
-        begun = S::begin(this, &state);
-        begun = begun.or_else(|error| report(this, &state, "_add_reader", error));
-    }
-    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
-    made.and(begun).and(woken)
-}
-
-/// Calls a protocol method in `context`. One that raises is reported, and the transport lives: asyncio has
-/// them called by handles.
-pub(crate) fn call_protocol<S: Side, const N: usize>(
-    this: &Bound<'_, Pipe<S>>,
-    state: &State<S>,
-    context: &Py<PyAny>,
-    method: &Bound<'_, PyString>,
-    arguments: [&Bound<'_, PyAny>; N],
-) -> PyResult<()> {
-    let py = this.py();
-    let Some(protocol) = state.protocol(py) else {
-        return Ok(());
-    };
-    run_in(context.bind(py), |_| {
-        let called = call::method(&protocol, method, arguments);
-        called.map(drop).or_else(|error| {
-            callback_failed(
-                data(this).core.bind(py),
-                this.as_any(),
-                &protocol,
-                method,
-                &arguments,
-                error,
-            )
-        })
-    })
-}
-
-/// Something that asyncio has called by a handle failed in the transport itself.
-pub(crate) fn report<S: Side>(
-    this: &Bound<'_, Pipe<S>>,
-    state: &State<S>,
-    step: &str,
-    error: PyErr,
-) -> PyResult<()> {
-    let py = this.py();
-    let core = data(this).core.bind(py);
-    let protocol = state.protocol(py);
-    step_failed(core, this.as_any(), protocol.as_ref(), step, error)
-}
-
-impl<S> Pipe<S> {
-    /// The state; an error when it is at work on another thread.
-    #[inline]
-    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State<S>>>
-    where
-        S: Send,
-    {
-        self.state
-            .enter(py, self.core.get().owner())
-            .ok_or_else(crate::scheduler::wrong_thread)
-    }
-}
-
 impl<S> State<S> {
-    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        let protocol = self.protocol.borrow();
-        protocol.as_ref().map(|protocol| protocol.bind(py).clone())
-    }
-
     pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
-        let before = self.protocol.replace(Some(protocol.clone().unbind()));
-        drop(before);
+        self.life.set_protocol(protocol);
         Ok(())
     }
 
@@ -256,10 +150,6 @@ impl<S> State<S> {
 
     pub(crate) fn extra<'py>(&self, py: Python<'py>) -> &Bound<'py, PyDict> {
         self.extra.bind(py)
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase.get() == Phase::Open
     }
 
     /// `connection_lost` was called or will be: nothing is read or written any more.
@@ -280,7 +170,7 @@ pub(crate) fn register<S: Side>(
     let registration = if S::WRITES && !REFUSES_WATCHED {
         register_twin(&local, state, direction)?
     } else {
-        match local.register(state.fd, direction) {
+        match local.register(state.life.fd, direction) {
             // (Before 3.12 only the object knows which kind of `OSError` it has become.)
             Err(error) if error.value(py).is_instance_of::<PyFileExistsError>() => {
                 register_twin(&local, state, direction)?
@@ -288,7 +178,7 @@ pub(crate) fn register<S: Side>(
             outcome => outcome?,
         }
     };
-    state.registration.replace(Some(registration));
+    state.life.registration.replace(Some(registration));
     Ok(())
 }
 
@@ -298,34 +188,10 @@ fn register_twin<S: Side>(
     state: &State<S>,
     direction: Direction,
 ) -> PyResult<Registration> {
-    let twin = pipe::duplicate(state.fd).map_err(os_error)?;
+    let twin = pipe::duplicate(state.life.fd).map_err(os_error)?;
     let registration = local.register(twin.as_raw_fd(), direction)?;
     state.twin.replace(Some(twin));
     Ok(registration)
-}
-
-/// Keeps the loop's table right: it holds the transport while events are awaited, as asyncio's selector does.
-pub(crate) fn update_interest<S: Side>(
-    this: &Bound<'_, Pipe<S>>,
-    state: &State<S>,
-) -> PyResult<()> {
-    let registration = state.registration.borrow();
-    let Some(registration) = &*registration else {
-        return Ok(());
-    };
-    let wanted = !state.is_losing() && S::is_waiting(state);
-    if wanted == state.attached.get() {
-        return Ok(());
-    }
-    let local = data(this).core.get().local(this.py())?;
-    state.attached.set(wanted);
-    if wanted {
-        let source = PipeSource(this.clone().unbind());
-        local.attach(registration, Arc::new(source));
-    } else {
-        local.detach(registration);
-    }
-    Ok(())
 }
 
 /// Has `connection_lost` called in a later pass; nothing is read or written until then.
@@ -334,84 +200,14 @@ pub(crate) fn lose<S: Side>(
     state: &State<S>,
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    state.phase.set(Phase::Closing);
+    state.life.phase.set(Phase::Closing);
     if state.losing.replace(true) {
         return Ok(());
     }
-    let py = this.py();
     let core = data(this).core.get();
     update_interest(this, state)?;
     core.check_closed()?;
-    // As asyncio's `call_soon` would: what ended the connection gives the context.
-    let before = state.lost_in.replace(Some(copy_current(py)?.unbind()));
-    drop(before);
-    core.local(py)?.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: error.map(Bound::unbind),
-        run: lost::<S>,
-    });
-    Ok(())
-}
-
-/// Calls `connection_lost`, then lets go of everything.
-fn lost<S: Side>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = cast::<S>(this)?;
-    let py = this.py();
-    let pipe = data(this);
-    let state = pipe.state(py)?;
-    let error = error.unwrap_or_else(|| py.None().into_bound(py));
-    let context = state.lost_in.take();
-    let context = context.unwrap_or_else(|| pipe.context.clone_ref(py));
-    let told = call_protocol(
-        this,
-        &state,
-        &context,
-        name!(py, "connection_lost"),
-        [&error],
-    );
-    let closed = let_go(this, &state);
-    told.and(closed.or_else(|error| report(this, &state, "_call_connection_lost", error)))
-}
-
-fn let_go<S: Side>(this: &Bound<'_, Pipe<S>>, state: &State<S>) -> PyResult<()> {
-    let py = this.py();
-    state.phase.set(Phase::Closed);
-    let (registration, twin) = (state.registration.take(), state.twin.take());
-    drop(registration);
-    drop(twin);
-    let (pipe, protocol) = (state.pipe.take(), state.protocol.take());
-    drop(protocol);
-    match pipe {
-        Some(pipe) => pipe.call_method0(py, name!(py, "close")).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Reports an error of the file where asyncio does, and ends the connection with it.
-pub(crate) fn fail<S: Side>(
-    this: &Bound<'_, Pipe<S>>,
-    state: &State<S>,
-    message: &str,
-    error: PyErr,
-    is_expected: bool,
-) -> PyResult<()> {
-    let py = this.py();
-    if is_exit(py, &error) {
-        return Err(error);
-    }
-    let core = data(this).core.bind(py);
-    let error = protocol::traced(core, error);
-    let (copy, protocol) = (error.clone_ref(py), state.protocol(py));
-    let told = if is_expected {
-        protocol::report_fatal(core, message, copy, this.as_any(), protocol.as_ref())
-    } else {
-        protocol::report(core, message, copy, this.as_any(), protocol.as_ref())
-    };
-    told.and(lose(
-        this,
-        state,
-        Some(error.into_value(py).into_bound(py).into_any()),
-    ))
+    lose_later(this, &state.life, error)
 }
 
 /// What asyncio logs about a transport in debug mode.
@@ -428,46 +224,70 @@ pub(crate) fn log<S: Side>(
     Ok(())
 }
 
-/// A transport in the loop's table.
-struct PipeSource<S>(Py<Pipe<S>>);
+impl<S: Side> Transport for Pipe<S> {
+    type State = State<S>;
 
-impl<S: Side> Source for PipeSource<S> {
-    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let this = self.0.bind(py);
-        let pipe = data(this);
-        let state = pipe.state(py)?;
-        let result = run_in(pipe.context.bind(py), |_| S::on_ready(this, &state, ready));
-        if result.is_err()
-            && let Some(registration) = &*state.registration.borrow()
-        {
-            // The run ends here, and the next one goes on: the reactor would not tell again.
-            registration.slot().fire(ready);
+    const FATAL: &'static str = "Fatal error on pipe transport";
+    const CLAIMS: bool = false;
+    // For the end that writes, something to read is the peer's end.
+    const AGAIN: u8 = if S::WRITES { WRITE } else { READ };
+
+    fn core(&self) -> &Py<Core> {
+        &self.core
+    }
+
+    fn context(&self) -> &Py<PyAny> {
+        &self.context
+    }
+
+    fn cell(&self) -> &OwnerCell<State<S>> {
+        &self.state
+    }
+
+    fn life(state: &State<S>) -> &Life {
+        &state.life
+    }
+
+    fn is_waiting(state: &State<S>) -> bool {
+        !state.is_losing() && S::is_waiting(state)
+    }
+
+    fn begin(this: &Bound<'_, Self>, state: &State<S>) -> PyResult<()> {
+        if !state.life.is_open() {
+            return Ok(());
         }
-        result
+        let begun = S::begin(this, state);
+        begun.or_else(|error| report_step(this, &state.life, "_add_reader", error))
     }
 
-    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
-        let this = self.0.bind(core.py());
-        let state = data(this).state(core.py())?;
-        let context = data(this).context.bind(core.py());
-        run_in(context, |_| {
-            fail(this, &state, "Fatal error on pipe transport", error, false)
-        })
+    fn on_ready(this: &Bound<'_, Self>, state: &State<S>, ready: u8) -> PyResult<()> {
+        S::on_ready(this, state, ready)
     }
 
-    fn again(&self) -> u8 {
-        // For the end that writes, something to read is the peer's end.
-        if S::WRITES { WRITE } else { READ }
+    fn on_failed(this: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        fail_aloud(this, Self::FATAL, error)
     }
 
-    fn renew(&self, py: Python<'_>, local: &Local) {
-        let state = data(self.0.bind(py)).state.inside();
-        local.revive(state.registration.borrow().as_ref());
+    fn force_close(
+        this: &Bound<'_, Self>,
+        state: &State<S>,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        lose(this, state, error)
     }
 
-    fn objects(&self, visit: Visit<'_>) {
-        visit(self.0.as_any());
+    // A program may have taken the file away.
+    fn is_over(state: &State<S>) -> bool {
+        state.pipe.borrow().is_none()
+    }
+
+    fn close_descriptor(py: Python<'_>, state: &State<S>) -> PyResult<()> {
+        let (twin, pipe) = (state.twin.take(), state.pipe.take());
+        drop(twin);
+        match pipe {
+            Some(pipe) => pipe.call_method0(py, name!(py, "close")).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -495,39 +315,26 @@ impl<S: Side> NativeClass for Pipe<S> {
         visitor.object(&self.context);
         visitor.object(&state.extra);
         state.side.traverse(visitor);
-        for cell in [&state.pipe, &state.protocol, &state.lost_in] {
-            if let Ok(object) = cell.try_borrow() {
-                visitor.option(object.as_ref());
-            }
+        state.life.traverse(visitor);
+        if let Ok(pipe) = state.pipe.try_borrow() {
+            visitor.option(pipe.as_ref());
         }
     }
 
     fn clear(&self, py: Python<'_>) {
         let Ok(state) = self.state(py) else { return };
-        drop(state.protocol.take());
+        drop(state.life.protocol.take());
         state.extra.bind(py).clear();
     }
 
-    /// Nobody can close it any more: says so and closes the file, as asyncio's transports do.
     fn finalize(this: &Bound<'_, Self>) {
-        let py = this.py();
-        let Ok(state) = data(this).state(py) else {
-            return;
-        };
-        if state.pipe.borrow().is_none() {
-            return;
-        }
-        let warned = warnings::unclosed(this.as_any());
-        let closed = let_go(this, &state);
-        if let Err(error) = warned.and(closed) {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
+        lifecycle::finalize(this);
     }
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
         let state = data(this).state(this.py())?;
         let has_pipe = state.pipe.borrow().is_some();
-        let phase = match state.phase.get() {
+        let phase = match state.life.phase.get() {
             _ if !has_pipe => " closed",
             Phase::Open => "",
             Phase::Closing | Phase::Closed => " closing",
@@ -542,7 +349,7 @@ impl<S: Side> NativeClass for Pipe<S> {
         Ok(format!(
             "<{}{phase} fd={} {rest}>",
             short_name::<S>(),
-            state.fd
+            state.life.fd
         ))
     }
 }

@@ -8,9 +8,7 @@ use std::mem::MaybeUninit;
 use pyo3::prelude::*;
 
 use super::methods::{self, method, simple_method};
-use super::{
-    Kind, Pipe, Side, State, call_protocol, fail, log, lose, register, report, update_interest,
-};
+use super::{Kind, Pipe, Side, State, log, lose, register};
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -18,9 +16,11 @@ use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::pipe;
+use crate::transports::lifecycle::{
+    Phase, Transport, call_protocol_in, cast, fail, fail_aloud, report_step, update_interest,
+};
 use crate::transports::members::{boolean, none};
 use crate::transports::protocol::{Delivery, callback_failed};
-use crate::transports::stream::Phase;
 use crate::transports::stream::read::empty_buffer;
 use crate::transports::stream_reader::Reader;
 
@@ -82,7 +82,7 @@ impl Side for ReadSide {
 
     fn on_ready(this: &Bound<'_, ReadPipe>, state: &State<Self>, _ready: u8) -> PyResult<()> {
         for _ in 0..MAX_READS {
-            if !is_reading(state) || is_inherited(&state.registration) {
+            if !is_reading(state) || is_inherited(&state.life.registration) {
                 return Ok(());
             }
             match read(this, state)? {
@@ -98,26 +98,26 @@ impl Side for ReadSide {
             }
         }
         // Others are waiting: to the back of the list.
-        if let Some(registration) = &*state.registration.borrow() {
+        if let Some(registration) = &*state.life.registration.borrow() {
             registration.fire_read();
         }
         Ok(())
     }
 
     fn describe(state: &State<Self>) -> String {
-        let polls = is_reading(state) && state.registration.borrow().is_some();
+        let polls = is_reading(state) && state.life.registration.borrow().is_some();
         if polls { "polling" } else { "idle" }.to_owned()
     }
 }
 
 fn is_reading(state: &State<ReadSide>) -> bool {
-    state.is_open() && !state.side.paused.get()
+    state.life.is_open() && !state.side.paused.get()
 }
 
 /// Waits for something to read, or has it read in a coming turn.
 fn go_on(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     update_interest(this, state)?;
-    if let Some(registration) = &*state.registration.borrow()
+    if let Some(registration) = &*state.life.registration.borrow()
         && registration.arm_read()
     {
         registration.fire_read();
@@ -127,7 +127,7 @@ fn go_on(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
 
 /// Nothing more, for now: the reactor tells when there is.
 fn drained(state: &State<ReadSide>) {
-    if let Some(registration) = &*state.registration.borrow()
+    if let Some(registration) = &*state.life.registration.borrow()
         && registration.drained()
     {
         // The end: what the data brought about comes first, as in asyncio.
@@ -136,7 +136,7 @@ fn drained(state: &State<ReadSide>) {
 }
 
 fn read(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<Found> {
-    let Some(protocol) = state.protocol(this.py()) else {
+    let Some(protocol) = state.life.protocol(this.py()) else {
         return Ok(Found::All);
     };
     if state.delivery.get() == Delivery::Reader
@@ -162,23 +162,23 @@ fn into_buffer(
         Ok(buffer) => buffer,
         Err(error) => {
             let message = "Fatal error: protocol.get_buffer() call failed.";
-            fail(this, state, message, error, false)?;
+            fail_aloud(this, message, error)?;
             return Ok(Found::All);
         }
     };
     let mut view = match View::writable(&buffer) {
         Ok(view) => view,
         Err(error) => {
-            fail(this, state, READ_ERROR, error, false)?;
+            fail_aloud(this, READ_ERROR, error)?;
             return Ok(Found::All);
         }
     };
     let room = view.len();
-    let outcome = pipe::read(state.fd, view.bytes_mut());
+    let outcome = pipe::read(state.life.fd, view.bytes_mut());
     drop(view);
     let count = match outcome {
         Ok(count) if count > 0 => count,
-        outcome => return nothing(this, state, outcome),
+        outcome => return nothing(this, outcome),
     };
     let found = if count == room {
         Found::More
@@ -216,10 +216,10 @@ fn as_bytes(
 ) -> PyResult<Found> {
     let py = this.py();
     let outcome = if state.side.large_reads.get() {
-        bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.fd, buffer))?
+        bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.life.fd, buffer))?
     } else {
         let local = data(this).core.get().local(py)?;
-        local.with_read_buffer(|buffer| match pipe::read(state.fd, buffer) {
+        local.with_read_buffer(|buffer| match pipe::read(state.life.fd, buffer) {
             Ok(count) => {
                 let received = make::bytes(py, bytes::assume_filled(buffer, count))?;
                 Ok::<_, PyErr>(Ok((received, count)))
@@ -229,7 +229,7 @@ fn as_bytes(
     };
     let (received, count) = match outcome {
         Ok((received, count)) if count > 0 => (received, count),
-        outcome => return nothing(this, state, outcome.map(|_| 0)),
+        outcome => return nothing(this, outcome.map(|_| 0)),
     };
     let found = note(state, count);
     let name = name!(py, "data_received");
@@ -251,7 +251,7 @@ fn into_reader(
     reader: &Reader<'_>,
 ) -> PyResult<Option<Found>> {
     let py = this.py();
-    let receive = |buffer: &mut [MaybeUninit<u8>]| pipe::read(state.fd, buffer);
+    let receive = |buffer: &mut [MaybeUninit<u8>]| pipe::read(state.life.fd, buffer);
     let room = if state.side.large_reads.get() {
         READ_SIZE
     } else {
@@ -259,7 +259,7 @@ fn into_reader(
     };
     let count = match bytes::append_into(reader.buffer(), room, receive) {
         Ok(Ok(count)) if count > 0 => count,
-        Ok(outcome) => return nothing(this, state, outcome).map(Some),
+        Ok(outcome) => return nothing(this, outcome).map(Some),
         Err(error) if bytes::is_pinned(py, &error) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -274,7 +274,7 @@ fn into_reader(
             reader.set_paused()?;
         }
         // As for `data_received`: reported, and reading goes on.
-        Err(error) => report(this, state, "_read_ready", error)?,
+        Err(error) => report_step(this, &state.life, "_read_ready", error)?,
     }
     Ok(Some(found))
 }
@@ -287,25 +287,22 @@ fn note(state: &State<ReadSide>, count: usize) -> Found {
     // Asked, not tried: another process that shares the file may have made it blocking again.
     // Ignored: what cannot be asked is read once more.
     let has_more = match state.kind {
-        Kind::Fifo => pipe::is_filled(state.fd).unwrap_or(true),
-        Kind::Socket | Kind::Character => pipe::has_input(state.fd).unwrap_or(true),
+        Kind::Fifo => pipe::is_filled(state.life.fd).unwrap_or(true),
+        Kind::Socket | Kind::Character => pipe::has_input(state.life.fd).unwrap_or(true),
     };
     if has_more { Found::More } else { Found::All }
 }
 
 /// No bytes came: the end, nothing yet, or an error, which ends the connection.
-fn nothing(
-    this: &Bound<'_, ReadPipe>,
-    state: &State<ReadSide>,
-    outcome: io::Result<usize>,
-) -> PyResult<Found> {
+fn nothing(this: &Bound<'_, ReadPipe>, outcome: io::Result<usize>) -> PyResult<Found> {
     match outcome {
         Ok(_) => Ok(Found::End),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Found::All),
         Err(error) => {
             // The other end of a terminal was closed.
             let is_hang_up = pipe::is_hang_up(&error);
-            fail(this, state, READ_ERROR, os_error(error), is_hang_up)?;
+            let fail = if is_hang_up { fail } else { fail_aloud };
+            fail(this, READ_ERROR, os_error(error))?;
             Ok(Found::All)
         }
     }
@@ -315,7 +312,7 @@ fn nothing(
 fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     let py = this.py();
     let logged = log(this, "info", "%r was closed by peer");
-    state.phase.set(Phase::Closing);
+    state.life.phase.set(Phase::Closing);
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
@@ -326,13 +323,13 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
 
 /// Calls `eof_received` in `context`.
 fn ended(this: &Bound<'_, PyAny>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = crate::transports::pipe::cast::<ReadSide>(this)?;
+    let this = cast::<ReadPipe>(this)?;
     let state = data(this).state(this.py())?;
     match context {
-        Some(context) => call_protocol(
-            this,
-            &state,
+        Some(context) => call_protocol_in(
             context.as_unbound(),
+            this,
+            &state.life,
             name!(this.py(), "eof_received"),
             [],
         ),
@@ -355,7 +352,7 @@ simple_method!(
     "close",
     "Read no more, and close; `connection_lost(None)` is called in a later turn.",
     |this, state| {
-        if state.is_open() {
+        if state.life.is_open() {
             lose(this, &state, None)?;
         }
         Ok(none(this.py()))
@@ -387,7 +384,7 @@ simple_method!(
     "resume_reading",
     "Deliver received bytes again.",
     |this, state| {
-        if state.is_open() && state.side.paused.replace(false) {
+        if state.life.is_open() && state.side.paused.replace(false) {
             go_on(this, &state)?;
             log(this, "debug", "%r resumes reading")?;
         }

@@ -13,7 +13,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::methods::{self, method, simple_method};
-use super::{Kind, Pipe, Side, State, fail, log, lose, register, update_interest};
+use super::{Kind, Pipe, Side, State, log, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -21,9 +21,9 @@ use crate::ffi::{Attribute, Class, Members, Visitor, data, make, name};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 use crate::transports::flow_control::{FlowControl, HIGH, Tell};
+use crate::transports::lifecycle::{Phase, Transport, fail, update_interest};
 use crate::transports::members::{boolean, limits, none, pair, single};
 use crate::transports::protocol;
-use crate::transports::stream::Phase;
 use crate::transports::write_buffer::WriteBuffer;
 
 /// What a writing end has of its own.
@@ -87,7 +87,7 @@ impl Side for WriteSide {
     }
 
     fn begin(this: &Bound<'_, WritePipe>, state: &State<Self>) -> PyResult<()> {
-        if watches_peer(state) && state.registration.borrow().is_none() {
+        if watches_peer(state) && state.life.registration.borrow().is_none() {
             register(this, state, Direction::Read)?;
             watch_peer(state);
         }
@@ -95,7 +95,7 @@ impl Side for WriteSide {
     }
 
     fn on_ready(this: &Bound<'_, WritePipe>, state: &State<Self>, ready: u8) -> PyResult<()> {
-        if state.is_losing() || is_inherited(&state.registration) {
+        if state.is_losing() || is_inherited(&state.life.registration) {
             return Ok(());
         }
         if watches_peer(state) && (ready & READ != 0 || is_peer_gone(state)) {
@@ -133,7 +133,7 @@ fn watches_peer(state: &State<WriteSide>) -> bool {
 }
 
 fn is_peer_gone(state: &State<WriteSide>) -> bool {
-    let registration = state.registration.borrow();
+    let registration = state.life.registration.borrow();
     registration
         .as_ref()
         .is_some_and(Registration::is_write_closed)
@@ -142,7 +142,7 @@ fn is_peer_gone(state: &State<WriteSide>) -> bool {
 /// Asks the reactor to tell when the reading end is closed.
 fn watch_peer(state: &State<WriteSide>) {
     if watches_peer(state)
-        && let Some(registration) = &*state.registration.borrow()
+        && let Some(registration) = &*state.life.registration.borrow()
     {
         let closed = registration.filled();
         if registration.arm_read() || closed {
@@ -168,7 +168,7 @@ fn write(
         return Ok(());
     }
     let lost = state.side.conn_lost.get();
-    if lost > 0 || !state.is_open() {
+    if lost > 0 || !state.life.is_open() {
         if lost >= LOG_THRESHOLD {
             let logger = make::import(this.py(), "asyncio.log", "logger")?;
             let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
@@ -199,7 +199,7 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
         if !state.side.buffer.borrow().is_empty() {
             return Ok(0);
         }
-        match pipe::write(state.fd, bytes) {
+        match pipe::write(state.life.fd, bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
             outcome => outcome.map_err(os_error),
         }
@@ -265,7 +265,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
             let buffer = state.side.buffer.borrow();
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = buffer.fill(&mut slices);
-            let outcome = pipe::write_vectored(state.fd, &slices[..count]);
+            let outcome = pipe::write_vectored(state.life.fd, &slices[..count]);
             (outcome, count == SLICES)
         };
         let is_full = match outcome {
@@ -290,7 +290,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
     update_interest(this, state)?;
     shrunk(this, state)?;
     // `resume_writing` may have written more.
-    if state.phase.get() == Phase::Closing && state.side.buffer.borrow().is_empty() {
+    if state.life.phase.get() == Phase::Closing && state.side.buffer.borrow().is_empty() {
         return lose(this, state, None);
     }
     Ok(())
@@ -303,7 +303,7 @@ fn wait_for_room(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyRes
     {
         return broken(this, state, error).map(|()| true);
     }
-    let blocked = match &*state.registration.borrow() {
+    let blocked = match &*state.life.registration.borrow() {
         Some(registration) => !registration.filled(),
         None => false,
     };
@@ -315,13 +315,16 @@ fn wait_for_room(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyRes
 }
 
 fn watch_both(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
-    if let Some(registration) = state.registration.take() {
+    if let Some(registration) = state.life.registration.take() {
         let local = data(this).core.get().local(this.py())?;
-        state.registration.replace(Some(local.widen(registration)?));
+        state
+            .life
+            .registration
+            .replace(Some(local.widen(registration)?));
     } else {
         register(this, state, Direction::Both)?;
     }
-    if let Some(registration) = &*state.registration.borrow() {
+    if let Some(registration) = &*state.life.registration.borrow() {
         registration.arm_read();
     }
     Ok(())
@@ -332,13 +335,7 @@ fn broken(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, error: PyErr) -
     state.side.buffer.borrow_mut().clear();
     state.side.blocked.set(false);
     state.side.conn_lost.set(state.side.conn_lost.get() + 1);
-    fail(
-        this,
-        state,
-        "Fatal write error on pipe transport",
-        error,
-        true,
-    )
+    fail(this, "Fatal write error on pipe transport", error)
 }
 
 /// Ends the connection without writing what waits.
@@ -356,10 +353,10 @@ fn end(
 
 /// Writes what waits, then ends the connection.
 fn close(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
-    if !state.is_open() {
+    if !state.life.is_open() {
         return Ok(());
     }
-    state.phase.set(Phase::Closing);
+    state.life.phase.set(Phase::Closing);
     if state.side.buffer.borrow().is_empty() {
         lose(this, state, None)
     } else {
@@ -385,7 +382,7 @@ fn shrunk(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()>
 
 fn tell(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, what: Option<Tell>) -> PyResult<()> {
     let py = this.py();
-    match (what, state.protocol(py)) {
+    match (what, state.life.protocol(py)) {
         (Some(what), Some(protocol)) if !state.is_losing() => {
             protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
         }

@@ -6,14 +6,15 @@ use std::os::fd::RawFd;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use super::ending::{begin_closing, fail, fail_waiter, lose_later};
-use super::state::{Phase, State, Stream, Writing, cast, update_interest};
+use super::ending::{begin_closing, fail_waiter, lose};
+use super::state::{State, Stream, Writing};
 use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::{data, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
 use crate::transports::flow_control::Tell;
+use crate::transports::lifecycle::{Phase, Transport, cast, fail, update_interest};
 use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
 
@@ -44,7 +45,7 @@ pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> 
 
 /// The callback that wrote is over.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
-    let this = cast(this)?;
+    let this = cast::<Stream>(this)?;
     let state = data(this).state(this.py())?;
     if state.writing.get() == Writing::Queued {
         flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
@@ -60,11 +61,6 @@ pub(crate) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.wrote_in.set(0);
     let waits = state.writing.get() != Writing::Blocked && !state.buffer.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
-}
-
-/// The kernel has room again.
-pub(crate) fn on_writable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    flush(this, state)
 }
 
 /// In a forked child: leaves what its parent wrote for the parent to send.
@@ -132,8 +128,8 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 fn send(state: &State) -> (io::Result<usize>, usize) {
     let buffer = state.buffer.borrow();
     match buffer.single() {
-        Some(bytes) => (socket::send(state.fd, bytes), bytes.len()),
-        None => send_vectored(state.fd, &buffer),
+        Some(bytes) => (socket::send(state.life.fd, bytes), bytes.len()),
+        None => send_vectored(state.life.fd, &buffer),
     }
 }
 
@@ -165,20 +161,20 @@ fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     if !state.watches_room.replace(true) {
         watch_room(this, state)?;
     }
-    let registration = state.registration.borrow();
+    let registration = state.life.registration.borrow();
     Ok(!registration.as_ref().is_some_and(Registration::filled))
 }
 
 #[cold]
 fn watch_room(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let Some(registration) = state.registration.take() else {
+    let Some(registration) = state.life.registration.take() else {
         return Ok(());
     };
     let local = data(this).core.get().local(this.py())?;
     let registration = local.widen(registration)?;
     // Armed anew; whatever there is to read by now is an event to come.
     registration.arm_read();
-    state.registration.replace(Some(registration));
+    state.life.registration.replace(Some(registration));
     Ok(())
 }
 
@@ -198,13 +194,13 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     {
         waiter.call_method1(py, name!(py, "set_result"), (py.None(),))?;
     }
-    if state.phase.get() == Phase::Closing {
+    if state.life.phase.get() == Phase::Closing {
         if state.conn_lost.get() == 0 {
-            lose_later(this, state, None)?;
+            lose(this, state, None)?;
         }
     } else if state.end_of_writing.get() {
         // Ignored, as in asyncio: a connection that is gone will say so when it is read.
-        let _ = socket::shutdown_write(state.fd);
+        let _ = socket::shutdown_write(state.life.fd);
     }
     Ok(())
 }
@@ -236,7 +232,7 @@ fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 #[cold]
 fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
     let py = this.py();
-    let Some(protocol) = state.protocol(py) else {
+    let Some(protocol) = state.life.protocol(py) else {
         return Ok(());
     };
     protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
@@ -245,16 +241,16 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
 /// Sends what is buffered, then ends the connection.
 pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
     let state = data(this).state(this.py())?;
-    if !state.is_open() {
+    if !state.life.is_open() {
         return Ok(());
     }
     settle(this, &state)?;
-    if !state.is_open() {
+    if !state.life.is_open() {
         return Ok(()); // Sending failed, and that has ended it.
     }
     begin_closing(this, &state)?;
     if state.buffer.borrow().is_empty() {
-        lose_later(this, &state, None)
+        lose(this, &state, None)
     } else {
         Ok(())
     }

@@ -6,12 +6,13 @@ use pyo3::sync::PyOnceLock;
 
 use super::ending::force_close;
 use super::flush::{close, grown, settle};
-use super::state::{Phase, Reading, Stream, Writing, pause_reading, resume_reading};
+use super::state::{Stream, Writing, pause_reading, resume_reading};
 use super::write;
 use crate::errors::os_error;
 use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
+use crate::transports::lifecycle::{Phase, Reading, Transport};
 use crate::transports::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
@@ -48,7 +49,7 @@ pub(crate) fn members() -> Members {
 
 pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     let state = data(this).state(this.py())?;
-    let phase = match state.phase.get() {
+    let phase = match state.life.phase.get() {
         Phase::Open => "",
         Phase::Closing => " closing",
         Phase::Closed => return Ok("<SocketTransport closed>".to_owned()),
@@ -64,7 +65,7 @@ pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
         "idle"
     };
     let size = state.buffer.borrow().len();
-    let fd = state.fd;
+    let fd = state.life.fd;
     Ok(format!(
         "<SocketTransport{phase} fd={fd} read={read} write=<{write}, bufsize={size}>>"
     ))
@@ -116,11 +117,11 @@ simple_method!(
     "write_eof",
     "Close the sending half once everything is sent; receiving goes on.",
     |this, state| {
-        if state.is_open() && !state.end_of_writing.get() {
+        if state.life.is_open() && !state.end_of_writing.get() {
             settle(this, &state)?;
             state.end_of_writing.set(true);
-            if state.is_open() && state.buffer.borrow().is_empty() {
-                socket::shutdown_write(state.fd).map_err(os_error)?;
+            if state.life.is_open() && state.buffer.borrow().is_empty() {
+                socket::shutdown_write(state.life.fd).map_err(os_error)?;
             }
         }
         Ok(none(this.py()))
@@ -150,7 +151,7 @@ simple_method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         settle(this, &state)?;
-        force_close(this, None)?;
+        force_close(this, &state, None)?;
         Ok(none(this.py()))
     }
 );
@@ -163,7 +164,7 @@ method!(
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         settle(this, &state)?;
-        force_close(this, Some(error).filter(|error| !error.is_none()))?;
+        force_close(this, &state, Some(error).filter(|error| !error.is_none()))?;
         Ok(none(this.py()))
     }
 );
@@ -175,7 +176,7 @@ simple_method!(
     |this, state| {
         // What `StreamWriter.drain()` asks, too.
         settle(this, &state)?;
-        Ok(boolean(this.py(), !state.is_open()))
+        Ok(boolean(this.py(), !state.life.is_open()))
     }
 );
 
@@ -185,7 +186,7 @@ simple_method!(
     "Whether received bytes are delivered.",
     |this, state| {
         let reading = state.reading.get() != Reading::Paused;
-        Ok(boolean(this.py(), state.is_open() && reading))
+        Ok(boolean(this.py(), state.life.is_open() && reading))
     }
 );
 
@@ -224,7 +225,10 @@ simple_method!(
     GetProtocol,
     "get_protocol",
     "The protocol that is called.",
-    |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
+    |this, state| Ok(state
+        .life
+        .protocol(this.py())
+        .unwrap_or_else(|| none(this.py())))
 );
 
 method!(
@@ -318,7 +322,7 @@ macro_rules! attribute {
 }
 
 attribute!(SockFd, c"_sock_fd", |this, state| {
-    Ok(make::signed(this.py(), state.fd)?.into_any())
+    Ok(make::signed(this.py(), state.life.fd)?.into_any())
 });
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)

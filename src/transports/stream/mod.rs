@@ -18,22 +18,19 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::driver::Direction;
-use crate::ffi::context::{given_or_current, run_in};
-use crate::ffi::{
-    Class, Members, NativeClass, OwnerCell, Visitor, call, data, make, name, new_instance,
-};
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE};
+use crate::ffi::context::given_or_current;
+use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, make, name, new_instance};
+use crate::scheduler::{Core, READ, WRITE};
 use crate::sys::socket;
 use crate::transports::clients;
 use crate::transports::descriptor::{Descriptor, SocketKind, fileno};
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow_control::FlowControl;
-use crate::transports::protocol::{self, callback_failed};
-use crate::transports::warnings;
+use crate::transports::lifecycle::{self, Life, Reading, Transport, update_interest};
+use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
-use ending::fail;
-pub(crate) use state::{Decoder, Phase, Reading, Room, Stream};
-use state::{State, StreamSource, Writing, cast, update_interest};
+pub(crate) use state::{Decoder, Room, Stream};
+use state::{State, Writing};
 
 /// A transport over a Python socket, which the transport will close.
 pub(crate) fn from_socket<'py>(
@@ -118,15 +115,12 @@ fn start<'py>(
     };
     let registration = local.register(parts.fd, direction)?;
     let state = State {
-        fd: parts.fd,
-        registration: RefCell::new(Some(registration)),
+        life: Life::new(parts.fd, Some(registration), protocol),
         descriptor: parts.descriptor,
         extra: parts.extra,
-        protocol: RefCell::new(Some(protocol.clone().unbind())),
         delivery: Cell::new(delivery),
         decoder: Cell::new(None),
         server: RefCell::new(server.map(|server| server.clone().unbind())),
-        phase: Cell::new(Phase::Open),
         reading: Cell::new(Reading::Unborn),
         writing: Cell::new(Writing::Idle),
         watches_room: Cell::new(direction == Direction::Both),
@@ -140,9 +134,7 @@ fn start<'py>(
         cut_short: Cell::new(false),
         end_of_writing: Cell::new(false),
         conn_lost: Cell::new(0),
-        lost_in: RefCell::new(None),
         empty_waiter: RefCell::new(None),
-        attached: Cell::new(false),
     };
     let stream = Stream {
         core: core.clone().unbind(),
@@ -151,101 +143,81 @@ fn start<'py>(
         state: OwnerCell::new(state),
     };
     let this = new_instance(py, stream)?;
-    local.claim(parts.fd);
     if let Some(server) = server {
         clients::attach(server, this.as_any())?;
     }
-    local.defer(Deferred {
-        target: this.clone().into_any().unbind(),
-        argument: waiter.map(|waiter| waiter.clone().unbind()),
-        run: born,
-    });
+    lifecycle::start(&this, &local, parts.fd, waiter);
     Ok(this)
 }
 
-/// Calls `connection_made`, begins to read, completes the waiter.
-fn born(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
-    let this = cast(this)?;
-    let py = this.py();
-    let stream = data(this);
-    let state = stream.state(py)?;
-    let made = match state.protocol(py) {
-        Some(protocol) => {
-            let name = name!(py, "connection_made");
-            run_in(stream.context.bind(py), |_| {
-                let called = call::method(&protocol, name, [this.as_any()]);
-                called.map(drop).or_else(|error| {
-                    let (core, this) = (stream.core.bind(py), this.as_any());
-                    callback_failed(core, this, &protocol, name, &[this], error)
-                })
-            })
+impl Transport for Stream {
+    type State = State;
+
+    const FATAL: &'static str = "Fatal error on transport";
+
+    fn core(&self) -> &Py<Core> {
+        &self.core
+    }
+
+    fn context(&self) -> &Py<PyAny> {
+        &self.context
+    }
+
+    fn keeps_context(&self) -> bool {
+        self.is_context_given
+    }
+
+    fn cell(&self) -> &OwnerCell<State> {
+        &self.state
+    }
+
+    fn life(state: &State) -> &Life {
+        &state.life
+    }
+
+    fn is_waiting(state: &State) -> bool {
+        state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked
+    }
+
+    fn begin(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
+        if state.reading.get() != Reading::Unborn {
+            return Ok(());
         }
-        None => Ok(()),
-    };
-    // What ends the run does not keep the connection from beginning: the next run finds it alive.
-    let mut begun = Ok(());
-    if state.reading.get() == Reading::Unborn {
         state.reading.set(Reading::On);
-        begun = update_interest(this, &state);
-        if let Some(registration) = &*state.registration.borrow()
-            && registration.arm_read()
-        {
-            registration.fire_read();
+        let begun = update_interest(this, state);
+        state.life.arm_read();
+        begun
+    }
+
+    #[inline]
+    fn on_ready(this: &Bound<'_, Self>, state: &State, ready: u8) -> PyResult<()> {
+        if ready & READ != 0 {
+            read::on_readable(this, state)?;
         }
-    }
-    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
-    made.and(begun).and(woken)
-}
-
-/// Completes the future of who waits for the transport, unless it was cancelled.
-pub(crate) fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = waiter.py();
-    if !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
-        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
-    }
-    Ok(())
-}
-
-impl Source for StreamSource {
-    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let stream = data(this);
-        let state = stream.state(py)?;
-        run_in(stream.context.bind(py), |_| {
-            if ready & READ != 0
-                && let Err(error) = read::on_readable(this, &state)
-            {
-                // The run ends here, and the next one goes on: the reactor would not tell again.
-                if let Some(registration) = &*state.registration.borrow() {
-                    registration.slot().fire(READ | ready & WRITE);
-                }
-                return Err(error);
-            }
-            if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
-                flush::on_writable(this, &state)?;
-            }
-            Ok(())
-        })
+        if ready & WRITE != 0 && state.writing.get() == Writing::Blocked {
+            flush::flush(this, state)?;
+        }
+        Ok(())
     }
 
-    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
-        let this = self.transport.bind(core.py());
-        let context = data(this).context.bind(core.py());
-        run_in(context, |_| fail(this, "Fatal error on transport", error))
+    fn force_close(
+        this: &Bound<'_, Self>,
+        state: &State,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        ending::force_close(this, state, error)
     }
 
-    fn renew(&self, py: Python<'_>, local: &Local) {
-        let state = data(self.transport.bind(py)).state.inside();
-        local.revive(state.registration.borrow().as_ref());
+    fn close_descriptor(py: Python<'_>, state: &State) -> PyResult<()> {
+        state.descriptor.close(py)
     }
 
-    fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
-        (fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
-    }
-
-    fn objects(&self, visit: Visit<'_>) {
-        visit(self.transport.as_any());
+    fn closed(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
+        let result = ending::fail_sendfile(this, state);
+        match state.server.take() {
+            Some(server) => result.and(clients::detach(server.bind(this.py()), this.as_any())),
+            None => result,
+        }
     }
 }
 
@@ -273,13 +245,8 @@ impl NativeClass for Stream {
         let state = self.state.while_stopped();
         visitor.object(&self.core);
         visitor.object(&self.context);
-        for cell in [
-            &state.protocol,
-            &state.server,
-            &state.empty_waiter,
-            &state.lost_in,
-            &state.marks,
-        ] {
+        state.life.traverse(visitor);
+        for cell in [&state.server, &state.empty_waiter, &state.marks] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }
@@ -292,36 +259,15 @@ impl NativeClass for Stream {
     fn clear(&self, py: Python<'_>) {
         let Ok(state) = self.state(py) else { return };
         let gone = (
-            state.protocol.take(),
+            state.life.protocol.take(),
             state.server.take(),
             state.empty_waiter.take(),
         );
         drop(gone);
     }
 
-    /// Nobody can close it any more: says so and closes the socket, as asyncio's transports do.
     fn finalize(this: &Bound<'_, Self>) {
-        let py = this.py();
-        let stream = data(this);
-        let Ok(state) = stream.state(py) else { return };
-        if state.phase.get() == Phase::Closed {
-            return;
-        }
-        let warned = warnings::unclosed(this.as_any());
-        state.phase.set(Phase::Closed);
-        let registration = state.registration.take();
-        drop(registration);
-        if let Ok(local) = stream.core.get().local(py) {
-            local.release(state.fd);
-        }
-        let closed = state.descriptor.close(py);
-        let server = state.server.take();
-        let detached = server.map_or(Ok(()), |server| {
-            clients::detach(server.bind(py), this.as_any())
-        });
-        if let Err(error) = warned.and(closed).and(detached) {
-            error.write_unraisable(py, Some(this.as_any()));
-        }
+        lifecycle::finalize(this);
     }
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String> {

@@ -7,15 +7,15 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::ending::fail;
 use super::flush::{close, settle};
-use super::state::{Decoder, Reading, State, Stream, log, pause_reading, update_interest};
+use super::state::{Decoder, State, Stream, log, pause_reading};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
+use crate::transports::lifecycle::{Reading, fail, update_interest};
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
 
@@ -36,10 +36,10 @@ enum Found {
 /// Reads until the socket is empty or it is somebody else's turn.
 pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     for _ in 0..MAX_READS {
-        if state.reading.get() != Reading::On || is_inherited(&state.registration) {
+        if state.reading.get() != Reading::On || is_inherited(&state.life.registration) {
             return Ok(());
         }
-        let Some(protocol) = state.protocol(this.py()) else {
+        let Some(protocol) = state.life.protocol(this.py()) else {
             return Ok(());
         };
         let found = match state.decoder.get() {
@@ -53,7 +53,7 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
                 core.get().local(this.py())?.callback_over(core)?;
             }
             Found::All | Found::Nothing => {
-                if let Some(registration) = &*state.registration.borrow()
+                if let Some(registration) = &*state.life.registration.borrow()
                     && registration.drained()
                 {
                     // The end of the stream: what the data brought about comes first, as in asyncio.
@@ -64,7 +64,7 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         }
     }
     // Others are waiting: to the back of the list.
-    if let Some(registration) = &*state.registration.borrow() {
+    if let Some(registration) = &*state.life.registration.borrow() {
         registration.fire_read();
     }
     Ok(())
@@ -216,7 +216,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
             Ok((count, None)) => Ok(count),
             Ok((count, Some(received))) => {
                 // Received already, so it goes the ordinary way, and raises what that raises.
-                let Some(protocol) = state.protocol(py) else {
+                let Some(protocol) = state.life.protocol(py) else {
                     return Ok(Found::Nothing);
                 };
                 let received = received.into_bound(py).into_any();
@@ -299,7 +299,7 @@ fn unless_pinned<T>(py: Python<'_>, error: PyErr) -> PyResult<Option<T>> {
 
 /// A `memoryview` pins the reader's buffer: the ordinary way raises what asyncio raises.
 fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
-    match state.protocol(this.py()) {
+    match state.life.protocol(this.py()) {
         Some(protocol) => as_bytes(this, state, &protocol),
         None => Ok(Found::Nothing),
     }
@@ -332,7 +332,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
 /// One read, and whether the kernel has cut it short.
 #[inline]
 fn receive(state: &State, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let (count, is_cut) = socket::recv_stream(state.fd, buffer, state.stops)?;
+    let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
     state.cut_short.set(is_cut);
     Ok(count)
 }

@@ -4,20 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
-use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::driver::Registration;
-use crate::ffi::{Entered, OwnerCell, data, make, name};
+use crate::ffi::{OwnerCell, data, make, name};
 use crate::scheduler::Core;
 use crate::sys::socket;
 use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow_control::FlowControl;
+use crate::transports::lifecycle::{Life, Reading, update_interest};
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::write_buffer::WriteBuffer;
 pub(crate) use crate::transports::write_buffer::Writing;
@@ -36,17 +33,14 @@ pub(crate) struct Stream {
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) fd: RawFd,
     // Dropped in this order: off the reactor first, then closed.
-    pub(crate) registration: RefCell<Option<Registration>>,
+    pub(crate) life: Life,
     pub(crate) descriptor: Descriptor,
     pub(crate) extra: ExtraInfo,
-    pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
     pub(crate) delivery: Cell<Delivery>,
     /// Set while the protocol is one that takes its bytes decoded.
     pub(super) decoder: Cell<Option<&'static dyn Decoder>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
-    pub(crate) phase: Cell<Phase>,
     pub(crate) reading: Cell<Reading>,
     pub(crate) writing: Cell<Writing>,
     /// The reactor watches for room to write. For a Unix socket it does not before the first time that there
@@ -70,12 +64,8 @@ pub(crate) struct State {
     pub(crate) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, as asyncio counts them.
     pub(crate) conn_lost: Cell<usize>,
-    /// What `connection_lost` runs in.
-    pub(super) lost_in: RefCell<Option<Py<PyAny>>>,
     /// What `sendfile` waits for: an empty buffer.
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
-    /// The loop's table holds this transport.
-    pub(super) attached: Cell<bool>,
 }
 
 /// Decodes what a stream receives before its protocol sees it: TLS.
@@ -89,28 +79,6 @@ pub(crate) trait Decoder: Debug + Sync {
     ) -> PyResult<io::Result<PyResult<()>>>;
 }
 
-/// How far a transport's life has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    /// `close()` was called or the connection broke; `connection_lost` is to come.
-    Closing,
-    /// `connection_lost` was called, the descriptor is closed.
-    Closed,
-}
-
-/// Whether received bytes are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// `connection_made` is still to come.
-    Unborn,
-    On,
-    /// `pause_reading()`.
-    Paused,
-    /// End of stream, or closing.
-    Ended,
-}
-
 /// Where a protocol's methods run.
 pub(crate) struct Room<'py> {
     pub(crate) context: Bound<'py, PyAny>,
@@ -118,35 +86,14 @@ pub(crate) struct Room<'py> {
     pub(crate) is_given: bool,
 }
 
-impl Stream {
-    /// The state; an error when it is at work on another thread.
-    #[inline]
-    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
-        self.state
-            .enter(py, self.core.get().owner())
-            .ok_or_else(crate::scheduler::wrong_thread)
-    }
-}
-
 impl State {
-    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.protocol
-            .borrow()
-            .as_ref()
-            .map(|protocol| protocol.bind(py).clone())
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase.get() == Phase::Open
-    }
-
     pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
-        let before = self.protocol.replace(Some(protocol.clone().unbind()));
-        if !before.as_ref().is_some_and(|before| before.is(protocol)) {
+        let before = self.life.protocol(protocol.py());
+        if !before.is_some_and(|before| before.is(protocol)) {
             self.decoder.set(None);
         }
-        drop(before);
+        self.life.set_protocol(protocol);
         Ok(())
     }
 
@@ -156,46 +103,9 @@ impl State {
     }
 }
 
-/// `object` as a stream transport.
-pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Stream>> {
-    crate::ffi::downcast(object)
-        .ok_or_else(|| PyTypeError::new_err("a SocketTransport is required"))
-}
-
-/// A transport in the loop's table.
-pub(super) struct StreamSource {
-    pub(super) fd: RawFd,
-    pub(super) transport: Py<Stream>,
-}
-
-/// Keeps the loop's table right: it holds the transport while bytes are awaited in either direction,
-/// as asyncio's selector does; a paused one that nobody refers to any more may be collected.
-pub(crate) fn update_interest(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let wanted = state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked;
-    if wanted == state.attached.get() {
-        return Ok(());
-    }
-    let py = this.py();
-    let local = data(this).core.get().local(py)?;
-    state.attached.set(wanted);
-    let registration = state.registration.borrow();
-    if let Some(registration) = &*registration {
-        if wanted {
-            let source = StreamSource {
-                fd: state.fd,
-                transport: this.clone().unbind(),
-            };
-            local.attach(registration, Arc::new(source));
-        } else {
-            local.detach(registration);
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     // After the end of the stream too, as in asyncio: resumed, the end is read once more.
-    if state.is_open() && state.reading.get() != Reading::Paused {
+    if state.life.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
         log(this, "%r pauses reading")?;
@@ -209,12 +119,8 @@ pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
     }
     state.reading.set(Reading::On);
     update_interest(this, state)?;
-    if let Some(registration) = &*state.registration.borrow()
-        && registration.arm_read()
-    {
-        // What came in the meantime is read in a coming turn.
-        registration.fire_read();
-    }
+    // What came in the meantime is read in a coming turn.
+    state.life.arm_read();
     log(this, "%r resumes reading")
 }
 

@@ -10,7 +10,6 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-use super::ending::fail;
 use super::flush::{WRITE_ERROR, disown, flush, schedule, settle};
 use super::state::{State, Stream, Writing};
 use crate::errors::os_error;
@@ -19,6 +18,7 @@ use crate::ffi::buffer::View;
 use crate::ffi::call;
 use crate::ffi::{data, make, name};
 use crate::sys::socket;
+use crate::transports::lifecycle::fail;
 
 /// Takes what `write()` was given, and sends it now or soon.
 pub(crate) fn write(
@@ -288,7 +288,7 @@ fn send_or_copy(state: &State, bytes: &[u8]) -> PyResult<PyResult<usize>> {
 /// How many of the bytes the kernel takes.
 #[inline]
 fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
-    match socket::send(state.fd, bytes) {
+    match socket::send(state.life.fd, bytes) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
         outcome => outcome.map_err(os_error),
     }

@@ -11,14 +11,15 @@ use super::write;
 use super::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::is_exit;
-use crate::transports::stream;
+use crate::transports::lifecycle::{Transport, cast};
+use crate::transports::stream::{self, Stream};
 
 /// `connection_made` of the stream: the handshake begins.
 pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let tls = data(this);
     let state = tls.state(py)?;
-    let stream = stream::state::cast(stream)?;
+    let stream = cast::<Stream>(stream)?;
     data(stream).state(py)?.set_decoder(&read::RecordDecoder);
     state.set_stream(Some(stream));
     let core = tls.core.bind(py);

@@ -9,6 +9,7 @@ use super::read;
 use super::write;
 use super::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use crate::ffi::{Members, data, make, name};
+use crate::transports::lifecycle::Transport;
 use crate::transports::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
@@ -165,7 +166,7 @@ simple_method!(
         write::settle(this, &state)?;
         let closing = state.closed.get()
             || match state.stream(py) {
-                Some(stream) => !data(&stream).state(py)?.is_open(),
+                Some(stream) => !data(&stream).state(py)?.life.is_open(),
                 None => false,
             };
         Ok(boolean(py, closing))

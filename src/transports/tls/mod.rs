@@ -25,6 +25,7 @@ use crate::ffi::{
     new_instance,
 };
 use crate::scheduler::Core;
+use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::stream::{self, Stream};
 use crate::transports::warnings;
@@ -315,7 +316,7 @@ fn tell_fatal(
 pub(crate) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let state = data(stream).state(stream.py())?;
     let settled = stream::flush::settle(stream, &state);
-    settled.and(stream::ending::force_close(stream, error))
+    settled.and(stream::ending::force_close(stream, &state, error))
 }
 
 /// Writes to asyncio's log.

@@ -13,6 +13,7 @@ use super::{Phase, State, Tls, cast, caught, fatal};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{Entered, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
+use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream::{self, Decoder};
 use crate::transports::stream_reader::Reader;

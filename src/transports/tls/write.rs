@@ -10,6 +10,7 @@ use super::{Phase, State, Tls, caught, log};
 use crate::ffi::buffer::View;
 use crate::ffi::{data, make};
 use crate::transports::flow_control::Tell;
+use crate::transports::lifecycle::Transport;
 use crate::transports::protocol;
 use crate::transports::stream;
 

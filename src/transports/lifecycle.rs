@@ -1,0 +1,479 @@
+//! The life that the transports of descriptors have in common.
+//!
+//! `connection_made` is called in the pass after the transport was made. While the transport waits for events, the
+//! loop's table holds it. `connection_lost` is called once, last, in a later pass than what caused it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::driver::Registration;
+use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::{Entered, NativeClass, OwnerCell, Visitor, call, data, downcast, name};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::transports::protocol::{self, callback_failed, step_failed};
+use crate::transports::warnings;
+
+/// How far a transport's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// `close()` was called or the connection broke; `connection_lost` is to come.
+    Closing,
+    /// `connection_lost` was called, the descriptor is closed.
+    Closed,
+}
+
+/// Whether received bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// `connection_made` is still to come.
+    Unborn,
+    On,
+    /// `pause_reading()`.
+    Paused,
+    /// End of stream, or closing.
+    Ended,
+}
+
+/// The part of a transport's state that its life is about.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) fd: RawFd,
+    /// Dropped before the descriptor is closed.
+    pub(crate) registration: RefCell<Option<Registration>>,
+    pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
+    pub(crate) phase: Cell<Phase>,
+    /// What `connection_lost` runs in.
+    lost_in: RefCell<Option<Py<PyAny>>>,
+    /// The loop's table holds this transport.
+    attached: Cell<bool>,
+}
+
+impl Life {
+    pub(crate) fn new(
+        fd: RawFd,
+        registration: Option<Registration>,
+        protocol: &Bound<'_, PyAny>,
+    ) -> Self {
+        Self {
+            fd,
+            registration: RefCell::new(registration),
+            protocol: RefCell::new(Some(protocol.clone().unbind())),
+            phase: Cell::new(Phase::Open),
+            lost_in: RefCell::new(None),
+            attached: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let protocol = self.protocol.borrow();
+        protocol.as_ref().map(|protocol| protocol.bind(py).clone())
+    }
+
+    pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) {
+        let before = self.protocol.replace(Some(protocol.clone().unbind()));
+        drop(before);
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase.get() == Phase::Open
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.get()
+    }
+
+    /// Has the next pass go on with reading.
+    pub(crate) fn fire_read(&self) {
+        if let Some(registration) = &*self.registration.borrow() {
+            registration.fire_read();
+        }
+    }
+
+    /// Has the next pass begin with reading, where something may have come.
+    pub(crate) fn arm_read(&self) {
+        if let Some(registration) = &*self.registration.borrow()
+            && registration.arm_read()
+        {
+            registration.fire_read();
+        }
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        for cell in [&self.protocol, &self.lost_in] {
+            if let Ok(object) = cell.try_borrow() {
+                visitor.option(object.as_ref());
+            }
+        }
+    }
+}
+
+/// A transport over a descriptor: what its kind adds to a life.
+pub(crate) trait Transport: NativeClass {
+    type State: Send + 'static;
+
+    /// asyncio's words for an error that no other words fit.
+    const FATAL: &'static str;
+    /// asyncio refuses `add_reader()` and `sock_*` calls on the descriptor of such a transport.
+    const CLAIMS: bool = true;
+    /// See [`Source::again`].
+    const AGAIN: u8 = READ | WRITE;
+
+    fn core(&self) -> &Py<Core>;
+
+    /// What the protocol's methods run in.
+    fn context(&self) -> &Py<PyAny>;
+
+    /// `connection_lost` runs in that context too, not in that of what ended the connection.
+    fn keeps_context(&self) -> bool {
+        false
+    }
+
+    fn cell(&self) -> &OwnerCell<Self::State>;
+
+    fn life(state: &Self::State) -> &Life;
+
+    /// Whether events are awaited, so that the loop keeps the transport alive.
+    fn is_waiting(state: &Self::State) -> bool;
+
+    /// `connection_made` was called: begins to wait for events.
+    fn begin(this: &Bound<'_, Self>, state: &Self::State) -> PyResult<()>;
+
+    /// Handles events. Runs in the transport's context.
+    fn on_ready(this: &Bound<'_, Self>, state: &Self::State, ready: u8) -> PyResult<()>;
+
+    /// Something failed that `on_ready` does not know of.
+    fn on_failed(this: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
+        fail(this, Self::FATAL, error)
+    }
+
+    /// Ends the connection without sending what is buffered; `error` is for `connection_lost`.
+    fn force_close(
+        this: &Bound<'_, Self>,
+        state: &Self::State,
+        error: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()>;
+
+    /// There is nothing left to close.
+    fn is_over(state: &Self::State) -> bool {
+        Self::life(state).phase.get() == Phase::Closed
+    }
+
+    /// Closes the descriptor, which is off the reactor by now.
+    fn close_descriptor(py: Python<'_>, state: &Self::State) -> PyResult<()>;
+
+    /// The descriptor is closed: lets go of the rest.
+    fn closed(_this: &Bound<'_, Self>, _state: &Self::State) -> PyResult<()> {
+        Ok(())
+    }
+
+    /// The state; an error when it is at work on another thread.
+    #[inline]
+    fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, Self::State>> {
+        self.cell()
+            .enter(py, self.core().get().owner())
+            .ok_or_else(crate::scheduler::wrong_thread)
+    }
+}
+
+/// `object` as such a transport.
+#[inline]
+pub(crate) fn cast<'a, 'py, T: Transport>(
+    object: &'a Bound<'py, PyAny>,
+) -> PyResult<&'a Bound<'py, T>> {
+    downcast(object).ok_or_else(|| {
+        let name = T::NAME.to_str().unwrap_or_default();
+        let name = name.rsplit('.').next().unwrap_or(name);
+        PyTypeError::new_err(format!("a {name} is required"))
+    })
+}
+
+/// Has `connection_made` called in the next pass, then events awaited, then `waiter` done.
+pub(crate) fn start<T: Transport>(
+    this: &Bound<'_, T>,
+    local: &Local,
+    fd: RawFd,
+    waiter: Option<&Bound<'_, PyAny>>,
+) {
+    if T::CLAIMS {
+        local.claim(fd);
+    }
+    local.defer(Deferred {
+        target: this.clone().into_any().unbind(),
+        argument: waiter.map(|waiter| waiter.clone().unbind()),
+        run: born::<T>,
+    });
+}
+
+/// Calls `connection_made`, begins to wait for events, completes the waiter.
+fn born<T: Transport>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let this = cast::<T>(this)?;
+    let py = this.py();
+    let state = data(this).state(py)?;
+    let made = call_protocol_in(
+        data(this).context(),
+        this,
+        T::life(&state),
+        name!(py, "connection_made"),
+        [this.as_any()],
+    );
+    // What ends the run does not keep the connection from beginning: the next run finds it alive.
+    let begun = T::begin(this, &state);
+    let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
+    made.and(begun).and(woken)
+}
+
+/// Completes the future that waits for the transport, unless it was cancelled.
+fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = waiter.py();
+    if !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
+        waiter.call_method1(name!(py, "set_result"), (py.None(),))?;
+    }
+    Ok(())
+}
+
+/// Calls a method of the protocol as a callback of the loop: what it raises is reported, and the transport lives.
+pub(crate) fn call_protocol<T: Transport, const N: usize>(
+    this: &Bound<'_, T>,
+    life: &Life,
+    method: &Bound<'_, PyString>,
+    arguments: [&Bound<'_, PyAny>; N],
+) -> PyResult<()> {
+    let Some(protocol) = life.protocol(this.py()) else {
+        return Ok(());
+    };
+    let called = call::method(&protocol, method, arguments);
+    called.map(drop).or_else(|error| {
+        let core = data(this).core().bind(this.py());
+        callback_failed(core, this.as_any(), &protocol, method, &arguments, error)
+    })
+}
+
+/// The same in `context`.
+pub(crate) fn call_protocol_in<T: Transport, const N: usize>(
+    context: &Py<PyAny>,
+    this: &Bound<'_, T>,
+    life: &Life,
+    method: &Bound<'_, PyString>,
+    arguments: [&Bound<'_, PyAny>; N],
+) -> PyResult<()> {
+    run_in(context.bind(this.py()), |_| {
+        call_protocol(this, life, method, arguments)
+    })
+}
+
+/// A step that asyncio has called by a handle failed in the transport itself: reported, and nothing else happens.
+pub(crate) fn report_step<T: Transport>(
+    this: &Bound<'_, T>,
+    life: &Life,
+    step: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = this.py();
+    let core = data(this).core().bind(py);
+    step_failed(core, this.as_any(), life.protocol(py).as_ref(), step, error)
+}
+
+/// Keeps the loop's table right: it holds the transport while events are awaited, as asyncio's selector does; a paused
+/// one without references may be collected.
+pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
+    let life = T::life(state);
+    let wanted = life.phase.get() != Phase::Closed && T::is_waiting(state);
+    if wanted == life.attached.get() {
+        return Ok(());
+    }
+    let registration = life.registration.borrow();
+    let Some(registration) = &*registration else {
+        return Ok(());
+    };
+    let local = data(this).core().get().local(this.py())?;
+    life.attached.set(wanted);
+    if wanted {
+        local.attach(registration, source(this, life.fd));
+    } else {
+        local.detach(registration);
+    }
+    Ok(())
+}
+
+/// The transport as the loop's table holds it.
+pub(crate) fn source<T: Transport>(this: &Bound<'_, T>, fd: RawFd) -> Arc<dyn Source> {
+    Arc::new(TransportSource {
+        fd,
+        transport: this.clone().unbind(),
+    })
+}
+
+/// Has `connection_lost` called in a later pass.
+pub(crate) fn lose_later<T: Transport>(
+    this: &Bound<'_, T>,
+    life: &Life,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = this.py();
+    if !data(this).keeps_context() {
+        // As asyncio's `call_soon` would: what ended the connection gives the context.
+        let before = life.lost_in.replace(Some(copy_current(py)?.unbind()));
+        drop(before);
+    }
+    data(this).core().get().local(py)?.defer(Deferred {
+        target: this.clone().into_any().unbind(),
+        argument: error.map(Bound::unbind),
+        run: lost::<T>,
+    });
+    Ok(())
+}
+
+/// Calls `connection_lost`, then lets go of everything, whatever fails.
+fn lost<T: Transport>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    let this = cast::<T>(this)?;
+    let py = this.py();
+    let transport = data(this);
+    let state = transport.state(py)?;
+    let life = T::life(&state);
+    if life.phase.get() == Phase::Closed {
+        return Ok(());
+    }
+    let error = error.unwrap_or_else(|| py.None().into_bound(py));
+    let context = life.lost_in.take();
+    let context = context.unwrap_or_else(|| transport.context().clone_ref(py));
+    let name = name!(py, "connection_lost");
+    let told = call_protocol_in(&context, this, life, name, [&error]);
+    let protocol = life.protocol(py);
+    let closed = let_go(this, &state).or_else(|error| {
+        let (core, step) = (transport.core().bind(py), "_call_connection_lost");
+        step_failed(core, this.as_any(), protocol.as_ref(), step, error)
+    });
+    told.and(closed)
+}
+
+/// All of it, whatever fails; returns the first error.
+fn let_go<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
+    let life = T::life(state);
+    life.phase.set(Phase::Closed);
+    let detached = update_interest(this, state);
+    let registration = life.registration.take();
+    drop(registration);
+    let closed = T::close_descriptor(this.py(), state);
+    let protocol = life.protocol.take();
+    drop(protocol);
+    detached.and(closed).and(T::closed(this, state))
+}
+
+/// Ends the connection because of an error, reported under `message` unless it is the network's doing.
+pub(crate) fn fail<T: Transport>(this: &Bound<'_, T>, message: &str, error: PyErr) -> PyResult<()> {
+    end_with(this, message, error, protocol::report_fatal)
+}
+
+/// The same, reported whatever it is.
+pub(crate) fn fail_aloud<T: Transport>(
+    this: &Bound<'_, T>,
+    message: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    end_with(this, message, error, protocol::report)
+}
+
+/// [`protocol::report`], or its like.
+type Report =
+    fn(&Bound<'_, Core>, &str, PyErr, &Bound<'_, PyAny>, Option<&Bound<'_, PyAny>>) -> PyResult<()>;
+
+#[cold]
+fn end_with<T: Transport>(
+    this: &Bound<'_, T>,
+    message: &str,
+    error: PyErr,
+    report: Report,
+) -> PyResult<()> {
+    let py = this.py();
+    if is_exit(py, &error) {
+        return Err(error);
+    }
+    let state = data(this).state(py)?;
+    let core = data(this).core().bind(py);
+    let protocol = T::life(&state).protocol(py);
+    let error = protocol::traced(core, error);
+    let copy = error.clone_ref(py);
+    let told = report(core, message, copy, this.as_any(), protocol.as_ref());
+    let error = error.into_value(py).into_bound(py).into_any();
+    told.and(T::force_close(this, &state, Some(error)))
+}
+
+/// `__del__`: warns that the transport was not closed, and closes the descriptor, as asyncio's transports do.
+pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
+    let py = this.py();
+    let transport = data(this);
+    let Ok(state) = transport.state(py) else {
+        return;
+    };
+    if T::is_over(&state) {
+        return;
+    }
+    let life = T::life(&state);
+    let warned = warnings::unclosed(this.as_any());
+    life.phase.set(Phase::Closed);
+    let registration = life.registration.take();
+    drop(registration);
+    if T::CLAIMS
+        && let Ok(local) = transport.core().get().local(py)
+    {
+        local.release(life.fd);
+    }
+    let closed = T::close_descriptor(py, &state).and(T::closed(this, &state));
+    if let Err(error) = warned.and(closed) {
+        error.write_unraisable(py, Some(this.as_any()));
+    }
+}
+
+/// A transport in the loop's table.
+struct TransportSource<T> {
+    fd: RawFd,
+    transport: Py<T>,
+}
+
+impl<T: Transport> Source for TransportSource<T> {
+    #[inline]
+    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
+        let py = core.py();
+        let this = self.transport.bind(py);
+        let state = data(this).state(py)?;
+        let result = run_in(data(this).context().bind(py), |_| {
+            T::on_ready(this, &state, ready)
+        });
+        if result.is_err()
+            && let Some(registration) = &*T::life(&state).registration.borrow()
+        {
+            // The run ends here, and the next one goes on: the reactor would not tell again.
+            registration.slot().fire(ready);
+        }
+        result
+    }
+
+    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
+        let this = self.transport.bind(core.py());
+        let context = data(this).context().bind(core.py());
+        run_in(context, |_| T::on_failed(this, error))
+    }
+
+    fn again(&self) -> u8 {
+        T::AGAIN
+    }
+
+    fn renew(&self, py: Python<'_>, local: &Local) {
+        let state = data(self.transport.bind(py)).cell().inside();
+        local.revive(T::life(state).registration.borrow().as_ref());
+    }
+
+    fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+        (T::CLAIMS && fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
+    }
+
+    fn objects(&self, visit: Visit<'_>) {
+        visit(self.transport.as_any());
+    }
+}
