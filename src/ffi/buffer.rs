@@ -5,6 +5,16 @@ use std::mem::MaybeUninit;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+/// Whether it is one of the types that asyncio's transports send: `bytes`, `bytearray` or `memoryview`.
+#[inline]
+pub(crate) fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
+    object.is_exact_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyByteArray>()
+        || object.is_instance_of::<PyMemoryView>()
+}
 
 /// A contiguous view of an object's memory, released when dropped.
 pub(crate) struct View<'py> {

@@ -21,10 +21,9 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name, in order.
-const TEXTS: [&str; 114] = [
+const TEXTS: [&str; 112] = [
     "%r: %s",
     "B",
-    "Exception in the wake-up of a Rust future",
     "FALLBACK",
     "TRY_NATIVE",
     "__module__",
@@ -123,7 +122,6 @@ const TEXTS: [&str; 114] = [
     "setblocking",
     "shutdown",
     "socket",
-    "socket.send() raised exception.",
     "sockname",
     "source",
     "ssl",

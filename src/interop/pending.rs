@@ -11,10 +11,11 @@ use pyo3::prelude::*;
 
 use super::waiter::{Waiter, cancelled_error};
 use crate::driver::{Slot, lend, wake};
+use crate::ffi::OwnerCell;
 use crate::ffi::capsule::Refusal;
 use crate::ffi::context::run_in;
 use crate::ffi::pollable::Pollable;
-use crate::ffi::{OwnerCell, make, name};
+use crate::scheduler::report::report;
 use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
 
 /// Shared by the awaitable, its waiter and, until the end, the loop's table of sources.
@@ -401,14 +402,8 @@ fn failed(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     if is_exit(py, &error) {
         return Err(error);
     }
-    let context = make::dict(py)?;
-    context.set_item(
-        name!(py, "message"),
-        name!(py, "Exception in the wake-up of a Rust future"),
-    )?;
-    context.set_item(name!(py, "exception"), error.into_value(py))?;
-    core.call_method1(name!(py, "call_exception_handler"), (context,))
-        .map(drop)
+    let message = "Exception in the wake-up of a Rust future";
+    report(core, message, &error, &[])
 }
 
 fn executing() -> PyErr {

@@ -7,6 +7,7 @@ pub(crate) mod handle;
 mod inbox;
 mod local;
 mod remote;
+pub(crate) mod report;
 mod source;
 mod timers;
 mod turn;

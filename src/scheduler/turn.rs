@@ -13,7 +13,7 @@ use crate::driver::{Driver, Slot};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::panics::{caught, made};
-use crate::ffi::{handle_collector, make, name};
+use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped, or `until` is done. With `nests`, a callback of the loop may call
@@ -416,18 +416,9 @@ fn report(
     if is_exit(py, &error) {
         return Err(error);
     }
-    let tell = || {
-        let context = make::dict(py)?;
-        let message = make::string(py, "Exception in the event loop")?;
-        context.set_item(name!(py, "message"), message)?;
-        context.set_item(name!(py, "exception"), error.value(py))?;
-        if let Some(culprit) = culprit {
-            context.set_item(role(culprit), culprit)?;
-        }
-        let name = name!(py, "call_exception_handler");
-        core.call_method1(name, (context,)).map(drop)
-    };
-    match tell() {
+    let culprit = culprit.map(|culprit| (role(culprit), Some(culprit)));
+    let message = "Exception in the event loop";
+    match super::report::report(core, message, &error, culprit.as_slice()) {
         Ok(()) => Ok(()),
         Err(untold) if is_exit(py, &untold) => Err(untold),
         Err(untold) => {

@@ -13,7 +13,8 @@ use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
-use crate::ffi::{make, name};
+use crate::ffi::name;
+use crate::scheduler::report::report;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
 
@@ -180,11 +181,9 @@ impl Listener {
         } else {
             resume(core, self.fd)
         };
-        let context = make::dict(py)?;
-        context.set_item(name!(py, "message"), message)?;
-        context.set_item(name!(py, "exception"), os_error(error).into_value(py))?;
-        context.set_item(name!(py, "socket"), transport_socket(self.sock.bind(py))?)?;
-        core.call_method1(name!(py, "call_exception_handler"), (context,))?;
+        let socket = transport_socket(self.sock.bind(py))?;
+        let more = [(name!(py, "socket"), Some(&socket))];
+        report(core, message, &os_error(error), &more)?;
         again
     }
 }
@@ -198,12 +197,8 @@ fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     if !core.get().is_debug() {
         return Ok(()); // asyncio is as quiet.
     }
-    let context = make::dict(py)?;
     let message = "Error on transport creation for incoming connection";
-    context.set_item(name!(py, "message"), message)?;
-    context.set_item(name!(py, "exception"), error.into_value(py))?;
-    core.call_method1(name!(py, "call_exception_handler"), (context,))
-        .map(drop)
+    report(core, message, &error, &[])
 }
 
 /// Accepts in a coming turn, whether the reactor says so or not.

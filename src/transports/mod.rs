@@ -9,6 +9,7 @@ mod extra_info;
 mod flow_control;
 mod lifecycle;
 pub(crate) mod listener;
+mod logger;
 mod members;
 pub(crate) mod pipe;
 mod protocol;

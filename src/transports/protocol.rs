@@ -6,8 +6,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use super::flow_control::Tell;
+use super::logger::log;
 use crate::ffi::{call, make, name};
-use crate::scheduler::{Core, is_exit};
+use crate::scheduler::{self, Core, is_exit};
 
 /// How a transport hands received bytes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,13 +161,11 @@ pub(crate) fn report(
     protocol: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = core.py();
-    let context = make::dict(py)?;
-    context.set_item(name!(py, "message"), message)?;
-    context.set_item(name!(py, "exception"), error.into_value(py))?;
-    context.set_item(name!(py, "transport"), transport)?;
-    context.set_item(name!(py, "protocol"), protocol)?;
-    core.call_method1(name!(py, "call_exception_handler"), (context,))
-        .map(drop)
+    let more = [
+        (name!(py, "transport"), Some(transport)),
+        (name!(py, "protocol"), protocol),
+    ];
+    scheduler::report::report(core, message, &error, &more)
 }
 
 /// Reports what ends a connection: to the handler, or only to the debug log where it is the network's doing.
@@ -182,13 +181,10 @@ pub(crate) fn report_fatal(
         return report(core, message, error, transport, protocol);
     }
     if core.get().is_debug() {
-        let logger = make::import(py, "asyncio.log", "logger")?;
         let keywords = make::dict(py)?;
         keywords.set_item(name!(py, "exc_info"), error.into_value(py))?;
-        logger.getattr(name!(py, "debug"))?.call(
-            (name!(py, "%r: %s"), transport, make::string(py, message)?),
-            Some(&keywords),
-        )?;
+        let text = name!(py, "%r: %s");
+        log(py, "debug", (text, transport, message), Some(&keywords))?;
     }
     Ok(())
 }

@@ -10,17 +10,18 @@ use pyo3::exceptions::{
     PyBlockingIOError, PyInterruptedError, PyOSError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
 
 use super::super::flow_control::Tell;
 use super::super::lifecycle::{Phase, Transport, call_protocol, cast, fail, update_interest};
+use super::super::logger::count_lost_write;
 use super::super::write_buffer::Writing;
 use super::queue::{Destination, Outgoing};
 use super::{Datagrams, Kind, State, lose, register};
 use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{View, is_bytes_like};
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::Flush;
 use crate::sys::datagram;
@@ -57,11 +58,7 @@ pub(super) fn send_to(
 
 /// As asyncio refuses it.
 fn check(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-    if bytes.is_exact_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyByteArray>()
-        || bytes.is_instance_of::<PyMemoryView>()
-    {
+    if is_bytes_like(bytes) {
         return Ok(());
     }
     let class = bytes.get_type().name()?.repr()?;
@@ -89,14 +86,8 @@ fn lost(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     if count == 0 || (state.address.is_none() && state.life.phase.get() != Phase::Closed) {
         return Ok(false);
     }
-    if count >= LOG_THRESHOLD {
-        let logger = make::import(this.py(), "asyncio.log", "logger")?;
-        logger.call_method1(
-            name!(this.py(), "warning"),
-            (name!(this.py(), "socket.send() raised exception."),),
-        )?;
-    }
-    state.conn_lost.set(count + 1);
+    let text = "socket.send() raised exception.";
+    count_lost_write(this.py(), &state.conn_lost, text)?;
     Ok(true)
 }
 
@@ -454,7 +445,5 @@ const WRITE_ERROR: &str = "Fatal write error on datagram transport";
 const AT_ONCE: usize = 4096;
 /// asyncio drops empty datagrams before Python 3.13.
 const SENDS_EMPTY: bool = cfg!(Py_3_13);
-/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LOG_THRESHOLD: usize = 5;
 /// Until the next attempt where nobody tells that there is room; asyncio tries without a pause.
 const RETRY_S: f64 = 0.001;

@@ -210,20 +210,6 @@ pub(crate) fn lose<S: Side>(
     lose_later(this, &state.life, error)
 }
 
-/// What asyncio logs about a transport in debug mode.
-pub(crate) fn log<S: Side>(
-    this: &Bound<'_, Pipe<S>>,
-    level: &'static str,
-    text: &'static str,
-) -> PyResult<()> {
-    let py = this.py();
-    if data(this).core.get().is_debug() {
-        let logger = make::import(py, "asyncio.log", "logger")?;
-        logger.call_method1(level, (text, this.as_any()))?;
-    }
-    Ok(())
-}
-
 impl<S: Side> Transport for Pipe<S> {
     type State = State<S>;
 

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use pyo3::prelude::*;
 
 use super::methods::{self, method, simple_method};
-use super::{Kind, Pipe, Side, State, log, lose, register};
+use super::{Kind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -19,6 +19,7 @@ use crate::sys::pipe;
 use crate::transports::lifecycle::{
     Phase, Transport, call_protocol_in, cast, fail, fail_aloud, report_step, update_interest,
 };
+use crate::transports::logger::log_of;
 use crate::transports::members::{boolean, none};
 use crate::transports::protocol::{Delivery, callback_failed};
 use crate::transports::stream::read::empty_buffer;
@@ -311,7 +312,7 @@ fn nothing(this: &Bound<'_, ReadPipe>, outcome: io::Result<usize>) -> PyResult<F
 /// Nobody will write any more: `eof_received`, then `connection_lost`, whatever the former answers.
 fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     let py = this.py();
-    let logged = log(this, "info", "%r was closed by peer");
+    let logged = log_of(this, "info", "%r was closed by peer");
     state.life.phase.set(Phase::Closing);
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
@@ -343,7 +344,7 @@ fn pause(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     }
     state.side.paused.set(true);
     update_interest(this, state)?;
-    log(this, "debug", "%r pauses reading")
+    log_of(this, "debug", "%r pauses reading")
 }
 
 simple_method!(
@@ -386,7 +387,7 @@ simple_method!(
     |this, state| {
         if state.life.is_open() && state.side.paused.replace(false) {
             go_on(this, &state)?;
-            log(this, "debug", "%r resumes reading")?;
+            log_of(this, "debug", "%r resumes reading")?;
         }
         Ok(none(this.py()))
     }

@@ -10,18 +10,19 @@ use std::io::{ErrorKind, IoSlice};
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
 
 use super::methods::{self, method, simple_method};
-use super::{Kind, Pipe, Side, State, log, lose, register};
+use super::{Kind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
-use crate::ffi::{Attribute, Class, Members, Visitor, data, make, name};
+use crate::ffi::buffer::{View, is_bytes_like};
+use crate::ffi::{Attribute, Class, Members, Visitor, data, make};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 use crate::transports::flow_control::{FlowControl, HIGH, Tell};
 use crate::transports::lifecycle::{Phase, Transport, fail, update_interest};
+use crate::transports::logger::{count_lost_write, log_of};
 use crate::transports::members::{boolean, limits, none, pair, single};
 use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
@@ -99,7 +100,7 @@ impl Side for WriteSide {
             return Ok(());
         }
         if watches_peer(state) && (ready & READ != 0 || is_peer_gone(state)) {
-            let logged = log(this, "info", "%r was closed by peer");
+            let logged = log_of(this, "info", "%r was closed by peer");
             let error = !state.side.buffer.borrow().is_empty();
             let error = error.then(|| PyBrokenPipeError::new_err(()));
             return logged.and(end(this, state, error));
@@ -157,28 +158,17 @@ fn write(
     state: &State<WriteSide>,
     bytes: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if !(bytes.is_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyByteArray>()
-        || bytes.is_instance_of::<PyMemoryView>())
-    {
+    if !is_bytes_like(bytes) {
         let text = bytes.repr()?.unbind();
         return Err(PyAssertionError::new_err(text));
     }
     if bytes.is_empty()? {
         return Ok(());
     }
-    let lost = state.side.conn_lost.get();
-    if lost > 0 || !state.life.is_open() {
-        if lost >= LOG_THRESHOLD {
-            let logger = make::import(this.py(), "asyncio.log", "logger")?;
-            let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
-            logger.call_method1(
-                name!(this.py(), "warning"),
-                (make::string(this.py(), text)?,),
-            )?;
-        }
-        state.side.conn_lost.set(lost + 1);
-        return Ok(());
+    let lost = &state.side.conn_lost;
+    if lost.get() > 0 || !state.life.is_open() {
+        let text = "pipe closed by peer or os.write(pipe, data) raised exception.";
+        return count_lost_write(this.py(), lost, text);
     }
     match take(state, bytes)? {
         Ok(true) => {}
@@ -495,5 +485,3 @@ impl Attribute for ProtocolPaused {
 
 /// Chunks given to the kernel at once.
 const SLICES: usize = 64;
-/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LOG_THRESHOLD: usize = 5;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::flush::{close, settle};
-use super::state::{Decoder, State, Stream, log, pause_reading};
+use super::state::{Decoder, State, Stream, pause_reading};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -16,6 +16,7 @@ use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
 use crate::transports::lifecycle::{Reading, fail, update_interest};
+use crate::transports::logger::log_of;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
 
@@ -308,7 +309,7 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
 /// The peer will send no more.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
-    log(this, "%r received EOF")?;
+    log_of(this, "debug", "%r received EOF")?;
     let keep_open =
         call::method(protocol, name!(py, "eof_received"), []).and_then(|answer| answer.is_truthy());
     match keep_open {

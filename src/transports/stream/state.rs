@@ -8,13 +8,14 @@ use std::mem::MaybeUninit;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::ffi::{OwnerCell, data, make, name};
+use crate::ffi::OwnerCell;
 use crate::scheduler::Core;
 use crate::sys::socket;
 use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow_control::FlowControl;
 use crate::transports::lifecycle::{Life, Reading, update_interest};
+use crate::transports::logger::log_of;
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::write_buffer::WriteBuffer;
 pub(crate) use crate::transports::write_buffer::Writing;
@@ -108,7 +109,7 @@ pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult
     if state.life.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
-        log(this, "%r pauses reading")?;
+        log_of(this, "debug", "%r pauses reading")?;
     }
     Ok(())
 }
@@ -121,14 +122,5 @@ pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
     update_interest(this, state)?;
     // What came in the meantime is read in a coming turn.
     state.life.arm_read();
-    log(this, "%r resumes reading")
-}
-
-/// What asyncio logs about a transport in debug mode.
-pub(super) fn log(this: &Bound<'_, Stream>, what: &str) -> PyResult<()> {
-    if data(this).core.get().is_debug() {
-        make::import(this.py(), "asyncio.log", "logger")?
-            .call_method1(name!(this.py(), "debug"), (what, this.as_any()))?;
-    }
-    Ok(())
+    log_of(this, "debug", "%r resumes reading")
 }

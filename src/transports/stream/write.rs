@@ -8,17 +8,20 @@ use std::io::ErrorKind;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
+#[cfg(Py_3_12)]
+use pyo3::types::PyMemoryView;
 
 use super::flush::{WRITE_ERROR, disown, flush, schedule, settle};
 use super::state::{State, Stream, Writing};
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{View, is_bytes_like};
 #[cfg(not(Py_3_12))]
 use crate::ffi::call;
 use crate::ffi::{data, make, name};
 use crate::sys::socket;
 use crate::transports::lifecycle::fail;
+use crate::transports::logger::count_lost_write;
 
 /// Takes what `write()` was given, and sends it now or soon.
 pub(crate) fn write(
@@ -120,7 +123,7 @@ fn readable_lines<'py>(
         Ok(items) => make::collected(items)?,
         Err(_) => vec![join(lines)?],
     };
-    if !items.iter().all(is_plain) {
+    if !items.iter().all(is_bytes_like) {
         let borrowed: Vec<_> = items.iter().map(Bound::as_borrowed).collect();
         items = vec![join(make::list(this.py(), &borrowed)?.as_any())?];
     }
@@ -155,7 +158,7 @@ fn readable_lines<'py>(
     let mut items = Vec::new();
     for item in lines.try_iter()? {
         let item = item?;
-        if is_plain(&item) {
+        if is_bytes_like(&item) {
             items.push(item);
         } else if !cfg!(Py_3_14) || item.is_truthy()? {
             items.push(PyMemoryView::from(&item)?.into_any());
@@ -167,17 +170,8 @@ fn readable_lines<'py>(
     Ok(Some(items))
 }
 
-/// Whether `write()` takes it.
-#[inline]
-fn is_plain(bytes: &Bound<'_, PyAny>) -> bool {
-    bytes.is_exact_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyByteArray>()
-        || bytes.is_instance_of::<PyMemoryView>()
-}
-
 fn check(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !is_plain(bytes) {
+    if !is_bytes_like(bytes) {
         let wanted = if cfg!(Py_3_14) {
             "bytes, bytearray, or memoryview object"
         } else {
@@ -327,14 +321,8 @@ fn lost(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     if count == 0 {
         return Ok(false);
     }
-    if count >= LOG_THRESHOLD {
-        let logger = make::import(this.py(), "asyncio.log", "logger")?;
-        logger.call_method1(
-            name!(this.py(), "warning"),
-            (name!(this.py(), "socket.send() raised exception."),),
-        )?;
-    }
-    state.conn_lost.set(count + 1);
+    let text = "socket.send() raised exception.";
+    count_lost_write(this.py(), &state.conn_lost, text)?;
     Ok(true)
 }
 
@@ -343,6 +331,3 @@ pub(crate) const PATIENCE: u8 = 8;
 
 /// A smaller copy is not worth making room for before it is known whether the kernel takes all.
 const RESERVED_ABOVE: usize = 64 * 1024;
-
-/// asyncio's `constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES`.
-const LOG_THRESHOLD: usize = 5;

@@ -25,7 +25,9 @@ use crate::ffi::{
     new_instance,
 };
 use crate::scheduler::Core;
+use crate::scheduler::report::report;
 use crate::transports::lifecycle::Transport;
+pub(crate) use crate::transports::logger::log;
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::stream::{self, Stream};
 use crate::transports::warnings;
@@ -303,13 +305,11 @@ fn tell_fatal(
     if error.matches(py, cancelled)? {
         return Ok(());
     }
-    let context = make::dict(py)?;
-    context.set_item(name!(py, "message"), message)?;
-    context.set_item(name!(py, "exception"), error.into_value(py))?;
-    context.set_item(name!(py, "transport"), below.map(Bound::as_any))?;
-    context.set_item(name!(py, "protocol"), this.as_any())?;
-    core.call_method1(name!(py, "call_exception_handler"), (context,))
-        .map(drop)
+    let more = [
+        (name!(py, "transport"), below.map(Bound::as_any)),
+        (name!(py, "protocol"), Some(this.as_any())),
+    ];
+    report(core, message, &error, &more)
 }
 
 /// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
@@ -317,17 +317,6 @@ pub(crate) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -
     let state = data(stream).state(stream.py())?;
     let settled = stream::flush::settle(stream, &state);
     settled.and(stream::ending::force_close(stream, &state, error))
-}
-
-/// Writes to asyncio's log.
-pub(crate) fn log<'py>(
-    py: Python<'py>,
-    level: &str,
-    arguments: impl pyo3::call::PyCallArgs<'py>,
-    keywords: Option<&Bound<'py, PyDict>>,
-) -> PyResult<()> {
-    let logger = make::import(py, "asyncio.log", "logger")?;
-    logger.call_method(level, arguments, keywords).map(drop)
 }
 
 impl NativeClass for Tls {

@@ -2,15 +2,16 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::PyBytes;
 
 use super::read::FAILED;
 use super::session::{self, Outgoing, Session};
-use super::{Phase, State, Tls, caught, log};
-use crate::ffi::buffer::View;
+use super::{Phase, State, Tls, caught};
+use crate::ffi::buffer::{View, is_bytes_like};
 use crate::ffi::{data, make};
 use crate::transports::flow_control::Tell;
 use crate::transports::lifecycle::Transport;
+use crate::transports::logger::count_lost_write;
 use crate::transports::protocol;
 use crate::transports::stream;
 
@@ -20,11 +21,7 @@ pub(crate) fn write(
     state: &State,
     bytes: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    if !(bytes.is_exact_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyBytes>()
-        || bytes.is_instance_of::<PyByteArray>()
-        || bytes.is_instance_of::<PyMemoryView>())
-    {
+    if !is_bytes_like(bytes) {
         let class = bytes.get_type().name()?;
         return Err(PyTypeError::new_err(format!(
             "data: expecting a bytes-like instance, got {class}"
@@ -81,11 +78,7 @@ fn is_over(this: &Bound<'_, Tls>, state: &State) -> PyResult<bool> {
         Phase::Handshake | Phase::Wrapped => return Ok(false),
         Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => {}
     }
-    let count = state.conn_lost.get();
-    if count >= LOG_THRESHOLD {
-        log(this.py(), "warning", ("SSL connection is closed",), None)?;
-    }
-    state.conn_lost.set(count + 1);
+    count_lost_write(this.py(), &state.conn_lost, "SSL connection is closed")?;
     Ok(true)
 }
 
@@ -258,6 +251,3 @@ pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &State) -> PyRes
         None => Ok(()),
     }
 }
-
-/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES` (`constants.py`).
-const LOG_THRESHOLD: usize = 5;

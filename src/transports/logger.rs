@@ -1,0 +1,46 @@
+//! asyncio's log.
+
+use std::cell::Cell;
+
+use pyo3::call::PyCallArgs;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::lifecycle::Transport;
+use crate::ffi::{data, make};
+
+/// Logs at `level`, one of the names of the logger's methods.
+pub(crate) fn log<'py>(
+    py: Python<'py>,
+    level: &str,
+    arguments: impl PyCallArgs<'py>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<()> {
+    let logger = make::import(py, "asyncio.log", "logger")?;
+    logger.call_method(level, arguments, keywords).map(drop)
+}
+
+/// Logs about a transport in debug mode; `text` has one `%r` for it.
+pub(crate) fn log_of<T: Transport>(
+    transport: &Bound<'_, T>,
+    level: &str,
+    text: &str,
+) -> PyResult<()> {
+    let py = transport.py();
+    if !data(transport).core().get().is_debug() {
+        return Ok(());
+    }
+    log(py, level, (text, transport.as_any()), None)
+}
+
+/// Counts a write after the end of a connection; warns from the sixth on, as asyncio does.
+pub(crate) fn count_lost_write(py: Python<'_>, count: &Cell<usize>, text: &str) -> PyResult<()> {
+    if count.get() >= LOG_THRESHOLD {
+        log(py, "warning", (text,), None)?;
+    }
+    count.set(count.get() + 1);
+    Ok(())
+}
+
+/// asyncio's `LOG_THRESHOLD_FOR_CONNLOST_WRITES` (`constants.py`).
+const LOG_THRESHOLD: usize = 5;
