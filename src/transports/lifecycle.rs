@@ -15,6 +15,7 @@ use crate::driver::Registration;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{Entered, NativeClass, OwnerCell, Visitor, call, data, downcast, name};
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::transports::logger::log;
 use crate::transports::protocol::{self, callback_failed, step_failed};
 use crate::transports::warnings;
 
@@ -402,6 +403,19 @@ fn end_with<T: Transport>(
     let told = report(core, message, copy, this.as_any(), protocol.as_ref());
     let error = error.into_value(py).into_bound(py).into_any();
     told.and(T::force_close(this, &state, Some(error)))
+}
+
+/// Logs about a transport in debug mode; `text` has one `%r` for it.
+pub(crate) fn log_of<T: Transport>(
+    transport: &Bound<'_, T>,
+    level: &str,
+    text: &str,
+) -> PyResult<()> {
+    let py = transport.py();
+    if !data(transport).core().get().is_debug() {
+        return Ok(());
+    }
+    log(py, level, (text, transport.as_any()), None)
 }
 
 /// `__del__`: warns that the transport was not closed, and closes the descriptor, as asyncio's transports do.

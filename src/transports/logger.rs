@@ -6,8 +6,7 @@ use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::lifecycle::Transport;
-use crate::ffi::{data, make};
+use crate::ffi::make;
 
 /// Logs at `level`, one of the names of the logger's methods.
 pub(crate) fn log<'py>(
@@ -18,19 +17,6 @@ pub(crate) fn log<'py>(
 ) -> PyResult<()> {
     let logger = make::import(py, "asyncio.log", "logger")?;
     logger.call_method(level, arguments, keywords).map(drop)
-}
-
-/// Logs about a transport in debug mode; `text` has one `%r` for it.
-pub(crate) fn log_of<T: Transport>(
-    transport: &Bound<'_, T>,
-    level: &str,
-    text: &str,
-) -> PyResult<()> {
-    let py = transport.py();
-    if !data(transport).core().get().is_debug() {
-        return Ok(());
-    }
-    log(py, level, (text, transport.as_any()), None)
 }
 
 /// Counts a write after the end of a connection; warns from the sixth on, as asyncio does.

@@ -8,7 +8,8 @@ use super::super::members::{
     attribute_of, boolean, fast_method, limits, missing, none, pair, single,
 };
 use super::super::write_buffer::Writing;
-use super::{Datagrams, State, begin_closing, force_close, lose, register, write};
+use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
+use super::write;
 use crate::driver::Direction;
 use crate::ffi::{Members, data, make};
 

@@ -10,7 +10,8 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use super::super::lifecycle::{Reading, call_protocol, fail};
 use super::super::protocol;
-use super::{Datagrams, Incoming, Kind, Sender, State, peers, write};
+use super::state::{Datagrams, Incoming, Kind, Sender, State};
+use super::{peers, write};
 use crate::addr;
 use crate::driver::is_inherited;
 use crate::errors::os_error;

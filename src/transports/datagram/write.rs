@@ -17,7 +17,7 @@ use super::super::lifecycle::{Phase, Transport, call_protocol, cast, fail, updat
 use super::super::logger::count_lost_write;
 use super::super::write_buffer::Writing;
 use super::queue::{Destination, Outgoing};
-use super::{Datagrams, Kind, State, lose, register};
+use super::state::{Datagrams, Kind, State, lose, register};
 use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;

@@ -17,9 +17,9 @@ use crate::ffi::{Class, Members, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::pipe;
 use crate::transports::lifecycle::{
-    Phase, Transport, call_protocol_in, cast, fail, fail_aloud, report_step, update_interest,
+    Phase, Transport, call_protocol_in, cast, fail, fail_aloud, log_of, report_step,
+    update_interest,
 };
-use crate::transports::logger::log_of;
 use crate::transports::members::{boolean, none};
 use crate::transports::protocol::{Delivery, callback_failed};
 use crate::transports::stream::read::empty_buffer;

@@ -15,8 +15,7 @@ use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::socket;
-use crate::transports::lifecycle::{Reading, fail, update_interest};
-use crate::transports::logger::log_of;
+use crate::transports::lifecycle::{Reading, fail, log_of, update_interest};
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
 

@@ -17,8 +17,8 @@ use super::state::{State, Stream, Writing};
 use crate::errors::os_error;
 use crate::ffi::buffer::{View, is_bytes_like};
 #[cfg(not(Py_3_12))]
-use crate::ffi::call;
-use crate::ffi::{data, make, name};
+use crate::ffi::{call, name};
+use crate::ffi::{data, make};
 use crate::sys::socket;
 use crate::transports::lifecycle::fail;
 use crate::transports::logger::count_lost_write;

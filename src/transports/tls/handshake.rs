@@ -7,11 +7,12 @@ use pyo3::types::{PyString, PyType};
 
 use super::read;
 use super::session::{Then, is_certificate_error, is_goodbye, is_tls_error};
+use super::state::{FAILED, Phase, State, Tls, Told, caught, end, fatal, forget_if_over};
 use super::write;
-use super::{Phase, State, Tls, Told, caught, end, fatal, forget_if_over, log};
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::is_exit;
 use crate::transports::lifecycle::{Transport, cast};
+use crate::transports::logger::log;
 use crate::transports::stream::{self, Stream};
 
 /// `connection_made` of the stream: the handshake begins.
@@ -98,7 +99,7 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     wake_waiter(py, state, None)?;
     // The last words of the handshake, also when the application does not want to read.
     let sent = write::send_outgoing(this, state);
-    caught(this, state, read::FAILED, sent)?;
+    caught(this, state, FAILED, sent)?;
     if is_upgrade {
         // After the waiter: `start_tls()` hands the transport over, which the protocol must have before its first bytes.
         return read::later(this);

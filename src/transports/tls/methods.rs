@@ -6,8 +6,8 @@ use pyo3::sync::PyOnceLock;
 
 use super::handshake;
 use super::read;
+use super::state::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::write;
-use super::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use crate::ffi::{Members, data, make, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 
 use super::handshake::{self, tell_end};
 use super::session::{Data, Reading, Taken, Then};
+use super::state::{FAILED, Phase, State, Tls, cast, caught, fatal};
 use super::write;
-use super::{Phase, State, Tls, cast, caught, fatal};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::{Entered, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
@@ -283,6 +283,3 @@ pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     });
     Ok(())
 }
-
-/// asyncio's words for what the application's protocol or the session raised.
-pub(crate) const FAILED: &str = "Fatal error on SSL protocol";

@@ -4,9 +4,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::read::FAILED;
 use super::session::{self, Outgoing, Session};
-use super::{Phase, State, Tls, caught};
+use super::state::{FAILED, Phase, State, Tls, caught};
 use crate::ffi::buffer::{View, is_bytes_like};
 use crate::ffi::{data, make};
 use crate::transports::flow_control::Tell;

@@ -1,0 +1,188 @@
+//! A datagram transport and what belongs to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::super::descriptor::Descriptor;
+use super::super::extra_info::ExtraInfo;
+use super::super::flow_control::FlowControl;
+use super::super::lifecycle::{self, Life, Phase, Reading, fail, lose_later, update_interest};
+use super::super::write_buffer::Writing;
+use super::peers::Peers;
+use super::queue::Queue;
+use crate::addr::Version;
+use crate::driver::Direction;
+use crate::ffi::{OwnerCell, data, name};
+use crate::scheduler::Core;
+use crate::sys::socket;
+
+/// `DatagramTransport`: an `asyncio.DatagramTransport` over a socket.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    pub(super) core: Py<Core>,
+    /// What the protocol's methods run in.
+    pub(super) context: Py<PyAny>,
+    pub(super) state: OwnerCell<State>,
+}
+
+/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+#[derive(Debug)]
+pub(crate) struct State {
+    // Dropped in this order: off the reactor first, then closed.
+    pub(super) life: Life,
+    /// What the registration is for.
+    pub(super) direction: Cell<Direction>,
+    pub(super) descriptor: Descriptor,
+    pub(super) extra: ExtraInfo,
+    pub(super) kind: Kind,
+    /// The socket is connected: datagrams are sent without an address.
+    pub(super) is_connected: bool,
+    /// The socket is connected to one that has no name, an end of a `socketpair`: so it is without an address only.
+    pub(super) has_nameless_peer: bool,
+    /// Where everything goes, or nothing.
+    pub(super) address: Option<Py<PyAny>>,
+    pub(super) reading: Cell<Reading>,
+    pub(super) writing: Cell<Writing>,
+    /// Received with others in one call, and not delivered yet.
+    pub(super) arrived: RefCell<VecDeque<Incoming>>,
+    /// How many datagrams the next call asks for.
+    pub(super) batch: Cell<usize>,
+    /// Errors since the last datagram.
+    pub(super) failures: Cell<usize>,
+    pub(super) peers: RefCell<Peers>,
+    pub(super) queue: RefCell<Queue>,
+    pub(super) flow: Cell<FlowControl>,
+    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    pub(super) marks: RefCell<Option<Py<PyAny>>>,
+    /// The callback that sent last, by the loop's count.
+    pub(super) wrote_in: Cell<u64>,
+    /// Sends since the end, plus one, as asyncio counts them.
+    pub(super) conn_lost: Cell<usize>,
+}
+
+pub(super) type Incoming = (Py<PyBytes>, Sender);
+
+#[derive(Debug)]
+pub(super) enum Sender {
+    Internet(SocketAddr),
+    Other(Py<PyAny>),
+}
+
+/// How addresses are read and written, and datagrams received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// UDP and its like: never larger than 64 KiB, many in one call.
+    Internet(Version),
+    Unix,
+    /// The Python socket does it.
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(sock: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = sock.py();
+        let family: i32 = sock.getattr(name!(py, "family"))?.extract()?;
+        let kind: i32 = sock.getattr(name!(py, "type"))?.extract()?;
+        let [v4, v6] = socket::INTERNET_FAMILIES;
+        Ok(match family {
+            _ if kind != socket::DATAGRAM => Self::Other,
+            _ if family == v4 => Self::Internet(Version::V4),
+            _ if family == v6 => Self::Internet(Version::V6),
+            socket::UNIX_FAMILY => Self::Unix,
+            _ => Self::Other,
+        })
+    }
+}
+
+impl State {
+    /// Has the turn look for datagrams, now where some may be there.
+    pub(super) fn arm(&self) {
+        if let Some(registration) = &*self.life.registration.borrow() {
+            if self.is_connected && self.direction.get() == Direction::Read {
+                // The kernel has errors for connected sockets, and the reactor tells of one that comes alone
+                // to those who want to write.
+                let _ = registration.filled();
+            }
+            if registration.arm_read() || !self.arrived.borrow().is_empty() {
+                registration.fire_read();
+            }
+        }
+    }
+}
+
+/// Puts the socket on the reactor afresh: for receiving alone, or for sending too while the kernel is full,
+/// because otherwise each datagram that leaves would be an event.
+///
+/// An error is such an event as well, and the reactor never forgets it: this is also how it is told again.
+pub(super) fn register(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    direction: Direction,
+) -> PyResult<()> {
+    let local = data(this).core.get().local(this.py())?;
+    if let Some(registration) = state.life.registration.take()
+        && state.life.is_attached()
+    {
+        local.detach(&registration);
+    }
+    let registration = match local.register(state.life.fd, direction) {
+        Ok(registration) => registration,
+        Err(error) => return fail(this, "Fatal error on datagram transport", error),
+    };
+    if state.life.is_attached() {
+        local.attach(&registration, lifecycle::source(this, state.life.fd));
+    }
+    state.life.registration.replace(Some(registration));
+    state.direction.set(direction);
+    if state.reading.get() == Reading::On {
+        state.arm();
+        // What the registration before was about to tell is not known any more.
+        state.life.fire_read();
+    }
+    Ok(())
+}
+
+/// The beginning of the end: no more receiving, and no claim on the descriptor.
+pub(super) fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
+    state.life.phase.set(Phase::Closing);
+    state.reading.set(Reading::Ended);
+    drop(state.arrived.take());
+    data(this)
+        .core
+        .get()
+        .local(this.py())?
+        .release(state.life.fd);
+    update_interest(this, state)
+}
+
+/// Has `connection_lost` called in a later pass; from now on, sends are counted and dropped.
+pub(super) fn lose(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    state.conn_lost.set(state.conn_lost.get() + 1);
+    lose_later(this, &state.life, error)
+}
+
+/// Ends the endpoint without sending what is buffered.
+pub(super) fn force_close(
+    this: &Bound<'_, Datagrams>,
+    state: &State,
+    error: Option<Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    if state.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    drop(state.queue.take());
+    state.writing.set(Writing::Idle);
+    if state.life.is_open() {
+        begin_closing(this, state)?;
+    }
+    update_interest(this, state)?;
+    lose(this, state, error)
+}
