@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::syscall;
+use super::call::syscall;
 
 pub(crate) use super::platform::TimerFd;
 

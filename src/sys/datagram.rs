@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::call::syscall;
 use super::socket::Name;
-use super::syscall;
 
 pub(crate) use super::platform::{receive_many, send_many};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use super::syscall;
+use super::call::syscall;
 
 /// What a pipe transport may own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

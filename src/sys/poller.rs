@@ -40,7 +40,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::sys::{pipe, syscall};
+    use crate::sys::call::syscall;
+    use crate::sys::pipe;
 
     const READING: Interest = Interest {
         read: true,

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
-use super::{platform, syscall};
+use super::call::syscall;
+use super::platform;
 
 /// Bytes received into the front of `buffer`; 0 at end of stream.
 pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sys::call::syscall;
 use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, filled, receive_one_by_one, send};
 use crate::sys::socket::Name;
-use crate::sys::syscall;
 
 /// Internet datagrams that wait, up to `most` and [`MOST`] of them, each handed to `each`.
 ///

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use crate::sys::call::syscall;
 use crate::sys::socket::Name;
-use crate::sys::syscall;
 
 /// What mio calls for the descriptor that wakes a reactor: `build.rs` has the linker lead the call here. Without it tokio
 /// makes no runtime, and asyncio needs none.

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::sys::call::syscall;
 use crate::sys::poller::{Event, Interest};
-use crate::sys::syscall;
 
 /// A set of descriptors that somebody else owns, and may close or reuse at any time.
 #[derive(Debug)]

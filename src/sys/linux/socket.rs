@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sys::call::syscall;
 use crate::sys::socket::Name;
-use crate::sys::syscall;
 
 /// The next waiting connection, close-on-exec and non-blocking; its peer goes to `name`.
 pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {

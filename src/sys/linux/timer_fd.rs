@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::sys::call::syscall;
 use crate::sys::clock::NANOS_PER_SECOND;
-use crate::sys::syscall;
 
 /// A one-shot timer on the clock of `time.monotonic()`.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::sys::call::syscall;
 use crate::sys::fork::Generation;
-use crate::sys::syscall;
 
 /// A kqueue of this process: a forked child has none of its parent's.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::sys::call::syscall;
 use crate::sys::pipe::set_nonblocking;
 use crate::sys::socket::Name;
-use crate::sys::syscall;
 
 /// The next waiting connection, close-on-exec and non-blocking; its peer goes to `name`.
 ///
