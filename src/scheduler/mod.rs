@@ -12,7 +12,7 @@ mod source;
 mod timers;
 mod turn;
 mod waits;
-mod watched;
+mod watch_set;
 pub(crate) mod watchers;
 
 use std::sync::Arc;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::source::{NOBODY, Source, Visit};
-pub(crate) use super::watched::Side;
-use super::watched::{Set, Watch};
+pub(crate) use super::watch_set::Side;
+use super::watch_set::{Set, Watch};
 use super::{Core, Deferred, Local};
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
