@@ -1,10 +1,10 @@
 //! The half of a loop that belongs to the thread that runs it.
 
 mod gathering;
-mod lent;
 mod nesting;
 mod queue;
 mod renewal;
+mod scratch;
 mod signals;
 
 use std::cell::{Cell, RefCell};
