@@ -106,12 +106,12 @@ impl Core {
 
     /// Have signals end the loop's waits through `fd`, -1 for none. What was set before.
     fn _hear_signals(&self, py: Python<'_>, fd: i32) -> PyResult<i32> {
-        Ok(self.local(py)?.hear_signals(fd))
+        Ok(self.local(py)?.signals.hear(fd))
     }
 
     /// The program's descriptor of `signal.set_wakeup_fd()` during the last wait, or `None`.
     fn _displaced_wakeup_fd(&self, py: Python<'_>) -> PyResult<Option<i32>> {
-        Ok(self.local(py)?.displaced_wakeup_fd())
+        Ok(self.local(py)?.signals.displaced())
     }
 
     /// Drop everything scheduled and end the reactor.
@@ -167,7 +167,7 @@ impl Core {
     /// `RuntimeError` when a live transport owns `fd`.
     fn _ensure_fd_no_transport(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
         let local = this.get().local(this.py())?;
-        if !local.is_claimed(fd) {
+        if !local.claims.contains(fd) {
             return Ok(());
         }
         let owner = match local.transport_of(this.py(), fd) {
@@ -181,13 +181,13 @@ impl Core {
 
     /// `fd` may be watched by others while its transport sends a file.
     fn _release_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
-        self.local(py)?.release(fd);
+        self.local(py)?.claims.release(fd);
         Ok(())
     }
 
     /// `fd` is its transport's own again.
     fn _claim_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
-        self.local(py)?.claim(fd);
+        self.local(py)?.claims.claim(fd);
         Ok(())
     }
 

@@ -291,10 +291,10 @@ impl<'a, 'py> Call<'a, 'py> {
         };
         #[cfg(not(Py_GIL_DISABLED))]
         if !core.is_running() {
-            local.add_timer_stopped(this.py(), when, timer)?;
+            local.deadlines.push_stopped(this.py(), when, timer)?;
             return Ok(handle.into_any());
         }
-        local.add_timer(when, timer)?;
+        local.deadlines.push(when, timer)?;
         Ok(handle.into_any())
     }
 }

@@ -79,7 +79,7 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
         && let Some(local) = core.get().try_local(py)
     {
         // From a thread that has no business here the timer is swept later, when it is due.
-        local.timer_cancelled();
+        local.deadlines.note_cancelled();
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The half of a loop that belongs to the thread that runs it.
 
+mod claims;
+mod deadlines;
 mod gathering;
+mod listeners;
 mod nesting;
 mod queue;
 mod renewal;
@@ -8,68 +11,59 @@ mod scratch;
 mod signals;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use self::claims::Claims;
+use self::deadlines::Deadlines;
+use self::gathering::Gathering;
+use self::listeners::Listeners;
 use self::nesting::Nesting;
+use self::scratch::Scratch;
 use self::signals::Signals;
 use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit};
-use super::timers::Timers;
 use super::turn::contain;
 use super::waits::Waits;
 use super::watchers::Watchers;
-use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot, Timer};
+use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
-use crate::ffi::handle::{self, Handle};
+use crate::ffi::Parking;
+use crate::ffi::handle::Handle;
 use crate::ffi::handle_collector;
 use crate::ffi::panics::caught;
-use crate::ffi::{Parking, Spares};
 use crate::sys;
 pub(crate) use gathering::Flush;
+pub(crate) use scratch::READ_SIZE;
 
 /// Queues, timers, sources and the reactor of one loop.
 ///
 /// No cell is borrowed while Python code can run: a callback, a destructor, a signal handler.
 pub(crate) struct Local {
     ready: RefCell<VecDeque<Ready>>,
-    timers: RefCell<Timers>,
+    pub(crate) deadlines: Deadlines,
     sources: RefCell<Sources>,
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
     current: RefCell<Option<nesting::AtWork>>,
-    flushes: RefCell<Vec<Flush>>,
+    gathering: Gathering,
     watchers: RefCell<Option<Arc<Watchers>>>,
-    listeners: RefCell<HashMap<RawFd, Registration>>,
-    /// Descriptors of live transports.
-    claimed: RefCell<HashSet<RawFd>>,
+    /// Of the source that is `watchers`.
+    watchers_key: u64,
+    pub(super) waits: Waits,
+    pub(crate) listeners: Listeners,
+    pub(crate) claims: Claims,
     /// `None` once the loop is closed.
     driver: RefCell<Option<Arc<Driver>>>,
     ready_list: Arc<ReadyList>,
-    /// Made with the loop: one that is out of descriptors must still be able to wait.
-    timer: RefCell<Option<Timer>>,
-    /// Where small reads land before they become objects; allocated by the first.
-    read_buffer: RefCell<Vec<MaybeUninit<u8>>>,
-    /// The objects of small reads and writes that are over.
-    spares: RefCell<Spares>,
-    /// What `sock_recv` found last was large: the next one goes straight into the object.
-    receives_much: Cell<bool>,
-    /// Where many datagrams land at once; allocated by the first, and untouched where none is large.
-    datagram_buffer: RefCell<Vec<MaybeUninit<u8>>>,
+    pub(crate) scratch: Scratch,
     /// A turn is running: writes may wait for the end of the callback that makes them.
     in_turn: Cell<bool>,
-    /// The number of the callback that runs, or will run next; begins at 1.
-    callback: Cell<u64>,
-    /// The transport that learned last does better to gather what a callback writes: new ones begin that way.
-    gathers: Cell<bool>,
-    waits: Waits,
-    /// Of the source that is `watchers`.
-    watchers_key: u64,
-    signals: Signals,
+    pub(crate) signals: Signals,
     nesting: Nesting,
     /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
     own_clock: Cell<bool>,
@@ -97,7 +91,7 @@ impl Local {
         sys::memory::raise_mmap_threshold();
         let ready_list = Arc::new(ReadyList::default());
         let driver = make_driver(&ready_list)?;
-        let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
+        let deadlines = Deadlines::new(&driver)?;
         let watchers = Watchers::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
         let watchers_key = sources.insert(Arc::<Watchers>::clone(&watchers));
@@ -107,25 +101,19 @@ impl Local {
         });
         Ok(Self {
             ready: RefCell::default(),
-            timers: RefCell::default(),
+            deadlines,
             sources: RefCell::new(sources),
             current: RefCell::default(),
-            flushes: RefCell::default(),
+            gathering: Gathering::default(),
             watchers: RefCell::new(Some(watchers)),
-            listeners: RefCell::default(),
-            claimed: RefCell::default(),
-            ready_list,
-            driver: RefCell::new(Some(driver)),
-            timer: RefCell::new(Some(timer)),
-            read_buffer: RefCell::default(),
-            spares: RefCell::default(),
-            receives_much: Cell::new(false),
-            datagram_buffer: RefCell::default(),
-            in_turn: Cell::new(false),
-            callback: Cell::new(1),
-            gathers: Cell::new(false),
-            waits: Waits::default(),
             watchers_key,
+            waits: Waits::default(),
+            listeners: Listeners::default(),
+            claims: Claims::default(),
+            driver: RefCell::new(Some(driver)),
+            ready_list,
+            scratch: Scratch::default(),
+            in_turn: Cell::new(false),
             signals: Signals::default(),
             nesting: Nesting::default(),
             own_clock: Cell::new(own_clock),
@@ -146,70 +134,14 @@ impl Local {
         !self.ready_list.is_empty()
     }
 
-    pub(crate) fn add_timer(&self, when: f64, handle: Py<Handle>) -> PyResult<()> {
-        self.timers.borrow_mut().push(when, handle)
-    }
-
-    /// As `push_stopped`, for a timer.
-    #[cfg(not(Py_GIL_DISABLED))]
-    pub(crate) fn add_timer_stopped(
-        &self,
-        py: Python<'_>,
-        when: f64,
-        handle: Py<Handle>,
-    ) -> PyResult<()> {
-        self.timers.borrow_mut().push_stopped(py, when, handle)
-    }
-
-    /// A run begins: nothing more comes while the loop is stopped.
-    #[cfg(not(Py_GIL_DISABLED))]
-    pub(super) fn settle_timers(&self, py: Python<'_>) {
-        self.timers.borrow_mut().settle(py);
-    }
-
-    pub(crate) fn timer_cancelled(&self) {
-        self.timers.borrow_mut().note_cancelled();
-    }
-
-    /// Lets go of cancelled timers when they are most of all.
-    pub(super) fn sweep_timers(&self, py: Python<'_>) {
-        let dead = self.timers.borrow_mut().sweep(py);
-        for handle in &dead {
-            handle_collector::leave(handle.bind(py));
-        }
-        drop(dead);
-    }
-
     /// Queues every timer that is due at `now`.
     pub(super) fn take_due_timers(&self, py: Python<'_>, now: f64) {
         // Without memory for the queue, the rest stays due.
         while self.reserve().is_ok() {
-            let due = self.timers.borrow_mut().pop_due(py, now);
+            let due = self.deadlines.pop_due(py, now);
             let Some(handle) = due else { break };
             let entry = Ready::Handle(handle.unbind());
             self.ready.borrow_mut().push_back(entry);
-        }
-    }
-
-    /// The deadline to wait for, once cancelled timers on top are gone.
-    pub(super) fn next_deadline(&self, py: Python<'_>) -> Option<f64> {
-        loop {
-            let cancelled = self.timers.borrow_mut().pop_cancelled(py);
-            let Some(handle) = cancelled else { break };
-            handle_collector::leave(&handle);
-        }
-        self.earliest()
-    }
-
-    #[inline]
-    pub(super) fn earliest(&self) -> Option<f64> {
-        self.timers.borrow().earliest()
-    }
-
-    /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier, or as exactly as the timer can.
-    pub(super) fn arm(&self, deadline_ns: u64) {
-        if let Some(timer) = &*self.timer.borrow() {
-            timer.arm(deadline_ns);
         }
     }
 
@@ -220,10 +152,7 @@ impl Local {
                 handle_collector::track(handle.bind(py));
             }
         }
-        self.timers
-            .borrow()
-            .handles()
-            .for_each(|handle| handle_collector::track(handle.bind(py)));
+        self.deadlines.track(py);
     }
 
     /// Has the source that an event is for handle it.
@@ -237,9 +166,7 @@ impl Local {
             return self.deliver_nested(slot, ready, handle);
         }
         if key == NOBODY {
-            if let Some(timer) = &*self.timer.borrow() {
-                timer.fired_if(&slot);
-            }
+            self.deadlines.fired_if(&slot);
             return Ok(());
         }
         let source = self.sources.borrow_mut().take(key);
@@ -308,67 +235,9 @@ impl Local {
         drop(source);
     }
 
-    pub(super) fn waits(&self) -> &Waits {
-        &self.waits
-    }
-
     /// The watched descriptors; `None` once the loop is closed.
     pub(super) fn watchers(&self) -> Option<Arc<Watchers>> {
         self.watchers.borrow().clone()
-    }
-
-    /// Keeps a listening socket's registration until [`Local::remove_listener`].
-    pub(crate) fn add_listener(&self, fd: RawFd, registration: Registration) {
-        let before = self.listeners.borrow_mut().insert(fd, registration);
-        if let Some(before) = before {
-            self.detach(&before);
-        }
-    }
-
-    /// Takes a listening socket off the reactor; `false` when it was not there.
-    pub(crate) fn remove_listener(&self, fd: RawFd) -> bool {
-        let registration = self.listeners.borrow_mut().remove(&fd);
-        if let Some(registration) = &registration {
-            self.detach(registration);
-        }
-        registration.is_some()
-    }
-
-    pub(crate) fn is_listening(&self, fd: RawFd) -> bool {
-        let listeners = self.listeners.borrow();
-        // One that a forked child inherits is its parent's to serve.
-        listeners.get(&fd).is_some_and(|it| !it.is_inherited())
-    }
-
-    /// Nothing more to accept: the reactor tells when there is.
-    pub(crate) fn listener_drained(&self, fd: RawFd) {
-        if let Some(registration) = self.listeners.borrow().get(&fd)
-            && registration.drained()
-        {
-            registration.fire_read();
-        }
-    }
-
-    /// Has a listening socket accept in a coming turn.
-    pub(crate) fn fire_listener(&self, fd: RawFd) {
-        if let Some(registration) = self.listeners.borrow().get(&fd) {
-            registration.fire_read();
-        }
-    }
-
-    /// Notes that a transport owns `fd`: it must not be watched by others.
-    pub(crate) fn claim(&self, fd: RawFd) {
-        self.claimed.borrow_mut().insert(fd);
-    }
-
-    /// The transport is closing, or `fd` no longer its own.
-    pub(crate) fn release(&self, fd: RawFd) {
-        self.claimed.borrow_mut().remove(&fd);
-    }
-
-    /// Whether a transport owns `fd`.
-    pub(crate) fn is_claimed(&self, fd: RawFd) -> bool {
-        self.claimed.borrow().contains(&fd)
     }
 
     /// The transport that owns `fd`, where it is on the reactor.
@@ -409,21 +278,15 @@ impl Local {
             driver.check();
         }
         let ready = mem::take(&mut *self.ready.borrow_mut());
-        let timers = self.timers.borrow_mut().take();
-        for timer in &timers {
-            handle::set_unscheduled(timer.bind(py));
-        }
+        let deadlines = self.deadlines.take(py);
         let sources = mem::take(&mut *self.sources.borrow_mut());
-        let flushes = mem::take(&mut *self.flushes.borrow_mut());
-        *self.read_buffer.borrow_mut() = Vec::new();
-        *self.spares.borrow_mut() = Spares::default();
-        *self.datagram_buffer.borrow_mut() = Vec::new();
+        let flushes = self.gathering.take();
+        self.scratch.clear();
         let watchers = self.watchers.borrow_mut().take();
-        self.claimed.borrow_mut().clear();
-        let listeners = mem::take(&mut *self.listeners.borrow_mut());
-        let timer = self.timer.take();
+        self.claims.clear();
+        let listeners = self.listeners.take();
         sources.iter().for_each(|source| source.on_close(core, py));
-        drop((ready, timers, sources, flushes, watchers, listeners, timer));
+        drop((ready, deadlines, sources, flushes, watchers, listeners));
         drop((driver, self.driver.take()));
     }
 
@@ -442,18 +305,14 @@ impl Local {
             }
         }
         self.held_back(visit);
-        if let Ok(timers) = self.timers.try_borrow() {
-            timers.objects(visit);
-        }
+        self.deadlines.objects(visit);
         if let Ok(sources) = self.sources.try_borrow() {
             sources.iter().for_each(|source| source.objects(visit));
         }
         if let Ok(current) = self.current.try_borrow() {
             current.iter().for_each(|(_, source)| source.objects(visit));
         }
-        if let Ok(flushes) = self.flushes.try_borrow() {
-            flushes.iter().for_each(|flush| visit(&flush.target));
-        }
+        self.gathering.objects(visit);
     }
 }
 
@@ -479,9 +338,6 @@ fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
 
 /// The watched set and the calls of other threads.
 const OWN_SOURCES: usize = 2;
-/// Bytes of one read. A size equal to common messages would make each read look full, and cost one more that finds nothing.
-pub(crate) const READ_SIZE: usize = 256 * 1024;
-
 impl fmt::Debug for Local {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

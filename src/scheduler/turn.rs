@@ -40,14 +40,14 @@ pub(crate) fn run(
     let local = this.local(core.py())?;
     let nested = is_nested.then(|| local.nest());
     #[cfg(not(Py_GIL_DISABLED))]
-    local.settle_timers(core.py());
+    local.deadlines.settle(core.py());
     let turn = Turn {
         core,
         local: &local,
         until,
     };
     let result = made(core.py(), turn.repeat());
-    local.cease_to_hear(core.py());
+    local.signals.cease_to_hear(core.py());
     if nested.is_some() {
         drop(nested);
         // The turn goes on that this run is inside of, and a `stop()` may be meant for it.
@@ -100,7 +100,7 @@ impl Turn<'_, '_> {
             let inbox = &self.core.get().shared.inbox;
             // A wake that came since the last turn has taken the mark back: then there is no waiting.
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
-            self.local.cease_to_hear(self.core.py());
+            self.local.signals.cease_to_hear(self.core.py());
             inbox.unpark();
             looked.map_err(os_error)?;
             self.local.set_in_turn(true);
@@ -128,8 +128,8 @@ impl Turn<'_, '_> {
                 contain(self.core, None, watchers::queue_due(self.core, local))?;
             }
             local.take_inbox(core);
-            if local.earliest().is_some() {
-                local.sweep_timers(self.core.py());
+            if local.deadlines.earliest().is_some() {
+                local.deadlines.sweep(self.core.py());
                 local.take_due_timers(self.core.py(), self.now()?);
             }
             // Exactly what is there now: what it schedules waits for the next pass.
@@ -157,22 +157,22 @@ impl Turn<'_, '_> {
         if local.is_inherited() {
             self.run_on_in_child()?;
         }
-        match local.waits().at_end_of_turn(monotonic_ns, ran) {
+        match local.waits.at_end_of_turn(monotonic_ns, ran) {
             Ask::No => {}
             Ask::Now => contain(self.core, None, watchers::end_orphans(self.core, local))?,
-            Ask::At(deadline_ns) => local.arm(deadline_ns),
+            Ask::At(deadline_ns) => local.deadlines.arm(deadline_ns),
         }
         if local.ready_count() > 0 || local.has_ready_io() {
             return Ok(Next::Again);
         }
-        local.begin_to_hear(self.core.py());
+        local.signals.begin_to_hear(self.core.py());
         // A signal that came before that is heard here, and its handler may have done anything.
         self.core.py().check_signals()?;
         local.callback_over(self.core)?;
         if local.ready_count() > 0
             || local.has_ready_io()
             || core.is_stopping()
-            || !local.hears()
+            || !local.signals.hears()
             || !self.may_wait()?
             || !core.shared.inbox.park()
         {
@@ -354,12 +354,14 @@ impl Turn<'_, '_> {
 
     /// Sets the timer for the earliest deadline; `false` when it is past already.
     fn may_wait(&self) -> PyResult<bool> {
-        let Some(deadline) = self.local.next_deadline(self.core.py()) else {
+        let Some(deadline) = self.local.deadlines.next(self.core.py()) else {
             return Ok(true);
         };
         if !self.local.has_own_clock() && deadline < MAX_SECONDS {
             // Rounded up: a wake before the deadline would find nothing due.
-            self.local.arm(nanoseconds(deadline).saturating_add(1));
+            self.local
+                .deadlines
+                .arm(nanoseconds(deadline).saturating_add(1));
             return Ok(true);
         }
         let seconds = (deadline - self.now()?).min(MAX_WAIT_SECONDS);
@@ -367,6 +369,7 @@ impl Turn<'_, '_> {
             return Ok(false);
         }
         self.local
+            .deadlines
             .arm(monotonic_ns() + nanoseconds(seconds).saturating_add(1));
         Ok(true)
     }

@@ -69,7 +69,7 @@ pub(crate) fn wait(
         (set.take_orphans_of(fd), set.wait(fd, side, future))
     })?;
     let_go(py, before.map_err(os_error)?);
-    core.get().local(py)?.waits().begin();
+    core.get().local(py)?.waits.begin();
     complete_all(py, orphans)
 }
 
@@ -82,7 +82,7 @@ pub(super) fn end_orphans(core: &Bound<'_, Core>, local: &Local) -> PyResult<()>
     let (orphans, has_more) = watchers.with(py, core.get(), |set| {
         (set.take_orphans(), set.has_futures())
     })?;
-    local.waits().asked(has_more);
+    local.waits.asked(has_more);
     complete_all(py, orphans)
 }
 

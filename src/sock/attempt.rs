@@ -215,7 +215,7 @@ fn receive<'py>(
     let local = core.get().local(py)?;
     // Most messages are far smaller than what is asked for: an object of that size would be made for each,
     // and once more for each try that finds nothing.
-    let direct = size <= SMALL || size > READ_SIZE || local.receives_much();
+    let direct = size <= SMALL || size > READ_SIZE || local.scratch.receives_much();
     let received = if direct {
         bytes::read_into_new(py, size, |buffer| socket::recv_now(fd, buffer))?
     } else {
@@ -228,7 +228,7 @@ fn receive<'py>(
         })??
     };
     Ok(Some(received.map(|(received, count)| {
-        local.note_received(count > SMALL);
+        local.scratch.note_received(count > SMALL);
         received.into_any()
     })))
 }

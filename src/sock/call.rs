@@ -203,7 +203,7 @@ fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Wait
     let py = core.py();
     let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
     let fd = operation.fd(py)?;
-    if core.get().local(py)?.is_claimed(fd) {
+    if core.get().local(py)?.claims.contains(fd) {
         core.call_method1(name!(py, "_ensure_fd_no_transport"), (fd,))?;
     }
     core.get().check_closed()?;

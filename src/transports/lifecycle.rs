@@ -202,7 +202,7 @@ pub(crate) fn start<T: Transport>(
     waiter: Option<&Bound<'_, PyAny>>,
 ) {
     if T::CLAIMS {
-        local.claim(fd);
+        local.claims.claim(fd);
     }
     local.defer(Deferred {
         target: this.clone().into_any().unbind(),
@@ -436,7 +436,7 @@ pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
     if T::CLAIMS
         && let Ok(local) = transport.core().get().local(py)
     {
-        local.release(life.fd);
+        local.claims.release(life.fd);
     }
     let closed = T::close_descriptor(py, &state).and(T::closed(this, &state));
     if let Err(error) = warned.and(closed) {

@@ -95,7 +95,7 @@ pub(crate) fn stop(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<bool> {
 impl Listener {
     /// Whether connections are still wanted: the server was not closed by what the last one did.
     fn is_listening(&self, core: &Bound<'_, Core>) -> PyResult<bool> {
-        Ok(core.get().local(core.py())?.is_listening(self.fd))
+        Ok(core.get().local(core.py())?.listeners.contains(self.fd))
     }
 
     fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
@@ -109,7 +109,7 @@ impl Listener {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    core.get().local(core.py())?.listener_drained(self.fd);
+                    core.get().local(core.py())?.listeners.drained(self.fd);
                     return Ok(());
                 }
                 // The peer was gone before it was accepted: on to the next.
@@ -173,7 +173,7 @@ impl Listener {
             Ok(())
         } else if is_gone {
             // Closed behind our back: it is heard again if the number ever gets an event.
-            core.get().local(py)?.listener_drained(self.fd);
+            core.get().local(py)?.listeners.drained(self.fd);
             Ok(())
         } else if lacks || failures >= MAX_FAILURES {
             core.call_method1(name!(py, "_accept_later"), (&self.sock,))
@@ -204,7 +204,7 @@ fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
 /// Accepts in a coming turn, whether the reactor says so or not.
 pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let local = core.get().local(core.py())?;
-    local.fire_listener(fd);
+    local.listeners.fire(fd);
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! What callbacks write and transports gather, sent when the callback is over.
 
+use std::cell::{Cell, RefCell};
 use std::mem;
 
 use pyo3::prelude::*;
 
-use super::{Core, Local, contain};
+use super::{Core, Local, Visit, contain};
 
 /// A transport with bytes to send at the end of the callback that wrote them.
 #[derive(Debug)]
@@ -13,33 +14,68 @@ pub(crate) struct Flush {
     pub(crate) run: fn(&Bound<'_, PyAny>) -> PyResult<()>,
 }
 
+/// What the transports of one loop have to send, and when.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    flushes: RefCell<Vec<Flush>>,
+    /// The number of the callback that runs, or will run next; begins at 1.
+    callback: Cell<u64>,
+    /// The transport that learned last does better to gather what a callback writes: new ones begin that way.
+    is_worth_it: Cell<bool>,
+}
+
+impl Default for Gathering {
+    fn default() -> Self {
+        Self {
+            flushes: RefCell::default(),
+            callback: Cell::new(1),
+            is_worth_it: Cell::new(false),
+        }
+    }
+}
+
+impl Gathering {
+    /// Takes everything out, for the caller to drop.
+    pub(super) fn take(&self) -> Vec<Flush> {
+        self.flushes.take()
+    }
+
+    /// Shows the collector what is held.
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        if let Ok(flushes) = self.flushes.try_borrow() {
+            flushes.iter().for_each(|flush| visit(&flush.target));
+        }
+    }
+}
+
 impl Local {
     /// Has `flush` called when the callback that runs is over.
     pub(crate) fn flush_later(&self, flush: Flush) {
-        self.flushes.borrow_mut().push(flush);
+        self.gathering.flushes.borrow_mut().push(flush);
     }
 
     /// The number of the callback that runs: a transport knows by it a second write of the same one.
     #[inline]
     pub(crate) fn callback(&self) -> u64 {
-        self.callback.get()
+        self.gathering.callback.get()
     }
 
     /// Whether new transports gather what a callback writes.
     pub(crate) fn gathers(&self) -> bool {
-        self.gathers.get()
+        self.gathering.is_worth_it.get()
     }
 
     /// What a transport has learned about its protocol.
     pub(crate) fn set_gathers(&self, gathers: bool) {
-        self.gathers.set(gathers);
+        self.gathering.is_worth_it.set(gathers);
     }
 
     /// A callback, a task's step or a protocol's method has returned: what it wrote is sent.
     #[inline]
     pub(crate) fn callback_over(&self, core: &Bound<'_, Core>) -> PyResult<()> {
-        self.callback.set(self.callback.get() + 1);
-        if self.flushes.borrow().is_empty() {
+        let gathering = &self.gathering;
+        gathering.callback.set(gathering.callback.get() + 1);
+        if gathering.flushes.borrow().is_empty() {
             Ok(())
         } else {
             self.flush(core)
@@ -49,15 +85,16 @@ impl Local {
     /// Sends what was written since the last time; all of it, also when one of them ends the run.
     #[cold]
     pub(crate) fn flush(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        let all = &self.gathering.flushes;
         let mut result = Ok(());
-        while !self.flushes.borrow().is_empty() {
-            let mut batch = mem::take(&mut *self.flushes.borrow_mut());
+        while !all.borrow().is_empty() {
+            let mut batch = mem::take(&mut *all.borrow_mut());
             for flush in batch.drain(..) {
                 let target = flush.target.into_bound(core.py());
                 let sent = contain(core, Some(&target), (flush.run)(&target));
                 result = result.and(sent);
             }
-            let mut flushes = self.flushes.borrow_mut();
+            let mut flushes = all.borrow_mut();
             if flushes.is_empty() {
                 *flushes = batch; // Keeps the allocation.
             }

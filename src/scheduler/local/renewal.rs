@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::deadlines::make_timer;
 use super::{Local, Ready, make_driver};
-use crate::driver::{Driver, Registration, Timer};
+use crate::driver::{Driver, Registration};
 use crate::errors::os_error;
 use crate::scheduler::closed;
-use crate::scheduler::source::{NOBODY, WRITE};
+use crate::scheduler::source::WRITE;
 
 impl Local {
     /// The reactor, which a forked child makes anew.
@@ -36,22 +37,18 @@ impl Local {
         self.forget_ready_io();
         // All that may fail comes first: until it succeeds, the next who asks tries again.
         let driver = make_driver(&self.ready_list)?;
-        let timer = Timer::new(&driver, NOBODY).map_err(os_error)?;
+        let timer = make_timer(&driver)?;
         let served = !self.forked_while_running.get();
         if let Some(watchers) = self.watchers() {
             watchers.renew(&driver, served).map_err(os_error)?;
         }
         let inherited = self.driver.replace(Some(Arc::clone(&driver)));
-        // The parent's timer must not be set: its file is shared.
-        let inherited = (inherited, self.timer.replace(Some(timer)));
+        let inherited = (inherited, self.deadlines.renew(timer));
         drop(inherited);
         if served {
             let sources: Vec<_> = self.sources.borrow().iter().cloned().collect();
             Python::attach(|py| sources.iter().for_each(|source| source.renew(py, self)));
-            for registration in self.listeners.borrow().values() {
-                self.renew_registration(registration);
-                registration.fire_read();
-            }
+            self.listeners.renew(self);
         }
         Ok(driver)
     }
@@ -84,7 +81,7 @@ impl Local {
     /// `running`: a thread, perhaps this one, ran the loop.
     pub(in crate::scheduler) fn forked(&self, running: bool) {
         self.forget_ready_io();
-        self.forget_signals();
+        self.signals.forget();
         self.forked_while_running.set(running);
     }
 

@@ -155,6 +155,7 @@ pub(super) fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyRes
         .core
         .get()
         .local(this.py())?
+        .claims
         .release(state.life.fd);
     update_interest(this, state)
 }

@@ -16,6 +16,7 @@ pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult
         .core
         .get()
         .local(this.py())?
+        .claims
         .release(state.life.fd);
     update_interest(this, state)
 }

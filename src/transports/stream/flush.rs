@@ -151,7 +151,7 @@ fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
         let Ok(bytes) = bytes.into_pyobject(py);
         let length = bytes.as_bytes().len();
         let local = data(this).core.get().local(py)?;
-        local.spares().offer(bytes, length);
+        local.scratch.spares().offer(bytes, length);
     }
     Ok(())
 }

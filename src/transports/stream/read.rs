@@ -105,7 +105,7 @@ fn as_bytes(
             };
             let contents = bytes::assume_filled(buffer, count);
             let received;
-            (received, capacity) = local.spares().make(py, contents)?;
+            (received, capacity) = local.scratch.spares().make(py, contents)?;
             Ok::<_, PyErr>(Ok((received, count)))
         })??
     };
@@ -119,7 +119,7 @@ fn as_bytes(
     let found = note(state, count, READ_SIZE);
     let name = name!(py, "data_received");
     let delivered = call::method(protocol, name, [received.as_any()]);
-    local.spares().offer(received, capacity);
+    local.scratch.spares().offer(received, capacity);
     if let Err(error) = delivered {
         raised(
             this,

@@ -1,0 +1,131 @@
+//! The timers of a loop, and the one of the reactor that wakes it for the earliest.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::driver::{Driver, Slot, Timer};
+use crate::errors::os_error;
+use crate::ffi::handle::{self, Handle};
+use crate::ffi::handle_collector;
+use crate::scheduler::source::{NOBODY, Visit};
+use crate::scheduler::timers::Timers;
+
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    timers: RefCell<Timers>,
+    /// Made with the loop: one that is out of descriptors must still be able to wait. `None` once the loop is closed.
+    timer: RefCell<Option<Timer>>,
+}
+
+impl Deadlines {
+    pub(super) fn new(driver: &Driver) -> PyResult<Self> {
+        Ok(Self {
+            timers: RefCell::default(),
+            timer: RefCell::new(Some(make_timer(driver)?)),
+        })
+    }
+
+    pub(crate) fn push(&self, when: f64, handle: Py<Handle>) -> PyResult<()> {
+        self.timers.borrow_mut().push(when, handle)
+    }
+
+    /// As [`Local::push_stopped`](super::Local::push_stopped), for a timer.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(crate) fn push_stopped(
+        &self,
+        py: Python<'_>,
+        when: f64,
+        handle: Py<Handle>,
+    ) -> PyResult<()> {
+        self.timers.borrow_mut().push_stopped(py, when, handle)
+    }
+
+    /// A run begins: nothing more comes while the loop is stopped.
+    #[cfg(not(Py_GIL_DISABLED))]
+    pub(in crate::scheduler) fn settle(&self, py: Python<'_>) {
+        self.timers.borrow_mut().settle(py);
+    }
+
+    pub(crate) fn note_cancelled(&self) {
+        self.timers.borrow_mut().note_cancelled();
+    }
+
+    /// Lets go of cancelled timers when they are most of all.
+    pub(in crate::scheduler) fn sweep(&self, py: Python<'_>) {
+        let dead = self.timers.borrow_mut().sweep(py);
+        for handle in &dead {
+            handle_collector::leave(handle.bind(py));
+        }
+        drop(dead);
+    }
+
+    /// The next timer that is due at `now`.
+    pub(super) fn pop_due<'py>(&self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
+        self.timers.borrow_mut().pop_due(py, now)
+    }
+
+    /// The deadline to wait for, once cancelled timers on top are gone.
+    pub(in crate::scheduler) fn next(&self, py: Python<'_>) -> Option<f64> {
+        loop {
+            let cancelled = self.timers.borrow_mut().pop_cancelled(py);
+            let Some(handle) = cancelled else { break };
+            handle_collector::leave(&handle);
+        }
+        self.earliest()
+    }
+
+    #[inline]
+    pub(in crate::scheduler) fn earliest(&self) -> Option<f64> {
+        self.timers.borrow().earliest()
+    }
+
+    /// Wakes the loop at `deadline_ns` on the monotonic clock, or somewhat earlier, or as exactly as the timer can.
+    pub(in crate::scheduler) fn arm(&self, deadline_ns: u64) {
+        if let Some(timer) = &*self.timer.borrow() {
+            timer.arm(deadline_ns);
+        }
+    }
+
+    /// An event of no source: the reactor's timer has fired, if it is its slot.
+    pub(super) fn fired_if(&self, slot: &Arc<Slot>) {
+        if let Some(timer) = &*self.timer.borrow() {
+            timer.fired_if(slot);
+        }
+    }
+
+    /// In a forked child: uses `timer` from now on. The parent's must not be set: its file is shared.
+    pub(super) fn renew(&self, timer: Timer) -> Option<Timer> {
+        self.timer.replace(Some(timer))
+    }
+
+    /// The run is over: the collector must know every handle that waits for the next.
+    pub(super) fn track(&self, py: Python<'_>) {
+        self.timers
+            .borrow()
+            .handles()
+            .for_each(|handle| handle_collector::track(handle.bind(py)));
+    }
+
+    /// Takes everything out, for the caller to drop.
+    pub(super) fn take(&self, py: Python<'_>) -> (Vec<Py<Handle>>, Option<Timer>) {
+        let timers = self.timers.borrow_mut().take();
+        for timer in &timers {
+            handle::set_unscheduled(timer.bind(py));
+        }
+        (timers, self.timer.take())
+    }
+
+    /// Shows the collector what is held.
+    pub(super) fn objects(&self, visit: Visit<'_>) {
+        if let Ok(timers) = self.timers.try_borrow() {
+            timers.objects(visit);
+        }
+    }
+}
+
+/// A timer of the reactor's.
+pub(super) fn make_timer(driver: &Driver) -> PyResult<Timer> {
+    Timer::new(driver, NOBODY).map_err(os_error)
+}
