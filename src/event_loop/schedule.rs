@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyType};
 
-use crate::ffi::handle::{self, Handle, Kind, Parts};
+use crate::ffi::handle::{self, Handle, HandleKind, HandleParts};
 use crate::ffi::handle_collector;
 use crate::ffi::handle_words::{Word, set_word};
 use crate::ffi::{Args, FastMethod, add_fast_method, make, name};
@@ -38,7 +38,7 @@ impl FastMethod for CallSoon {
             check_thread(this.py(), core)?;
             check_callback(this, call.callback, "call_soon")?;
         }
-        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        let handle = call.handle(this, HandleKind::Plain, 0.0)?;
         enqueue(core, &handle)?;
         Ok(handle.into_any())
     }
@@ -47,10 +47,10 @@ impl FastMethod for CallSoon {
 struct CallSoonThreadsafe;
 
 /// asyncio has a class of its own for these since Python 3.14.
-const THREAD_SAFE: Kind = if cfg!(Py_3_14) {
-    Kind::ThreadSafe
+const THREAD_SAFE: HandleKind = if cfg!(Py_3_14) {
+    HandleKind::ThreadSafe
 } else {
-    Kind::Plain
+    HandleKind::Plain
 };
 
 impl FastMethod for CallSoonThreadsafe {
@@ -139,7 +139,7 @@ impl FastMethod for MakeHandle {
 
     fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         let call = Call::parse(arguments, "_make_handle", 0)?;
-        let handle = call.handle(this, Kind::Plain, 0.0)?;
+        let handle = call.handle(this, HandleKind::Plain, 0.0)?;
         handle_collector::track(&handle);
         Ok(handle.into_any())
     }
@@ -254,10 +254,10 @@ impl<'a, 'py> Call<'a, 'py> {
     fn handle(
         &self,
         core: &Bound<'py, Core>,
-        kind: Kind,
+        kind: HandleKind,
         when: f64,
     ) -> PyResult<Bound<'py, Handle>> {
-        let handle = handle::new(&Parts {
+        let handle = handle::new(&HandleParts {
             event_loop: core.as_any(),
             callback: self.callback,
             arguments: self.arguments,
@@ -281,7 +281,7 @@ impl<'a, 'py> Call<'a, 'py> {
             // `call_later` is asyncio's `call_at` too.
             check_callback(this, self.callback, "call_at")?;
         }
-        let handle = self.handle(this, Kind::Timer, when)?;
+        let handle = self.handle(this, HandleKind::Timer, when)?;
         let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
         // Not in any order with a time; asyncio's queue finds it due.
         let when = if when.is_nan() {

@@ -29,7 +29,7 @@ pub(crate) struct Handle(());
 
 /// Which of the two classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum HandleKind {
     Plain,
     Timer,
     /// Whoever cancels it on another thread waits for a callback that has started (Python 3.14).
@@ -38,7 +38,7 @@ pub(crate) enum Kind {
 
 /// What a new handle is made of.
 #[derive(Clone, Copy)]
-pub(crate) struct Parts<'a, 'py> {
+pub(crate) struct HandleParts<'a, 'py> {
     pub(crate) event_loop: &'a Bound<'py, PyAny>,
     pub(crate) callback: Borrowed<'a, 'py, PyAny>,
     pub(crate) arguments: Args<'a, 'py>,
@@ -48,7 +48,7 @@ pub(crate) struct Parts<'a, 'py> {
     pub(crate) context: Option<Borrowed<'a, 'py, PyAny>>,
     /// Seconds on the loop's clock; of meaning to a timer only.
     pub(crate) when: f64,
-    pub(crate) kind: Kind,
+    pub(crate) kind: HandleKind,
     /// The collector is told of it at once.
     pub(crate) tracked: bool,
 }
@@ -121,13 +121,13 @@ pub(crate) fn make_classes(
             c"yamanote._yamanote.Handle",
             &base("Handle")?,
             plain(),
-            Kind::Plain,
+            HandleKind::Plain,
         )?,
         make(
             c"yamanote._yamanote.TimerHandle",
             &base("TimerHandle")?,
             timer(),
-            Kind::Timer,
+            HandleKind::Timer,
         )?,
     ];
     if cfg!(Py_3_14) {
@@ -136,7 +136,7 @@ pub(crate) fn make_classes(
             name,
             &base("_ThreadSafeHandle")?,
             thread_safe(),
-            Kind::ThreadSafe,
+            HandleKind::ThreadSafe,
         )?);
     }
     Ok(classes)
@@ -144,7 +144,7 @@ pub(crate) fn make_classes(
 
 /// A new handle.
 #[inline]
-pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
+pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     let py = parts.arguments.py();
     let context = match parts.context {
         Some(context) => context.to_owned(),
@@ -165,7 +165,7 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     }
     // Too many count as none, and `args` comes first.
     let count = u8::try_from(inline.len()).unwrap_or(ELSEWHERE);
-    let is_timer = parts.kind == Kind::Timer;
+    let is_timer = parts.kind == HandleKind::Timer;
     let contents = Fields {
         args,
         callback: parts.callback.to_owned().into_ptr(),
@@ -203,14 +203,14 @@ pub(crate) fn new<'py>(parts: &Parts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     Ok(unsafe { owned(py, object) })
 }
 
-/// The callback's arguments as a tuple. Takes what it needs by value: `Parts` stays in registers.
+/// The callback's arguments as a tuple. Takes what it needs by value: `HandleParts` stays in registers.
 #[cold]
 fn gather<'py>(arguments: Args<'_, 'py>, first: usize) -> PyResult<Bound<'py, PyTuple>> {
     let all = (first..arguments.len()).filter_map(|index| arguments.get(index));
     make::tuple(arguments.py(), &all.collect::<Vec<_>>())
 }
 
-impl Kind {
+impl HandleKind {
     #[inline]
     pub(super) fn class(self) -> &'static Class {
         match self {

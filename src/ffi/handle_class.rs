@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::class::{self, slot};
-use super::handle::{Handle, Kind, cancel, fields, let_go, release};
+use super::handle::{Handle, HandleKind, cancel, fields, let_go, release};
 use super::handle_memory as memory;
 use super::handle_words::{Word, layout, set_word};
 use super::method::Members;
@@ -19,7 +19,7 @@ pub(super) fn make<'py>(
     name: &'static CStr,
     base: &Bound<'py, PyType>,
     members: Members,
-    kind: Kind,
+    kind: HandleKind,
 ) -> PyResult<Bound<'py, PyType>> {
     let class = kind.class();
     if !class.object().is_null() {

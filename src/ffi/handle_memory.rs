@@ -14,7 +14,7 @@ mod kept {
     use pyo3::prelude::*;
 
     use crate::ffi::class;
-    use crate::ffi::handle::{Kind, PLAIN, TIMER};
+    use crate::ffi::handle::{HandleKind, PLAIN, TIMER};
 
     struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
 
@@ -32,11 +32,14 @@ mod kept {
 
     /// A block with the head of an object and zeroes up to our fields, not yet tracked.
     #[inline]
-    pub(in crate::ffi) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
+    pub(in crate::ffi) fn allocate(
+        py: Python<'_>,
+        kind: HandleKind,
+    ) -> PyResult<*mut ffi::PyObject> {
         let list = match kind {
-            Kind::Plain => &PLAINS,
-            Kind::Timer => &TIMERS,
-            Kind::ThreadSafe => &THREAD_SAFES,
+            HandleKind::Plain => &PLAINS,
+            HandleKind::Timer => &TIMERS,
+            HandleKind::ThreadSafe => &THREAD_SAFES,
         };
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
@@ -82,9 +85,12 @@ mod kept {
     use pyo3::prelude::*;
 
     use crate::ffi::class;
-    use crate::ffi::handle::Kind;
+    use crate::ffi::handle::HandleKind;
 
-    pub(in crate::ffi) fn allocate(py: Python<'_>, kind: Kind) -> PyResult<*mut ffi::PyObject> {
+    pub(in crate::ffi) fn allocate(
+        py: Python<'_>,
+        kind: HandleKind,
+    ) -> PyResult<*mut ffi::PyObject> {
         super::allocate_zeroed(py, kind.class().object())
     }
 

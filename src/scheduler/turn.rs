@@ -248,7 +248,7 @@ impl Turn<'_, '_> {
     #[inline]
     fn deliver(&self, slot: Arc<Slot>) -> PyResult<()> {
         self.local.deliver(slot, |source, ready| {
-            self.watched(None, || self.serve(source, ready))
+            self.timed(None, || self.serve(source, ready))
         })
     }
 
@@ -256,7 +256,7 @@ impl Turn<'_, '_> {
         let py = self.core.py();
         let target = deferred.target.into_bound(py);
         let argument = deferred.argument.map(|argument| argument.into_bound(py));
-        self.watched(Some(&target), || {
+        self.timed(Some(&target), || {
             let result = (deferred.run)(&target, argument);
             contain(self.core, Some(&target), result)
         })
@@ -283,7 +283,7 @@ impl Turn<'_, '_> {
     /// The same in debug mode.
     #[cold]
     fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
-        let result = self.watched_closely(Some(handle.as_any()), || match handle::run(handle) {
+        let result = self.timed_in_debug(Some(handle.as_any()), || match handle::run(handle) {
             Ok(()) => Ok(()),
             Err(error) => self.failed(handle, error),
         });
@@ -302,20 +302,20 @@ impl Turn<'_, '_> {
 
     /// Runs `call`, and in debug mode tells when it took long.
     #[inline]
-    fn watched(
+    fn timed(
         &self,
         culprit: Option<&Bound<'_, PyAny>>,
         call: impl FnOnce() -> PyResult<()>,
     ) -> PyResult<()> {
         if self.core.get().is_debug() {
-            self.watched_closely(culprit, call)
+            self.timed_in_debug(culprit, call)
         } else {
             call()
         }
     }
 
     #[cold]
-    fn watched_closely(
+    fn timed_in_debug(
         &self,
         culprit: Option<&Bound<'_, PyAny>>,
         call: impl FnOnce() -> PyResult<()>,

@@ -124,14 +124,14 @@ impl Watched {
 /// asks the kernel, which knows which file a number stands for. One whose futures were completed stays
 /// in the set, silent, so that the next wait costs one call and not two; closing it takes it out.
 #[derive(Debug)]
-pub(super) struct Set {
+pub(super) struct WatchSet {
     watched: HashMap<RawFd, Watched, BuildHasherDefault<Numbers>>,
     // Dropped in this order: off the reactor first, then closed.
     registration: Registration,
     poller: Poller,
 }
 
-impl Set {
+impl WatchSet {
     pub(super) fn new(registration: Registration, poller: Poller) -> Self {
         Self {
             watched: HashMap::default(),

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::source::{NOBODY, Source, Visit};
 pub(crate) use super::watch_set::Side;
-use super::watch_set::{Set, Watch};
+use super::watch_set::{Watch, WatchSet};
 use super::{Core, Deferred, Local};
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
@@ -23,7 +23,7 @@ use crate::sys::poller::Poller;
 
 /// The watched descriptors of one loop.
 #[derive(Debug)]
-pub(crate) struct Watchers(OwnerCell<RefCell<Set>>);
+pub(crate) struct Watchers(OwnerCell<RefCell<WatchSet>>);
 
 /// Has `handle` called in each turn that finds `fd` ready; cancels the one that was there.
 ///
@@ -165,7 +165,7 @@ impl Watchers {
     pub(super) fn new(driver: &Driver) -> io::Result<Arc<Self>> {
         let poller = Poller::new()?;
         let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
-        let set = Set::new(registration, poller);
+        let set = WatchSet::new(registration, poller);
         Ok(Arc::new(Self(OwnerCell::new(RefCell::new(set)))))
     }
 
@@ -189,7 +189,7 @@ impl Watchers {
         &self,
         py: Python<'_>,
         core: &Core,
-        call: impl FnOnce(&mut Set) -> R,
+        call: impl FnOnce(&mut WatchSet) -> R,
     ) -> PyResult<R> {
         let set = self
             .0

@@ -8,7 +8,7 @@ use super::call::syscall;
 
 /// What a pipe transport may own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A pipe or a named FIFO.
     Fifo,
     Socket,
@@ -17,14 +17,14 @@ pub(crate) enum Kind {
 }
 
 /// What `fd` is; `None` for a regular file and everything else that is never waited for.
-pub(crate) fn kind(fd: RawFd) -> io::Result<Option<Kind>> {
+pub(crate) fn kind(fd: RawFd) -> io::Result<Option<FileKind>> {
     // SAFETY: all zeroes is a valid `stat`: numbers only.
     let mut status: libc::stat = unsafe { std::mem::zeroed() };
     syscall!(fstat(fd, &raw mut status))?;
     Ok(match status.st_mode & libc::S_IFMT {
-        libc::S_IFIFO => Some(Kind::Fifo),
-        libc::S_IFSOCK => Some(Kind::Socket),
-        libc::S_IFCHR => Some(Kind::Character),
+        libc::S_IFIFO => Some(FileKind::Fifo),
+        libc::S_IFSOCK => Some(FileKind::Socket),
+        libc::S_IFCHR => Some(FileKind::Character),
         _ => None,
     })
 }

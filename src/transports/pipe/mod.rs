@@ -21,7 +21,7 @@ use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, data, make, name, new_instance};
 use crate::scheduler::{Core, Local, READ, WRITE};
 use crate::sys::pipe;
-pub(crate) use crate::sys::pipe::Kind;
+pub(crate) use crate::sys::pipe::FileKind;
 use crate::sys::poller::REFUSES_WATCHED;
 use crate::transports::descriptor::fileno;
 use crate::transports::lifecycle::{
@@ -43,7 +43,7 @@ pub(crate) struct Pipe<S> {
 pub(crate) struct State<S> {
     // Dropped in this order: off the reactor first, then closed.
     pub(crate) life: Life,
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
     /// Stands for `fd` on the reactor where another transport has put `fd` there.
     twin: RefCell<Option<OwnedFd>>,
     /// The file object; `None` once it is closed.

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use pyo3::prelude::*;
 
 use super::methods::{self, method, simple_method};
-use super::{Kind, Pipe, Side, State, lose, register};
+use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
@@ -288,8 +288,8 @@ fn note(state: &State<ReadSide>, count: usize) -> Found {
     // Asked, not tried: another process that shares the file may have made it blocking again.
     // Ignored: what cannot be asked is read once more.
     let has_more = match state.kind {
-        Kind::Fifo => pipe::is_filled(state.life.fd).unwrap_or(true),
-        Kind::Socket | Kind::Character => pipe::has_input(state.life.fd).unwrap_or(true),
+        FileKind::Fifo => pipe::is_filled(state.life.fd).unwrap_or(true),
+        FileKind::Socket | FileKind::Character => pipe::has_input(state.life.fd).unwrap_or(true),
     };
     if has_more { Found::More } else { Found::All }
 }

@@ -13,7 +13,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::methods::{self, method, simple_method};
-use super::{Kind, Pipe, Side, State, lose, register};
+use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::{View, is_bytes_like};
@@ -130,7 +130,7 @@ impl Side for WriteSide {
 
 /// Whether the reactor tells when the reading end is closed. asyncio does not ask about terminals.
 fn watches_peer(state: &State<WriteSide>) -> bool {
-    state.kind != Kind::Character
+    state.kind != FileKind::Character
 }
 
 fn is_peer_gone(state: &State<WriteSide>) -> bool {
@@ -261,7 +261,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
         let is_full = match outcome {
             Ok(count) => {
                 state.side.buffer.borrow_mut().advance(count);
-                count < size && !has_more && state.kind != Kind::Character
+                count < size && !has_more && state.kind != FileKind::Character
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
             Err(error) => return broken(this, state, os_error(error)),
