@@ -1,7 +1,5 @@
 //! `call_soon` and its kin: the methods called most often.
 
-use std::ffi::CStr;
-
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyType};
@@ -9,7 +7,7 @@ use pyo3::types::{PyFloat, PyInt, PyType};
 use crate::ffi::handle::{self, Handle, HandleKind, HandleParts};
 use crate::ffi::handle_collector;
 use crate::ffi::handle_words::{Word, set_word};
-use crate::ffi::{Args, FastMethod, add_fast_method, make, name};
+use crate::ffi::{Args, add_fast_method, light_method, make, method, missing, name};
 use crate::scheduler::handle::trace_source;
 use crate::scheduler::{Core, now};
 
@@ -21,16 +19,14 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<MakeHandle>(class)
 }
 
-struct CallSoon;
+type This = Core;
 
-impl FastMethod for CallSoon {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"call_soon";
-    const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\n\
-        Call `callback(*args)` in the next turn of the loop, in the order of the calls.";
-    const IS_LIGHT: bool = true;
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+light_method!(
+    CallSoon,
+    "call_soon",
+    "($self, callback, *args, context=None)",
+    "Call `callback(*args)` in the next turn of the loop, in the order of the calls.",
+    |this, arguments| {
         let core = this.get();
         let call = Call::parse(arguments, "call_soon", 0)?;
         core.check_closed()?;
@@ -42,9 +38,7 @@ impl FastMethod for CallSoon {
         enqueue(core, &handle)?;
         Ok(handle.into_any())
     }
-}
-
-struct CallSoonThreadsafe;
+);
 
 /// asyncio has a class of its own for these since Python 3.14.
 const THREAD_SAFE: HandleKind = if cfg!(Py_3_14) {
@@ -53,15 +47,12 @@ const THREAD_SAFE: HandleKind = if cfg!(Py_3_14) {
     HandleKind::Plain
 };
 
-impl FastMethod for CallSoonThreadsafe {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"call_soon_threadsafe";
-    const DOC: &'static CStr =
-        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
-        Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.";
-    const IS_LIGHT: bool = true;
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+light_method!(
+    CallSoonThreadsafe,
+    "call_soon_threadsafe",
+    "($self, callback, *args, context=None)",
+    "Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.",
+    |this, arguments| {
         let core = this.get();
         let call = Call::parse(arguments, "call_soon_threadsafe", 0)?;
         core.check_closed()?;
@@ -73,18 +64,14 @@ impl FastMethod for CallSoonThreadsafe {
         core.shared.inbox.wake();
         Ok(handle.into_any())
     }
-}
+);
 
-struct CallLater;
-
-impl FastMethod for CallLater {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
-        Call `callback(*args)` after `delay` seconds on `time()`; zero or less runs it in a coming turn.";
-    const IS_LIGHT: bool = true;
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+light_method!(
+    CallLater,
+    "call_later",
+    "($self, delay, callback, *args, context=None)",
+    "Call `callback(*args)` after `delay` seconds on `time()`; zero or less runs it in a coming turn.",
+    |this, arguments| {
         let core = this.get();
         let call = Call::parse(arguments, "call_later", 1)?;
         let delay = call.leading(arguments, "delay", "delay must not be None")?;
@@ -100,18 +87,14 @@ impl FastMethod for CallLater {
         core.check_closed()?;
         call.timer(this, when)
     }
-}
+);
 
-struct CallAt;
-
-impl FastMethod for CallAt {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\n\
-        Call `callback(*args)` when `time()` reaches `when`, in seconds.";
-    const IS_LIGHT: bool = true;
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+light_method!(
+    CallAt,
+    "call_at",
+    "($self, when, callback, *args, context=None)",
+    "Call `callback(*args)` when `time()` reaches `when`, in seconds.",
+    |this, arguments| {
         let call = Call::parse(arguments, "call_at", 1)?;
         let when = call.leading(arguments, "when", "when cannot be None")?;
         this.get().check_closed()?;
@@ -127,23 +110,20 @@ impl FastMethod for CallAt {
         }
         Ok(handle)
     }
-}
+);
 
-struct MakeHandle;
-
-impl FastMethod for MakeHandle {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"_make_handle";
-    const DOC: &'static CStr = c"_make_handle($self, callback, *args, context=None)\n--\n\n\
-        A handle that is not queued yet; see `_add_callback`.";
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    MakeHandle,
+    "_make_handle",
+    "($self, callback, *args, context=None)",
+    "A handle that is not queued yet; see `_add_callback`.",
+    |this, arguments| {
         let call = Call::parse(arguments, "_make_handle", 0)?;
         let handle = call.handle(this, HandleKind::Plain, 0.0)?;
         handle_collector::track(&handle);
         Ok(handle.into_any())
     }
-}
+);
 
 /// `(…, callback, *args, context=None)`.
 struct Call<'a, 'py> {
@@ -345,10 +325,4 @@ fn check_callback(
 ) -> PyResult<()> {
     core.call_method1(name!(core.py(), "_check_callback"), (callback, method))
         .map(drop)
-}
-
-fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{method}() missing 1 required positional argument: '{argument}'"
-    ))
 }

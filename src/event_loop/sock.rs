@@ -1,12 +1,11 @@
 //! `sock_recv` and its kin: each makes an awaitable, which begins when it is awaited.
 
-use std::ffi::CStr;
+use std::cell::Cell;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::ffi::{Args, FastMethod, add_fast_method, make};
+use crate::ffi::{Args, add_fast_method, make, method, missing};
 use crate::scheduler::Core;
 use crate::scheduler::watchers::Side;
 use crate::sock::attempt::{Operation, SendAll, What};
@@ -23,121 +22,135 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<Writable>(class)
 }
 
-/// Declares a method whose arguments are all required, and what its awaitable does.
-macro_rules! method {
-    ($type:ident, $name:literal, [$($argument:ident),+], $doc:literal, |$py:ident| $what:expr) => {
-        method!($type, $name, [$($argument),+], [], $doc, |$py| $what);
-    };
-    ($type:ident, $name:literal, [$sock:ident $(, $argument:ident)*], [$($optional:ident),*],
-     $doc:literal, |$py:ident| $what:expr) => {
-        struct $type;
-
-        impl FastMethod for $type {
-            type Receiver = Core;
-            const NAME: &'static CStr =
-                crate::ffi::text(concat!($name, "\0"));
-            const DOC: &'static CStr = crate::ffi::text(concat!(
-                    $name, "($self, ", stringify!($sock),
-                    $(", ", stringify!($argument),)*
-                    $(", ", stringify!($optional), "=0",)*
-                    ")\n--\n\n", $doc, "\0"
-                )
-                );
-
-            fn call<'py>(
-                this: &Bound<'py, Core>,
-                arguments: Args<'_, 'py>,
-            ) -> PyResult<Bound<'py, PyAny>> {
-                let $py = this.py();
-                let names = [
-                    stringify!($sock),
-                    $(stringify!($argument),)*
-                    $(stringify!($optional),)*
-                ];
-                let mut values = arguments.named($name, names)?.into_iter();
-                let mut next = || Some(values.next()??.to_owned().unbind());
-                let $sock = next().ok_or_else(|| missing($name, stringify!($sock)))?;
-                $(let $argument = next().ok_or_else(|| missing($name, stringify!($argument)))?;)*
-                $(let $optional = next();)*
-                call::new(this, $name, Operation::new($sock, $what))
-            }
-        }
-    };
-}
+type This = Core;
 
 method!(
     Recv,
     "sock_recv",
-    [sock, n],
+    "($self, sock, n)",
     "Receive up to `n` bytes; `b''` at the end of the stream.",
-    |_py| What::Receive { size: n }
+    |this, arguments| {
+        let [sock, size] = required(arguments, "sock_recv", ["sock", "n"])?;
+        awaitable(this, "sock_recv", sock, What::Receive { size })
+    }
 );
 
 method!(
     RecvInto,
     "sock_recv_into",
-    [sock, buf],
+    "($self, sock, buf)",
     "Receive into a writable buffer; how many bytes, 0 at the end of the stream.",
-    |_py| What::ReceiveInto { buffer: buf }
+    |this, arguments| {
+        let [sock, buffer] = required(arguments, "sock_recv_into", ["sock", "buf"])?;
+        awaitable(this, "sock_recv_into", sock, What::ReceiveInto { buffer })
+    }
 );
 
 method!(
     RecvFrom,
     "sock_recvfrom",
-    [sock, bufsize],
+    "($self, sock, bufsize)",
     "Receive a datagram of up to `bufsize` bytes, and the address that it came from.",
-    |_py| What::ReceiveFrom { size: bufsize }
+    |this, arguments| {
+        let [sock, size] = required(arguments, "sock_recvfrom", ["sock", "bufsize"])?;
+        awaitable(this, "sock_recvfrom", sock, What::ReceiveFrom { size })
+    }
 );
 
 method!(
     RecvFromInto,
     "sock_recvfrom_into",
-    [sock, buf],
-    [nbytes],
+    "($self, sock, buf, nbytes=0)",
     "Receive a datagram into a writable buffer; how many bytes, and the address that it came from.",
-    |py| What::ReceiveFromInto {
-        buffer: buf,
-        size: match nbytes {
-            Some(size) => size,
-            None => make::int(py, 0)?.into_any().unbind(),
-        },
+    |this, arguments| {
+        let method = "sock_recvfrom_into";
+        let [sock, buffer, size] = arguments.named(method, ["sock", "buf", "nbytes"])?;
+        let sock = sock.ok_or_else(|| missing(method, "sock"))?;
+        let buffer = buffer.ok_or_else(|| missing(method, "buf"))?;
+        let size = match size {
+            Some(size) => size.to_owned(),
+            None => make::int(this.py(), 0)?.into_any(),
+        };
+        let (buffer, size) = (buffer.to_owned().unbind(), size.unbind());
+        let what = What::ReceiveFromInto { buffer, size };
+        awaitable(this, method, sock.to_owned().unbind(), what)
     }
 );
 
 method!(
     Sendall,
     "sock_sendall",
-    [sock, data],
+    "($self, sock, data)",
     "Send all of `data`.",
-    |_py| What::SendAll(SendAll::new(data))
+    |this, arguments| {
+        let [sock, data] = required(arguments, "sock_sendall", ["sock", "data"])?;
+        awaitable(
+            this,
+            "sock_sendall",
+            sock,
+            What::SendAll(SendAll::new(data)),
+        )
+    }
 );
 
 method!(
     SendTo,
     "sock_sendto",
-    [sock, data, address],
+    "($self, sock, data, address)",
     "Send a datagram to `address`; how many bytes were sent.",
-    |_py| What::SendTo { data, address }
+    |this, arguments| {
+        let [sock, data, address] =
+            required(arguments, "sock_sendto", ["sock", "data", "address"])?;
+        awaitable(this, "sock_sendto", sock, What::SendTo { data, address })
+    }
 );
 
 method!(
     Accept,
     "sock_accept",
-    [sock],
+    "($self, sock)",
     "Accept a connection: its non-blocking socket, and the address of its peer.",
-    |_py| What::Accept
+    |this, arguments| {
+        let [sock] = required(arguments, "sock_accept", ["sock"])?;
+        awaitable(this, "sock_accept", sock, What::Accept)
+    }
 );
 
 method!(
     Writable,
     "_sock_writable",
-    [sock],
+    "($self, sock)",
     "Wait until the socket takes bytes, or is connected.",
-    |_py| What::Wait(Side::Writer, std::cell::Cell::new(false))
+    |this, arguments| {
+        let [sock] = required(arguments, "_sock_writable", ["sock"])?;
+        awaitable(
+            this,
+            "_sock_writable",
+            sock,
+            What::Wait(Side::Writer, Cell::new(false)),
+        )
+    }
 );
 
-fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{method}() missing 1 required positional argument: '{argument}'"
-    ))
+/// The values of these arguments, all of which must be given.
+fn required<const N: usize>(
+    arguments: Args<'_, '_>,
+    method: &str,
+    names: [&str; N],
+) -> PyResult<[Py<PyAny>; N]> {
+    let values = arguments.named(method, names)?;
+    if let Some(index) = values.iter().position(Option::is_none) {
+        return Err(missing(method, names[index]));
+    }
+    Ok(values.map(|value| value.expect("none is missing").to_owned().unbind()))
+}
+
+/// A call that begins when it is awaited.
+fn awaitable<'py>(
+    this: &Bound<'py, Core>,
+    method: &'static str,
+    sock: Py<PyAny>,
+    what: What,
+) -> PyResult<Bound<'py, PyAny>> {
+    call::new(this, method, Operation::new(sock, what))
 }

@@ -1,12 +1,10 @@
 //! `create_task` and `create_future`: CPython's own C types, made without a Python frame.
 
-use std::ffi::CStr;
-
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
-use crate::ffi::{Args, FastMethod, add_fast_method, call, make, name};
+use crate::ffi::{Args, add_fast_method, call, make, method, name};
 use crate::scheduler::Core;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -35,16 +33,14 @@ fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Py<PyAny>> {
     make::import(py, module, name).map(Bound::unbind)
 }
 
-struct CreateFuture;
+type This = Core;
 
-impl FastMethod for CreateFuture {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"create_future";
-    const DOC: &'static CStr = c"create_future($self)\n--\n\nAn `asyncio.Future` of this loop.";
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    CreateFuture,
+    "create_future",
+    "An `asyncio.Future` of this loop.",
+    |this| {
         static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-        arguments.expect("create_future", 0, 0)?;
         let py = this.py();
         let future = future_class(py)?;
         let names = NAMES
@@ -52,17 +48,14 @@ impl FastMethod for CreateFuture {
             .bind(py);
         call::with_keywords(future, &[Some(this.as_any().as_borrowed())], names)
     }
-}
+);
 
-struct CreateTask;
-
-impl FastMethod for CreateTask {
-    type Receiver = Core;
-    const NAME: &'static CStr = c"create_task";
-    const DOC: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\n\
-        Run a coroutine as an `asyncio.Task` of this loop; keywords as the interpreter's `Task` takes them.";
-
-    fn call<'py>(this: &Bound<'py, Core>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    CreateTask,
+    "create_task",
+    "($self, coro, **kwargs)",
+    "Run a coroutine as an `asyncio.Task` of this loop; keywords as the interpreter's `Task` takes them.",
+    |this, arguments| {
         static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
         let py = this.py();
         let core = this.get();
@@ -94,7 +87,7 @@ impl FastMethod for CreateTask {
             ),
         }
     }
-}
+);
 
 /// The value of `name=` when that is the only keyword, as in `asyncio.create_task`.
 fn only_name<'a, 'py>(arguments: Args<'a, 'py>) -> Option<Borrowed<'a, 'py, PyAny>> {

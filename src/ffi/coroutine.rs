@@ -4,8 +4,7 @@
 //! its instances for coroutines. Tasks drive one through `am_send`, `await` through `tp_iternext`; neither
 //! makes a `StopIteration` where the interpreter can do without.
 
-use std::ffi::{CStr, c_void};
-use std::marker::PhantomData;
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -15,7 +14,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
 use super::class::{NativeClass, slot};
-use super::method::{Args, FastMethod, Members, panicked};
+use super::make::none;
+use super::method::{Args, Members, method, panicked};
 use super::names::name;
 use super::panics::raise;
 use super::reference::{borrowed, counted};
@@ -173,37 +173,33 @@ fn sent<'py, C: Coroutine>(this: &Bound<'py, C>, is_none: bool) -> PyResult<Step
     C::step(this)
 }
 
-struct Send<C>(PhantomData<C>);
+type This<C> = C;
 
-impl<C: Coroutine> FastMethod for Send<C> {
-    type Receiver = C;
-    const NAME: &'static CStr = c"send";
-    const DOC: &'static CStr =
-        c"send($self, value, /)\n--\n\nRun until it must wait; `value` is ignored.";
-
-    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    Send<C: Coroutine>,
+    "send",
+    "($self, value, /)",
+    "Run until it must wait; `value` is ignored.",
+    |this, arguments| {
         arguments.expect("send", 1, 1)?;
         let is_none = arguments.get(0).is_none_or(|value| value.is_none());
         let step = guarded(this.py(), || sent(this, is_none));
         outcome(this.py(), step)
     }
-}
+);
 
-struct Throw<C>(PhantomData<C>);
-
-impl<C: Coroutine> FastMethod for Throw<C> {
-    type Receiver = C;
-    const NAME: &'static CStr = c"throw";
-    const DOC: &'static CStr =
-        c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaise an exception where it waits.";
-
-    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    Throw<C: Coroutine>,
+    "throw",
+    "($self, type, value=None, traceback=None, /)",
+    "Raise an exception where it waits.",
+    |this, arguments| {
         arguments.expect("throw", 1, 3)?;
         let error = thrown(arguments)?;
         let step = guarded(this.py(), || C::throw(this, error));
         outcome(this.py(), step)
     }
-}
+);
 
 /// The exception of `throw(exception)` or, as it used to be, `throw(type, value, traceback)`.
 fn thrown(arguments: Args<'_, '_>) -> PyResult<PyErr> {
@@ -237,16 +233,7 @@ fn thrown(arguments: Args<'_, '_>) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exception))
 }
 
-struct Close<C>(PhantomData<C>);
-
-impl<C: Coroutine> FastMethod for Close<C> {
-    type Receiver = C;
-    const NAME: &'static CStr = c"close";
-    const DOC: &'static CStr = c"close($self)\n--\n\nEnd it where it waits.";
-
-    fn call<'py>(this: &Bound<'py, C>, arguments: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("close", 0, 0)?;
-        C::close(this)?;
-        Ok(this.py().None().into_bound(this.py()))
-    }
-}
+method!(Close<C: Coroutine>, "close", "End it where it waits.", |this| {
+    C::close(this)?;
+    Ok(none(this.py()))
+});

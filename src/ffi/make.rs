@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::type_object::PyTypeCheck;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::reference::{owned, returned};
 
@@ -46,6 +46,18 @@ pub(crate) fn bytes<'py>(py: Python<'py>, contents: &[u8]) -> PyResult<Bound<'py
     let made = unsafe { returned(py, made) }?;
     // SAFETY: a `bytes`, as the function says.
     Ok(unsafe { owned(py, made.into_ptr()) })
+}
+
+/// `None`.
+#[inline]
+pub(crate) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// A `bool`.
+#[inline]
+pub(crate) fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
 }
 
 /// An `int`.

@@ -56,6 +56,104 @@ pub(crate) trait Settable: Attribute {
     }
 }
 
+/// Declares a [`FastMethod`] of the class that the file calls `This`: its type, Python's name, the signature if it
+/// takes arguments, a line of documentation, and the body.
+///
+/// A body gets `this`, then `state` if it asks for one (the class's `state` method returns it), then `arguments` if
+/// there is a signature. `Type<S: Bound>` is a method of a generic `This<S>`.
+macro_rules! method {
+    (@ $light:literal $type:ident $(<$of:ident: $bound:ident>)?, $name:literal, $doc:literal,
+     |$this:ident $(, $state:ident)?| $body:expr) => {
+        $crate::ffi::method!(@ $light $type $(<$of: $bound>)?, $name, "($self)", $doc,
+            |$this, $($state,)? arguments| {
+                arguments.expect($name, 0, 0)?;
+                $body
+            });
+    };
+    (@ $light:literal $type:ident $(<$of:ident: $bound:ident>)?, $name:literal, $signature:literal, $doc:literal,
+     |$this:ident, $state:ident, $arguments:ident| $body:expr) => {
+        $crate::ffi::method!(@ $light $type $(<$of: $bound>)?, $name, $signature, $doc,
+            |$this, $arguments| {
+                let $state = $crate::ffi::data($this).state($this.py())?;
+                $body
+            });
+    };
+    (@ $light:literal $type:ident $(<$of:ident: $bound:ident>)?, $name:literal, $signature:literal, $doc:literal,
+     |$this:ident, $arguments:ident| $body:expr) => {
+        struct $type $(<$of>(std::marker::PhantomData<$of>))?;
+
+        impl $(<$of: $bound>)? $crate::ffi::FastMethod for $type $(<$of>)? {
+            type Receiver = This $(<$of>)?;
+            const NAME: &'static std::ffi::CStr = $crate::ffi::text(concat!($name, "\0"));
+            const DOC: &'static std::ffi::CStr =
+                $crate::ffi::text(concat!($name, $signature, "\n--\n\n", $doc, "\0"));
+            const IS_LIGHT: bool = $light;
+
+            fn call<'py>(
+                $this: &Bound<'py, Self::Receiver>,
+                $arguments: $crate::ffi::Args<'_, 'py>,
+            ) -> PyResult<Bound<'py, PyAny>> {
+                $body
+            }
+        }
+    };
+    ($type:ident $($rest:tt)+) => {
+        $crate::ffi::method!(@ false $type $($rest)+);
+    };
+}
+
+/// The same, with [`FastMethod::IS_LIGHT`].
+macro_rules! light_method {
+    ($($rest:tt)+) => {
+        $crate::ffi::method!(@ true $($rest)+);
+    };
+}
+
+/// Declares an [`Attribute`] of `This`, under Python's name for it; the body gets `this`, then `state` if it asks for
+/// one.
+macro_rules! attribute {
+    ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$this:ident, $state:ident| $body:expr) => {
+        $crate::ffi::attribute!($type $(<$of: $bound>)?, $name, |$this| {
+            let $state = $crate::ffi::data($this).state($this.py())?;
+            $body
+        });
+    };
+    ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$this:ident| $body:expr) => {
+        struct $type $(<$of>(std::marker::PhantomData<$of>))?;
+
+        impl $(<$of: $bound>)? $crate::ffi::Attribute for $type $(<$of>)? {
+            type Receiver = This $(<$of>)?;
+            const NAME: &'static std::ffi::CStr = $name;
+
+            fn get<'py>($this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>> {
+                $body
+            }
+        }
+    };
+}
+
+/// Declares a [`Settable`] in the same way: a second body sets it, and a third one deletes it.
+macro_rules! settable {
+    ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$($getter:ident),+| $get:expr,
+     |$this:ident, $value:ident| $set:expr $(, |$object:ident| $delete:expr)?) => {
+        $crate::ffi::attribute!($type $(<$of: $bound>)?, $name, |$($getter),+| $get);
+
+        impl $(<$of: $bound>)? $crate::ffi::Settable for $type $(<$of>)? {
+            fn set($this: &Bound<'_, Self::Receiver>, $value: &Bound<'_, PyAny>) -> PyResult<()> {
+                $set
+            }
+
+            $(
+                fn delete($object: &Bound<'_, Self::Receiver>) -> PyResult<()> {
+                    $delete
+                }
+            )?
+        }
+    };
+}
+
+pub(crate) use {attribute, light_method, method, settable};
+
 /// The arguments of one call, borrowed from the caller.
 #[derive(Clone, Copy)]
 pub(crate) struct Args<'a, 'py> {
@@ -179,6 +277,13 @@ impl<'a, 'py> Args<'a, 'py> {
             "{name}() takes {takes} positional arguments but {given} were given"
         )))
     }
+}
+
+/// The error for an argument that was not given.
+pub(crate) fn missing(method: &str, argument: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{method}() missing 1 required positional argument: '{argument}'"
+    ))
 }
 
 /// Methods and attributes of one class, collected before it is made.

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyType};
+use pyo3::types::PyType;
 
 use super::pending::{Callback, Pending};
 use crate::ffi::context::copy_current;
 use crate::ffi::{
-    Args, Attribute, Class, FastMethod, Members, NativeClass, Settable, Visitor, data, make, name,
-    new_instance,
+    Attribute, Class, Members, NativeClass, Visitor, attribute, data, make, method, name,
+    new_instance, settable,
 };
 use crate::scheduler::Core;
 
@@ -99,66 +99,37 @@ pub(super) fn cancelled_error(py: Python<'_>, message: &Py<PyAny>) -> PyResult<P
     }))
 }
 
-struct Blocking;
+type This = Waiter;
 
-impl Attribute for Blocking {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"_asyncio_future_blocking";
-
-    fn get<'py>(this: &Bound<'py, Waiter>) -> PyResult<Bound<'py, PyAny>> {
+settable!(
+    Blocking,
+    c"_asyncio_future_blocking",
+    |this| {
         let blocking = data(this).blocking.load(Ordering::Relaxed);
-        Ok(PyBool::new(this.py(), blocking).to_owned().into_any())
-    }
-}
-
-impl Settable for Blocking {
-    fn set(this: &Bound<'_, Waiter>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        Ok(make::boolean(this.py(), blocking))
+    },
+    |this, value| {
         data(this)
             .blocking
             .store(value.is_truthy()?, Ordering::Relaxed);
         Ok(())
     }
-}
+);
 
-struct Loop;
+attribute!(Loop, c"_loop", |this| {
+    Ok(data(this).core.bind(this.py()).clone().into_any())
+});
 
-impl Attribute for Loop {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"_loop";
+method!(GetLoop, "get_loop", "The event loop.", |this| Loop::get(
+    this
+));
 
-    fn get<'py>(this: &Bound<'py, Waiter>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(data(this).core.bind(this.py()).clone().into_any())
-    }
-}
-
-struct GetLoop;
-
-impl FastMethod for GetLoop {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"get_loop";
-    const DOC: &'static CStr = c"get_loop($self)\n--\n\nThe event loop.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("get_loop", 0, 0)?;
-        Loop::get(this)
-    }
-}
-
-struct AddDoneCallback;
-
-impl FastMethod for AddDoneCallback {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"add_done_callback";
-    const DOC: &'static CStr = c"add_done_callback($self, fn, /, *, context=None)\n--\n\n\
-        Call `fn(self)` in `context` when the awaiting task is to go on.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    AddDoneCallback,
+    "add_done_callback",
+    "($self, fn, /, *, context=None)",
+    "Call `fn(self)` in `context` when the awaiting task is to go on.",
+    |this, arguments| {
         let py = this.py();
         let (Some(function), 1) = (arguments.get(0), arguments.len()) else {
             return Err(PyTypeError::new_err("add_done_callback() takes a function"));
@@ -182,42 +153,30 @@ impl FastMethod for AddDoneCallback {
                 .getattr(name!(py, "call_soon"))?
                 .call((function, this.as_any()), Some(&keywords))?;
         }
-        Ok(py.None().into_bound(py))
+        Ok(make::none(py))
     }
-}
+);
 
-struct RemoveDoneCallback;
-
-impl FastMethod for RemoveDoneCallback {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"remove_done_callback";
-    const DOC: &'static CStr = c"remove_done_callback($self, fn, /)\n--\n\n\
-        Forget what `add_done_callback` was given; return how many that were.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    RemoveDoneCallback,
+    "remove_done_callback",
+    "($self, fn, /)",
+    "Forget what `add_done_callback` was given; return how many that were.",
+    |this, arguments| {
         arguments.expect("remove_done_callback", 1, 1)?;
         let py = this.py();
         let core = data(this).core.get();
         let removed = data(this).pending.wait_no_more(py, core)?;
         Ok(u8::from(removed).into_pyobject(py)?.into_any())
     }
-}
+);
 
-struct Cancel;
-
-impl FastMethod for Cancel {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"cancel";
-    const DOC: &'static CStr = c"cancel($self, msg=None)\n--\n\n\
-        Have the waiting task raise `CancelledError`; whether it will.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method!(
+    Cancel,
+    "cancel",
+    "($self, msg=None)",
+    "Have the waiting task raise `CancelledError`; whether it will.",
+    |this, arguments| {
         let py = this.py();
         let message = arguments
             .get(0)
@@ -225,46 +184,26 @@ impl FastMethod for Cancel {
             .map_or_else(|| py.None(), |message| message.to_owned().unbind());
         let core = data(this).core.get();
         let done = data(this).pending.cancel_wait(py, core, message)?;
-        Ok(PyBool::new(py, done).to_owned().into_any())
+        Ok(make::boolean(py, done))
     }
-}
+);
 
-struct Done;
+method!(Done, "done", "Whether the Rust future has ended.", |this| {
+    let py = this.py();
+    let done = data(this).pending.is_done(py, data(this).core.get())?;
+    Ok(make::boolean(py, done))
+});
 
-impl FastMethod for Done {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"done";
-    const DOC: &'static CStr = c"done($self)\n--\n\nWhether the Rust future has ended.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("done", 0, 0)?;
-        let py = this.py();
-        let done = data(this).pending.is_done(py, data(this).core.get())?;
-        Ok(PyBool::new(py, done).to_owned().into_any())
-    }
-}
-
-struct Outcome;
-
-impl FastMethod for Outcome {
-    type Receiver = Waiter;
-    const NAME: &'static CStr = c"result";
-    const DOC: &'static CStr = c"result($self)\n--\n\n\
-        Raise `CancelledError` when the waiting was cancelled; the result itself is the awaitable's.";
-
-    fn call<'py>(
-        this: &Bound<'py, Waiter>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("result", 0, 0)?;
+method!(
+    Outcome,
+    "result",
+    "Raise `CancelledError` when the waiting was cancelled; the result itself is the awaitable's.",
+    |this| {
         let py = this.py();
         let core = data(this).core.get();
         match data(this).pending.take_cancellation(py, core)? {
             Some(message) => Err(cancelled_error(py, &message)?),
-            None => Ok(py.None().into_bound(py)),
+            None => Ok(make::none(py)),
         }
     }
-}
+);

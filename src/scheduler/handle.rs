@@ -4,12 +4,12 @@ use std::ffi::CStr;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyType};
+use pyo3::types::PyType;
 
 use super::Core;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
-use crate::ffi::{Args, Attribute, FastMethod, Members, Settable, make, name};
+use crate::ffi::{Attribute, Members, Settable, light_method, make, method, name, settable};
 
 /// Makes the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
@@ -91,150 +91,94 @@ fn wait_for_callback(core: &Bound<'_, Core>, this: &Bound<'_, Handle>) {
     }
 }
 
-struct Cancel;
+type This = Handle;
 
-impl FastMethod for Cancel {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"cancel";
-    const DOC: &'static CStr =
-        c"cancel($self)\n--\n\nKeep the callback from running, and let go of it and its arguments.";
-    const IS_LIGHT: bool = true;
-
-    fn call<'py>(
-        this: &Bound<'py, Handle>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("cancel", 0, 0)?;
+light_method!(
+    Cancel,
+    "cancel",
+    "Keep the callback from running, and let go of it and its arguments.",
+    |this| {
         cancel(this)?;
-        Ok(this.py().None().into_bound(this.py()))
+        Ok(make::none(this.py()))
     }
-}
+);
 
-struct Cancelled;
-
-impl FastMethod for Cancelled {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"cancelled";
-    const DOC: &'static CStr = c"cancelled($self)\n--\n\nWhether the callback was cancelled.";
-
-    fn call<'py>(
-        this: &Bound<'py, Handle>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("cancelled", 0, 0)?;
+method!(
+    Cancelled,
+    "cancelled",
+    "Whether the callback was cancelled.",
+    |this| {
         if let Ok(core) = handle_words::expect_word(this, Word::Loop)?.cast::<Core>() {
             wait_for_callback(core, this);
         }
         IsCancelled::get(this)
     }
-}
+);
 
-struct GetContext;
+method!(
+    GetContext,
+    "get_context",
+    "The `contextvars.Context` that the callback runs in.",
+    |this| handle_words::expect_word(this, Word::Context)
+);
 
-impl FastMethod for GetContext {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"get_context";
-    const DOC: &'static CStr =
-        c"get_context($self)\n--\n\nThe `contextvars.Context` that the callback runs in.";
-
-    fn call<'py>(
-        this: &Bound<'py, Handle>,
-        arguments: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        arguments.expect("get_context", 0, 0)?;
-        handle_words::expect_word(this, Word::Context)
-    }
-}
-
-struct IsCancelled;
-
-impl Attribute for IsCancelled {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"_cancelled";
-
-    fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        handle_words::expect_word(this, Word::Cancelled)
-    }
-}
-
-impl Settable for IsCancelled {
-    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let value = PyBool::new(this.py(), value.is_truthy()?).to_owned();
-        handle_words::set_word(this, Word::Cancelled, Some(value.into_any()));
+settable!(
+    IsCancelled,
+    c"_cancelled",
+    |this| handle_words::expect_word(this, Word::Cancelled),
+    |this, value| {
+        let value = make::boolean(this.py(), value.is_truthy()?);
+        handle_words::set_word(this, Word::Cancelled, Some(value));
         Ok(())
-    }
-
-    fn delete(this: &Bound<'_, Handle>) -> PyResult<()> {
+    },
+    |this| {
         handle_words::set_word(this, Word::Cancelled, None);
         Ok(())
     }
-}
+);
 
-struct Arguments;
-
-impl Attribute for Arguments {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"_args";
-
-    fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        handle_words::arguments(this)
-    }
-}
-
-impl Settable for Arguments {
-    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+settable!(
+    Arguments,
+    c"_args",
+    |this| handle_words::arguments(this),
+    |this, value| {
         handle_words::set_word(this, Word::Args, Some(value.clone()));
         Ok(())
-    }
-
-    fn delete(this: &Bound<'_, Handle>) -> PyResult<()> {
+    },
+    |this| {
         handle_words::set_word(this, Word::Args, None);
         Ok(())
     }
-}
+);
 
-struct When;
-
-impl Attribute for When {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"_when";
-
-    fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(handle_words::when(this))
-    }
-}
-
-/// What a timer says of itself: when it runs was decided when it was made.
-impl Settable for When {
-    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+// What a timer says of itself: when it runs was decided when it was made.
+settable!(
+    When,
+    c"_when",
+    |this| Ok(handle_words::when(this)),
+    |this, value| {
         handle_words::set_word(this, Word::When, Some(value.clone()));
         Ok(())
     }
-}
+);
 
-/// The `RLock` of asyncio's class, which its methods take; ours do without.
-struct Lock;
-
-impl Attribute for Lock {
-    type Receiver = Handle;
-    const NAME: &'static CStr = c"_lock";
-
-    fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
+// The `RLock` of asyncio's class, which its methods take; ours do without.
+settable!(
+    Lock,
+    c"_lock",
+    |this| {
         static RLOCK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         if let Some(lock) = handle_words::word(this, Word::Lock) {
             return Ok(lock);
         }
         let lock = make::imported(&RLOCK, this.py(), "threading", "RLock")?.call0()?;
         Ok(handle_words::word_or_insert(this, Word::Lock, lock))
-    }
-}
-
-impl Settable for Lock {
-    fn set(this: &Bound<'_, Handle>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    },
+    |this, value| {
         handle_words::set_word(this, Word::Lock, Some(value.clone()));
         Ok(())
     }
-}
+);
 
 /// One of the objects that a handle holds, under asyncio's name for it.
 struct Held<const WHICH: usize>;

@@ -14,7 +14,7 @@ use pyo3::types::PyType;
 
 use super::attempt::Operation;
 use crate::ffi::{
-    Attribute, Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, call,
+    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, attribute, call,
     data, make, name, new_instance,
 };
 use crate::scheduler::Core;
@@ -297,21 +297,7 @@ fn qualified(this: &Bound<'_, SockCall>) -> String {
     format!("Loop.{}", data(this).name)
 }
 
-/// Declares an [`Attribute`] of `SockCall`, under the interpreter's name for it.
-macro_rules! attribute {
-    ($type:ident, $name:literal, |$this:ident| $body:expr) => {
-        struct $type;
-
-        impl Attribute for $type {
-            type Receiver = SockCall;
-            const NAME: &'static CStr = $name;
-
-            fn get<'py>($this: &Bound<'py, SockCall>) -> PyResult<Bound<'py, PyAny>> {
-                $body
-            }
-        }
-    };
-}
+type This = SockCall;
 
 attribute!(Name, c"__name__", |this| {
     Ok(make::string(this.py(), data(this).name)?.into_any())
