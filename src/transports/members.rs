@@ -1,61 +1,14 @@
-//! How the classes of this room declare what Python sees of them.
+//! What the methods of this room's classes have in common: arguments, and the limits of write buffers.
 
 use std::cell::RefCell;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::PyInt;
 
+pub(super) use crate::ffi::make::{boolean, none};
 use crate::ffi::{Args, make};
-
-/// Declares a `FastMethod` of a class whose data has a `state`.
-macro_rules! fast_method {
-    ($class:ty, $type:ident, $name:literal, $signature:literal, $doc:literal, |$this:ident, $state:ident, $arguments:ident| $body:expr) => {
-        struct $type;
-
-        impl $crate::ffi::FastMethod for $type {
-            type Receiver = $class;
-            const NAME: &'static std::ffi::CStr = $crate::ffi::text(concat!($name, "\0"));
-            const DOC: &'static std::ffi::CStr =
-                $crate::ffi::text(concat!($name, $signature, "\n--\n\n", $doc, "\0"));
-
-            fn call<'py>(
-                $this: &Bound<'py, $class>,
-                $arguments: $crate::ffi::Args<'_, 'py>,
-            ) -> PyResult<Bound<'py, PyAny>> {
-                let $state = $crate::ffi::data($this).state($this.py())?;
-                $body
-            }
-        }
-    };
-}
-
-/// Declares an `Attribute` of such a class, under asyncio's name for it.
-macro_rules! attribute_of {
-    ($class:ty, $type:ident, $name:literal, |$this:ident, $state:ident| $body:expr) => {
-        struct $type;
-
-        impl $crate::ffi::Attribute for $type {
-            type Receiver = $class;
-            const NAME: &'static std::ffi::CStr = $name;
-
-            fn get<'py>($this: &Bound<'py, $class>) -> PyResult<Bound<'py, PyAny>> {
-                let $state = $crate::ffi::data($this).state($this.py())?;
-                $body
-            }
-        }
-    };
-}
-
-pub(super) use {attribute_of, fast_method};
-
-pub(super) fn none(py: Python<'_>) -> Bound<'_, PyAny> {
-    py.None().into_bound(py)
-}
-
-pub(super) fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
-    PyBool::new(py, value).to_owned().into_any()
-}
+pub(super) use crate::ffi::{attribute, method, missing};
 
 /// The only argument, by position or by name.
 pub(super) fn single<'py>(
@@ -73,12 +26,6 @@ pub(super) fn single<'py>(
     value
         .map(Borrowed::to_owned)
         .ok_or_else(|| missing(method, name))
-}
-
-pub(super) fn missing(method: &str, argument: &str) -> PyErr {
-    PyTypeError::new_err(format!(
-        "{method}() missing 1 required positional argument: '{argument}'"
-    ))
 }
 
 /// Water marks as `set_write_buffer_limits` was given them: whatever Python can compare.

@@ -4,9 +4,7 @@ use pyo3::prelude::*;
 
 use super::super::flow_control::HIGH;
 use super::super::lifecycle::{Phase, Reading, Transport, update_interest};
-use super::super::members::{
-    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
-};
+use super::super::members::{attribute, boolean, limits, method, missing, none, pair, single};
 use super::super::write_buffer::Writing;
 use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
 use super::write;
@@ -91,20 +89,7 @@ pub(super) fn repr(this: &Bound<'_, Datagrams>) -> PyResult<String> {
     ))
 }
 
-/// A method of `Datagrams`.
-macro_rules! method {
-    ($($parts:tt)*) => { fast_method!(Datagrams, $($parts)*); };
-}
-
-/// One that takes no arguments.
-macro_rules! simple_method {
-    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
-        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
-            arguments.expect($name, 0, 0)?;
-            $body
-        });
-    };
-}
+type This = Datagrams;
 
 method!(
     SendTo,
@@ -120,7 +105,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     SendToReady,
     "_sendto_ready",
     "Try again to send what the kernel did not take.",
@@ -132,7 +117,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     Close,
     "close",
     "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
@@ -142,7 +127,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     Abort,
     "abort",
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
@@ -153,14 +138,14 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     IsClosing,
     "is_closing",
     "Whether it is closed or about to be.",
     |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
-simple_method!(
+method!(
     IsReading,
     "is_reading",
     "Whether received datagrams are delivered.",
@@ -170,7 +155,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the kernel keeps what it has room for.",
@@ -180,7 +165,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResumeReading,
     "resume_reading",
     "Deliver received datagrams again.",
@@ -203,7 +188,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetProtocol,
     "get_protocol",
     "The protocol that is called.",
@@ -245,7 +230,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
@@ -255,7 +240,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
     "Bytes that the kernel has not taken yet; since Python 3.13, and 8 for each datagram.",
@@ -264,11 +249,6 @@ simple_method!(
         Ok(make::int(this.py(), state.queue.borrow().size())?.into_any())
     }
 );
-
-/// An attribute of `Datagrams`.
-macro_rules! attribute {
-    ($($parts:tt)*) => { attribute_of!(Datagrams, $($parts)*); };
-}
 
 attribute!(Loop, c"_loop", |this, state| {
     let core = (state.life.phase.get() != Phase::Closed).then(|| data(this).core.bind(this.py()));

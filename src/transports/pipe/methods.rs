@@ -1,49 +1,14 @@
 //! What Python calls on pipe transports of both kinds.
 
-use std::ffi::CStr;
-use std::marker::PhantomData;
-
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
 use super::{Pipe, Side};
-use crate::ffi::{Attribute, Members, Settable, data, make};
+use crate::ffi::{Members, data, make, settable};
 use crate::transports::lifecycle::Transport;
-use crate::transports::members::{boolean, missing, none, single};
+use crate::transports::members::{attribute, boolean, method, missing, none, single};
 
-/// Declares a [`FastMethod`](crate::ffi::FastMethod) of one kind of transport, or of each (`<S>`).
-macro_rules! method {
-    ($type:ident$(<$side:ident>)?, $receiver:ty, $name:literal, $signature:literal, $doc:literal, |$this:ident, $state:ident, $arguments:ident| $body:expr) => {
-        struct $type$(<$side>(std::marker::PhantomData<$side>))?;
-
-        impl$(<$side: $crate::transports::pipe::Side>)? $crate::ffi::FastMethod for $type$(<$side>)? {
-            type Receiver = $receiver;
-            const NAME: &'static std::ffi::CStr =
-                $crate::ffi::text(concat!($name, "\0"));
-            const DOC: &'static std::ffi::CStr = $crate::ffi::text(concat!($name, $signature, "\n--\n\n", $doc, "\0"));
-
-            fn call<'py>(
-                $this: &pyo3::Bound<'py, $receiver>,
-                $arguments: $crate::ffi::Args<'_, 'py>,
-            ) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> {
-                let $state = $crate::ffi::data($this).state($this.py())?;
-                $body
-            }
-        }
-    };
-}
-
-/// One that takes no arguments.
-macro_rules! simple_method {
-    ($type:ident$(<$side:ident>)?, $receiver:ty, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
-        method!($type$(<$side>)?, $receiver, $name, "($self)", $doc, |$this, $state, arguments| {
-            arguments.expect($name, 0, 0)?;
-            $body
-        });
-    };
-}
-
-pub(crate) use {method, simple_method};
+type This<S> = Pipe<S>;
 
 /// What both kinds have.
 pub(crate) fn members<S: Side>() -> Members {
@@ -57,17 +22,15 @@ pub(crate) fn members<S: Side>() -> Members {
         .settable::<File<S>>()
 }
 
-simple_method!(
-    IsClosing<S>,
-    Pipe<S>,
+method!(
+    IsClosing<S: Side>,
     "is_closing",
     "Whether it is closed or about to be.",
     |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
 method!(
-    SetProtocol<S>,
-    Pipe<S>,
+    SetProtocol<S: Side>,
     "set_protocol",
     "($self, protocol)",
     "Call `protocol` from now on.",
@@ -77,9 +40,8 @@ method!(
     }
 );
 
-simple_method!(
-    GetProtocol<S>,
-    Pipe<S>,
+method!(
+    GetProtocol<S: Side>,
     "get_protocol",
     "The protocol that is called.",
     |this, state| Ok(state
@@ -89,8 +51,7 @@ simple_method!(
 );
 
 method!(
-    GetExtraInfo<S>,
-    Pipe<S>,
+    GetExtraInfo<S: Side>,
     "get_extra_info",
     "($self, name, default=None)",
     "`pipe`, or what the maker of the transport added; else `default`.",
@@ -107,45 +68,21 @@ method!(
     }
 );
 
-struct Loop<S>(PhantomData<S>);
+attribute!(Loop<S: Side>, c"_loop", |this| {
+    Ok(data(this).core.bind(this.py()).as_any().clone())
+});
 
-impl<S: Side> Attribute for Loop<S> {
-    type Receiver = Pipe<S>;
-    const NAME: &'static CStr = c"_loop";
+attribute!(Fileno<S: Side>, c"_fileno", |this, state| {
+    Ok(make::signed(this.py(), state.life.fd)?.into_any())
+});
 
-    fn get<'py>(this: &Bound<'py, Pipe<S>>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(data(this).core.bind(this.py()).as_any().clone())
-    }
-}
-
-struct Fileno<S>(PhantomData<S>);
-
-impl<S: Side> Attribute for Fileno<S> {
-    type Receiver = Pipe<S>;
-    const NAME: &'static CStr = c"_fileno";
-
-    fn get<'py>(this: &Bound<'py, Pipe<S>>) -> PyResult<Bound<'py, PyAny>> {
-        let state = data(this).state(this.py())?;
-        Ok(make::signed(this.py(), state.life.fd)?.into_any())
-    }
-}
-
-struct File<S>(PhantomData<S>);
-
-impl<S: Side> Attribute for File<S> {
-    type Receiver = Pipe<S>;
-    const NAME: &'static CStr = c"_pipe";
-
-    fn get<'py>(this: &Bound<'py, Pipe<S>>) -> PyResult<Bound<'py, PyAny>> {
-        let state = data(this).state(this.py())?;
-        Ok(state.pipe(this.py()).unwrap_or_else(|| none(this.py())))
-    }
-}
-
-impl<S: Side> Settable for File<S> {
-    fn set(this: &Bound<'_, Pipe<S>>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+settable!(
+    File<S: Side>,
+    c"_pipe",
+    |this, state| Ok(state.pipe(this.py()).unwrap_or_else(|| none(this.py()))),
+    |this, value| {
         let state = data(this).state(this.py())?;
         state.set_pipe((!value.is_none()).then(|| value.clone()));
         Ok(())
     }
-}
+);

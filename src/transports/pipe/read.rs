@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
-use super::methods::{self, method, simple_method};
+use super::methods;
 use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
@@ -20,7 +20,7 @@ use crate::transports::lifecycle::{
     Phase, Transport, call_protocol_in, cast, fail, fail_aloud, log_of, report_step,
     update_interest,
 };
-use crate::transports::members::{boolean, none};
+use crate::transports::members::{boolean, method, none};
 use crate::transports::protocol::{Delivery, callback_failed};
 use crate::transports::stream::read::empty_buffer;
 use crate::transports::stream_reader::Reader;
@@ -347,9 +347,10 @@ fn pause(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     log_of(this, "debug", "%r pauses reading")
 }
 
-simple_method!(
+type This = ReadPipe;
+
+method!(
     Close,
-    ReadPipe,
     "close",
     "Read no more, and close; `connection_lost(None)` is called in a later turn.",
     |this, state| {
@@ -360,17 +361,15 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     IsReading,
-    ReadPipe,
     "is_reading",
     "Whether received bytes are delivered.",
     |this, state| Ok(boolean(this.py(), is_reading(&state)))
 );
 
-simple_method!(
+method!(
     PauseReading,
-    ReadPipe,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the writer is held back in time.",
     |this, state| {
@@ -379,9 +378,8 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResumeReading,
-    ReadPipe,
     "resume_reading",
     "Deliver received bytes again.",
     |this, state| {

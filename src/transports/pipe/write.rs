@@ -12,18 +12,18 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use super::methods::{self, method, simple_method};
+use super::methods;
 use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::{View, is_bytes_like};
-use crate::ffi::{Attribute, Class, Members, Visitor, data, make};
+use crate::ffi::{Class, Members, Visitor, data, make};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 use crate::transports::flow_control::{FlowControl, HIGH, Tell};
 use crate::transports::lifecycle::{Phase, Transport, fail, log_of, update_interest};
 use crate::transports::logger::count_lost_write;
-use crate::transports::members::{boolean, limits, none, pair, single};
+use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
 use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
 
@@ -380,9 +380,10 @@ fn tell(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, what: Option<Tell
     }
 }
 
+type This = WritePipe;
+
 method!(
     Write,
-    WritePipe,
     "write",
     "($self, data)",
     "Write bytes, at once or when there is room, without blocking. `data` may be changed afterwards.",
@@ -392,9 +393,8 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     WriteEof,
-    WritePipe,
     "write_eof",
     "Write what waits, then close: a pipe has no other way to say that nothing more will come.",
     |this, state| {
@@ -403,17 +403,12 @@ simple_method!(
     }
 );
 
-simple_method!(
-    CanWriteEof,
-    WritePipe,
-    "can_write_eof",
-    "True.",
-    |this, _state| Ok(boolean(this.py(), true))
-);
+method!(CanWriteEof, "can_write_eof", "True.", |this, _state| Ok(
+    boolean(this.py(), true)
+));
 
-simple_method!(
+method!(
     Close,
-    WritePipe,
     "close",
     "Write what waits, then close; `connection_lost(None)` is called in a later turn.",
     |this, state| {
@@ -422,9 +417,8 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     Abort,
-    WritePipe,
     "abort",
     "Close without writing what waits; `connection_lost(None)` is called in a later turn.",
     |this, state| {
@@ -435,7 +429,6 @@ simple_method!(
 
 method!(
     SetWriteBufferLimits,
-    WritePipe,
     "set_write_buffer_limits",
     "($self, high=None, low=None)",
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
@@ -452,9 +445,8 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferLimits,
-    WritePipe,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
     |this, state| {
@@ -463,25 +455,16 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferSize,
-    WritePipe,
     "get_write_buffer_size",
     "Bytes that the kernel has not taken yet.",
     |this, state| Ok(make::int(this.py(), state.side.buffer.borrow().len())?.into_any())
 );
 
-struct ProtocolPaused;
-
-impl Attribute for ProtocolPaused {
-    type Receiver = WritePipe;
-    const NAME: &'static CStr = c"_protocol_paused";
-
-    fn get<'py>(this: &Bound<'py, WritePipe>) -> PyResult<Bound<'py, PyAny>> {
-        let state = data(this).state(this.py())?;
-        Ok(boolean(this.py(), state.side.flow.get().is_paused()))
-    }
-}
+attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
+    Ok(boolean(this.py(), state.side.flow.get().is_paused()))
+});
 
 /// Chunks given to the kernel at once.
 const SLICES: usize = 64;

@@ -13,9 +13,7 @@ use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
-use crate::transports::members::{
-    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
-};
+use crate::transports::members::{attribute, boolean, limits, method, missing, none, pair, single};
 
 pub(crate) fn members() -> Members {
     Members::default()
@@ -71,20 +69,7 @@ pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
-/// A method of `Stream`.
-macro_rules! method {
-    ($($parts:tt)*) => { fast_method!(Stream, $($parts)*); };
-}
-
-/// One that takes no arguments.
-macro_rules! simple_method {
-    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
-        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
-            arguments.expect($name, 0, 0)?;
-            $body
-        });
-    };
-}
+type This = Stream;
 
 method!(
     Write,
@@ -112,7 +97,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     WriteEof,
     "write_eof",
     "Close the sending half once everything is sent; receiving goes on.",
@@ -128,14 +113,14 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     CanWriteEof,
     "can_write_eof",
     "True: sockets can be half-closed.",
     |this, _state| Ok(boolean(this.py(), true))
 );
 
-simple_method!(
+method!(
     Close,
     "close",
     "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
@@ -145,7 +130,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     Abort,
     "abort",
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
@@ -169,7 +154,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     IsClosing,
     "is_closing",
     "Whether it is closed or about to be.",
@@ -180,7 +165,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     IsReading,
     "is_reading",
     "Whether received bytes are delivered.",
@@ -190,7 +175,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the peer is held back in time.",
@@ -200,7 +185,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResumeReading,
     "resume_reading",
     "Deliver received bytes again.",
@@ -221,7 +206,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetProtocol,
     "get_protocol",
     "The protocol that is called.",
@@ -264,7 +249,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
@@ -274,7 +259,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
     "Bytes that the kernel has not taken yet.",
@@ -284,7 +269,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     MakeEmptyWaiter,
     "_make_empty_waiter",
     "A future that is done once everything is sent; until it is reset, nothing may be written.",
@@ -305,7 +290,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResetEmptyWaiter,
     "_reset_empty_waiter",
     "Writing is allowed again.",
@@ -315,11 +300,6 @@ simple_method!(
         Ok(none(this.py()))
     }
 );
-
-/// An attribute of `Stream`.
-macro_rules! attribute {
-    ($($parts:tt)*) => { attribute_of!(Stream, $($parts)*); };
-}
 
 attribute!(SockFd, c"_sock_fd", |this, state| {
     Ok(make::signed(this.py(), state.life.fd)?.into_any())

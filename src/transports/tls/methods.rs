@@ -10,9 +10,7 @@ use super::state::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::write;
 use crate::ffi::{Members, data, make, name};
 use crate::transports::lifecycle::Transport;
-use crate::transports::members::{
-    attribute_of, boolean, fast_method, limits, missing, none, pair, single,
-};
+use crate::transports::members::{attribute, boolean, limits, method, missing, none, pair, single};
 
 pub(crate) fn members() -> Members {
     Members::default()
@@ -65,20 +63,7 @@ pub(crate) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
     })
 }
 
-/// A method of `Tls`.
-macro_rules! method {
-    ($($parts:tt)*) => { fast_method!(Tls, $($parts)*); };
-}
-
-/// One that takes no arguments.
-macro_rules! simple_method {
-    ($type:ident, $name:literal, $doc:literal, |$this:ident, $state:ident| $body:expr) => {
-        method!($type, $name, "($self)", $doc, |$this, $state, arguments| {
-            arguments.expect($name, 0, 0)?;
-            $body
-        });
-    };
-}
+type This = Tls;
 
 method!(
     Write,
@@ -103,21 +88,21 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     WriteEof,
     "write_eof",
     "Refused: TLS cannot be half-closed.",
     |_this, _state| Err(PyNotImplementedError::new_err(()))
 );
 
-simple_method!(
+method!(
     CanWriteEof,
     "can_write_eof",
     "False: TLS cannot be half-closed.",
     |this, _state| Ok(boolean(this.py(), false))
 );
 
-simple_method!(
+method!(
     Close,
     "close",
     "Send what is buffered, say goodbye and wait for the peer's; then `connection_lost(None)` is called.",
@@ -132,7 +117,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     Abort,
     "abort",
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
@@ -156,7 +141,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     IsClosing,
     "is_closing",
     "Whether it is closed or about to be.",
@@ -173,14 +158,14 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     IsReading,
     "is_reading",
     "Whether received bytes are delivered.",
     |this, state| Ok(boolean(this.py(), !state.reading_paused.get()))
 );
 
-simple_method!(
+method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the peer is held back in time.",
@@ -190,7 +175,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResumeReading,
     "resume_reading",
     "Deliver received bytes again.",
@@ -211,7 +196,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetProtocol,
     "get_protocol",
     "The protocol that is called.",
@@ -258,7 +243,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
@@ -268,7 +253,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
     "Bytes that the stream below was not given yet.",
@@ -294,7 +279,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     GetReadBufferLimits,
     "get_read_buffer_limits",
     "`(low, high)`, in bytes.",
@@ -304,7 +289,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     GetReadBufferSize,
     "get_read_buffer_size",
     "Bytes that came and were not decrypted.",
@@ -337,14 +322,14 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     EofReceived,
     "eof_received",
     "Called by the stream below, as a protocol.",
     |this, _state| Ok(boolean(this.py(), handshake::at_end(this)?))
 );
 
-simple_method!(
+method!(
     PauseWriting,
     "pause_writing",
     "Called by the stream below, as a protocol.",
@@ -354,7 +339,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     ResumeWriting,
     "resume_writing",
     "Called by the stream below, as a protocol.",
@@ -376,7 +361,7 @@ method!(
     }
 );
 
-simple_method!(
+method!(
     CheckHandshakeTimeout,
     "_check_handshake_timeout",
     "The timer's.",
@@ -386,7 +371,7 @@ simple_method!(
     }
 );
 
-simple_method!(
+method!(
     CheckShutdownTimeout,
     "_check_shutdown_timeout",
     "The timer's.",
@@ -395,11 +380,6 @@ simple_method!(
         Ok(none(this.py()))
     }
 );
-
-/// An attribute of `Tls`.
-macro_rules! attribute {
-    ($($parts:tt)*) => { attribute_of!(Tls, $($parts)*); };
-}
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
     .core
