@@ -30,6 +30,7 @@ use super::Core;
 use super::source::{NOBODY, Source, Sources, Visit};
 use super::turn::contain;
 use super::waits::Waits;
+use super::watch_set::WatchSet;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
@@ -51,8 +52,9 @@ pub(crate) struct Local {
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
     current: RefCell<Option<nesting::AtWork>>,
     gathering: Gathering,
-    watchers: RefCell<Option<Arc<Watchers>>>,
-    /// Of the source that is `watchers`.
+    /// The watched descriptors; `None` once the loop is closed.
+    watched: RefCell<Option<WatchSet>>,
+    /// Of the source that stands for `watched`.
     watchers_key: u64,
     pub(super) waits: Waits,
     pub(crate) listeners: Listeners,
@@ -92,20 +94,18 @@ impl Local {
         let ready_list = Arc::new(ReadyList::default());
         let driver = make_driver(&ready_list)?;
         let deadlines = Deadlines::new(&driver)?;
-        let watchers = Watchers::new(&driver).map_err(os_error)?;
+        let watched = WatchSet::new(&driver).map_err(os_error)?;
         let mut sources = Sources::default();
-        let watchers_key = sources.insert(Arc::<Watchers>::clone(&watchers));
-        watchers.registration(|registration| {
-            registration.slot().set_key(watchers_key);
-            registration.arm_read();
-        });
+        let watchers_key = sources.insert(Arc::new(Watchers));
+        watched.registration().slot().set_key(watchers_key);
+        watched.registration().arm_read();
         Ok(Self {
             ready: RefCell::default(),
             deadlines,
             sources: RefCell::new(sources),
             current: RefCell::default(),
             gathering: Gathering::default(),
-            watchers: RefCell::new(Some(watchers)),
+            watched: RefCell::new(Some(watched)),
             watchers_key,
             waits: Waits::default(),
             listeners: Listeners::default(),
@@ -196,10 +196,10 @@ impl Local {
     pub(super) fn has_descriptors(&self) -> bool {
         self.sources.borrow().len() > OWN_SOURCES
             || self
-                .watchers
+                .watched
                 .borrow()
                 .as_ref()
-                .is_some_and(|watchers| watchers.has_others())
+                .is_some_and(WatchSet::has_others)
     }
 
     /// Watches for writing, too; see [`Driver::widen`].
@@ -235,9 +235,8 @@ impl Local {
         drop(source);
     }
 
-    /// The watched descriptors; `None` once the loop is closed.
-    pub(super) fn watchers(&self) -> Option<Arc<Watchers>> {
-        self.watchers.borrow().clone()
+    pub(super) fn watched(&self) -> &RefCell<Option<WatchSet>> {
+        &self.watched
     }
 
     /// The transport that owns `fd`, where it is on the reactor.
@@ -282,11 +281,11 @@ impl Local {
         let sources = mem::take(&mut *self.sources.borrow_mut());
         let flushes = self.gathering.take();
         self.scratch.clear();
-        let watchers = self.watchers.borrow_mut().take();
+        let watched = self.watched.take();
         self.claims.clear();
         let listeners = self.listeners.take();
         sources.iter().for_each(|source| source.on_close(core, py));
-        drop((ready, deadlines, sources, flushes, watchers, listeners));
+        drop((ready, deadlines, sources, flushes, watched, listeners));
         drop((driver, self.driver.take()));
     }
 
@@ -311,6 +310,9 @@ impl Local {
         }
         if let Ok(current) = self.current.try_borrow() {
             current.iter().for_each(|(_, source)| source.objects(visit));
+        }
+        if let Ok(watched) = self.watched.try_borrow() {
+            watched.iter().for_each(|set| set.objects(visit));
         }
         self.gathering.objects(visit);
     }

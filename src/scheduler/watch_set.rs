@@ -132,17 +132,21 @@ pub(super) struct WatchSet {
 }
 
 impl WatchSet {
-    pub(super) fn new(registration: Registration, poller: Poller) -> Self {
-        Self {
+    /// An empty set on the reactor of `driver`.
+    pub(super) fn new(driver: &Driver) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
+        Ok(Self {
             watched: HashMap::default(),
             registration,
             poller,
-        }
+        })
     }
 
-    /// How many descriptors are watched, with those that were not taken out since.
-    pub(super) fn len(&self) -> usize {
-        self.watched.len()
+    /// Whether more is watched than the pair that the loop hears signals by.
+    #[inline]
+    pub(super) fn has_others(&self) -> bool {
+        self.watched.len() > 1
     }
 
     pub(super) fn registration(&self) -> &Registration {

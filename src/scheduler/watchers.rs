@@ -4,26 +4,21 @@
 //! The kernel then does what asyncio's selector promises: an undrained descriptor calls back again, one
 //! that was closed behind our back leaves the set, and its number may be reused.
 
-use std::cell::RefCell;
-use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
-use super::source::{NOBODY, Source, Visit};
+use super::source::{Source, Visit};
 pub(crate) use super::watch_set::Side;
 use super::watch_set::{Watch, WatchSet};
 use super::{Core, Deferred, Local};
-use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::{OwnerCell, call, name};
-use crate::sys::poller::Poller;
+use crate::ffi::{call, name};
 
-/// The watched descriptors of one loop.
+/// The set of watched descriptors in the table of sources; the set itself is the loop's.
 #[derive(Debug)]
-pub(crate) struct Watchers(OwnerCell<RefCell<WatchSet>>);
+pub(super) struct Watchers;
 
 /// Has `handle` called in each turn that finds `fd` ready; cancels the one that was there.
 ///
@@ -35,22 +30,17 @@ pub(crate) fn watch(
     handle: Py<Handle>,
 ) -> PyResult<()> {
     let py = core.py();
-    let before = own_watchers(core)?
-        .with(py, core.get(), |set| {
-            set.replace(fd, side, Watch::Callback(handle))
-        })?
-        .map_err(os_error)?;
-    let_go(py, before);
+    let before = with_own(core, |set| set.replace(fd, side, Watch::Callback(handle)))?;
+    let_go(py, before.map_err(os_error)?);
     Ok(())
 }
 
 /// Ends a watch; `false` when there was none.
 pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult<bool> {
     let py = core.py();
-    let Some(watchers) = core.get().local(py)?.watchers() else {
+    let Some(before) = with(&*core.get().local(py)?, |set| set.take(fd, side)) else {
         return Ok(false);
     };
-    let before = watchers.with(py, core.get(), |set| set.take(fd, side))?;
     let was_there = !before.is_nothing();
     let_go(py, before);
     Ok(was_there)
@@ -65,7 +55,7 @@ pub(crate) fn wait(
 ) -> PyResult<()> {
     let py = core.py();
     let future = future.clone().unbind();
-    let (orphans, before) = own_watchers(core)?.with(py, core.get(), |set| {
+    let (orphans, before) = with_own(core, |set| {
         (set.take_orphans_of(fd), set.wait(fd, side, future))
     })?;
     let_go(py, before.map_err(os_error)?);
@@ -75,15 +65,12 @@ pub(crate) fn wait(
 
 /// Completes the futures that wait for files which are gone: who made them tries again, and is told so.
 pub(super) fn end_orphans(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
-    let py = core.py();
-    let Some(watchers) = local.watchers() else {
+    let Some((orphans, has_more)) = with(local, |set| (set.take_orphans(), set.has_futures()))
+    else {
         return Ok(());
     };
-    let (orphans, has_more) = watchers.with(py, core.get(), |set| {
-        (set.take_orphans(), set.has_futures())
-    })?;
     local.waits.asked(has_more);
-    complete_all(py, orphans)
+    complete_all(core.py(), orphans)
 }
 
 fn complete_all(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
@@ -95,11 +82,10 @@ fn complete_all(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
 /// Queues the callbacks of what is ready, in front of whatever this pass schedules; futures are completed in it, and their
 /// tasks go on in the next.
 pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
-    let py = core.py();
-    let Some(watchers) = local.watchers() else {
+    let Some(futures) = with(local, |set| set.due(core.py(), local)) else {
         return Ok(());
     };
-    for future in watchers.with(py, core.get(), |set| set.due(py, local))?? {
+    for future in futures? {
         local.defer(Deferred {
             target: future,
             argument: None,
@@ -116,11 +102,9 @@ pub(crate) fn stop_waiting(
     side: Side,
     future: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let py = core.py();
-    let Some(watchers) = core.get().local(py)?.watchers() else {
-        return Ok(());
-    };
-    let gone = watchers.with(py, core.get(), |set| set.stop_waiting(fd, side, future))?;
+    let gone = with(&*core.get().local(core.py())?, |set| {
+        set.stop_waiting(fd, side, future)
+    });
     drop(gone);
     Ok(())
 }
@@ -128,9 +112,10 @@ pub(crate) fn stop_waiting(
 /// Completes the futures that wait for `fd`, which is closed: who made them will see that.
 pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let py = core.py();
-    let watchers = watchers(core)?;
     for side in [Side::Reader, Side::Writer] {
-        let before = watchers.with(py, core.get(), |set| set.take_futures(fd, side))?;
+        let local = core.get().local(py)?;
+        let before = with(&local, |set| set.take_futures(fd, side)).ok_or_else(super::closed)?;
+        drop(local);
         for future in before {
             complete(future.bind(py))?;
         }
@@ -138,17 +123,16 @@ pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     Ok(())
 }
 
-fn watchers(core: &Bound<'_, Core>) -> PyResult<Arc<Watchers>> {
-    core.get()
-        .local(core.py())?
-        .watchers()
-        .ok_or_else(super::closed)
+/// Calls with the set; `None` once the loop is closed. `call` must not run Python code.
+fn with<R>(local: &Local, call: impl FnOnce(&mut WatchSet) -> R) -> Option<R> {
+    local.watched().borrow_mut().as_mut().map(call)
 }
 
-/// Those that a forked child has of its own, if this is one.
-fn own_watchers(core: &Bound<'_, Core>) -> PyResult<Arc<Watchers>> {
-    core.get().local(core.py())?.driver()?;
-    watchers(core)
+/// As `with`, after a forked child has made a set of its own.
+fn with_own<R>(core: &Bound<'_, Core>, call: impl FnOnce(&mut WatchSet) -> R) -> PyResult<R> {
+    let local = core.get().local(core.py())?;
+    local.driver()?;
+    with(&local, call).ok_or_else(super::closed)
 }
 
 /// Outside of any borrow: destructors may run Python code.
@@ -160,56 +144,14 @@ fn let_go(py: Python<'_>, watch: Watch) {
     }
 }
 
-impl Watchers {
-    /// An empty set on the reactor of `driver`.
-    pub(super) fn new(driver: &Driver) -> io::Result<Arc<Self>> {
-        let poller = Poller::new()?;
-        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
-        let set = WatchSet::new(registration, poller);
-        Ok(Arc::new(Self(OwnerCell::new(RefCell::new(set)))))
-    }
-
-    /// Shows the registration, while the loop is being made and nobody else knows of it.
-    pub(super) fn registration(&self, show: impl FnOnce(&Registration)) {
-        show(self.0.while_stopped().borrow().registration());
-    }
-
-    /// In a forked child: leaves the parent's set alone and makes another, empty or with all that is watched.
-    pub(super) fn renew(&self, driver: &Driver, served: bool) -> io::Result<()> {
-        self.0.inside().borrow_mut().rebuild(driver, served)
-    }
-
-    /// Whether more is watched than the pair that the loop hears signals by.
-    #[inline]
-    pub(super) fn has_others(&self) -> bool {
-        self.0.inside().borrow().len() > 1
-    }
-
-    fn with<R>(
-        &self,
-        py: Python<'_>,
-        core: &Core,
-        call: impl FnOnce(&mut WatchSet) -> R,
-    ) -> PyResult<R> {
-        let set = self
-            .0
-            .enter(py, core.owner())
-            .ok_or_else(super::wrong_thread)?;
-        Ok(call(&mut set.borrow_mut()))
-    }
-}
-
 impl Source for Watchers {
     /// The turn asks for [`queue_due`] instead.
     fn on_ready(&self, _core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
         Ok(())
     }
 
-    fn objects(&self, visit: Visit<'_>) {
-        if let Ok(set) = self.0.while_stopped().try_borrow() {
-            set.objects(visit);
-        }
-    }
+    /// The loop shows what is in the set.
+    fn objects(&self, _visit: Visit<'_>) {}
 }
 
 /// One that was cancelled in the meantime stays so.

@@ -39,8 +39,9 @@ impl Local {
         let driver = make_driver(&self.ready_list)?;
         let timer = make_timer(&driver)?;
         let served = !self.forked_while_running.get();
-        if let Some(watchers) = self.watchers() {
-            watchers.renew(&driver, served).map_err(os_error)?;
+        if let Some(set) = &mut *self.watched.borrow_mut() {
+            // The parent's set is left alone: this one is empty, or has all that is watched.
+            set.rebuild(&driver, served).map_err(os_error)?;
         }
         let inherited = self.driver.replace(Some(Arc::clone(&driver)));
         let inherited = (inherited, self.deadlines.renew(timer));
