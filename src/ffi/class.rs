@@ -3,7 +3,6 @@
 //! `#[pyclass]` cannot extend a class like `asyncio.Transport`, whose size is known at run time only.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::OnceLock;
@@ -15,6 +14,7 @@ use pyo3::types::PyType;
 
 use super::method::Members;
 use super::nesting::deallocate;
+use super::owner::Stopped;
 use super::reference::{borrowed, counted, owned, returned};
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
@@ -154,10 +154,15 @@ pub(crate) struct Visitor<'a> {
     visit: ffi::visitproc,
     argument: *mut c_void,
     result: c_int,
-    lifetime: PhantomData<&'a ()>,
+    stopped: Stopped<'a>,
 }
 
-impl Visitor<'_> {
+impl<'a> Visitor<'a> {
+    /// Lets the collector look at what belongs to another thread.
+    pub(crate) fn stopped(&self) -> Stopped<'a> {
+        self.stopped
+    }
+
     pub(crate) fn object<T>(&mut self, object: &Py<T>) {
         self.raw(object.as_ptr());
     }
@@ -460,7 +465,8 @@ unsafe extern "C" fn traverse<T: NativeClass>(
         visit,
         argument,
         result: 0,
-        lifetime: PhantomData,
+        // SAFETY: this is a `tp_traverse`, and the visitor does not outlive it.
+        stopped: unsafe { Stopped::inside_traverse() },
     };
     // SAFETY: a live object; its class is counted by every instance.
     visitor.raw(unsafe { ffi::Py_TYPE(object) }.cast());

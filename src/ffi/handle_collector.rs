@@ -14,6 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::handle::{Handle, fields, with};
+use super::owner::Stopped;
 
 /// Tells the collector of the handle, where it does not know it yet.
 pub(crate) fn track(handle: &Bound<'_, Handle>) {
@@ -46,8 +47,12 @@ pub(crate) fn untrack_unless_shared(handle: &Bound<'_, Handle>, held: isize) {
 ///
 /// One that it does not know, and that nobody else can reach, stands for what it refers to. One that
 /// somebody else holds is shown to nobody: what it refers to then looks reachable, as it is.
-pub(crate) fn objects(handle: &Py<Handle>, visit: &mut dyn FnMut(&Py<PyAny>)) {
-    // SAFETY: `Py` keeps it alive, and nothing changes a handle while the collector looks.
+pub(crate) fn objects(
+    handle: &Py<Handle>,
+    _witness: Stopped<'_>,
+    visit: &mut dyn FnMut(&Py<PyAny>),
+) {
+    // SAFETY: `Py` keeps it alive, and no thread is inside `with`, which has no call where it could be stopped.
     let fields = unsafe { &*fields(handle.as_ptr()) };
     if fields.tracked {
         return visit(handle.as_any());

@@ -39,6 +39,6 @@ pub(crate) use method::{
     method, missing, settable, text,
 };
 pub(crate) use names::name;
-pub(crate) use owner::{Entered, Owner, OwnerCell};
+pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};
 pub(crate) use park::Parking;
 pub(crate) use spares::Spares;

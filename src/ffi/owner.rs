@@ -1,20 +1,33 @@
 //! State that belongs to one thread at a time.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
+#[cfg(Py_GIL_DISABLED)]
+use std::ptr;
+#[cfg(Py_GIL_DISABLED)]
+use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use pyo3::PyVisit;
 use pyo3::prelude::*;
+
+use crate::sys::fork::ForkNotice;
 
 /// The thread that a loop and everything on it belong to.
 ///
-/// While the loop runs, that is the running thread. Otherwise whoever calls in owns it for the call.
+/// While the loop runs, that is the running thread. Otherwise a thread that calls in owns it for the call.
 #[derive(Debug, Default)]
 pub(crate) struct Owner {
-    /// `threading.get_ident()` of the thread inside, 0 for nobody. Acquire on entering and Release
+    /// `threading.get_ident()` of the thread inside, 0 for none. Acquire on entering and Release
     /// on leaving hand the state from one thread to the next.
     thread: AtomicUsize,
-    /// The loop runs: `thread` stays for long, so nobody waits for it. Written by the owner only.
+    /// How many [`Entered`] and [`Running`] keep `thread` as it is, in whichever order they are dropped. They stay on
+    /// the owning thread, so no other thread writes this.
+    holds: AtomicUsize,
+    /// The loop runs: `thread` stays for long, so other threads do not wait for it. Written by the owner only.
     running: AtomicBool,
+    forks: ForkNotice,
 }
 
 impl Owner {
@@ -46,41 +59,65 @@ impl Owner {
         {
             py.detach(std::thread::yield_now);
         }
-        Some(Running { owner: self })
+        self.hold();
+        Some(Running {
+            owner: self,
+            not_send: PhantomData,
+        })
     }
 
     /// In a forked child, on its only thread: a loop that ran on another thread does not run any more.
+    ///
+    /// Only the first call in a child has an effect. Python's hook makes it right after the fork; a later one could
+    /// take the loop away from a thread that the child has started.
     pub(crate) fn forked(&self, py: Python<'_>) {
-        if self.thread.load(Ordering::Relaxed) != current_thread(py) {
+        if self.forks.is_news() && self.thread.load(Ordering::Relaxed) != current_thread(py) {
+            self.holds.store(0, Ordering::Relaxed);
             self.thread.store(0, Ordering::Relaxed);
             self.running.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Enters for the length of a call; `None` when another thread runs the loop.
+    /// Enters until [`Owner::let_go`]; `false` when another thread runs the loop.
     #[cfg(Py_GIL_DISABLED)]
-    fn enter(&self, py: Python<'_>) -> Option<bool> {
+    fn enter(&self, py: Python<'_>) -> bool {
         let me = current_thread(py);
         loop {
-            let thread = self.thread.load(Ordering::Relaxed);
-            if thread == me {
-                return Some(false);
+            if self.thread.load(Ordering::Relaxed) == me {
+                break;
             }
             if self.running.load(Ordering::Acquire) {
-                return None;
+                return false;
             }
             let exchange =
                 self.thread
                     .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
             if exchange.is_ok() {
-                return Some(true);
+                break;
             }
             // SAFETY: may be called from any thread at any time.
             if unsafe { pyo3::ffi::Py_IsFinalizing() } != 0 {
                 // A daemon thread may have stopped for good inside of a call.
-                return None;
+                return false;
             }
             py.detach(std::thread::yield_now);
+        }
+        self.hold();
+        true
+    }
+
+    /// One hold more, of the thread inside.
+    fn hold(&self) {
+        let holds = self.holds.load(Ordering::Relaxed);
+        self.holds.store(holds + 1, Ordering::Relaxed);
+    }
+
+    /// One hold less, of the thread inside: with the last one it leaves.
+    fn let_go(&self) {
+        let left = self.holds.load(Ordering::Relaxed) - 1;
+        self.holds.store(left, Ordering::Relaxed);
+        if left == 0 {
+            self.thread.store(0, Ordering::Release);
         }
     }
 }
@@ -89,33 +126,49 @@ impl Owner {
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     owner: &'a Owner,
+    not_send: PhantomData<*const ()>,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.owner.thread.store(0, Ordering::Release);
+        self.owner.let_go();
         self.owner.running.store(false, Ordering::Release);
     }
 }
 
 /// A value that only the owning thread may use.
 ///
-/// With the GIL, the GIL is the lock: a reference lives only while attached, and `T`'s own cells are
-/// never borrowed across a call that could let another thread in. Without it, [`Owner`] is.
-#[derive(Debug)]
-pub(crate) struct OwnerCell<T>(T);
+/// Two things give a reference to it: `enter`, to the thread that owns it, and `while_stopped`, to the collector.
+pub(crate) struct OwnerCell<T> {
+    /// The owner that it was entered with first; it is entered with no other. The address tells them apart: an
+    /// `Entered` borrows its owner, so no other can have that address meanwhile.
+    #[cfg(Py_GIL_DISABLED)]
+    owner: AtomicPtr<Owner>,
+    value: T,
+}
 
-// SAFETY: the value is reached through `enter` alone, which needs `Python<'_>`. With the GIL, that
-// serialises every use; free-threaded builds admit one thread at a time by `Owner`, whose
-// Acquire/Release pair orders one thread's uses before the next one's. `T: Send` lets them move.
+// SAFETY: no two threads use the value at once, and each sees what the one before it did; `T: Send` allows one thread
+// after another to use it.
+//
+// With the GIL, the GIL is the lock. `enter` needs `Python<'_>`, and `while_stopped` a traversal: both run attached. A
+// thread that detaches while it has a reference does not use it until it is attached again: `Python::detach` refuses a
+// reference to what is not `Sync`, and `Parking` detaches inside `Driver::look`, which uses the driver's memory only.
+//
+// Without it, `enter` admits the thread that the cell's one owner belongs to. It stays the owner's as long as there is
+// an `Entered`, which stays on that thread. The owner's Acquire and Release order one thread's uses before the next
+// one's. During a traversal, all other threads are stopped (see `Stopped`).
 unsafe impl<T: Send> Sync for OwnerCell<T> {}
 
 impl<T> OwnerCell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(value)
+        Self {
+            #[cfg(Py_GIL_DISABLED)]
+            owner: AtomicPtr::new(ptr::null_mut()),
+            value,
+        }
     }
 
-    /// The value, or `None` when it is at work on another thread (free-threaded builds only).
+    /// The value. `None` when it is at work on another thread, or belongs to another owner (free-threaded builds only).
     #[inline]
     #[cfg_attr(
         not(Py_GIL_DISABLED),
@@ -123,28 +176,53 @@ impl<T> OwnerCell<T> {
     )]
     pub(crate) fn enter<'a>(&'a self, py: Python<'a>, owner: &'a Owner) -> Option<Entered<'a, T>> {
         #[cfg(Py_GIL_DISABLED)]
-        let leave = owner.enter(py)?.then_some(owner);
+        if !owner.enter(py) {
+            return None;
+        }
         #[cfg(not(Py_GIL_DISABLED))]
-        let (_, leave) = (py, {
-            let _ = owner;
-            None
-        });
-        Some(Entered {
-            value: &self.0,
-            leave,
-        })
+        let _ = (py, owner);
+        let entered = Entered {
+            value: &self.value,
+            #[cfg(Py_GIL_DISABLED)]
+            owner,
+            not_send: PhantomData,
+        };
+        #[cfg(Py_GIL_DISABLED)]
+        if !self.belongs_to(owner) {
+            return None;
+        }
+        Some(entered)
     }
 
-    /// The value while no thread can be inside: the collector has stopped them all, or it is the last.
+    /// The value for the collector: every other thread is stopped, and this one may be anywhere.
     ///
-    /// For `tp_traverse`, which must not touch Python's reference counts, and for the only thread of a forked child.
-    pub(crate) fn while_stopped(&self) -> &T {
-        &self.0
+    /// So a `RefCell` in it may be borrowed, and reference counts must not be touched.
+    pub(crate) fn while_stopped<'a>(&'a self, _witness: Stopped<'a>) -> &'a T {
+        &self.value
     }
 
-    /// The value, for a caller that is inside another cell of the same owner.
-    pub(crate) fn inside(&self) -> &T {
-        &self.0
+    /// Whether `owner` is the cell's: the first one is.
+    #[cfg(Py_GIL_DISABLED)]
+    #[inline]
+    fn belongs_to(&self, owner: &Owner) -> bool {
+        let given = ptr::from_ref(owner).cast_mut();
+        let known = self.owner.load(Ordering::Relaxed);
+        known == given || (known.is_null() && self.adopt(given))
+    }
+
+    #[cfg(Py_GIL_DISABLED)]
+    #[cold]
+    fn adopt(&self, given: *mut Owner) -> bool {
+        let order = Ordering::Relaxed;
+        let adopted = (self.owner).compare_exchange(ptr::null_mut(), given, order, order);
+        adopted.map_or_else(|found| found == given, |_| true)
+    }
+}
+
+/// Without the value, which may be another thread's.
+impl<T> fmt::Debug for OwnerCell<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("OwnerCell").finish_non_exhaustive()
     }
 }
 
@@ -152,12 +230,15 @@ impl<T> OwnerCell<T> {
 #[derive(Debug)]
 pub(crate) struct Entered<'a, T> {
     value: &'a T,
-    leave: Option<&'a Owner>,
+    #[cfg(Py_GIL_DISABLED)]
+    owner: &'a Owner,
+    not_send: PhantomData<*const ()>,
 }
 
 impl<T> Deref for Entered<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         self.value
     }
@@ -166,9 +247,32 @@ impl<T> Deref for Entered<'_, T> {
 impl<T> Drop for Entered<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(owner) = self.leave {
-            owner.thread.store(0, Ordering::Release);
-        }
+        #[cfg(Py_GIL_DISABLED)]
+        self.owner.let_go();
+    }
+}
+
+/// Proof that the collector looks: it exists only inside `tp_traverse`.
+///
+/// The interpreter traverses while it is attached, and on free-threaded builds in a stopped world: so do the collector
+/// and `gc.get_referents`. Every other thread is detached then, or inside a call of the interpreter's that may detach.
+/// None is in the middle of an access to a cell's value, except where it has borrowed a `RefCell`, which says so.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped<'a>(PhantomData<(&'a (), *const ())>);
+
+impl Stopped<'_> {
+    /// # Safety
+    ///
+    /// Called inside a `tp_traverse` that lasts for the proof's lifetime.
+    pub(super) unsafe fn inside_traverse() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'a> From<&'a PyVisit<'_>> for Stopped<'a> {
+    fn from(_visit: &'a PyVisit<'_>) -> Self {
+        // SAFETY: PyO3 makes a `PyVisit` for a `tp_traverse` alone, which it does not outlive.
+        unsafe { Self::inside_traverse() }
     }
 }
 

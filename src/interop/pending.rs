@@ -11,10 +11,10 @@ use pyo3::prelude::*;
 
 use super::waiter::{Waiter, cancelled_error};
 use crate::driver::{Slot, lend, wake};
-use crate::ffi::OwnerCell;
 use crate::ffi::capsule::Refusal;
 use crate::ffi::context::run_in;
 use crate::ffi::pollable::Pollable;
+use crate::ffi::{OwnerCell, Stopped};
 use crate::scheduler::report::report;
 use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
 
@@ -357,8 +357,8 @@ impl Source for Pending {
         drop(self.end(py, core));
     }
 
-    fn objects(&self, visit: Visit<'_>) {
-        if let Ok(state) = self.state.while_stopped().try_borrow()
+    fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
+        if let Ok(state) = self.state.while_stopped(stopped).try_borrow()
             && let Some(callback) = &state.callback
         {
             visit(&callback.function);

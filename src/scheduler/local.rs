@@ -34,10 +34,10 @@ use super::watch_set::WatchSet;
 use super::watchers::Watchers;
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
-use crate::ffi::Parking;
 use crate::ffi::handle::Handle;
 use crate::ffi::handle_collector;
 use crate::ffi::panics::caught;
+use crate::ffi::{Parking, Stopped};
 use crate::sys;
 pub(crate) use gathering::Flush;
 pub(crate) use scratch::READ_SIZE;
@@ -290,11 +290,11 @@ impl Local {
     }
 
     /// Shows the collector everything held.
-    pub(super) fn objects(&self, visit: Visit<'_>) {
+    pub(super) fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in &*ready {
                 match entry {
-                    Ready::Handle(handle) => handle_collector::objects(handle, visit),
+                    Ready::Handle(handle) => handle_collector::objects(handle, stopped, visit),
                     Ready::Io(_) => {}
                     Ready::Deferred(deferred) => {
                         visit(&deferred.target);
@@ -304,12 +304,16 @@ impl Local {
             }
         }
         self.held_back(visit);
-        self.deadlines.objects(visit);
+        self.deadlines.objects(stopped, visit);
         if let Ok(sources) = self.sources.try_borrow() {
-            sources.iter().for_each(|source| source.objects(visit));
+            sources
+                .iter()
+                .for_each(|source| source.objects(stopped, visit));
         }
         if let Ok(current) = self.current.try_borrow() {
-            current.iter().for_each(|(_, source)| source.objects(visit));
+            current
+                .iter()
+                .for_each(|(_, source)| source.objects(stopped, visit));
         }
         if let Ok(watched) = self.watched.try_borrow() {
             watched.iter().for_each(|set| set.objects(visit));

@@ -135,7 +135,9 @@ impl Core {
         let running = self.owner.running_thread().is_some();
         self.owner.forked(py);
         self.shared.inbox.unpark();
-        self.local.while_stopped().forked(running);
+        if let Some(local) = self.try_local(py) {
+            local.forked(running);
+        }
     }
 
     /// Drops everything scheduled and ends the reactor. The loop must not be running.
@@ -158,7 +160,9 @@ impl Core {
                 result = visit.call(object);
             }
         };
-        self.local.while_stopped().objects(&mut each);
+        self.local
+            .while_stopped(visit.into())
+            .objects(visit.into(), &mut each);
         self.shared.inbox.objects(&mut each);
         result
     }

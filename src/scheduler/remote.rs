@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::source::{Source, Visit};
 use super::{Core, Local};
 use crate::driver::{Slot, wake};
+use crate::ffi::Stopped;
 use crate::ffi::pollable::Completion;
 
 /// Takes calls for the loop's thread, from any thread, without a lock and without the GIL.
@@ -97,7 +98,7 @@ impl Source for Remote {
         self.close();
     }
 
-    fn objects(&self, _visit: Visit<'_>) {}
+    fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
 }
 
 /// Calls of one pass: others want to run, too.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::{Core, Local};
+use crate::ffi::Stopped;
 
 pub(crate) use crate::driver::{READ, WRITE};
 
@@ -46,7 +47,7 @@ pub(crate) trait Source: Send + Sync {
     }
 
     /// Shows every Python object held.
-    fn objects(&self, visit: Visit<'_>);
+    fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>);
 }
 
 /// From key to source. A key carries a generation: the events of a source that is gone find nothing.

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::source::Visit;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::{handle_collector, make};
+use crate::ffi::{Stopped, handle_collector, make};
 
 /// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
 #[derive(Debug, Default)]
@@ -125,10 +125,10 @@ impl Timers {
     }
 
     /// Shows the collector what is held.
-    pub(super) fn objects(&self, visit: Visit<'_>) {
+    pub(super) fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
         self.handles()
             .chain(&self.newest)
-            .for_each(|handle| handle_collector::objects(handle, visit));
+            .for_each(|handle| handle_collector::objects(handle, stopped, visit));
     }
 
     /// All that wait.

@@ -14,7 +14,7 @@ use super::watch_set::{Watch, WatchSet};
 use super::{Core, Deferred, Local};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::{call, name};
+use crate::ffi::{Stopped, call, name};
 
 /// The set of watched descriptors in the table of sources; the set itself is the loop's.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl Source for Watchers {
     }
 
     /// The loop shows what is in the set.
-    fn objects(&self, _visit: Visit<'_>) {}
+    fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
 }
 
 /// One that was cancelled in the meantime stays so.

@@ -250,7 +250,7 @@ impl NativeClass for SockCall {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped();
+        let state = self.state.while_stopped(visitor.stopped());
         visitor.object(&self.core);
         if let Ok(operation) = state.operation.try_borrow()
             && let Some(operation) = &*operation

@@ -32,6 +32,24 @@ impl Generation {
     }
 }
 
+/// Tells a forked child once that it is one.
+#[derive(Debug)]
+pub(crate) struct ForkNotice(AtomicU32);
+
+impl Default for ForkNotice {
+    fn default() -> Self {
+        Self(AtomicU32::new(Generation::current().0))
+    }
+}
+
+impl ForkNotice {
+    /// Whether there was a fork since the last call, or since this was made: the caller is in the child.
+    pub(crate) fn is_news(&self) -> bool {
+        let now = Generation::current().0;
+        self.0.swap(now, Ordering::Relaxed) != now
+    }
+}
+
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }

@@ -13,7 +13,7 @@ use pyo3::types::PyString;
 
 use crate::driver::Registration;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, NativeClass, OwnerCell, Visitor, call, data, downcast, name};
+use crate::ffi::{Entered, NativeClass, OwnerCell, Stopped, Visitor, call, data, downcast, name};
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::transports::logger::log;
 use crate::transports::protocol::{self, callback_failed, step_failed};
@@ -479,15 +479,17 @@ impl<T: Transport> Source for TransportSource<T> {
     }
 
     fn renew(&self, py: Python<'_>, local: &Local) {
-        let state = data(self.transport.bind(py)).cell().inside();
-        local.revive(T::life(state).registration.borrow().as_ref());
+        // Ignored: this thread is inside the loop's own state already.
+        if let Ok(state) = data(self.transport.bind(py)).state(py) {
+            local.revive(T::life(&state).registration.borrow().as_ref());
+        }
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
         (T::CLAIMS && fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
     }
 
-    fn objects(&self, visit: Visit<'_>) {
+    fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {
         visit(self.transport.as_any());
     }
 }

@@ -13,7 +13,7 @@ use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
-use crate::ffi::name;
+use crate::ffi::{Stopped, name};
 use crate::scheduler::report::report;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
@@ -221,7 +221,7 @@ impl Source for Listener {
         result
     }
 
-    fn objects(&self, visit: Visit<'_>) {
+    fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {
         let (then, server) = match &self.then {
             Then::Transport { factory, server } => (factory, server.as_ref()),
             Then::Call(call) => (call, None),

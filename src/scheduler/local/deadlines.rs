@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use crate::driver::{Driver, Slot, Timer};
 use crate::errors::os_error;
+use crate::ffi::Stopped;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
 use crate::scheduler::source::{NOBODY, Visit};
@@ -118,9 +119,9 @@ impl Deadlines {
     }
 
     /// Shows the collector what is held.
-    pub(super) fn objects(&self, visit: Visit<'_>) {
+    pub(super) fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
         if let Ok(timers) = self.timers.try_borrow() {
-            timers.objects(visit);
+            timers.objects(stopped, visit);
         }
     }
 }

@@ -184,7 +184,7 @@ impl NativeClass for Datagrams {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped();
+        let state = self.state.while_stopped(visitor.stopped());
         visitor.object(&self.core);
         visitor.object(&self.context);
         visitor.option(state.address.as_ref());

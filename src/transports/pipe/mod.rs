@@ -296,7 +296,7 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped();
+        let state = self.state.while_stopped(visitor.stopped());
         visitor.object(&self.core);
         visitor.object(&self.context);
         visitor.object(&state.extra);

@@ -242,7 +242,7 @@ impl NativeClass for Stream {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped();
+        let state = self.state.while_stopped(visitor.stopped());
         visitor.object(&self.core);
         visitor.object(&self.context);
         state.life.traverse(visitor);

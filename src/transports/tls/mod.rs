@@ -98,7 +98,7 @@ impl NativeClass for Tls {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped();
+        let state = self.state.while_stopped(visitor.stopped());
         visitor.object(&self.core);
         visitor.object(&self.extra);
         visitor.object(&self.timeouts.handshake);
