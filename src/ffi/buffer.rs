@@ -1,7 +1,6 @@
 //! The buffer protocol: memory of other objects, borrowed while attached.
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,6 +14,8 @@ pub(crate) fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
         || object.is_instance_of::<PyByteArray>()
         || object.is_instance_of::<PyMemoryView>()
 }
+
+use crate::sys::buffer::ReadBuffer;
 
 /// A contiguous view of an object's memory, released when dropped.
 pub(crate) struct View<'py> {
@@ -47,13 +48,14 @@ impl<'py> View<'py> {
         unsafe { std::slice::from_raw_parts(self.raw.buf.cast(), self.len()) }
     }
 
-    /// The bytes, for writing. The view must have been made by [`View::writable`].
-    pub(crate) fn bytes_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+    /// The bytes, to be filled: there are none where the view was not made by [`View::writable`].
+    pub(crate) fn room(&mut self) -> ReadBuffer<'_> {
         if self.len() == 0 || self.raw.readonly != 0 {
-            return &mut [];
+            return ReadBuffer::new(&mut []);
         }
         // SAFETY: as in `bytes`, and not read-only; `&mut self` keeps Rust's own uses apart.
-        unsafe { std::slice::from_raw_parts_mut(self.raw.buf.cast(), self.len()) }
+        let memory = unsafe { std::slice::from_raw_parts_mut(self.raw.buf.cast(), self.len()) };
+        ReadBuffer::new(memory)
     }
 
     fn new(object: &Bound<'py, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {

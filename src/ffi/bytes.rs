@@ -1,6 +1,6 @@
 //! `bytes` and `bytearray` objects that a socket reads into.
 
-use std::mem::MaybeUninit;
+use std::convert::Infallible;
 
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -8,14 +8,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
 use super::reference::owned;
+use crate::sys::buffer::ReadBuffer;
 
-/// A new `bytes` of up to `capacity`, filled by `fill`, which answers how many it wrote.
+/// A new `bytes` of up to `capacity`, with what `fill` fills, and its length.
 ///
 /// The object is shrunk in place to what was written; an error of `fill` frees it.
-pub(crate) fn read_into_new<E>(
+pub(crate) fn read_into_new<R, E>(
     py: Python<'_>,
     capacity: usize,
-    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+    fill: impl FnOnce(&mut ReadBuffer<'_>) -> Result<R, E>,
 ) -> PyResult<Result<(Bound<'_, PyBytes>, usize), E>> {
     let size = ffi::Py_ssize_t::try_from(capacity)?;
     // SAFETY: attached; a null source means uninitialised contents. A new reference, or null with
@@ -25,12 +26,13 @@ pub(crate) fn read_into_new<E>(
     let object = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
     // SAFETY: `object` is a `bytes`, so its contents begin there and are `capacity` long.
     let start = unsafe { ffi::PyBytes_AS_STRING(object.as_ptr()) };
-    // SAFETY: nobody else has seen the object, so the borrow is unique; any bit pattern will do.
+    // SAFETY: nobody else has seen the object, so the borrow is unique; it need not be initialised.
     let contents = unsafe { std::slice::from_raw_parts_mut(start.cast_mut().cast(), capacity) };
-    let written = match fill(contents) {
-        Ok(written) => written.min(capacity),
-        Err(error) => return Ok(Err(error)),
-    };
+    let mut buffer = ReadBuffer::new(contents);
+    if let Err(error) = fill(&mut buffer) {
+        return Ok(Err(error));
+    }
+    let written = buffer.filled().len();
     let mut raw = object.into_ptr();
     if written < capacity {
         // SAFETY: `raw` is the only reference to a `bytes` that was never hashed or seen. On failure
@@ -48,13 +50,11 @@ pub(crate) fn read_into_new<E>(
 /// A new `bytes` of `parts`, one after the other.
 pub(crate) fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
     let total = parts.iter().map(|part| part.len()).sum();
-    let made = read_into_new(py, total, |mut rest| {
+    let made = read_into_new(py, total, |buffer| {
         for part in parts {
-            let (place, after) = rest.split_at_mut(part.len());
-            place.copy_from_slice(as_uninit(part));
-            rest = after;
+            buffer.put(part);
         }
-        Ok::<usize, std::convert::Infallible>(total)
+        Ok::<_, Infallible>(())
     })?;
     match made {
         Ok((bytes, _)) => Ok(bytes),
@@ -62,13 +62,13 @@ pub(crate) fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'p
     }
 }
 
-/// Grows `target` by up to `capacity` bytes, filled by `fill`, which answers how many it wrote.
+/// Grows `target` by what `fill` fills, up to `capacity` bytes; returns how many.
 ///
 /// Raises `BufferError` when a `memoryview` pins the size, before anything is read.
-pub(crate) fn append_into<E>(
+pub(crate) fn append_into<R, E>(
     target: &Bound<'_, PyByteArray>,
     capacity: usize,
-    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, E>,
+    fill: impl FnOnce(&mut ReadBuffer<'_>) -> Result<R, E>,
 ) -> PyResult<Result<usize, E>> {
     let length = target.len();
     target.resize(length + capacity)?;
@@ -78,20 +78,18 @@ pub(crate) fn append_into<E>(
         // SAFETY: the tail is inside the allocation; no Python code runs and the thread stays attached
         // until the borrow ends, and on free-threaded builds the reader belongs to this thread.
         let tail = unsafe { std::slice::from_raw_parts_mut(tail.cast(), capacity) };
-        fill(tail)
+        let mut buffer = ReadBuffer::new(tail);
+        fill(&mut buffer).map(|_| buffer.filled().len())
     };
-    let written = outcome
-        .as_ref()
-        .map_or(0, |written| (*written).min(capacity));
-    target.resize(length + written)?;
+    target.resize(length + *outcome.as_ref().unwrap_or(&0))?;
     Ok(outcome)
 }
 
 /// Appends `data` to `target`; `BufferError` when a `memoryview` pins its size.
 pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<()> {
     append_into(target, data.len(), |tail| {
-        tail.copy_from_slice(as_uninit(data));
-        Ok::<usize, std::convert::Infallible>(data.len())
+        tail.put(data);
+        Ok::<_, Infallible>(())
     })
     .map(|_| ())
 }
@@ -99,18 +97,6 @@ pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<(
 /// Whether the error says that an exported buffer pins a `bytearray`.
 pub(crate) fn is_pinned(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBufferError>(py)
-}
-
-/// `buffer[..length]`, which the caller has just filled.
-pub(crate) fn assume_filled(buffer: &[MaybeUninit<u8>], length: usize) -> &[u8] {
-    let filled = &buffer[..length];
-    // SAFETY: the shared read buffer is zeroed when it is made, so every byte of it is initialised.
-    unsafe { &*(std::ptr::from_ref(filled) as *const [u8]) }
-}
-
-fn as_uninit(data: &[u8]) -> &[MaybeUninit<u8>] {
-    // SAFETY: `MaybeUninit<u8>` has the layout of `u8`, and allows more, not less.
-    unsafe { &*(std::ptr::from_ref(data) as *const [MaybeUninit<u8>]) }
 }
 
 // A public function of CPython that pyo3's `ffi` lacks.

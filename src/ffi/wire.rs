@@ -5,7 +5,6 @@
 
 use std::collections::TryReserveError;
 use std::ffi::{c_char, c_int, c_long, c_void};
-use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +15,7 @@ use pyo3::sync::critical_section::with_critical_section;
 
 use super::make::no_memory;
 use super::openssl::{self, Bio, BioMethod, OpenSsl, Ssl};
+use crate::sys::buffer::ReadBuffer;
 
 /// The session of one `_ssl._SSLSocket`, which is given to every call: while it lives, so does the session.
 #[derive(Debug)]
@@ -125,12 +125,12 @@ impl Wire {
 
     /// Decrypts what was kept, and then `ciphertext`, into `buffer`; what is not looked at is kept.
     ///
-    /// Answers how many bytes it wrote.
+    /// Returns how many bytes it wrote.
     pub(crate) fn read(
         &self,
         native: &Bound<'_, PyAny>,
         ciphertext: &[u8],
-        buffer: &mut [MaybeUninit<u8>],
+        buffer: &mut ReadBuffer<'_>,
     ) -> (usize, Ending) {
         let Some(session) = self.session(native) else {
             return (0, Ending::Failed);
@@ -226,24 +226,25 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn read(&self, buffer: &mut [MaybeUninit<u8>]) -> (usize, Ending) {
+    fn read(&self, buffer: &mut ReadBuffer<'_>) -> (usize, Ending) {
         self.openssl.forget_errors();
         let mut filled = 0;
-        while filled < buffer.len() {
-            let rest = &mut buffer[filled..];
+        while buffer.room() > 0 {
             let mut count = 0;
             // SAFETY: the session is alive; it writes up to as many bytes as there is room for, and says how many.
             let result = unsafe {
                 (self.openssl.read)(
                     self.ssl.as_ptr(),
-                    rest.as_mut_ptr().cast(),
-                    rest.len(),
+                    buffer.start().cast(),
+                    buffer.room(),
                     &raw mut count,
                 )
             };
             if result != 1 {
                 return (filled, self.ending(result));
             }
+            // SAFETY: OpenSSL wrote so many bytes, and was told how much room there is.
+            unsafe { buffer.advance(count) };
             filled += count;
             // To find nothing costs more than to ask.
             if self.lines.lock().incoming_size() == 0 && self.unread() == 0 {

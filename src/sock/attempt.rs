@@ -219,12 +219,15 @@ fn receive<'py>(
     let received = if direct {
         bytes::read_into_new(py, size, |buffer| socket::recv_now(fd, buffer))?
     } else {
-        local.with_read_buffer(|buffer| match socket::recv_now(fd, &mut buffer[..size]) {
-            Ok(count) => {
-                let received = make::bytes(py, bytes::assume_filled(buffer, count))?;
-                Ok::<_, PyErr>(Ok((received, count)))
+        local.with_read_buffer(|buffer| {
+            let mut buffer = buffer.part(size);
+            match socket::recv_now(fd, &mut buffer) {
+                Ok(count) => {
+                    let received = make::bytes(py, buffer.filled())?;
+                    Ok::<_, PyErr>(Ok((received, count)))
+                }
+                Err(error) => Ok(Err(error)),
             }
-            Err(error) => Ok(Err(error)),
         })??
     };
     Ok(Some(received.map(|(received, count)| {
@@ -245,7 +248,7 @@ fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Na
     if view.len() == 0 {
         return Ok(None);
     }
-    let received = socket::recv_now(fd, view.bytes_mut());
+    let received = socket::recv_now(fd, &mut view.room());
     let count = match received {
         Ok(count) => Ok(make::int(sock.py(), count)?.into_any()),
         Err(error) => Err(error),

@@ -5,25 +5,26 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
+use super::buffer::ReadBuffer;
 use super::call::syscall;
 use super::socket::Name;
 
 pub(crate) use super::platform::{receive_many, send_many};
 
-/// One datagram into the front of `buffer`; what does not fit is lost.
-pub(crate) fn receive(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<(&mut [u8], Name)> {
+/// One datagram into `buffer`, and its sender; what does not fit is lost.
+pub(crate) fn receive(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<Name> {
     let mut name = Name::empty();
     let received = syscall!(recvfrom(
         fd,
-        buffer.as_mut_ptr().cast(),
-        buffer.len(),
+        buffer.start().cast(),
+        buffer.room(),
         libc::MSG_DONTWAIT,
         (&raw mut name.storage).cast(),
         &raw mut name.length
     ))?;
-    // SAFETY: the kernel has just written that many bytes there, and the borrow of `buffer` goes on.
-    let data = unsafe { filled(buffer, received.cast_unsigned()) };
-    Ok((data, name))
+    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    unsafe { buffer.advance(received.cast_unsigned()) };
+    Ok(name)
 }
 
 /// [`receive_many`] where the kernel has no call for it.
@@ -34,8 +35,9 @@ pub(crate) fn receive_one_by_one(
     mut each: impl FnMut(&[u8], &Name),
 ) -> io::Result<usize> {
     for count in 0..most {
-        match receive(fd, &mut buffer[..SLOT]) {
-            Ok((data, name)) => each(data, &name),
+        let mut buffer = ReadBuffer::new(&mut buffer[..SLOT]);
+        match receive(fd, &mut buffer) {
+            Ok(name) => each(buffer.filled(), &name),
             Err(error) if count == 0 => return Err(error),
             // Ignored: it is `WouldBlock`, or an error that comes again if it lasts.
             Err(_) => return Ok(count),
@@ -59,15 +61,6 @@ pub(crate) fn send(fd: RawFd, data: &[u8], address: Option<&SocketAddr>) -> io::
         name.length
     ))?;
     Ok(())
-}
-
-/// # Safety
-///
-/// The first `length` bytes of `buffer` are initialised.
-pub(super) unsafe fn filled(buffer: &mut [MaybeUninit<u8>], length: usize) -> &mut [u8] {
-    let filled = &mut buffer[..length];
-    // SAFETY: the caller's; the layouts are the same.
-    unsafe { &mut *(std::ptr::from_mut(filled) as *mut [u8]) }
 }
 
 /// Datagrams of one call. Cheap enough beyond 16 that more would only make others wait.

@@ -5,6 +5,7 @@
 //!
 //! What differs between kernels has a folder for each, `platform` here: the same names, one way of doing it.
 
+pub(crate) mod buffer;
 mod call;
 pub(crate) mod clock;
 pub(crate) mod datagram;

@@ -1,9 +1,9 @@
 //! Pipes, and what is used like them: read, write, and what a descriptor is.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use super::buffer::ReadBuffer;
 use super::call::syscall;
 
 /// What a pipe transport may own.
@@ -38,10 +38,13 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes read into the front of `buffer`; 0 at the end.
-pub(crate) fn read(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let count = syscall!(read(fd, buffer.as_mut_ptr().cast(), buffer.len()))?;
-    Ok(count.cast_unsigned())
+/// Bytes read into `buffer`; 0 at the end.
+pub(crate) fn read(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
+    let count = syscall!(read(fd, buffer.start().cast(), buffer.room()))?;
+    let count = count.cast_unsigned();
+    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    unsafe { buffer.advance(count) };
+    Ok(count)
 }
 
 /// Whether a pipe holds bytes; on a pipe cheaper than [`has_input`].

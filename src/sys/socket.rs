@@ -1,43 +1,51 @@
 //! Sockets: receive, send, accept, names and options.
 
-use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::{fs, io};
 
+use super::buffer::ReadBuffer;
 use super::call::syscall;
 use super::platform;
 
-/// Bytes received into the front of `buffer`; 0 at end of stream.
-pub(crate) fn recv(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let received = syscall!(recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0))?;
-    Ok(received.cast_unsigned())
+/// Bytes received into `buffer`; 0 at end of stream.
+pub(crate) fn recv(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
+    recv_with(fd, buffer, 0)
+}
+
+#[inline]
+fn recv_with(fd: RawFd, buffer: &mut ReadBuffer<'_>, flags: libc::c_int) -> io::Result<usize> {
+    let received = syscall!(recv(fd, buffer.start().cast(), buffer.room(), flags))?;
+    let count = received.cast_unsigned();
+    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    unsafe { buffer.advance(count) };
+    Ok(count)
 }
 
 /// As [`recv`], on a socket that stops as `stops` says; and whether there may be more behind a short read.
 pub(crate) fn recv_stream(
     fd: RawFd,
-    buffer: &mut [MaybeUninit<u8>],
+    buffer: &mut ReadBuffer<'_>,
     stops: Stops,
 ) -> io::Result<(usize, bool)> {
     if stops != Stops::Messages {
         return Ok((recv(fd, buffer)?, stops == Stops::Unknown));
     }
     let mut room = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
+        iov_base: buffer.start().cast(),
+        iov_len: buffer.room(),
     };
     // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut room;
     message.msg_iovlen = 1;
     let received = syscall!(recvmsg(fd, &raw mut message, 0))?;
-    Ok((
-        received.cast_unsigned(),
-        message.msg_flags & libc::MSG_CTRUNC != 0,
-    ))
+    let count = received.cast_unsigned();
+    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    unsafe { buffer.advance(count) };
+    Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
 /// Where the kernel ends a read although there is more behind (`docs/design/0017-short-reads.md`).
@@ -77,10 +85,8 @@ pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
 }
 
 /// As [`recv`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
-pub(crate) fn recv_now(fd: RawFd, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    let flags = libc::MSG_DONTWAIT;
-    let received = syscall!(recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags))?;
-    Ok(received.cast_unsigned())
+pub(crate) fn recv_now(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
+    recv_with(fd, buffer, libc::MSG_DONTWAIT)
 }
 
 /// As [`send`], on a socket that may be a blocking one: `WouldBlock` where it would wait.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::Local;
 use crate::ffi::{Spares, make};
+use crate::sys::buffer::ReadBuffer;
 use crate::sys::datagram;
 
 /// The buffers of one loop. Each is allocated by the first read that asks for it.
@@ -49,16 +50,16 @@ impl Local {
     /// the kernel fills it, and it is copied before Python code runs.
     pub(crate) fn with_read_buffer<R>(
         &self,
-        read: impl FnOnce(&mut [MaybeUninit<u8>]) -> R,
+        read: impl FnOnce(&mut ReadBuffer<'_>) -> R,
     ) -> PyResult<R> {
         let mut buffer = self.scratch.read_buffer.borrow_mut();
         if buffer.is_empty() {
             buffer
                 .try_reserve_exact(READ_SIZE)
                 .map_err(make::no_memory)?;
-            buffer.resize(READ_SIZE, MaybeUninit::new(0));
+            buffer.resize(READ_SIZE, MaybeUninit::uninit());
         }
-        Ok(read(&mut buffer))
+        Ok(read(&mut ReadBuffer::new(&mut buffer)))
     }
 
     /// Lends the buffer for many datagrams, under the same condition.

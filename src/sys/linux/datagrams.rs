@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sys::buffer::ReadBuffer;
 use crate::sys::call::syscall;
-use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, filled, receive_one_by_one, send};
+use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, receive_one_by_one, send};
 use crate::sys::socket::Name;
 
 /// Internet datagrams that wait, up to `most` and [`MOST`] of them, each handed to `each`.
@@ -70,8 +71,10 @@ fn receive_in_one_call(
         // SAFETY: as above.
         let name = unsafe { name.assume_init_mut() };
         name.length = message.msg_hdr.msg_namelen;
-        // SAFETY: the kernel has just written that many bytes there.
-        each(unsafe { filled(place, message.msg_len as usize) }, name);
+        let mut data = ReadBuffer::new(place);
+        // SAFETY: the kernel wrote so many bytes there, and was told of less room than the place has.
+        unsafe { data.advance(message.msg_len as usize) };
+        each(data.filled(), name);
     }
     Ok(received)
 }

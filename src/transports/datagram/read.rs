@@ -149,8 +149,8 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         .get()
         .local(py)?
         .with_read_buffer(|buffer| {
-            datagram::receive(state.life.fd, buffer)
-                .map(|(bytes, name)| (make::bytes(py, bytes), name))
+            let name = datagram::receive(state.life.fd, buffer)?;
+            Ok((make::bytes(py, buffer.filled()), name))
         })?;
     match outcome {
         Ok((bytes, name)) => {

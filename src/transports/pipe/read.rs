@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 
@@ -15,6 +14,7 @@ use crate::ffi::buffer::View;
 use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, make, name};
 use crate::scheduler::{Deferred, READ_SIZE};
+use crate::sys::buffer::ReadBuffer;
 use crate::sys::pipe;
 use crate::transports::lifecycle::{
     Phase, Transport, call_protocol_in, cast, fail, fail_aloud, log_of, report_step,
@@ -175,7 +175,7 @@ fn into_buffer(
         }
     };
     let room = view.len();
-    let outcome = pipe::read(state.life.fd, view.bytes_mut());
+    let outcome = pipe::read(state.life.fd, &mut view.room());
     drop(view);
     let count = match outcome {
         Ok(count) if count > 0 => count,
@@ -222,7 +222,7 @@ fn as_bytes(
         let local = data(this).core.get().local(py)?;
         local.with_read_buffer(|buffer| match pipe::read(state.life.fd, buffer) {
             Ok(count) => {
-                let received = make::bytes(py, bytes::assume_filled(buffer, count))?;
+                let received = make::bytes(py, buffer.filled())?;
                 Ok::<_, PyErr>(Ok((received, count)))
             }
             Err(error) => Ok(Err(error)),
@@ -252,7 +252,7 @@ fn into_reader(
     reader: &Reader<'_>,
 ) -> PyResult<Option<Found>> {
     let py = this.py();
-    let receive = |buffer: &mut [MaybeUninit<u8>]| pipe::read(state.life.fd, buffer);
+    let receive = |buffer: &mut ReadBuffer<'_>| pipe::read(state.life.fd, buffer);
     let room = if state.side.large_reads.get() {
         READ_SIZE
     } else {

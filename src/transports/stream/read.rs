@@ -1,7 +1,6 @@
 //! From a readable socket to the protocol.
 
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -14,6 +13,7 @@ use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
+use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
 use crate::transports::lifecycle::{Reading, fail, log_of, update_interest};
 use crate::transports::protocol::Delivery;
@@ -103,9 +103,8 @@ fn as_bytes(
                 Ok(count) => count,
                 Err(error) => return Ok(Err(error)),
             };
-            let contents = bytes::assume_filled(buffer, count);
             let received;
-            (received, capacity) = local.scratch.spares().make(py, contents)?;
+            (received, capacity) = local.scratch.spares().make(py, buffer.filled())?;
             Ok::<_, PyErr>(Ok((received, count)))
         })??
     };
@@ -162,7 +161,7 @@ fn into_buffer(
         return Ok(Found::Nothing);
     };
     let room = view.len();
-    let received = receive(state, view.bytes_mut());
+    let received = receive(state, &mut view.room());
     drop(view);
     let count = match received {
         Ok(0) => return Ok(Found::End),
@@ -187,7 +186,7 @@ fn into_buffer(
 /// Straight into asyncio's own reader.
 fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> PyResult<Found> {
     let py = this.py();
-    let receive = |buffer: &mut [MaybeUninit<u8>]| receive(state, buffer);
+    let receive = |buffer: &mut ReadBuffer<'_>| receive(state, buffer);
     let outcome = if state.large_reads.get() {
         match bytes::append_into(reader.buffer(), READ_SIZE, receive)
             .map(Some)
@@ -203,7 +202,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
                 Ok(count) => count,
                 Err(error) => return Ok(Err(error)),
             };
-            let received = bytes::assume_filled(buffer, count);
+            let received = buffer.filled();
             match bytes::extend(reader.buffer(), received)
                 .map(Some)
                 .or_else(|error| unless_pinned(py, error))?
@@ -331,7 +330,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
 
 /// One read, and whether the kernel has cut it short.
 #[inline]
-fn receive(state: &State, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+fn receive(state: &State, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
     state.cut_short.set(is_cut);
     Ok(count)

@@ -3,13 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::io;
-use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
 use crate::ffi::OwnerCell;
 use crate::scheduler::Core;
+use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
 use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
@@ -75,7 +75,7 @@ pub(crate) trait Decoder: Debug + Sync {
     fn read(
         &self,
         protocol: &Bound<'_, PyAny>,
-        receive: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+        receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
     ) -> PyResult<io::Result<PyResult<()>>>;
 }
 

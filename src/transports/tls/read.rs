@@ -1,7 +1,6 @@
 //! From ciphertext to the application's protocol.
 
 use std::io;
-use std::mem::MaybeUninit;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -11,8 +10,9 @@ use super::session::{Data, Reading, Taken, Then};
 use super::state::{FAILED, Phase, State, Tls, cast, caught, fatal};
 use super::write;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, bytes, call, data, make, name};
+use crate::ffi::{Entered, call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
+use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream::{self, Decoder};
@@ -72,15 +72,14 @@ impl Decoder for RecordDecoder {
     fn read(
         &self,
         protocol: &Bound<'_, PyAny>,
-        receive: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> io::Result<usize>,
+        receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
     ) -> PyResult<io::Result<PyResult<()>>> {
         let this = cast(protocol)?;
         let intake = Intake::of(this)?;
         let local = data(this).core.get().local(this.py())?;
         let outcome = local.with_read_buffer(|buffer| {
             let count = receive(buffer)?;
-            let ciphertext = bytes::assume_filled(buffer, count);
-            Ok((count > 0).then(|| intake.take(ciphertext)))
+            Ok((count > 0).then(|| intake.take(buffer.filled())))
         })?;
         Ok(outcome.map(|taken| match taken {
             Some(taken) => taken.and_then(|taken| intake.received(taken)),

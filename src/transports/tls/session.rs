@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::mem::MaybeUninit;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -16,6 +15,7 @@ use super::memory_bio::{self, Memory};
 use crate::ffi::buffer::View;
 use crate::ffi::wire::{Ending, Wire, no_reason};
 use crate::ffi::{Visitor, bytes, call, make, name};
+use crate::sys::buffer::ReadBuffer;
 use crate::transports::stream_reader::Reader;
 
 /// One TLS session; `None` in its cells once it is let go of.
@@ -232,7 +232,7 @@ impl Session {
                 if view.len() == 0 {
                     return Ok((0, Then::End)); // As asyncio takes it.
                 }
-                let (count, ending) = wire.read(&native, &[], view.bytes_mut());
+                let (count, ending) = wire.read(&native, &[], &mut view.room());
                 Ok((count, then(ending)?))
             }
         }
@@ -402,7 +402,7 @@ fn read_wire<'py>(
     let most = most.max(1);
     let mut ending = Ending::Drained;
     let mut ciphertext = ciphertext;
-    let mut read = |buffer: &mut [_]| {
+    let mut read = |buffer: &mut ReadBuffer<'_>| {
         let (count, how) = wire.read(native, std::mem::take(&mut ciphertext), buffer);
         ending = how;
         Ok::<usize, Infallible>(count)
@@ -435,7 +435,7 @@ fn read_wire<'py>(
 fn read_bytes(
     py: Python<'_>,
     most: usize,
-    read: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, Infallible>,
+    read: impl FnOnce(&mut ReadBuffer<'_>) -> Result<usize, Infallible>,
 ) -> PyResult<Data<'_>> {
     match bytes::read_into_new(py, most, read)? {
         Ok((_, 0)) => Ok(Data::Nothing),
