@@ -11,17 +11,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use super::call::vectorcall;
 use super::class::Class;
-use super::context::Entered;
 use super::handle_class::make;
-use super::handle_ended::ENDED;
 use super::handle_memory as memory;
-use super::handle_words::{Word, expect_word, missing, set_word};
+pub(crate) use super::handle_run::{run, wait_until_ended};
+use super::handle_words::{Word, set_word};
 use super::make;
 use super::method::{Args, Members};
-use super::panics::raise;
-use super::reference::{borrowed, owned};
+use super::reference::{new_none, new_truth, owned, release, truth};
 
 /// An instance of `Handle` or `TimerHandle`; `Py<Handle>` points at either.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ pub(super) const INLINE: usize = 4;
 
 pub(super) static PLAIN: Class = Class::new();
 pub(super) static TIMER: Class = Class::new();
-static THREAD_SAFE: Class = Class::new();
+pub(super) static THREAD_SAFE: Class = Class::new();
 
 /// Makes the classes with these members beside the attributes that asyncio's methods read.
 pub(crate) fn make_classes(
@@ -231,187 +228,6 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
     ours.then(|| unsafe { object.cast_unchecked() })
 }
 
-/// Runs the callback in its context, unless the handle was cancelled.
-#[expect(
-    clippy::inline_always,
-    reason = "of all calls in the loop's turn, all but those in debug mode"
-)]
-#[inline(always)]
-pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
-    let Some(call) = begin(handle) else {
-        return Ok(());
-    };
-    if call.context.is_null() {
-        end(handle, &call);
-        return Err(missing(handle, "_context"));
-    }
-    let (result, replaced) = call_inside(handle, &call);
-    if result.is_null() {
-        return Err(failed(handle, call, replaced));
-    }
-    end(handle, &call);
-    release(replaced);
-    release(result);
-    Ok(())
-}
-
-/// Calls in the context: a new reference, or null with an exception set; and the context, or null, which the caller
-/// lets go of when the call is over. Pointers, since a `PyResult` would go through memory.
-#[expect(clippy::inline_always, reason = "as `run`")]
-#[inline(always)]
-fn call_inside(
-    handle: &Bound<'_, Handle>,
-    call: &Call,
-) -> (*mut ffi::PyObject, *mut ffi::PyObject) {
-    let py = handle.py();
-    // SAFETY: attached; alive when it is entered: `begin` took a reference, or the handle has one and no Python code has
-    // run. Then the thread has one until it is left, and for leaving `replaced` has.
-    let context = unsafe { borrowed::<PyAny>(py, &call.context) };
-    let Some(entered) = Entered::enter(context) else {
-        return (ptr::null_mut(), ptr::null_mut());
-    };
-    let result = if call.count == ELSEWHERE {
-        with_tuple(handle, call.callback)
-    } else {
-        let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
-        // inline ones, may be scribbled on, as the flag says.
-        unsafe { vectorcall(call.callback, inline_arguments(handle), count) }
-    };
-    let replaced = if with(handle, |fields| fields.context) == call.context {
-        ptr::null_mut()
-    } else {
-        new_reference(call.context)
-    };
-    if entered.leave() {
-        return (result, replaced);
-    }
-    release(result);
-    (ptr::null_mut(), replaced)
-}
-
-/// The exception that is set, when all is let go of.
-#[cold]
-fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
-    let error = PyErr::fetch(handle.py());
-    end(handle, &call);
-    release(replaced);
-    error
-}
-
-/// What is called, kept alive until `end`.
-#[derive(Clone, Copy)]
-struct Call {
-    callback: *mut ffi::PyObject,
-    /// The handle's, or null; with the GIL borrowed.
-    context: *mut ffi::PyObject,
-    /// How many arguments are inline, or `ELSEWHERE`.
-    count: u8,
-    /// The callback's reference is the call's own.
-    owned: bool,
-    /// The handle runs inside its own callback.
-    nested: bool,
-}
-
-/// What is to be called, unless the handle was cancelled.
-#[inline]
-fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
-    with(handle, |fields| {
-        if fields.cancelled != truth(false) || fields.callback.is_null() {
-            return None;
-        }
-        // The frame of a Python function holds the function: the callback may be replaced meanwhile.
-        let owned = cfg!(Py_GIL_DISABLED) || !is_function(fields.callback);
-        if owned {
-            new_reference(fields.callback);
-        }
-        if cfg!(Py_GIL_DISABLED) && !fields.context.is_null() {
-            new_reference(fields.context);
-        }
-        Some(Call {
-            callback: fields.callback,
-            context: fields.context,
-            count: if fields.args.is_null() {
-                fields.count
-            } else {
-                ELSEWHERE
-            },
-            owned,
-            nested: std::mem::replace(&mut fields.running, true),
-        })
-    })
-}
-
-/// As asyncio's `callback(*args)`: a new reference, or null with an exception set.
-#[cold]
-fn with_tuple(handle: &Bound<'_, Handle>, callback: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    let py = handle.py();
-    // SAFETY: attached; `begin` keeps it alive, or no Python code has run since.
-    let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
-    let call = || {
-        let args = expect_word(handle, Word::Args)?;
-        if let Ok(args) = args.cast::<PyTuple>() {
-            return callback.call1(args);
-        }
-        let args = py.get_type::<PyTuple>().call1((args,))?;
-        callback.call1(args.cast_into::<PyTuple>()?)
-    };
-    match call() {
-        Ok(result) => result.into_ptr(),
-        Err(error) => {
-            raise(py, error);
-            ptr::null_mut()
-        }
-    }
-}
-
-/// Lets go of what `begin` kept, and of the arguments where the handle was cancelled meanwhile.
-#[inline]
-fn end(handle: &Bound<'_, Handle>, call: &Call) {
-    let (cancelled, awaited) = with(handle, |fields| {
-        fields.running = call.nested;
-        (
-            fields.cancelled != truth(false),
-            !call.nested && std::mem::replace(&mut fields.awaited, false),
-        )
-    });
-    if awaited {
-        ENDED.announce();
-    }
-    if cancelled {
-        let_go(handle, None);
-    }
-    if call.owned {
-        release(call.callback);
-    }
-    if cfg!(Py_GIL_DISABLED) {
-        release(call.context);
-    }
-}
-
-/// Waits, detached, until the callback does not run any more, where the handle was made for that.
-pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
-    while handle.as_any().get_type_ptr() == THREAD_SAFE.object() {
-        let seen = ENDED.count();
-        let runs = with(handle, |fields| {
-            fields.awaited = fields.running;
-            fields.awaited
-        });
-        if !runs {
-            return;
-        }
-        handle.py().detach(|| ENDED.wait(seen));
-    }
-}
-
-/// Where a handle keeps its inline arguments.
-#[inline]
-fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
-    let place = fields(handle.as_ptr());
-    // SAFETY: the handle is alive; only the address is taken.
-    unsafe { (&raw const (*place).arguments).cast() }
-}
-
 /// Keeps the callback from running; `false` when that was done before.
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
     let before = with(handle, |fields| {
@@ -493,60 +309,6 @@ pub(super) fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
 
 /// Where a class without other bases has its slots: behind the head.
 pub(super) const SLOTS: usize = size_of::<ffi::PyObject>();
-
-/// `True` or `False`, borrowed.
-#[inline]
-fn truth(value: bool) -> *mut ffi::PyObject {
-    if value {
-        // SAFETY: only the address of one of the interpreter's own objects is taken.
-        return unsafe { ffi::Py_True() };
-    }
-    // SAFETY: as above.
-    unsafe { ffi::Py_False() }
-}
-
-/// `True` or `False` for a field to own: they live for ever since Python 3.12, and need no counting.
-#[inline]
-fn new_truth(value: bool) -> *mut ffi::PyObject {
-    if cfg!(not(Py_3_12)) {
-        return new_reference(truth(value));
-    }
-    truth(value)
-}
-
-/// `None`, borrowed.
-#[inline]
-fn none() -> *mut ffi::PyObject {
-    // SAFETY: only the address of one of the interpreter's own objects is taken.
-    unsafe { ffi::Py_None() }
-}
-
-/// `None` for a field to own.
-#[inline]
-fn new_none() -> *mut ffi::PyObject {
-    if cfg!(not(Py_3_12)) {
-        return new_reference(none());
-    }
-    none()
-}
-
-#[inline]
-fn is_function(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: called with live objects.
-    unsafe { ffi::PyFunction_Check(object) != 0 }
-}
-
-#[inline]
-pub(super) fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called with live objects, attached.
-    unsafe { ffi::Py_NewRef(object) }
-}
-
-#[inline]
-pub(super) fn release(object: *mut ffi::PyObject) {
-    // SAFETY: called with null or an owned reference that nobody uses afterwards, attached.
-    unsafe { ffi::Py_XDECREF(object) };
-}
 
 impl Fields {
     /// Shows `visit` each object that is held, until it fails.

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::class::{self, slot};
-use super::handle::{Handle, HandleKind, cancel, fields, let_go, release};
+use super::handle::{Handle, HandleKind, cancel, fields, let_go};
 use super::handle_memory as memory;
 use super::handle_words::{Word, layout, set_word};
 use super::method::Members;
 use super::nesting::deallocate;
-use super::reference::borrowed;
+use super::reference::{borrowed, release};
 
 /// Makes the class of one kind.
 pub(super) fn make<'py>(

@@ -15,6 +15,7 @@ mod handle_class;
 pub(crate) mod handle_collector;
 mod handle_ended;
 mod handle_memory;
+mod handle_run;
 pub(crate) mod handle_words;
 mod interpreter;
 pub(crate) mod make;

@@ -57,3 +57,57 @@ pub(super) unsafe fn counted<R>(call: impl for<'py> FnOnce(Python<'py>) -> R) ->
     // SAFETY: the caller's: with a thread attached the interpreter is up.
     unsafe { Python::attach_unchecked(call) }
 }
+
+/// `True` or `False`, borrowed.
+#[inline]
+pub(super) fn truth(value: bool) -> *mut ffi::PyObject {
+    if value {
+        // SAFETY: only the address of one of the interpreter's own objects is taken.
+        return unsafe { ffi::Py_True() };
+    }
+    // SAFETY: as above.
+    unsafe { ffi::Py_False() }
+}
+
+/// `True` or `False` for a field to own: they live for ever since Python 3.12, and need no counting.
+#[inline]
+pub(super) fn new_truth(value: bool) -> *mut ffi::PyObject {
+    if cfg!(not(Py_3_12)) {
+        return new_reference(truth(value));
+    }
+    truth(value)
+}
+
+/// `None`, borrowed.
+#[inline]
+fn none() -> *mut ffi::PyObject {
+    // SAFETY: only the address of one of the interpreter's own objects is taken.
+    unsafe { ffi::Py_None() }
+}
+
+/// `None` for a field to own.
+#[inline]
+pub(super) fn new_none() -> *mut ffi::PyObject {
+    if cfg!(not(Py_3_12)) {
+        return new_reference(none());
+    }
+    none()
+}
+
+#[inline]
+pub(super) fn is_function(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: called with live objects.
+    unsafe { ffi::PyFunction_Check(object) != 0 }
+}
+
+#[inline]
+pub(super) fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called with live objects, attached.
+    unsafe { ffi::Py_NewRef(object) }
+}
+
+#[inline]
+pub(super) fn release(object: *mut ffi::PyObject) {
+    // SAFETY: called with null or an owned reference that nobody uses afterwards, attached.
+    unsafe { ffi::Py_XDECREF(object) };
+}
