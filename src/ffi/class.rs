@@ -75,7 +75,11 @@ impl Class {
         self.offset.load(Ordering::Relaxed)
     }
 
-    pub(super) fn publish(&self, object: *mut ffi::PyTypeObject, offset: usize) {
+    /// # Safety
+    ///
+    /// `object` is a class made here, of which the caller gives up a reference for good. Its instances have the value
+    /// at `offset`.
+    pub(super) unsafe fn publish(&self, object: *mut ffi::PyTypeObject, offset: usize) {
         self.offset.store(offset, Ordering::Relaxed);
         self.object.store(object, Ordering::Release);
     }
@@ -109,7 +113,8 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
         }
         // Ignored: it is empty, since the class was not published.
         let _ = class.slots.set(slots);
-        class.publish(made.into_ptr().cast(), layout.value);
+        // SAFETY: just made, after this layout.
+        unsafe { class.publish(made.into_ptr().cast(), layout.value) };
     }
     // SAFETY: attached; published above, and never freed.
     let object = unsafe { Bound::from_borrowed_ptr(py, class.object().cast()) };
@@ -164,7 +169,8 @@ impl<'a> Visitor<'a> {
     }
 
     pub(crate) fn object<T>(&mut self, object: &Py<T>) {
-        self.raw(object.as_ptr());
+        // SAFETY: `Py` keeps it alive.
+        unsafe { self.raw(object.as_ptr()) };
     }
 
     pub(crate) fn option<T>(&mut self, object: Option<&Py<T>>) {
@@ -173,9 +179,12 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    fn raw(&mut self, object: *mut ffi::PyObject) {
+    /// # Safety
+    ///
+    /// `object` is alive.
+    unsafe fn raw(&mut self, object: *mut ffi::PyObject) {
         if self.result == 0 {
-            // SAFETY: the collector's own function with its own argument, and a live object.
+            // SAFETY: the collector's own function with its own argument; the caller's.
             self.result = unsafe { (self.visit)(object, self.argument) };
         }
     }
@@ -468,15 +477,18 @@ unsafe extern "C" fn traverse<T: NativeClass>(
         // SAFETY: this is a `tp_traverse`, and the visitor does not outlive it.
         stopped: unsafe { Stopped::inside_traverse() },
     };
-    // SAFETY: a live object; its class is counted by every instance.
-    visitor.raw(unsafe { ffi::Py_TYPE(object) }.cast());
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: every instance owns a reference to its class.
+    unsafe { visitor.raw(class.cast()) };
     // SAFETY: as above.
     if let Some(place) = unsafe { dict_of::<T>(object) } {
         // SAFETY: within the instance; the interpreter writes it while attached, and the collector runs
         // either attached (with a GIL) or while all others stand still.
         let dict = unsafe { place.read() };
         if !dict.is_null() {
-            visitor.raw(dict);
+            // SAFETY: the instance owns a reference to it.
+            unsafe { visitor.raw(dict) };
         }
     }
     // SAFETY: as above.
@@ -484,7 +496,8 @@ unsafe extern "C" fn traverse<T: NativeClass>(
         // SAFETY: as for the dict.
         let held = unsafe { place.read() };
         if !held.is_null() {
-            visitor.raw(held);
+            // SAFETY: the instance owns a reference to it.
+            unsafe { visitor.raw(held) };
         }
     }
     // SAFETY: the collector only knows instances that carry a value.

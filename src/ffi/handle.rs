@@ -155,7 +155,10 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
     } else {
         (given, ptr::null_mut())
     };
-    let object = memory::allocate(py, parts.kind).inspect_err(|_| release(args))?;
+    let object = memory::allocate(py, parts.kind).inspect_err(|_| {
+        // SAFETY: attached; null, or the tuple made above, which is not used afterwards.
+        unsafe { release(args) };
+    })?;
     for (slot, argument) in arguments.iter_mut().zip(inline) {
         // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
         *slot = unsafe { ffi::Py_NewRef(*argument) };
@@ -166,7 +169,7 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
     let contents = Fields {
         args,
         callback: parts.callback.to_owned().into_ptr(),
-        cancelled: new_truth(false),
+        cancelled: new_truth(py, false),
         context: context.into_ptr(),
         event_loop: parts.event_loop.clone().into_ptr(),
         repr: ptr::null_mut(),
@@ -174,7 +177,7 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
         #[cfg(not(Py_3_12))]
         weak_references: ptr::null_mut(),
         scheduled: if is_timer {
-            new_truth(true)
+            new_truth(py, true)
         } else {
             ptr::null_mut()
         },
@@ -188,9 +191,9 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
         tracked: parts.tracked,
         awaited: false,
     };
-    let place = fields(object);
-    // SAFETY: `allocate` gave a block of this class, with room for the fields, and nothing that needs
-    // dropping is there.
+    // SAFETY: `allocate` gave a block of this class.
+    let place = unsafe { fields(object) };
+    // SAFETY: there is room for the fields, and nothing that needs dropping is there.
     unsafe { place.write(contents) };
     if parts.tracked {
         // SAFETY: complete now.
@@ -230,13 +233,23 @@ pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bou
 
 /// Keeps the callback from running; `false` when that was done before.
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
-    let before = with(handle, |fields| {
+    let py = handle.py();
+    let access = |fields: &mut Fields| {
         if fields.cancelled == truth(true) {
             return None;
         }
-        Some(std::mem::replace(&mut fields.cancelled, new_truth(true)))
-    });
-    before.map(release).is_some()
+        Some(std::mem::replace(
+            &mut fields.cancelled,
+            new_truth(py, true),
+        ))
+    };
+    // SAFETY: runs no Python code; what the field owned goes to the caller.
+    let Some(before) = (unsafe { with(handle, access) }) else {
+        return false;
+    };
+    // SAFETY: attached; the reference that the field owned, or null.
+    unsafe { release(before) };
+    true
 }
 
 /// Lets go of callback and arguments of a cancelled handle, called once or again. `repr`, given once, is what
@@ -245,7 +258,8 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
     if let Some(repr) = repr {
         set_word(handle, Word::Repr, Some(repr));
     }
-    let (callback, args, inline) = with(handle, |fields| {
+    let py = handle.py();
+    let access = |fields: &mut Fields| {
         let inline = if fields.running {
             fields.count = ELSEWHERE;
             [ptr::null_mut(); INLINE] // `run` comes back to them.
@@ -254,44 +268,67 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
             std::mem::replace(&mut fields.arguments, [ptr::null_mut(); INLINE])
         };
         (
-            std::mem::replace(&mut fields.callback, new_none()),
-            std::mem::replace(&mut fields.args, new_none()),
+            std::mem::replace(&mut fields.callback, new_none(py)),
+            std::mem::replace(&mut fields.args, new_none(py)),
             inline,
         )
-    });
+    };
+    // SAFETY: runs no Python code; what the fields owned goes to the caller.
+    let (callback, args, inline) = unsafe { with(handle, access) };
     // Released out here: a destructor may run any Python code, and look at this handle.
-    release(callback);
-    release(args);
-    inline.into_iter().for_each(release);
+    // SAFETY: attached; the reference that the field owned, or null.
+    unsafe { release(callback) };
+    // SAFETY: as above.
+    unsafe { release(args) };
+    for argument in inline {
+        // SAFETY: as above.
+        unsafe { release(argument) };
+    }
 }
 
 /// Whether the handle was cancelled.
 #[inline]
 pub(crate) fn is_cancelled(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| fields.cancelled != truth(false))
+    // SAFETY: only looks.
+    unsafe { with(handle, |fields| fields.cancelled != truth(false)) }
 }
 
 /// Whether a timer waits in the loop's heap.
 pub(crate) fn is_queued(handle: &Bound<'_, Handle>) -> bool {
-    with(handle, |fields| fields.queued)
+    // SAFETY: only looks.
+    unsafe { with(handle, |fields| fields.queued) }
 }
 
 /// Notes that a timer left the loop's heap.
 pub(crate) fn set_unscheduled(handle: &Bound<'_, Handle>) {
-    let before = with(handle, |fields| {
+    let py = handle.py();
+    let access = |fields: &mut Fields| {
         fields.queued = false;
-        std::mem::replace(&mut fields.scheduled, new_truth(false))
-    });
-    release(before);
+        std::mem::replace(&mut fields.scheduled, new_truth(py, false))
+    };
+    // SAFETY: runs no Python code; what the field owned goes to the caller.
+    let before = unsafe { with(handle, access) };
+    // SAFETY: attached; the reference that the field owned, or null.
+    unsafe { release(before) };
 }
 
-/// The fields, under the handle's lock where there is no GIL. `access` must not run Python code.
+/// The fields, under the handle's lock where there is no GIL.
+///
+/// # Safety
+///
+/// `access` runs no Python code and leaves the fields as their invariant says: a reference that it takes out of one is
+/// the caller's to release.
 #[inline]
-pub(super) fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Fields) -> R) -> R {
-    let place = fields(handle.as_ptr());
+pub(super) unsafe fn with<R>(
+    handle: &Bound<'_, Handle>,
+    access: impl FnOnce(&mut Fields) -> R,
+) -> R {
+    // SAFETY: `Bound` keeps it alive.
+    let place = unsafe { fields(handle.as_ptr()) };
     #[cfg(Py_GIL_DISABLED)]
-    // SAFETY: `place` points into the live handle; the critical section is held, so this is the only borrow.
     return pyo3::sync::critical_section::with_critical_section(handle.as_any(), || {
+        // SAFETY: `place` points into the live handle. The critical section is held until `access` returns, which runs
+        // no Python code that could leave it: this is the only borrow.
         access(unsafe { &mut *place })
     });
     #[cfg(not(Py_GIL_DISABLED))]
@@ -301,9 +338,13 @@ pub(super) fn with<R>(handle: &Bound<'_, Handle>, access: impl FnOnce(&mut Field
 }
 
 /// Where the fields of a handle are.
+///
+/// # Safety
+///
+/// `handle` points at the memory of a handle: its fields need not be there yet, or any more.
 #[inline]
-pub(super) fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
-    // SAFETY: an instance of each class has its fields behind the head: `make` puts them there.
+pub(super) unsafe fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
+    // SAFETY: an instance of each class has room for its fields behind the head: `make` puts it there.
     unsafe { handle.byte_add(SLOTS) }.cast()
 }
 

@@ -44,7 +44,8 @@ pub(super) fn make<'py>(
     )?;
     let made = made.cast_into::<PyType>()?;
     // The class lives for as long as the process: its methods' definitions do.
-    class.publish(made.clone().into_ptr().cast(), layout.value);
+    // SAFETY: just made, after this layout.
+    unsafe { class.publish(made.clone().into_ptr().cast(), layout.value) };
     Ok(made)
 }
 
@@ -59,40 +60,57 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 #[inline]
 unsafe fn free(object: *mut ffi::PyObject) {
     // SAFETY: the caller's.
-    if unsafe { (*fields(object)).tracked } {
+    let place = unsafe { fields(object) };
+    // SAFETY: as above.
+    if unsafe { (*place).tracked } {
         // SAFETY: as above, and tracked.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     }
-    if has_weak_references(object) {
+    // SAFETY: the caller's.
+    if unsafe { has_weak_references(object) } {
         // SAFETY: live memory of an instance, attached.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
-    // SAFETY: nobody else can reach the fields any more.
-    let fields = unsafe { &*fields(object) };
+    // SAFETY: nothing else can reach the fields any more.
+    let fields = unsafe { &*place };
     // In the order in which asyncio's go.
     for argument in fields.inline() {
-        release(*argument);
+        // SAFETY: attached; the handle owns it, or it is null, and is not used afterwards. So is what follows.
+        unsafe { release(*argument) };
     }
     if let Some(rare) = fields.rare() {
-        rare.into_iter().for_each(release);
+        for object in rare {
+            // SAFETY: as above.
+            unsafe { release(object) };
+        }
     }
-    release(fields.callback);
-    release(fields.context);
-    release(fields.event_loop);
-    release(fields.cancelled);
-    release(fields.scheduled);
-    memory::give_back(object);
+    // SAFETY: as above.
+    unsafe { release(fields.callback) };
+    // SAFETY: as above.
+    unsafe { release(fields.context) };
+    // SAFETY: as above.
+    unsafe { release(fields.event_loop) };
+    // SAFETY: as above.
+    unsafe { release(fields.cancelled) };
+    // SAFETY: as above.
+    unsafe { release(fields.scheduled) };
+    // SAFETY: attached; untracked above, and all that it owned is gone.
+    unsafe { memory::give_back(object) };
 }
 
-/// Whether somebody made a weak reference: asking is cheaper than clearing none.
-fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
-    // SAFETY: called with the live memory of a handle.
+/// Whether there is a weak reference: asking is cheaper than clearing none.
+///
+/// # Safety
+///
+/// Attached; `handle` is the memory of a handle whose count has dropped to zero.
+unsafe fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller's: live memory of an instance.
     let class = unsafe { ffi::Py_TYPE(handle) };
     // SAFETY: a live type.
     let offset = unsafe { (*class).tp_weaklistoffset };
     // SAFETY: by its definition, the offset leads to the list's head within the object's allocation.
     let list = unsafe { handle.byte_offset(offset) }.cast::<*mut ffi::PyObject>();
-    // SAFETY: as above; the count has dropped to zero, so nobody writes it.
+    // SAFETY: as above; the count has dropped to zero, so no other code writes it.
     !unsafe { list.read() }.is_null()
 }
 
@@ -101,8 +119,10 @@ unsafe extern "C" fn traverse(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    // SAFETY: the collector only knows complete handles, and nothing changes them while it looks.
-    let fields = unsafe { &*fields(object) };
+    // SAFETY: the collector only knows complete handles.
+    let fields = unsafe { fields(object) };
+    // SAFETY: as above, and nothing changes them while it looks.
+    let fields = unsafe { &*fields };
     // Not the class, which lives for as long as the process.
     let result = fields.objects(|object| {
         // SAFETY: the collector's own function with its own argument, and a live object.

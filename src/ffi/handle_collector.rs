@@ -18,7 +18,9 @@ use super::owner::Stopped;
 
 /// Tells the collector of the handle, where it does not know it yet.
 pub(crate) fn track(handle: &Bound<'_, Handle>) {
-    if !with(handle, |fields| replace(&mut fields.tracked, true)) {
+    // SAFETY: runs no Python code, and the collector hears of it next.
+    let was_tracked = unsafe { with(handle, |fields| replace(&mut fields.tracked, true)) };
+    if !was_tracked {
         // SAFETY: complete, and not tracked yet.
         unsafe { ffi::PyObject_GC_Track(handle.as_ptr().cast()) };
     }
@@ -27,7 +29,7 @@ pub(crate) fn track(handle: &Bound<'_, Handle>) {
 /// The handle leaves the loop: from now on it is the business of whoever still holds it.
 #[inline]
 pub(crate) fn leave(handle: &Bound<'_, Handle>) {
-    if reference_count(handle.as_ptr()) > 1 {
+    if reference_count(handle.as_unbound()) > 1 {
         track(handle);
     }
 }
@@ -36,8 +38,12 @@ pub(crate) fn leave(handle: &Bound<'_, Handle>) {
 /// in its place (`objects`). `held` is how many references the caller knows of.
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) fn untrack_unless_shared(handle: &Bound<'_, Handle>, held: isize) {
-    let is_shared = reference_count(handle.as_ptr()) > held;
-    if !is_shared && with(handle, |fields| std::mem::take(&mut fields.tracked)) {
+    if reference_count(handle.as_unbound()) > held {
+        return;
+    }
+    // SAFETY: runs no Python code, and the collector hears of it next.
+    let was_tracked = unsafe { with(handle, |fields| std::mem::take(&mut fields.tracked)) };
+    if was_tracked {
         // SAFETY: alive, and tracked until here.
         unsafe { ffi::PyObject_GC_UnTrack(handle.as_ptr().cast()) };
     }
@@ -52,12 +58,14 @@ pub(crate) fn objects(
     _witness: Stopped<'_>,
     visit: &mut dyn FnMut(&Py<PyAny>),
 ) {
-    // SAFETY: `Py` keeps it alive, and no thread is inside `with`, which has no call where it could be stopped.
-    let fields = unsafe { &*fields(handle.as_ptr()) };
+    // SAFETY: a handle, which `Py` keeps alive.
+    let fields = unsafe { fields(handle.as_ptr()) };
+    // SAFETY: as above, and no thread is inside `with`, which has no call where it could be stopped.
+    let fields = unsafe { &*fields };
     if fields.tracked {
         return visit(handle.as_any());
     }
-    if reference_count(handle.as_ptr()) > 1 {
+    if reference_count(handle) > 1 {
         return;
     }
     let all = fields.objects(|pointer| {
@@ -71,7 +79,7 @@ pub(crate) fn objects(
     let Ok(()) = all;
 }
 
-fn reference_count(object: *mut ffi::PyObject) -> isize {
-    // SAFETY: called with live objects.
-    unsafe { ffi::Py_REFCNT(object) }
+fn reference_count(handle: &Py<Handle>) -> isize {
+    // SAFETY: `Py` keeps it alive.
+    unsafe { ffi::Py_REFCNT(handle.as_ptr()) }
 }

@@ -1,8 +1,10 @@
 //! Blocks of memory for handles.
 
+use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::handle::HandleKind;
 pub(super) use kept::{allocate, give_back};
 
 /// Blocks kept for the next handle. The GIL is the lock.
@@ -47,7 +49,7 @@ mod kept {
             unsafe { _Py_NewReference(object) };
             return Ok(object);
         }
-        super::allocate_zeroed(py, kind.class().object())
+        super::allocate_zeroed(py, kind)
     }
 
     // What `PyObject_Init` does beside setting the class; exported by every version from 3.11 to 3.15.
@@ -55,10 +57,14 @@ mod kept {
         fn _Py_NewReference(object: *mut ffi::PyObject);
     }
 
-    /// Keeps the block, with its reference to the class, or frees it when there are enough. The fields are gone already.
+    /// Keeps the block, with its reference to the class, or frees it when there are enough.
+    ///
+    /// # Safety
+    ///
+    /// Attached; `object` is a handle without references and untracked, whose fields are gone. The caller gives it up.
     #[inline]
-    pub(in crate::ffi) fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: live memory of an instance.
+    pub(in crate::ffi) unsafe fn give_back(object: *mut ffi::PyObject) {
+        // SAFETY: the caller's: live memory of an instance.
         let class = unsafe { ffi::Py_TYPE(object) };
         let list = if class == PLAIN.object() {
             &PLAINS
@@ -72,7 +78,7 @@ mod kept {
         if list.len() < KEPT {
             list.push(object);
         } else {
-            // SAFETY: attached, untracked, without references.
+            // SAFETY: the caller's.
             unsafe { class::free(object) };
         }
     }
@@ -91,19 +97,26 @@ mod kept {
         py: Python<'_>,
         kind: HandleKind,
     ) -> PyResult<*mut ffi::PyObject> {
-        super::allocate_zeroed(py, kind.class().object())
+        super::allocate_zeroed(py, kind)
     }
 
-    pub(in crate::ffi) fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: attached, untracked, without references.
+    /// # Safety
+    ///
+    /// As where blocks are kept.
+    pub(in crate::ffi) unsafe fn give_back(object: *mut ffi::PyObject) {
+        // SAFETY: the caller's.
         unsafe { class::free(object) };
     }
 }
 
 /// A new block of a handle class with everything behind the head zeroed, not tracked.
-fn allocate_zeroed(py: Python<'_>, class: *mut ffi::PyTypeObject) -> PyResult<*mut ffi::PyObject> {
-    // SAFETY: attached; a heap type with the collector's flag. Not tracked and not initialised behind the
-    // head, or null with an exception set.
+fn allocate_zeroed(py: Python<'_>, kind: HandleKind) -> PyResult<*mut ffi::PyObject> {
+    let class = kind.class().object();
+    if class.is_null() {
+        return Err(PySystemError::new_err("the class is not made yet"));
+    }
+    // SAFETY: attached; a heap type with the collector's flag, which is never freed. Not tracked and not initialised
+    // behind the head, or null with an exception set.
     let object = unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(class) };
     if object.is_null() {
         return Err(PyErr::fetch(py));

@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 
 use super::call::vectorcall;
 use super::context::Entered;
-use super::handle::{ELSEWHERE, Handle, THREAD_SAFE, fields, let_go, with};
+use super::handle::{ELSEWHERE, Fields, Handle, THREAD_SAFE, fields, let_go, with};
 use super::handle_ended::ENDED;
 use super::handle_words::{Word, expect_word, missing};
 use super::panics::raise;
@@ -25,24 +25,34 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
         return Ok(());
     };
     if call.context.is_null() {
-        end(handle, &call);
+        // SAFETY: begun above, and ended here.
+        unsafe { end(handle, &call) };
         return Err(missing(handle, "_context"));
     }
-    let (result, replaced) = call_inside(handle, &call);
+    // SAFETY: begun above, with a context.
+    let (result, replaced) = unsafe { call_inside(handle, &call) };
     if result.is_null() {
-        return Err(failed(handle, call, replaced));
+        // SAFETY: begun above, and ended here; an exception is set, and `replaced` is ours.
+        return Err(unsafe { failed(handle, call, replaced) });
     }
-    end(handle, &call);
-    release(replaced);
-    release(result);
+    // SAFETY: begun above, and ended here.
+    unsafe { end(handle, &call) };
+    // SAFETY: attached; null, or a reference of ours, which is not used afterwards.
+    unsafe { release(replaced) };
+    // SAFETY: as above.
+    unsafe { release(result) };
     Ok(())
 }
 
 /// Calls in the context: a new reference, or null with an exception set; and the context, or null, which the caller
-/// lets go of when the call is over. Pointers, since a `PyResult` would go through memory.
+/// releases when the call is over. Pointers, since a `PyResult` would go through memory.
+///
+/// # Safety
+///
+/// `call` was begun with this handle and not ended, and has a context.
 #[expect(clippy::inline_always, reason = "as `run`")]
 #[inline(always)]
-fn call_inside(
+unsafe fn call_inside(
     handle: &Bound<'_, Handle>,
     call: &Call,
 ) -> (*mut ffi::PyObject, *mut ffi::PyObject) {
@@ -54,31 +64,42 @@ fn call_inside(
         return (ptr::null_mut(), ptr::null_mut());
     };
     let result = if call.count == ELSEWHERE {
-        with_tuple(handle, call.callback)
+        // SAFETY: `begin` keeps it alive, and no Python code has run since where only the handle does.
+        unsafe { with_tuple(handle, call.callback) }
     } else {
         let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
         // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
         // inline ones, may be scribbled on, as the flag says.
         unsafe { vectorcall(call.callback, inline_arguments(handle), count) }
     };
-    let replaced = if with(handle, |fields| fields.context) == call.context {
+    // SAFETY: only looks.
+    let replaced = if unsafe { with(handle, |fields| fields.context) } == call.context {
         ptr::null_mut()
     } else {
-        new_reference(call.context)
+        // SAFETY: attached; the thread is inside of it, and keeps it alive.
+        unsafe { new_reference(call.context) }
     };
     if entered.leave() {
         return (result, replaced);
     }
-    release(result);
+    // SAFETY: attached; null, or the new reference of the call, which is not used afterwards.
+    unsafe { release(result) };
     (ptr::null_mut(), replaced)
 }
 
-/// The exception that is set, when all is let go of.
+/// The exception that is set, after the call was ended.
+///
+/// # Safety
+///
+/// `call` was begun with this handle and not ended; an exception is set; `replaced` is null or a reference that the
+/// caller gives up.
 #[cold]
-fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
+unsafe fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
     let error = PyErr::fetch(handle.py());
-    end(handle, &call);
-    release(replaced);
+    // SAFETY: the caller's.
+    unsafe { end(handle, &call) };
+    // SAFETY: attached; the caller's.
+    unsafe { release(replaced) };
     error
 }
 
@@ -99,17 +120,20 @@ struct Call {
 /// What is to be called, unless the handle was cancelled.
 #[inline]
 fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
-    with(handle, |fields| {
+    let access = |fields: &mut Fields| {
         if fields.cancelled != truth(false) || fields.callback.is_null() {
             return None;
         }
         // The frame of a Python function holds the function: the callback may be replaced meanwhile.
-        let owned = cfg!(Py_GIL_DISABLED) || !is_function(fields.callback);
+        // SAFETY: the field's own reference keeps it alive.
+        let owned = cfg!(Py_GIL_DISABLED) || !unsafe { is_function(fields.callback) };
         if owned {
-            new_reference(fields.callback);
+            // SAFETY: attached; as above.
+            unsafe { new_reference(fields.callback) };
         }
         if cfg!(Py_GIL_DISABLED) && !fields.context.is_null() {
-            new_reference(fields.context);
+            // SAFETY: attached; as above.
+            unsafe { new_reference(fields.context) };
         }
         Some(Call {
             callback: fields.callback,
@@ -122,14 +146,23 @@ fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
             owned,
             nested: std::mem::replace(&mut fields.running, true),
         })
-    })
+    };
+    // SAFETY: runs no Python code; what `Call` owns has references of its own.
+    unsafe { with(handle, access) }
 }
 
 /// As asyncio's `callback(*args)`: a new reference, or null with an exception set.
+///
+/// # Safety
+///
+/// `callback` is alive.
 #[cold]
-fn with_tuple(handle: &Bound<'_, Handle>, callback: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe fn with_tuple(
+    handle: &Bound<'_, Handle>,
+    callback: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     let py = handle.py();
-    // SAFETY: attached; `begin` keeps it alive, or no Python code has run since.
+    // SAFETY: attached; the caller's, and from here on it has a reference of our own.
     let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
     let call = || {
         let args = expect_word(handle, Word::Args)?;
@@ -148,16 +181,22 @@ fn with_tuple(handle: &Bound<'_, Handle>, callback: *mut ffi::PyObject) -> *mut 
     }
 }
 
-/// Lets go of what `begin` kept, and of the arguments where the handle was cancelled meanwhile.
+/// Releases what `begin` kept, and the arguments where the handle was cancelled meanwhile.
+///
+/// # Safety
+///
+/// `call` was begun with this handle and not ended; it is not used afterwards.
 #[inline]
-fn end(handle: &Bound<'_, Handle>, call: &Call) {
-    let (cancelled, awaited) = with(handle, |fields| {
+unsafe fn end(handle: &Bound<'_, Handle>, call: &Call) {
+    let access = |fields: &mut Fields| {
         fields.running = call.nested;
         (
             fields.cancelled != truth(false),
             !call.nested && std::mem::replace(&mut fields.awaited, false),
         )
-    });
+    };
+    // SAFETY: runs no Python code, and touches no reference.
+    let (cancelled, awaited) = unsafe { with(handle, access) };
     if awaited {
         ENDED.announce();
     }
@@ -165,10 +204,12 @@ fn end(handle: &Bound<'_, Handle>, call: &Call) {
         let_go(handle, None);
     }
     if call.owned {
-        release(call.callback);
+        // SAFETY: attached; the reference that `begin` made.
+        unsafe { release(call.callback) };
     }
     if cfg!(Py_GIL_DISABLED) {
-        release(call.context);
+        // SAFETY: attached; null, or the reference that `begin` made.
+        unsafe { release(call.context) };
     }
 }
 
@@ -176,10 +217,12 @@ fn end(handle: &Bound<'_, Handle>, call: &Call) {
 pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
     while handle.as_any().get_type_ptr() == THREAD_SAFE.object() {
         let seen = ENDED.count();
-        let runs = with(handle, |fields| {
+        let access = |fields: &mut Fields| {
             fields.awaited = fields.running;
             fields.awaited
-        });
+        };
+        // SAFETY: runs no Python code, and touches no reference.
+        let runs = unsafe { with(handle, access) };
         if !runs {
             return;
         }
@@ -190,7 +233,8 @@ pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
 /// Where a handle keeps its inline arguments.
 #[inline]
 fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
-    let place = fields(handle.as_ptr());
+    // SAFETY: `Bound` keeps it alive.
+    let place = unsafe { fields(handle.as_ptr()) };
     // SAFETY: the handle is alive; only the address is taken.
     unsafe { (&raw const (*place).arguments).cast() }
 }

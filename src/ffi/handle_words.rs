@@ -65,13 +65,16 @@ impl Fields {
 
 /// The object held, if there is one.
 pub(crate) fn word<'py>(handle: &Bound<'py, Handle>, word: Word) -> Option<Bound<'py, PyAny>> {
-    let pointer = with(handle, |fields| {
+    let access = |fields: &mut Fields| {
         let pointer = *fields.word(word);
         if !pointer.is_null() {
-            new_reference(pointer);
+            // SAFETY: attached; the field's own reference keeps it alive.
+            unsafe { new_reference(pointer) };
         }
         pointer
-    });
+    };
+    // SAFETY: runs no Python code, and changes nothing.
+    let pointer = unsafe { with(handle, access) };
     // SAFETY: attached; a new reference or null.
     unsafe { Bound::from_owned_ptr_or_opt(handle.py(), pointer) }
 }
@@ -79,7 +82,7 @@ pub(crate) fn word<'py>(handle: &Bound<'py, Handle>, word: Word) -> Option<Bound
 /// Puts another object in its place, or none. Arguments come in place of inline ones, too.
 pub(crate) fn set_word(handle: &Bound<'_, Handle>, word: Word, value: Option<Bound<'_, PyAny>>) {
     let mut gone = [ptr::null_mut(); INLINE + 1];
-    with(handle, |fields| {
+    let access = |fields: &mut Fields| {
         let value = value.map_or_else(ptr::null_mut, Bound::into_ptr);
         gone[INLINE] = std::mem::replace(fields.word(word), value);
         if word == Word::Args {
@@ -89,9 +92,14 @@ pub(crate) fn set_word(handle: &Bound<'_, Handle>, word: Word, value: Option<Bou
                 fields.arguments = [ptr::null_mut(); INLINE];
             }
         }
-    });
+    };
+    // SAFETY: runs no Python code; what the fields owned is in `gone`.
+    unsafe { with(handle, access) };
     // Released out here: a destructor may run any Python code, and look at this handle.
-    gone.into_iter().for_each(release);
+    for object in gone {
+        // SAFETY: attached; a reference that a field owned, or null.
+        unsafe { release(object) };
+    }
 }
 
 /// The object held, after `value` was put where there was none.
@@ -100,13 +108,17 @@ pub(crate) fn word_or_insert<'py>(
     which: Word,
     value: Bound<'py, PyAny>,
 ) -> Bound<'py, PyAny> {
-    let pointer = with(handle, |fields| {
+    let access = |fields: &mut Fields| {
         let place = fields.word(which);
         if place.is_null() {
-            *place = new_reference(value.as_ptr());
+            // SAFETY: attached; `value` is alive.
+            *place = unsafe { new_reference(value.as_ptr()) };
         }
-        new_reference(*place)
-    });
+        // SAFETY: attached; the field's own reference keeps it alive.
+        unsafe { new_reference(*place) }
+    };
+    // SAFETY: runs no Python code; the field owns a reference of its own.
+    let pointer = unsafe { with(handle, access) };
     // SAFETY: attached; a new reference made above.
     unsafe { owned(handle.py(), pointer) }
 }
@@ -136,16 +148,19 @@ pub(crate) fn expect_word<'py>(
 pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
     let py = handle.py();
     let mut all = [ptr::null_mut(); INLINE];
-    let count = with(handle, |fields| {
+    let access = |fields: &mut Fields| {
         if !fields.args.is_null() || fields.count == ELSEWHERE {
             return None;
         }
         let count = usize::from(fields.count);
         for (copy, argument) in all.iter_mut().zip(&fields.arguments[..count]) {
-            *copy = new_reference(*argument);
+            // SAFETY: attached; the field's own reference keeps it alive, and the first `count` are not null.
+            *copy = unsafe { new_reference(*argument) };
         }
         Some(count)
-    });
+    };
+    // SAFETY: runs no Python code, and changes nothing.
+    let count = unsafe { with(handle, access) };
     let Some(count) = count else {
         return expect_word(handle, Word::Args);
     };
@@ -158,7 +173,8 @@ pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Bound<'py,
 
 /// When a timer is due, in seconds on the loop's clock, as it was given.
 pub(crate) fn when<'py>(handle: &Bound<'py, Handle>) -> Bound<'py, PyAny> {
-    let when = with(handle, |fields| fields.when);
+    // SAFETY: only looks.
+    let when = unsafe { with(handle, |fields| fields.when) };
     word(handle, Word::When).unwrap_or_else(|| PyFloat::new(handle.py(), when).into_any())
 }
 

@@ -103,7 +103,8 @@ mod limited {
     #[cold]
     unsafe fn deep(object: *mut ffi::PyObject, free: Free) {
         let depth = DEPTH.get();
-        if depth >= MOST && put_off(object, free) {
+        // SAFETY: the caller's.
+        if depth >= MOST && unsafe { put_off(object, free) } {
             return;
         }
         DEPTH.set(depth + 1);
@@ -127,13 +128,17 @@ mod limited {
     }
 
     /// `false` where there is no memory for it, or the thread's own is gone because it ends.
-    fn put_off(object: *mut ffi::PyObject, free: Free) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// As `deallocate`; after `true`, the object is this thread's `LATER`.
+    unsafe fn put_off(object: *mut ffi::PyObject, free: Free) -> bool {
         let put_off = LATER.try_with(|later| {
             let mut later = later.borrow_mut();
             if later.try_reserve(1).is_err() {
                 return false;
             }
-            // SAFETY: a live object with the collector's head.
+            // SAFETY: the caller's: memory of an object with the collector's head.
             let tracked = unsafe { ffi::PyObject_GC_IsTracked(object) } != 0;
             if tracked {
                 // The collector must not find an object without references.

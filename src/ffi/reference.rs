@@ -71,9 +71,10 @@ pub(super) fn truth(value: bool) -> *mut ffi::PyObject {
 
 /// `True` or `False` for a field to own: they live for ever since Python 3.12, and need no counting.
 #[inline]
-pub(super) fn new_truth(value: bool) -> *mut ffi::PyObject {
+pub(super) fn new_truth(_py: Python<'_>, value: bool) -> *mut ffi::PyObject {
     if cfg!(not(Py_3_12)) {
-        return new_reference(truth(value));
+        // SAFETY: attached; one of the interpreter's own objects.
+        return unsafe { new_reference(truth(value)) };
     }
     truth(value)
 }
@@ -87,27 +88,43 @@ fn none() -> *mut ffi::PyObject {
 
 /// `None` for a field to own.
 #[inline]
-pub(super) fn new_none() -> *mut ffi::PyObject {
+pub(super) fn new_none(_py: Python<'_>) -> *mut ffi::PyObject {
     if cfg!(not(Py_3_12)) {
-        return new_reference(none());
+        // SAFETY: attached; one of the interpreter's own objects.
+        return unsafe { new_reference(none()) };
     }
     none()
 }
 
+/// Whether it is a function written in Python.
+///
+/// # Safety
+///
+/// `object` is alive.
 #[inline]
-pub(super) fn is_function(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: called with live objects.
+pub(super) unsafe fn is_function(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: the caller's.
     unsafe { ffi::PyFunction_Check(object) != 0 }
 }
 
+/// The pointer again, for a second owner.
+///
+/// # Safety
+///
+/// Attached; `object` is alive.
 #[inline]
-pub(super) fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called with live objects, attached.
+pub(super) unsafe fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the caller's.
     unsafe { ffi::Py_NewRef(object) }
 }
 
+/// Lets go of a reference. A destructor may run any Python code.
+///
+/// # Safety
+///
+/// Attached; `object` is null, or a reference that the caller owns and gives up.
 #[inline]
-pub(super) fn release(object: *mut ffi::PyObject) {
-    // SAFETY: called with null or an owned reference that nobody uses afterwards, attached.
+pub(super) unsafe fn release(object: *mut ffi::PyObject) {
+    // SAFETY: the caller's.
     unsafe { ffi::Py_XDECREF(object) };
 }
