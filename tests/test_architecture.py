@@ -86,10 +86,11 @@ def heads(group: str) -> Iterator[str]:
             path += character
 
 
-def test_every_room_is_on_the_map() -> None:
+def test_the_map_has_every_room_and_no_other() -> None:
     rooms = {room for room, _ in rust_files()}
     assert rooms, "no sources found"
-    assert rooms <= set(LAYERS)
+    assert rooms == set(LAYERS)
+    assert {room for allowed in ROOMS_OF.values() for room in allowed} <= rooms
 
 
 def test_no_room_names_one_above_it() -> None:
