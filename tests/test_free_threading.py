@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import operator
 import socket
 import sys
 import sysconfig
@@ -162,6 +163,19 @@ def test_a_running_loop_is_neither_run_nor_closed_by_others(
 
     assert ours.run_until_complete(main()) == sum(range(50))
     ours.run_until_complete(ours.shutdown_default_executor())
+
+
+def test_a_fork_that_did_not_happen_changes_nothing(ours: asyncio.AbstractEventLoop) -> None:
+    """The hook for forked children, called by another thread, does not take the loop away."""
+
+    async def main() -> None:
+        worker = threading.Thread(target=operator.methodcaller("_forked"), args=(ours,))
+        worker.start()
+        worker.join()
+        assert ours.is_running()
+        await asyncio.sleep(0)
+
+    ours.run_until_complete(main())
 
 
 def test_scheduling_from_the_wrong_thread_does_no_harm(ours: asyncio.AbstractEventLoop) -> None:

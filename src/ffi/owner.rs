@@ -68,14 +68,18 @@ impl Owner {
 
     /// In a forked child, on its only thread: a loop that ran on another thread does not run any more.
     ///
-    /// Only the first call in a child has an effect. Python's hook makes it right after the fork; a later one could
-    /// take the loop away from a thread that the child has started.
-    pub(crate) fn forked(&self, py: Python<'_>) {
-        if self.forks.is_news() && self.thread.load(Ordering::Relaxed) != current_thread(py) {
+    /// `false`, and nothing is done, unless this is the first call in a child. Python's hook makes that right after the
+    /// fork; any other could take the loop away from a thread that is alive.
+    pub(crate) fn forked(&self, py: Python<'_>) -> bool {
+        if !self.forks.is_news() {
+            return false;
+        }
+        if self.thread.load(Ordering::Relaxed) != current_thread(py) {
             self.holds.store(0, Ordering::Relaxed);
             self.thread.store(0, Ordering::Relaxed);
             self.running.store(false, Ordering::Relaxed);
         }
+        true
     }
 
     /// Enters until [`Owner::let_go`]; `false` when another thread runs the loop.

@@ -130,10 +130,13 @@ impl Core {
         self.shared.stopping.store(false, Ordering::Relaxed);
     }
 
-    /// This is a forked child, and the only thread in it: whatever the loop does from now on, the parent notices nothing.
+    /// In a forked child, on its only thread: whatever the loop does from now on must not affect the parent.
+    /// Nothing happens where there was no fork.
     pub(crate) fn forked(&self, py: Python<'_>) {
         let running = self.owner.running_thread().is_some();
-        self.owner.forked(py);
+        if !self.owner.forked(py) {
+            return;
+        }
         self.shared.inbox.unpark();
         if let Some(local) = self.try_local(py) {
             local.forked(running);
