@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::class::{self, slot};
-use super::handle::{Handle, HandleKind, cancel, fields, let_go};
+use super::handle_cancel::{cancel, let_go};
+use super::handle_fields::{Handle, HandleKind, fields};
 use super::handle_memory as memory;
 use super::handle_words::{Word, layout, set_word};
 use super::method::Members;

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::handle::{Handle, fields, with};
+use super::handle_fields::{Handle, fields, with};
 use super::owner::Stopped;
 
 /// Tells the collector of the handle, where it does not know it yet.

@@ -4,7 +4,7 @@ use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::handle::HandleKind;
+use super::handle_fields::HandleKind;
 pub(super) use kept::{allocate, give_back};
 
 /// Blocks kept for the next handle. The GIL is the lock.
@@ -16,7 +16,7 @@ mod kept {
     use pyo3::prelude::*;
 
     use crate::ffi::class;
-    use crate::ffi::handle::{HandleKind, PLAIN, TIMER};
+    use crate::ffi::handle_fields::{HandleKind, PLAIN, TIMER};
 
     struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
 
@@ -91,7 +91,7 @@ mod kept {
     use pyo3::prelude::*;
 
     use crate::ffi::class;
-    use crate::ffi::handle::HandleKind;
+    use crate::ffi::handle_fields::HandleKind;
 
     pub(in crate::ffi) fn allocate(
         py: Python<'_>,

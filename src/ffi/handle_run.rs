@@ -8,8 +8,9 @@ use pyo3::types::PyTuple;
 
 use super::call::vectorcall;
 use super::context::Entered;
-use super::handle::{ELSEWHERE, Fields, Handle, THREAD_SAFE, fields, let_go, with};
+use super::handle_cancel::let_go;
 use super::handle_ended::ENDED;
+use super::handle_fields::{ELSEWHERE, Fields, Handle, THREAD_SAFE, fields, with};
 use super::handle_words::{Word, expect_word, missing};
 use super::panics::raise;
 use super::reference::{borrowed, is_function, new_reference, release, truth};

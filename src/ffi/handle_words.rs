@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyType};
 
 use super::class::{Layout, slots_of};
-use super::handle::{ELSEWHERE, Fields, Handle, INLINE, SLOTS, with};
+use super::handle_fields::{ELSEWHERE, Fields, Handle, INLINE, SLOTS, with};
 use super::reference::{new_reference, owned, release};
 
 /// One of the objects in place of asyncio's own slots.
