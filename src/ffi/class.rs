@@ -12,10 +12,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+pub(super) use super::class_layout::Layout;
 use super::method::Members;
 use super::nesting::deallocate;
 use super::owner::Stopped;
 use super::reference::{borrowed, counted, owned, returned};
+pub(crate) use super::visitor::Visitor;
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
 pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
@@ -154,90 +156,6 @@ pub(crate) fn data<'a, T: NativeClass>(object: &'a Bound<'_, T>) -> &'a T {
     unsafe { value(object.as_ptr()) }
 }
 
-/// Shows objects to the collector.
-pub(crate) struct Visitor<'a> {
-    visit: ffi::visitproc,
-    argument: *mut c_void,
-    result: c_int,
-    stopped: Stopped<'a>,
-}
-
-impl<'a> Visitor<'a> {
-    /// Lets the collector look at what belongs to another thread.
-    pub(crate) fn stopped(&self) -> Stopped<'a> {
-        self.stopped
-    }
-
-    pub(crate) fn object<T>(&mut self, object: &Py<T>) {
-        // SAFETY: `Py` keeps it alive.
-        unsafe { self.raw(object.as_ptr()) };
-    }
-
-    pub(crate) fn option<T>(&mut self, object: Option<&Py<T>>) {
-        if let Some(object) = object {
-            self.object(object);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `object` is alive.
-    unsafe fn raw(&mut self, object: *mut ffi::PyObject) {
-        if self.result == 0 {
-            // SAFETY: the collector's own function with its own argument; the caller's.
-            self.result = unsafe { (self.visit)(object, self.argument) };
-        }
-    }
-}
-
-/// Sizes of an instance: the base's part, a list of weak references and a dict where the base has none, the
-/// value.
-pub(super) struct Layout {
-    weak_references: Option<usize>,
-    dict: Option<usize>,
-    pub(super) value: usize,
-    size: usize,
-}
-
-impl Layout {
-    pub(super) fn after<T>(base: &Bound<'_, PyType>, has_dict: bool) -> PyResult<Self> {
-        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
-        let has_weak_references = base.getattr("__weakrefoffset__")?.extract::<isize>()? != 0;
-        let word = size_of::<usize>();
-        let mut next = basic_size.next_multiple_of(word);
-        let weak_references = (!has_weak_references).then_some(next);
-        if weak_references.is_some() {
-            next += word;
-        }
-        let base_has_dict = base.getattr("__dictoffset__")?.extract::<isize>()? != 0;
-        let dict = (has_dict && !base_has_dict).then_some(next);
-        if dict.is_some() {
-            next += word;
-        }
-        let value = next.next_multiple_of(align_of::<T>());
-        Ok(Self {
-            weak_references,
-            dict,
-            value,
-            size: (value + size_of::<T>()).next_multiple_of(word),
-        })
-    }
-}
-
-impl Layout {
-    /// The value over the base's part, from `start` on, in place of what the base keeps there.
-    pub(super) fn over<T>(base: &Bound<'_, PyType>, start: usize) -> PyResult<Self> {
-        let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
-        let size = (start + size_of::<T>()).next_multiple_of(size_of::<usize>());
-        Ok(Self {
-            weak_references: None,
-            dict: None,
-            value: start,
-            size: size.max(basic_size),
-        })
-    }
-}
-
 /// The `__slots__` of a class written in Python: each one's name and place in an instance.
 pub(super) fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Vec<(String, usize)>> {
     /// What `descrobject.h` says of a `member_descriptor`.
@@ -292,6 +210,18 @@ fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
     }
 }
 
+/// The members that tell the interpreter where weak references and attributes are.
+fn places(layout: &Layout) -> Vec<ffi::PyMemberDef> {
+    let offsets = [
+        (c"__weaklistoffset__", layout.weak_references),
+        (c"__dictoffset__", layout.dict),
+    ];
+    let places = offsets
+        .into_iter()
+        .filter_map(|(name, offset)| offset.map(|offset| place(name, offset)));
+    places.chain([ffi::PyMemberDef::default()]).collect()
+}
+
 /// A class from its parts.
 pub(super) fn make<'py>(
     name: &'static CStr,
@@ -321,16 +251,10 @@ pub(super) fn make<'py>(
         ffi::Py_tp_getset,
         attributes.leak().as_mut_ptr().cast(),
     ));
-    let offsets = [
-        (c"__weaklistoffset__", layout.weak_references),
-        (c"__dictoffset__", layout.dict),
-    ];
-    let mut places: Vec<ffi::PyMemberDef> = offsets
-        .into_iter()
-        .filter_map(|(name, offset)| offset.map(|offset| place(name, offset)))
-        .collect();
-    places.push(ffi::PyMemberDef::default());
-    slots.push(slot(ffi::Py_tp_members, places.leak().as_mut_ptr().cast()));
+    slots.push(slot(
+        ffi::Py_tp_members,
+        places(layout).leak().as_mut_ptr().cast(),
+    ));
     slots.push(slot(0, ptr::null_mut()));
     // An instance is made with its value or not at all: calling the class would leave that out.
     let flags =

@@ -99,8 +99,31 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
     }
     // Too many count as none, and `args` comes first.
     let count = u8::try_from(inline.len()).unwrap_or(ELSEWHERE);
+    let contents = contents(parts, context, args, arguments, count);
+    // SAFETY: `allocate` gave a block of this class.
+    let place = unsafe { fields(object) };
+    // SAFETY: there is room for the fields, and nothing that needs dropping is there.
+    unsafe { place.write(contents) };
+    if parts.tracked {
+        // SAFETY: complete now.
+        unsafe { ffi::PyObject_GC_Track(object.cast()) };
+    }
+    // SAFETY: a new reference to a handle.
+    Ok(unsafe { owned(py, object) })
+}
+
+/// What a new handle's fields hold; takes over the references in `args` and `arguments`.
+#[inline]
+fn contents(
+    parts: &HandleParts<'_, '_>,
+    context: Bound<'_, PyAny>,
+    args: *mut ffi::PyObject,
+    arguments: [*mut ffi::PyObject; INLINE],
+    count: u8,
+) -> Fields {
+    let py = context.py();
     let is_timer = parts.kind == HandleKind::Timer;
-    let contents = Fields {
+    Fields {
         args,
         callback: parts.callback.to_owned().into_ptr(),
         cancelled: new_truth(py, false),
@@ -124,17 +147,7 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
         running: false,
         tracked: parts.tracked,
         awaited: false,
-    };
-    // SAFETY: `allocate` gave a block of this class.
-    let place = unsafe { fields(object) };
-    // SAFETY: there is room for the fields, and nothing that needs dropping is there.
-    unsafe { place.write(contents) };
-    if parts.tracked {
-        // SAFETY: complete now.
-        unsafe { ffi::PyObject_GC_Track(object.cast()) };
     }
-    // SAFETY: a new reference to a handle.
-    Ok(unsafe { owned(py, object) })
 }
 
 /// The callback's arguments as a tuple. Takes what it needs by value: `HandleParts` stays in registers.

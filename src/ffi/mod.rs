@@ -8,6 +8,7 @@ pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod capsule;
 mod class;
+mod class_layout;
 pub(crate) mod context;
 mod coroutine;
 pub(crate) mod handle;
@@ -32,6 +33,7 @@ pub(crate) mod pollable;
 mod reference;
 pub(crate) mod signals;
 mod spares;
+mod visitor;
 pub(crate) mod wire;
 
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};

@@ -154,6 +154,12 @@ impl Turn<'_, '_> {
                 }
             }
         }
+        self.after_passes(ran)
+    }
+
+    /// What remains when the passes of a turn are over: the turn that comes waits, or it does not.
+    fn after_passes(&self, ran: bool) -> PyResult<Next> {
+        let (core, local) = (self.core.get(), self.local);
         if local.is_inherited() {
             self.run_on_in_child()?;
         }

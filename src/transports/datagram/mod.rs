@@ -9,7 +9,6 @@ mod read;
 mod state;
 mod write;
 
-use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 
 use pyo3::prelude::*;
@@ -17,7 +16,6 @@ use pyo3::types::PyType;
 
 use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
-use super::flow_control::FlowControl;
 use super::lifecycle::{self, Life, Reading, Transport, update_interest};
 use super::protocol;
 use super::write_buffer::Writing;
@@ -45,32 +43,8 @@ pub(crate) fn from_socket<'py>(
     let descriptor = Descriptor::from_socket(sock);
     let extra = ExtraInfo::from_socket(sock, extra)?;
     let peer = extra.get(name!(py, "peername"), &descriptor)?;
-    // As asyncio has it: an empty address is none.
-    let address = match address {
-        Some(address) if address.is_truthy()? => Some(address.clone().unbind()),
-        _ => None,
-    };
-    let state = State {
-        life: Life::new(fd, None, protocol),
-        kind: Kind::of(sock)?,
-        direction: Cell::new(Direction::Read),
-        descriptor,
-        extra,
-        has_nameless_peer: matches!(&peer, Some(peer) if !peer.is_none() && !peer.is_truthy()?),
-        is_connected: peer.map_or(Ok(false), |peer| peer.is_truthy())?,
-        address,
-        reading: Cell::new(Reading::Unborn),
-        writing: Cell::new(Writing::Idle),
-        arrived: RefCell::default(),
-        batch: Cell::new(1),
-        failures: Cell::new(0),
-        peers: RefCell::default(),
-        queue: RefCell::default(),
-        flow: Cell::new(FlowControl::new()),
-        marks: RefCell::new(None),
-        wrote_in: Cell::new(0),
-        conn_lost: Cell::new(0),
-    };
+    let life = Life::new(fd, None, protocol);
+    let state = State::new(life, Kind::of(sock)?, descriptor, extra, peer, address)?;
     let local = core.get().local(py)?;
     state
         .life

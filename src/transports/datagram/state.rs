@@ -99,6 +99,43 @@ impl Kind {
 }
 
 impl State {
+    /// Of an endpoint that has neither received nor sent. `peer` is the socket's, `address` where everything goes.
+    pub(super) fn new(
+        life: Life,
+        kind: Kind,
+        descriptor: Descriptor,
+        extra: ExtraInfo,
+        peer: Option<Bound<'_, PyAny>>,
+        address: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        // As asyncio has it: an empty address is none.
+        let address = match address {
+            Some(address) if address.is_truthy()? => Some(address.clone().unbind()),
+            _ => None,
+        };
+        Ok(Self {
+            life,
+            kind,
+            direction: Cell::new(Direction::Read),
+            descriptor,
+            extra,
+            has_nameless_peer: matches!(&peer, Some(peer) if !peer.is_none() && !peer.is_truthy()?),
+            is_connected: peer.map_or(Ok(false), |peer| peer.is_truthy())?,
+            address,
+            reading: Cell::new(Reading::Unborn),
+            writing: Cell::new(Writing::Idle),
+            arrived: RefCell::default(),
+            batch: Cell::new(1),
+            failures: Cell::new(0),
+            peers: RefCell::default(),
+            queue: RefCell::default(),
+            flow: Cell::new(FlowControl::new()),
+            marks: RefCell::new(None),
+            wrote_in: Cell::new(0),
+            conn_lost: Cell::new(0),
+        })
+    }
+
     /// Has the turn look for datagrams, now where some may be there.
     pub(super) fn arm(&self) {
         if let Some(registration) = &*self.life.registration.borrow() {

@@ -22,7 +22,7 @@ use crate::transports::lifecycle::{
 };
 use crate::transports::members::{boolean, method, none};
 use crate::transports::protocol::{Delivery, callback_failed};
-use crate::transports::stream::read::empty_buffer;
+use crate::transports::stream::read::with_room;
 use crate::transports::stream_reader::Reader;
 
 /// What a reading end has of its own.
@@ -200,13 +200,8 @@ fn into_buffer(
 /// A buffer with room.
 fn get_buffer<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = protocol.py();
-    let hint = (-1_i32).into_pyobject(py)?.into_any();
-    let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint])?;
-    if buffer.len()? > 0 {
-        Ok(buffer)
-    } else {
-        Err(empty_buffer())
-    }
+    let hint = make::signed(py, -1)?.into_any();
+    call::method(protocol, name!(py, "get_buffer"), [&hint]).and_then(with_room)
 }
 
 /// `data_received(bytes)`.

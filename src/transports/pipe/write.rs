@@ -185,17 +185,8 @@ fn write(
 /// before anything was written; the inner one ends the connection.
 fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bool>> {
     disown(state);
-    let at_once = |bytes: &[u8]| {
-        if !state.side.buffer.borrow().is_empty() {
-            return Ok(0);
-        }
-        match pipe::write(state.life.fd, bytes) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-            outcome => outcome.map_err(os_error),
-        }
-    };
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
-        let sent = match at_once(bytes.as_bytes()) {
+        let sent = match write_at_once(state, bytes.as_bytes()) {
             Ok(sent) => sent,
             Err(error) => return Ok(Err(error)),
         };
@@ -220,7 +211,7 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
     let mut room = Vec::new();
     room.try_reserve_exact(view.len())
         .map_err(make::no_memory)?;
-    let rest = match at_once(view.bytes()) {
+    let rest = match write_at_once(state, view.bytes()) {
         Ok(sent) => &view.bytes()[sent..],
         Err(error) => return Ok(Err(error)),
     };
@@ -232,6 +223,17 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
         Ok(()) => Ok(Ok(true)),
         Err(error) if rest.len() == view.len() => Err(make::no_memory(error)),
         Err(error) => Ok(Err(make::no_memory(error))),
+    }
+}
+
+/// How many bytes the kernel takes; none where some wait already.
+fn write_at_once(state: &State<WriteSide>, bytes: &[u8]) -> PyResult<usize> {
+    if !state.side.buffer.borrow().is_empty() {
+        return Ok(0);
+    }
+    match pipe::write(state.life.fd, bytes) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        outcome => outcome.map_err(os_error),
     }
 }
 

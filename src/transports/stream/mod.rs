@@ -25,10 +25,8 @@ use crate::sys::socket;
 use crate::transports::clients;
 use crate::transports::descriptor::{Descriptor, SocketKind, fileno};
 use crate::transports::extra_info::ExtraInfo;
-use crate::transports::flow_control::FlowControl;
 use crate::transports::lifecycle::{self, Life, Reading, Transport, update_interest};
 use crate::transports::protocol;
-use crate::transports::write_buffer::WriteBuffer;
 pub(crate) use state::{Decoder, Room, Stream};
 use state::{State, Writing};
 
@@ -114,27 +112,18 @@ fn start<'py>(
         Direction::Read
     };
     let registration = local.register(parts.fd, direction)?;
+    let gathering = if local.gathers() { write::PATIENCE } else { 0 };
     let state = State {
-        life: Life::new(parts.fd, Some(registration), protocol),
-        descriptor: parts.descriptor,
-        extra: parts.extra,
-        delivery: Cell::new(delivery),
-        decoder: Cell::new(None),
         server: RefCell::new(server.map(|server| server.clone().unbind())),
-        reading: Cell::new(Reading::Unborn),
-        writing: Cell::new(Writing::Idle),
         watches_room: Cell::new(direction == Direction::Both),
-        buffer: RefCell::new(WriteBuffer::new()),
-        flow: Cell::new(FlowControl::new()),
-        marks: RefCell::new(None),
-        wrote_in: Cell::new(0),
-        gathering: Cell::new(if local.gathers() { write::PATIENCE } else { 0 }),
-        large_reads: Cell::new(false),
-        stops: parts.stops,
-        cut_short: Cell::new(false),
-        end_of_writing: Cell::new(false),
-        conn_lost: Cell::new(0),
-        empty_waiter: RefCell::new(None),
+        gathering: Cell::new(gathering),
+        ..State::new(
+            Life::new(parts.fd, Some(registration), protocol),
+            parts.descriptor,
+            parts.extra,
+            delivery,
+            parts.stops,
+        )
     };
     let stream = Stream {
         core: core.clone().unbind(),

@@ -120,12 +120,7 @@ fn as_bytes(
     let delivered = call::method(protocol, name, [received.as_any()]);
     local.scratch.spares().offer(received, capacity);
     if let Err(error) = delivered {
-        raised(
-            this,
-            state,
-            "Fatal error: protocol.data_received() call failed.",
-            error,
-        )?;
+        raised(this, state, DATA_FAILED, error)?;
     }
     Ok(found)
 }
@@ -138,21 +133,12 @@ fn into_buffer(
 ) -> PyResult<Found> {
     let py = this.py();
     let hint = make::signed(py, -1)?.into_any();
-    let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint]).and_then(|buffer| {
-        if buffer.len()? > 0 {
-            Ok(buffer)
-        } else {
-            Err(empty_buffer())
-        }
-    });
+    let buffer = call::method(protocol, name!(py, "get_buffer"), [&hint]).and_then(with_room);
     let buffer = match buffer {
         Ok(buffer) => buffer,
         Err(error) => {
-            fail(
-                this,
-                "Fatal error: protocol.get_buffer() call failed.",
-                error,
-            )?;
+            let message = "Fatal error: protocol.get_buffer() call failed.";
+            fail(this, message, error)?;
             return Ok(Found::Nothing);
         }
     };
@@ -185,58 +171,24 @@ fn into_buffer(
 
 /// Straight into asyncio's own reader.
 fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> PyResult<Found> {
-    let py = this.py();
-    let receive = |buffer: &mut ReadBuffer<'_>| receive(state, buffer);
     let outcome = if state.large_reads.get() {
-        match bytes::append_into(reader.buffer(), READ_SIZE, receive)
-            .map(Some)
-            .or_else(|error| unless_pinned(py, error))?
-        {
-            Some(outcome) => outcome,
+        let appended =
+            bytes::append_into(reader.buffer(), READ_SIZE, |buffer| receive(state, buffer));
+        match unless_pinned(this.py(), appended)? {
+            Some(outcome) => outcome.map(|count| (count, None)),
             None => return pinned_reader(this, state),
         }
     } else {
-        let local = data(this).core.get().local(py)?;
-        let outcome = local.with_read_buffer(|buffer| -> PyResult<io::Result<Received>> {
-            let count = match receive(buffer) {
-                Ok(count) => count,
-                Err(error) => return Ok(Err(error)),
-            };
-            let received = buffer.filled();
-            match bytes::extend(reader.buffer(), received)
-                .map(Some)
-                .or_else(|error| unless_pinned(py, error))?
-            {
-                Some(()) => Ok(Ok((count, None))),
-                None => Ok(Ok((count, Some(make::bytes(py, received)?.unbind())))),
-            }
-        });
-        match outcome?? {
-            Ok((count, None)) => Ok(count),
-            Ok((count, Some(received))) => {
-                // Received already, so it goes the ordinary way, and raises what that raises.
-                let Some(protocol) = state.life.protocol(py) else {
-                    return Ok(Found::Nothing);
-                };
-                let received = received.into_bound(py).into_any();
-                let name = name!(py, "data_received");
-                let delivered = call::method(&protocol, name, [&received]);
-                if let Err(error) = delivered {
-                    raised(
-                        this,
-                        state,
-                        "Fatal error: protocol.data_received() call failed.",
-                        error,
-                    )?;
-                }
-                return Ok(note(state, count, READ_SIZE));
-            }
-            Err(error) => Err(error),
-        }
+        receive_and_append(this, state, reader)?
     };
     let count = match outcome {
-        Ok(0) => return Ok(Found::End),
-        Ok(count) => count,
+        Ok((0, _)) => return Ok(Found::End),
+        Ok((count, None)) => count,
+        Ok((count, Some(received))) => {
+            // Received already, so it goes the ordinary way, and raises what that raises.
+            let received = received.into_bound(this.py()).into_any();
+            return past_reader(this, state, &received, count);
+        }
         Err(error) => return broken(this, error),
     };
     let found = note(state, count, READ_SIZE);
@@ -246,14 +198,50 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
             pause_reading(this, state)?;
             reader.set_paused()?;
         }
-        Err(error) => raised(
-            this,
-            state,
-            "Fatal error: protocol.data_received() call failed.",
-            error,
-        )?,
+        Err(error) => raised(this, state, DATA_FAILED, error)?,
     }
     Ok(found)
+}
+
+/// Receives into the loop's read buffer and copies that to the reader's own, or to a `bytes` where a `memoryview` pins
+/// the reader's.
+#[inline]
+fn receive_and_append(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    reader: &Reader<'_>,
+) -> PyResult<io::Result<Received>> {
+    let py = this.py();
+    let local = data(this).core.get().local(py)?;
+    local.with_read_buffer(|buffer| {
+        let count = match receive(state, buffer) {
+            Ok(count) => count,
+            Err(error) => return Ok(Err(error)),
+        };
+        let received = buffer.filled();
+        let copied = match unless_pinned(py, bytes::extend(reader.buffer(), received))? {
+            Some(()) => None,
+            None => Some(make::bytes(py, received)?.unbind()),
+        };
+        Ok(Ok((count, copied)))
+    })?
+}
+
+#[cold]
+fn past_reader(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    received: &Bound<'_, PyAny>,
+    count: usize,
+) -> PyResult<Found> {
+    let Some(protocol) = state.life.protocol(this.py()) else {
+        return Ok(Found::Nothing);
+    };
+    let name = name!(this.py(), "data_received");
+    if let Err(error) = call::method(&protocol, name, [received]) {
+        raised(this, state, DATA_FAILED, error)?;
+    }
+    Ok(note(state, count, READ_SIZE))
 }
 
 /// One read, whose bytes `decoder` hands over.
@@ -288,11 +276,12 @@ fn through_decoder(
 }
 
 /// `None` in place of the error that says that a `memoryview` pins the buffer.
-fn unless_pinned<T>(py: Python<'_>, error: PyErr) -> PyResult<Option<T>> {
-    if bytes::is_pinned(py, &error) {
-        Ok(None)
-    } else {
-        Err(error)
+#[inline]
+fn unless_pinned<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if bytes::is_pinned(py, &error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -368,9 +357,15 @@ fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
     Ok(Found::Nothing)
 }
 
-/// asyncio's words (`selector_events.py`).
-pub(crate) fn empty_buffer() -> PyErr {
-    PyRuntimeError::new_err("get_buffer() returned an empty buffer")
+/// The buffer of a buffered protocol, unless it has no room (asyncio's words, `selector_events.py`).
+pub(crate) fn with_room(buffer: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
+    if buffer.len()? > 0 {
+        Ok(buffer)
+    } else {
+        Err(PyRuntimeError::new_err(
+            "get_buffer() returned an empty buffer",
+        ))
+    }
 }
 
 /// As `socket.recv_into` refuses it.
@@ -381,6 +376,8 @@ fn unwritable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     )))
 }
 
+/// asyncio's words, as all in this file.
+const DATA_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
 const READ_ERROR: &str = "Fatal read error on socket transport";
 /// Reads of one turn: a peer that never stops sending shares the loop with the others.
 const MAX_READS: usize = 8;

@@ -87,6 +87,38 @@ pub(crate) struct Room<'py> {
 }
 
 impl State {
+    /// Of a stream that has neither read nor written.
+    pub(super) fn new(
+        life: Life,
+        descriptor: Descriptor,
+        extra: ExtraInfo,
+        delivery: Delivery,
+        stops: socket::Stops,
+    ) -> Self {
+        Self {
+            life,
+            descriptor,
+            extra,
+            delivery: Cell::new(delivery),
+            decoder: Cell::new(None),
+            server: RefCell::new(None),
+            reading: Cell::new(Reading::Unborn),
+            writing: Cell::new(Writing::Idle),
+            watches_room: Cell::new(false),
+            buffer: RefCell::new(WriteBuffer::new()),
+            flow: Cell::new(FlowControl::new()),
+            marks: RefCell::new(None),
+            wrote_in: Cell::new(0),
+            gathering: Cell::new(0),
+            large_reads: Cell::new(false),
+            stops,
+            cut_short: Cell::new(false),
+            end_of_writing: Cell::new(false),
+            conn_lost: Cell::new(0),
+            empty_waiter: RefCell::new(None),
+        }
+    }
+
     pub(crate) fn set_protocol(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         self.delivery.set(protocol::delivery(protocol)?);
         let before = self.life.protocol(protocol.py());

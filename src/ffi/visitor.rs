@@ -1,0 +1,44 @@
+//! What the collector is shown objects with.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::owner::Stopped;
+
+/// Shows objects to the collector.
+pub(crate) struct Visitor<'a> {
+    pub(super) visit: ffi::visitproc,
+    pub(super) argument: *mut c_void,
+    pub(super) result: c_int,
+    pub(super) stopped: Stopped<'a>,
+}
+
+impl<'a> Visitor<'a> {
+    /// Lets the collector look at what belongs to another thread.
+    pub(crate) fn stopped(&self) -> Stopped<'a> {
+        self.stopped
+    }
+
+    pub(crate) fn object<T>(&mut self, object: &Py<T>) {
+        // SAFETY: `Py` keeps it alive.
+        unsafe { self.raw(object.as_ptr()) };
+    }
+
+    pub(crate) fn option<T>(&mut self, object: Option<&Py<T>>) {
+        if let Some(object) = object {
+            self.object(object);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `object` is alive.
+    pub(super) unsafe fn raw(&mut self, object: *mut ffi::PyObject) {
+        if self.result == 0 {
+            // SAFETY: the collector's own function with its own argument; the caller's.
+            self.result = unsafe { (self.visit)(object, self.argument) };
+        }
+    }
+}
