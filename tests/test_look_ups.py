@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.turns import run_one_turn
-from yamanote import _look_ups
+from yamanote import _dns_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def test_a_look_up_does_not_wait_for_slow_ones(
 def test_threads_are_bounded(
     loop: asyncio.AbstractEventLoop, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_look_ups, "MOST_THREADS", 3)
+    monkeypatch.setattr(_dns_threads, "MOST_THREADS", 3)
 
     async def main() -> None:
         slow = [loop.create_task(loop.getaddrinfo(f"slow-{n}", 80)) for n in range(10)]
@@ -108,7 +108,7 @@ def test_threads_are_bounded(
 def test_a_cancelled_caller_goes_on_at_once(
     loop: asyncio.AbstractEventLoop, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_look_ups, "MOST_THREADS", 1)
+    monkeypatch.setattr(_dns_threads, "MOST_THREADS", 1)
 
     async def main() -> None:
         slow = loop.create_task(loop.getaddrinfo("slow", 80))
@@ -163,7 +163,7 @@ def test_closing_the_loop_waits_for_nobody(
 def test_an_idle_thread_ends_and_another_comes(
     loop: asyncio.AbstractEventLoop, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_look_ups, "IDLE_S", 0.01)
+    monkeypatch.setattr(_dns_threads, "IDLE_S", 0.01)
     for _ in range(3):
         loop.run_until_complete(loop.getaddrinfo("localhost", 80))
         for thread in look_up_threads():
