@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::source::Visit;
+use super::visit::Visit;
 use crate::driver::ReadyList;
 use crate::ffi::handle::Handle;
 use crate::ffi::make;

@@ -27,8 +27,10 @@ use self::nesting::Nesting;
 use self::scratch::Scratch;
 use self::signals::Signals;
 use super::Core;
-use super::source::{NOBODY, Source, Sources, Visit};
+use super::source::Source;
+use super::sources::{NO_KEY, Sources};
 use super::turn::contain;
+use super::visit::Visit;
 use super::waits::Waits;
 use super::watch_set::WatchSet;
 use super::watchers::Watchers;
@@ -48,7 +50,7 @@ pub(crate) use scratch::READ_SIZE;
 pub(crate) struct Local {
     ready: RefCell<VecDeque<Ready>>,
     pub(crate) deadlines: Deadlines,
-    sources: RefCell<Sources>,
+    sources: RefCell<Sources<dyn Source>>,
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
     current: RefCell<Option<nesting::AtWork>>,
     gathering: Gathering,
@@ -95,7 +97,7 @@ impl Local {
         let driver = make_driver(&ready_list)?;
         let deadlines = Deadlines::new(&driver)?;
         let watched = WatchSet::new(&driver).map_err(os_error)?;
-        let mut sources = Sources::default();
+        let mut sources = Sources::<dyn Source>::default();
         let watchers_key = sources.insert(Arc::new(Watchers));
         watched.registration().slot().set_key(watchers_key);
         watched.registration().arm_read();
@@ -162,10 +164,10 @@ impl Local {
         handle: impl FnOnce(&dyn Source, u8) -> PyResult<()>,
     ) -> PyResult<()> {
         let (key, ready) = (slot.key(), slot.take());
-        if self.is_nested() && key != NOBODY {
+        if self.is_nested() && key != NO_KEY {
             return self.deliver_nested(slot, ready, handle);
         }
-        if key == NOBODY {
+        if key == NO_KEY {
             self.deadlines.fired_if(&slot);
             return Ok(());
         }
@@ -186,7 +188,7 @@ impl Local {
     /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
     pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
         self.driver()?
-            .register(fd, direction, NOBODY)
+            .register(fd, direction, NO_KEY)
             .map_err(os_error)
     }
 
@@ -220,7 +222,7 @@ impl Local {
 
     /// A slot without a descriptor; its wakes reach nobody until [`Local::attach_slot`].
     pub(crate) fn slot(&self) -> Arc<Slot> {
-        Slot::new(Arc::clone(&self.ready_list), NOBODY)
+        Slot::new(Arc::clone(&self.ready_list), NO_KEY)
     }
 
     /// From now on the slot's wakes go to `source`, which the loop keeps alive.
@@ -231,7 +233,7 @@ impl Local {
     /// The slot's wakes reach nobody any more, and the loop no longer keeps its source alive.
     pub(crate) fn detach_slot(&self, slot: &Slot) {
         let source = self.sources.borrow_mut().remove(slot.key());
-        slot.set_key(NOBODY);
+        slot.set_key(NO_KEY);
         drop(source);
     }
 

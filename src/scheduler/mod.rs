@@ -9,8 +9,10 @@ mod local;
 mod remote;
 pub(crate) mod report;
 mod source;
+mod sources;
 mod timers;
 mod turn;
+mod visit;
 mod waits;
 mod watch_set;
 pub(crate) mod watchers;
@@ -27,8 +29,9 @@ use crate::ffi::{Entered, Owner, OwnerCell};
 use inbox::Inbox;
 pub(crate) use local::{Deferred, Flush, Local, READ_SIZE};
 pub(crate) use remote::Remote;
-pub(crate) use source::{READ, Source, Visit, WRITE};
+pub(crate) use source::{READ, Source, WRITE};
 pub(crate) use turn::{is_exit, now, run, seconds};
+pub(crate) use visit::Visit;
 
 /// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
 #[pyclass(subclass, frozen, module = "yamanote._yamanote")]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::source::{Source, Visit};
+use super::source::Source;
+use super::visit::Visit;
 use super::{Core, Local};
 use crate::driver::{Slot, wake};
 use crate::ffi::Stopped;

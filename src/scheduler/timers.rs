@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use pyo3::prelude::*;
 
-use super::source::Visit;
+use super::visit::Visit;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{Stopped, handle_collector, make};
 

@@ -9,7 +9,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use pyo3::prelude::*;
 
 use super::Local;
-use super::source::NOBODY;
+use super::sources::NO_KEY;
+use super::visit::Visit;
 use crate::driver::{Direction, Driver, Registration};
 use crate::errors::os_error;
 use crate::ffi::handle::Handle;
@@ -135,7 +136,7 @@ impl WatchSet {
     /// An empty set on the reactor of `driver`.
     pub(super) fn new(driver: &Driver) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
+        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NO_KEY)?;
         Ok(Self {
             watched: HashMap::default(),
             registration,
@@ -316,7 +317,7 @@ impl WatchSet {
     }
 
     /// Shows the collector everything held.
-    pub(super) fn objects(&self, visit: super::source::Visit<'_>) {
+    pub(super) fn objects(&self, visit: Visit<'_>) {
         for watched in self.watched.values() {
             for watch in [&watched.reader, &watched.writer] {
                 match watch {
@@ -351,7 +352,7 @@ impl WatchSet {
     /// A new set without files that nobody watches and nobody can take out; with what is watched, or empty.
     pub(super) fn rebuild(&mut self, driver: &Driver, served: bool) -> io::Result<()> {
         let poller = Poller::new()?;
-        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NOBODY)?;
+        let registration = driver.register(poller.as_raw_fd(), Direction::Read, NO_KEY)?;
         self.watched.retain(|_, watched| !watched.is_idle());
         for (fd, watched) in self.watched.iter().filter(|_| served) {
             match poller.add(*fd, watched.interest()) {
@@ -362,7 +363,7 @@ impl WatchSet {
         }
         let (from, to) = (self.registration.slot(), registration.slot());
         to.set_key(from.key());
-        from.set_key(NOBODY);
+        from.set_key(NO_KEY);
         self.registration = registration;
         self.poller = poller;
         if self.registration.drained() {

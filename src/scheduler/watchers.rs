@@ -8,7 +8,8 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
-use super::source::{Source, Visit};
+use super::source::Source;
+use super::visit::Visit;
 pub(crate) use super::watch_set::Side;
 use super::watch_set::{Watch, WatchSet};
 use super::{Core, Deferred, Local};

@@ -10,8 +10,9 @@ use crate::errors::os_error;
 use crate::ffi::Stopped;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
-use crate::scheduler::source::{NOBODY, Visit};
+use crate::scheduler::sources::NO_KEY;
 use crate::scheduler::timers::Timers;
+use crate::scheduler::visit::Visit;
 
 #[derive(Debug)]
 pub(crate) struct Deadlines {
@@ -128,5 +129,5 @@ impl Deadlines {
 
 /// A timer of the reactor's.
 pub(super) fn make_timer(driver: &Driver) -> PyResult<Timer> {
-    Timer::new(driver, NOBODY).map_err(os_error)
+    Timer::new(driver, NO_KEY).map_err(os_error)
 }

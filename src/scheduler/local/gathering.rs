@@ -5,7 +5,8 @@ use std::mem;
 
 use pyo3::prelude::*;
 
-use super::{Core, Local, Visit, contain};
+use super::{Core, Local, contain};
+use crate::scheduler::visit::Visit;
 
 /// A transport with bytes to send at the end of the callback that wrote them.
 #[derive(Debug)]

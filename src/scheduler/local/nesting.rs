@@ -10,6 +10,7 @@ use super::{Local, Ready};
 use crate::driver::Slot;
 use crate::ffi::handle::Handle;
 use crate::scheduler::source::Source;
+use crate::scheduler::visit::Visit;
 
 /// A source that handles an event, and the slot that the event came by.
 pub(super) type AtWork = (Arc<Slot>, Arc<dyn Source>);
@@ -79,7 +80,7 @@ impl Local {
     }
 
     /// Shows the collector what is kept back.
-    pub(super) fn held_back(&self, visit: crate::scheduler::Visit<'_>) {
+    pub(super) fn held_back(&self, visit: Visit<'_>) {
         if let Ok(handles) = self.nesting.handles.try_borrow() {
             handles.iter().for_each(|handle| visit(handle.as_any()));
         }
