@@ -2,7 +2,9 @@
 
 mod claims;
 mod deadlines;
+mod flushing;
 mod gathering;
+mod lending;
 mod listeners;
 mod nesting;
 mod queue;
@@ -23,17 +25,14 @@ use self::claims::Claims;
 use self::deadlines::Deadlines;
 use self::gathering::Gathering;
 use self::listeners::Listeners;
-use self::nesting::Nesting;
 use self::scratch::Scratch;
 use self::signals::Signals;
 use super::Core;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
-use super::turn::contain;
 use super::visit::Visit;
 use super::waits::Waits;
-use super::watch_set::WatchSet;
-use super::watchers::Watchers;
+use super::watch_set::{WatchSet, Watchers};
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
 use crate::ffi::handle::Handle;
@@ -52,7 +51,7 @@ pub(crate) struct Local {
     pub(crate) deadlines: Deadlines,
     sources: RefCell<Sources<dyn Source>>,
     /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
-    current: RefCell<Option<nesting::AtWork>>,
+    current: RefCell<Option<AtWork>>,
     gathering: Gathering,
     /// The watched descriptors; `None` once the loop is closed.
     watched: RefCell<Option<WatchSet>>,
@@ -73,6 +72,22 @@ pub(crate) struct Local {
     own_clock: Cell<bool>,
     /// In a forked child: the loop ran when it was forked, so its descriptors are the parent's to serve.
     forked_while_running: Cell<bool>,
+}
+
+/// A source that handles an event, and the slot that the event came by.
+type AtWork = (Arc<Slot>, Arc<dyn Source>);
+
+/// What a run inside another must leave to the outer one.
+#[derive(Default)]
+struct Nesting {
+    /// Runs inside others.
+    depth: Cell<usize>,
+    /// Of sources that handle an event in an inner run.
+    busy: RefCell<Vec<AtWork>>,
+    /// Events of those, and of the one that handles an event in the outermost run.
+    events: RefCell<Vec<(Arc<Slot>, u8)>>,
+    /// Handles whose context is entered further out.
+    handles: RefCell<Vec<Py<Handle>>>,
 }
 
 /// An entry of the ready queue.
@@ -235,6 +250,23 @@ impl Local {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NO_KEY);
         drop(source);
+    }
+
+    /// Keeps a listening socket's registration until [`Local::remove_listener`].
+    pub(crate) fn add_listener(&self, fd: RawFd, registration: Registration) {
+        let before = self.listeners.0.borrow_mut().insert(fd, registration);
+        if let Some(before) = before {
+            self.detach(&before);
+        }
+    }
+
+    /// Takes a listening socket off the reactor; `false` when it was not there.
+    pub(crate) fn remove_listener(&self, fd: RawFd) -> bool {
+        let registration = self.listeners.0.borrow_mut().remove(&fd);
+        if let Some(registration) = &registration {
+            self.detach(registration);
+        }
+        registration.is_some()
     }
 
     pub(super) fn watched(&self) -> &RefCell<Option<WatchSet>> {

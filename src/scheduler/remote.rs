@@ -1,17 +1,13 @@
 //! A loop as threads know it that are not attached to Python.
 
+mod calls;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::prelude::*;
-
-use super::source::Source;
-use super::visit::Visit;
-use super::{Core, Local};
 use crate::driver::{Slot, wake};
-use crate::ffi::Stopped;
 use crate::ffi::pollable::Completion;
 
 /// Takes calls for the loop's thread, from any thread, without a lock and without the GIL.
@@ -26,16 +22,19 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(local: &Local) -> Arc<Self> {
+    /// Its calls wake the loop through `slot`.
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let this = Arc::new(Self {
-            slot: local.slot(),
+        Self {
+            slot,
             sender,
             receiver: Mutex::new(receiver),
             closed: AtomicBool::new(false),
-        });
-        local.attach_slot(&this.slot, Arc::<Self>::clone(&this));
-        this
+        }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// Ends the loop's wait, or keeps it from starting one; `false` when it is closed.
@@ -81,29 +80,6 @@ impl Remote {
         receiver.try_recv().ok()
     }
 }
-
-impl Source for Remote {
-    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        // One pass's worth: what comes in the meantime has fired the slot again.
-        for _ in 0..MAX_CALLS {
-            match self.take() {
-                Some(completion) => completion.run(core.py()),
-                None => return Ok(()),
-            }
-        }
-        wake(&self.slot);
-        Ok(())
-    }
-
-    fn on_close(&self, _core: &Core, _py: Python<'_>) {
-        self.close();
-    }
-
-    fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
-}
-
-/// Calls of one pass: others want to run, too.
-const MAX_CALLS: usize = 1024;
 
 impl fmt::Debug for Remote {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

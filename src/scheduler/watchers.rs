@@ -8,18 +8,15 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
+use super::core::closed;
 use super::source::Source;
 use super::visit::Visit;
 pub(crate) use super::watch_set::Side;
-use super::watch_set::{Watch, WatchSet};
+use super::watch_set::{Watch, WatchSet, Watchers};
 use super::{Core, Deferred, Local};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{Stopped, call, name};
-
-/// The set of watched descriptors in the table of sources; the set itself is the loop's.
-#[derive(Debug)]
-pub(super) struct Watchers;
 
 /// Has `handle` called in each turn that finds `fd` ready; cancels the one that was there.
 ///
@@ -115,7 +112,7 @@ pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let py = core.py();
     for side in [Side::Reader, Side::Writer] {
         let local = core.get().local(py)?;
-        let before = with(&local, |set| set.take_futures(fd, side)).ok_or_else(super::closed)?;
+        let before = with(&local, |set| set.take_futures(fd, side)).ok_or_else(closed)?;
         drop(local);
         for future in before {
             complete(future.bind(py))?;
@@ -133,7 +130,7 @@ fn with<R>(local: &Local, call: impl FnOnce(&mut WatchSet) -> R) -> Option<R> {
 fn with_own<R>(core: &Bound<'_, Core>, call: impl FnOnce(&mut WatchSet) -> R) -> PyResult<R> {
     let local = core.get().local(core.py())?;
     local.driver()?;
-    with(&local, call).ok_or_else(super::closed)
+    with(&local, call).ok_or_else(closed)
 }
 
 /// Outside of any borrow: destructors may run Python code.

@@ -4,12 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
-use super::Local;
 use crate::driver::Registration;
 
 /// From a listening socket to its registration.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(RefCell<HashMap<RawFd, Registration>>);
+pub(crate) struct Listeners(pub(super) RefCell<HashMap<RawFd, Registration>>);
 
 impl Listeners {
     pub(crate) fn contains(&self, fd: RawFd) -> bool {
@@ -34,35 +33,8 @@ impl Listeners {
         }
     }
 
-    /// In a forked child: has its own reactor watch them.
-    pub(super) fn renew(&self, local: &Local) {
-        for registration in self.0.borrow().values() {
-            local.renew_registration(registration);
-            registration.fire_read();
-        }
-    }
-
     /// Takes everything out, for the caller to drop.
     pub(super) fn take(&self) -> HashMap<RawFd, Registration> {
         self.0.take()
-    }
-}
-
-impl Local {
-    /// Keeps a listening socket's registration until [`Local::remove_listener`].
-    pub(crate) fn add_listener(&self, fd: RawFd, registration: Registration) {
-        let before = self.listeners.0.borrow_mut().insert(fd, registration);
-        if let Some(before) = before {
-            self.detach(&before);
-        }
-    }
-
-    /// Takes a listening socket off the reactor; `false` when it was not there.
-    pub(crate) fn remove_listener(&self, fd: RawFd) -> bool {
-        let registration = self.listeners.0.borrow_mut().remove(&fd);
-        if let Some(registration) = &registration {
-            self.detach(registration);
-        }
-        registration.is_some()
     }
 }

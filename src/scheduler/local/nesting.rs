@@ -1,6 +1,5 @@
 //! A run inside a callback of the same loop, as `nest_asyncio` has it.
 
-use std::cell::{Cell, RefCell};
 use std::mem;
 use std::sync::Arc;
 
@@ -11,22 +10,6 @@ use crate::driver::Slot;
 use crate::ffi::handle::Handle;
 use crate::scheduler::source::Source;
 use crate::scheduler::visit::Visit;
-
-/// A source that handles an event, and the slot that the event came by.
-pub(super) type AtWork = (Arc<Slot>, Arc<dyn Source>);
-
-/// What a run inside another must leave to the outer one.
-#[derive(Default)]
-pub(super) struct Nesting {
-    /// Runs inside others.
-    depth: Cell<usize>,
-    /// Of sources that handle an event in an inner run.
-    busy: RefCell<Vec<AtWork>>,
-    /// Events of those, and of the one that handles an event in the outermost run.
-    events: RefCell<Vec<(Arc<Slot>, u8)>>,
-    /// Handles whose context is entered further out.
-    handles: RefCell<Vec<Py<Handle>>>,
-}
 
 /// A run is inside another until this is dropped.
 pub(in crate::scheduler) struct Nested<'a>(&'a Local);

@@ -8,7 +8,7 @@ use super::deadlines::make_timer;
 use super::{Local, Ready, make_driver};
 use crate::driver::{Driver, Registration};
 use crate::errors::os_error;
-use crate::scheduler::closed;
+use crate::scheduler::core::closed;
 use crate::scheduler::source::WRITE;
 
 impl Local {
@@ -49,9 +49,17 @@ impl Local {
         if served {
             let sources: Vec<_> = self.sources.borrow().iter().cloned().collect();
             Python::attach(|py| sources.iter().for_each(|source| source.renew(py, self)));
-            self.listeners.renew(self);
+            self.renew_listeners();
         }
         Ok(driver)
+    }
+
+    /// In a forked child: has its own reactor watch the listening sockets.
+    fn renew_listeners(&self) {
+        for registration in self.listeners.0.borrow().values() {
+            self.renew_registration(registration);
+            registration.fire_read();
+        }
     }
 
     /// What a source does to be renewed: its registration is on the child's reactor, and armed.

@@ -1,0 +1,172 @@
+//! The object behind a loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::PyTraverseError;
+use pyo3::PyVisit;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::inbox::Inbox;
+use super::local::Local;
+use super::remote::Remote;
+use crate::ffi::{Entered, Owner, OwnerCell};
+
+/// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
+#[pyclass(subclass, frozen, module = "yamanote._yamanote")]
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shared: Shared,
+    owner: Owner,
+    local: OwnerCell<Local>,
+    remote: Arc<Remote>,
+}
+
+/// What every thread may touch.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox,
+    /// Set once, by the thread that closes. Relaxed: what others do with a closing loop is a race of theirs.
+    closed: AtomicBool,
+    /// Read before each callback; Relaxed, as switching it need not be exact.
+    debug: AtomicBool,
+    /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
+    stopping: AtomicBool,
+}
+
+impl Core {
+    /// A loop that is neither running nor closed. With `own_clock`, its time is what Python's `time()` says.
+    pub(crate) fn new(own_clock: bool) -> PyResult<Self> {
+        let local = Local::new(own_clock)?;
+        let remote = Arc::new(Remote::new(local.slot()));
+        local.attach_slot(remote.slot(), Arc::<Remote>::clone(&remote));
+        let shared = Shared {
+            inbox: Inbox::new(local.ready_list()),
+            ..Shared::default()
+        };
+        Ok(Self {
+            shared,
+            owner: Owner::default(),
+            local: OwnerCell::new(local),
+            remote,
+        })
+    }
+
+    /// The loop for threads that know nothing of Python.
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The loop's own state; an error when it is at work on another thread.
+    #[inline]
+    pub(crate) fn local<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, Local>> {
+        self.local.enter(py, &self.owner).ok_or_else(wrong_thread)
+    }
+
+    /// The loop's own state, or `None` when it is at work on another thread.
+    pub(crate) fn try_local<'a>(&'a self, py: Python<'a>) -> Option<Entered<'a, Local>> {
+        self.local.enter(py, &self.owner)
+    }
+
+    /// Whether a thread is inside `run_forever()`.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.owner.running_thread().is_some()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn check_closed(&self) -> PyResult<()> {
+        if self.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_debug(&self) -> bool {
+        self.shared.debug.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_debug(&self, enabled: bool) {
+        self.shared.debug.store(enabled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The run is over: the next one starts without the `stop()` that ended it.
+    pub(crate) fn clear_stop(&self) {
+        self.shared.stopping.store(false, Ordering::Relaxed);
+    }
+
+    /// In a forked child, on its only thread: whatever the loop does from now on must not affect the parent.
+    /// Nothing happens where there was no fork.
+    pub(crate) fn forked(&self, py: Python<'_>) {
+        let running = self.owner.running_thread().is_some();
+        if !self.owner.forked(py) {
+            return;
+        }
+        self.shared.inbox.unpark();
+        if let Some(local) = self.try_local(py) {
+            local.forked(running);
+        }
+    }
+
+    /// Drops everything scheduled and ends the reactor. The loop must not be running.
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.shared.closed.swap(true, Ordering::Relaxed) {
+            self.local(py)?.close(self, py);
+            let mut left = Vec::new();
+            self.shared
+                .inbox
+                .take(|handles| std::mem::swap(&mut left, handles));
+            drop(left);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut result = Ok(());
+        let mut each = |object: &Py<PyAny>| {
+            if result.is_ok() {
+                result = visit.call(object);
+            }
+        };
+        self.local
+            .while_stopped(visit.into())
+            .objects(visit.into(), &mut each);
+        self.shared.inbox.objects(&mut each);
+        result
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.remote.close();
+    }
+}
+
+pub(super) fn closed() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+pub(crate) fn wrong_thread() -> PyErr {
+    PyRuntimeError::new_err(
+        "Non-thread-safe operation invoked on an event loop other than the current one",
+    )
+}

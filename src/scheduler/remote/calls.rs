@@ -1,0 +1,31 @@
+//! The calls of other threads, made in a turn.
+
+use pyo3::prelude::*;
+
+use super::Remote;
+use crate::driver::wake;
+use crate::ffi::Stopped;
+use crate::scheduler::{Core, Source, Visit};
+
+impl Source for Remote {
+    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+        // One pass's worth: what comes in the meantime has fired the slot again.
+        for _ in 0..MAX_CALLS {
+            match self.take() {
+                Some(completion) => completion.run(core.py()),
+                None => return Ok(()),
+            }
+        }
+        wake(&self.slot);
+        Ok(())
+    }
+
+    fn on_close(&self, _core: &Core, _py: Python<'_>) {
+        self.close();
+    }
+
+    fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
+}
+
+/// Calls of one pass: others want to run, too.
+const MAX_CALLS: usize = 1024;
