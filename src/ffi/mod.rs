@@ -1,8 +1,9 @@
-//! Raw CPython: the only room that names `pyo3::ffi`; and the OpenSSL that its `_ssl` is linked with (`openssl`, `wire`).
+//! Raw CPython: the only room that names `pyo3::ffi`; and the OpenSSL that its `_ssl` is linked with (`openssl`, `bio`, `wire`).
 //!
 //! Rules: every function offered here is safe to call; an exception is returned, never left set;
 //! what comes in through an `extern "C"` edge catches panics before they reach the interpreter.
 
+mod bio;
 pub(crate) mod buffer;
 pub(crate) mod bytes;
 pub(crate) mod call;
