@@ -29,13 +29,15 @@ pub(super) struct BioMethod([u8; 0]);
 /// Declares a table of public functions, and how it is filled.
 macro_rules! functions {
     ($($field:ident: $name:literal ($($argument:ty),*) -> $result:ty;)*) => {
-        pub(super) struct Functions {
+        /// The functions; there is one for the process.
+        #[derive(Debug)]
+        pub(super) struct OpenSsl {
             $(pub(super) $field: unsafe extern "C" fn($($argument),*) -> $result,)*
         }
 
-        impl Functions {
+        impl OpenSsl {
             /// `None` when one is missing.
-            fn of(library: &Library) -> Option<Self> {
+            fn in_library(library: &Library) -> Option<Self> {
                 Some(Self {
                     $($field: {
                         let address = library.address($name)?.as_ptr();
@@ -89,17 +91,6 @@ functions! {
 /// OpenSSL's `CRYPTO_EX_new`.
 type Made = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void, c_int, c_long, *mut c_void);
 
-/// The functions; there is one for the process.
-pub(super) struct OpenSsl(Functions);
-
-impl std::ops::Deref for OpenSsl {
-    type Target = Functions;
-
-    fn deref(&self) -> &Functions {
-        &self.0
-    }
-}
-
 static FOUND: OnceLock<Option<OpenSsl>> = OnceLock::new();
 
 impl OpenSsl {
@@ -139,13 +130,14 @@ fn find(py: Python<'_>) -> PyResult<Option<OpenSsl>> {
         None => None,
     };
     let expected: String = module.getattr("OPENSSL_VERSION")?.extract()?;
-    let Some(functions) = Library::loaded(path.as_deref()).and_then(|it| Functions::of(&it)) else {
+    let library = Library::loaded(path.as_deref());
+    let Some(openssl) = library.and_then(|it| OpenSsl::in_library(&it)) else {
         return Ok(None);
     };
     // SAFETY: no arguments.
-    let number = unsafe { (functions.version_number)() };
+    let number = unsafe { (openssl.version_number)() };
     // SAFETY: any number will do; 0 asks for the text.
-    let text = unsafe { (functions.version)(0) };
+    let text = unsafe { (openssl.version)(0) };
     // SAFETY: the answer is a text that is never freed.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     if text != expected || !text.starts_with("OpenSSL ") || !VERSIONS.contains(&number) {
@@ -153,9 +145,8 @@ fn find(py: Python<'_>) -> PyResult<Option<OpenSsl>> {
     }
     let (none, nothing) = (ptr::null_mut(), ptr::null());
     // SAFETY: `note` has the signature that is asked for, and is never unloaded.
-    let index =
-        unsafe { (functions.new_index)(EX_INDEX_SSL, 0, none, Some(note), nothing, nothing) };
-    Ok((index >= 0).then_some(OpenSsl(functions)))
+    let index = unsafe { (openssl.new_index)(EX_INDEX_SSL, 0, none, Some(note), nothing, nothing) };
+    Ok((index >= 0).then_some(openssl))
 }
 
 thread_local! {
