@@ -8,73 +8,82 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::openssl::{Bio, BioMethod, OpenSsl};
 
-/// Both directions of a session. The lock is for `_ssl`, which shakes hands detached, while other threads may ask how much
+/// Both directions of a session. The lock is for `_ssl`, which shakes hands detached while other threads may ask how much
 /// there is; it is held for a copy at most.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<Bytes>);
-
-#[derive(Debug, Default)]
-pub(super) struct Bytes {
-    /// Came, and nobody has looked at it yet: from `looked_at` on.
-    kept: Vec<u8>,
-    looked_at: usize,
-    /// Comes after that: borrowed from `begin` to `finish`, else empty.
-    passing: Passing,
-    /// To be sent.
-    pub(super) outgoing: Vec<u8>,
-}
+pub(super) struct Lines(Mutex<Ciphertext>);
 
 #[derive(Debug)]
-struct Passing {
-    start: *const u8,
-    length: usize,
+pub(super) struct Ciphertext {
+    /// Received, and not read yet from `looked_at` on.
+    kept: Vec<u8>,
+    looked_at: usize,
+    /// Comes after that: borrowed while [`Lines::lend`] runs, else empty.
+    passing: *const [u8],
+    /// To be sent.
+    outgoing: Vec<u8>,
 }
 
-// SAFETY: bytes that are only read, and borrowed for as long as this is not empty.
-unsafe impl Send for Passing {}
+// SAFETY: `passing` is only read, and empty unless it is borrowed; the rest belongs to no thread.
+unsafe impl Send for Ciphertext {}
 
-impl Default for Passing {
+impl Default for Ciphertext {
     fn default() -> Self {
         Self {
-            start: ptr::null(),
-            length: 0,
+            kept: Vec::new(),
+            looked_at: 0,
+            passing: NOTHING,
+            outgoing: Vec::new(),
         }
     }
 }
 
 impl Lines {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Bytes> {
-        // Nothing in here is half done when it unwinds.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Ciphertext> {
+        // A panic leaves nothing in here half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `read` read `ciphertext` after what is kept, and keeps what it leaves. `read` must not unwind.
+    ///
+    /// An error says that there was no memory for what came, which is lost.
+    #[inline]
+    pub(super) fn lend<R>(
+        &self,
+        ciphertext: &[u8],
+        read: impl FnOnce() -> R,
+    ) -> Result<R, TryReserveError> {
+        self.lock().begin(ciphertext)?;
+        let result = read();
+        self.lock().finish()?;
+        Ok(result)
     }
 }
 
-impl Bytes {
-    /// Has `ciphertext` read after what is kept, until [`Bytes::finish`].
-    pub(super) fn begin(&mut self, ciphertext: &[u8]) -> Result<(), TryReserveError> {
+impl Ciphertext {
+    fn begin(&mut self, ciphertext: &[u8]) -> Result<(), TryReserveError> {
         if self.incoming_size() > 0 {
             return self.keep(ciphertext);
         }
-        self.passing = Passing {
-            start: ciphertext.as_ptr(),
-            length: ciphertext.len(),
-        };
+        self.passing = ciphertext;
         Ok(())
     }
 
-    /// Keeps what was not looked at: the borrow ends.
-    pub(super) fn finish(&mut self) -> Result<(), TryReserveError> {
-        let passing = std::mem::take(&mut self.passing);
-        if passing.length > 0 {
-            // SAFETY: the rest of the slice that `begin` was given by the same call, which is still borrowed there.
-            return self.keep(unsafe { std::slice::from_raw_parts(passing.start, passing.length) });
+    fn finish(&mut self) -> Result<(), TryReserveError> {
+        let passing = std::mem::replace(&mut self.passing, NOTHING);
+        if !passing.is_empty() {
+            // SAFETY: the rest of the slice that `lend` gave to `begin` and still borrows.
+            return self.keep(unsafe { &*passing });
         }
         if self.looked_at == self.kept.len() {
-            self.forget_kept();
+            // A connection that waits keeps no memory.
+            self.kept = Vec::new();
+            self.looked_at = 0;
         }
         Ok(())
     }
 
+    /// Takes ciphertext that came, for later.
     pub(super) fn keep(&mut self, ciphertext: &[u8]) -> Result<(), TryReserveError> {
         self.kept.drain(..self.looked_at);
         self.looked_at = 0;
@@ -83,45 +92,44 @@ impl Bytes {
         Ok(())
     }
 
-    /// A connection that waits keeps no memory.
-    fn forget_kept(&mut self) {
-        self.kept = Vec::new();
-        self.looked_at = 0;
-    }
-
+    /// Ciphertext that came and was not read.
     pub(super) fn incoming_size(&self) -> usize {
-        self.kept.len() - self.looked_at + self.passing.length
+        self.kept.len() - self.looked_at + self.passing.len()
     }
 
     /// Makes room for the records of so many bytes.
-    pub(super) fn expect(&mut self, plaintext: usize) -> Result<(), TryReserveError> {
+    pub(super) fn reserve(&mut self, plaintext: usize) -> Result<(), TryReserveError> {
         let records = plaintext.div_ceil(RECORD);
         self.outgoing.try_reserve(plaintext + records * OVERHEAD)
     }
 
-    /// Gives the session up to `room` bytes that came; how many.
+    pub(super) fn outgoing_size(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    pub(super) fn take_outgoing(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Gives the session up to `room` bytes that came; returns how many.
     ///
     /// # Safety
     ///
-    /// `target` is good for writing `room` bytes, and not ours; what passes is still borrowed.
+    /// `target` is good for writing `room` bytes, and not ours.
     unsafe fn take(&mut self, target: *mut u8, room: usize) -> usize {
-        let rest = &self.kept[self.looked_at..];
-        if !rest.is_empty() {
-            let count = rest.len().min(room);
-            // SAFETY: `rest` has so many, and the caller's.
-            unsafe { ptr::copy_nonoverlapping(rest.as_ptr(), target, count) };
+        let kept = &self.kept[self.looked_at..];
+        let is_kept = !kept.is_empty();
+        let source: *const [u8] = if is_kept { kept } else { self.passing };
+        let count = source.len().min(room);
+        let start = source.cast::<u8>();
+        // SAFETY: `source` is `kept`, or what passes, which `lend` borrows; the target is the caller's.
+        unsafe { ptr::copy_nonoverlapping(start, target, count) };
+        if is_kept {
             self.looked_at += count;
-            return count;
-        }
-        let count = self.passing.length.min(room);
-        if count > 0 {
-            // SAFETY: so many are left of the slice, and the caller's.
-            unsafe { ptr::copy_nonoverlapping(self.passing.start, target, count) };
-            self.passing = Passing {
-                // SAFETY: within the slice, or its end.
-                start: unsafe { self.passing.start.add(count) },
-                length: self.passing.length - count,
-            };
+        } else {
+            // SAFETY: within the slice, or its end.
+            let rest = unsafe { start.add(count) };
+            self.passing = ptr::slice_from_raw_parts(rest, source.len() - count);
         }
         count
     }
@@ -136,8 +144,21 @@ impl Bytes {
     }
 }
 
+/// A new `BIO`, and its lines, which it owns.
+pub(super) fn new(openssl: &OpenSsl) -> Option<(NonNull<Bio>, NonNull<Lines>)> {
+    let method = method(openssl)?;
+    // SAFETY: a whole method that is never freed.
+    let bio = NonNull::new(unsafe { (openssl.new_bio)(method.as_ptr()) })?;
+    let lines = NonNull::from(Box::leak(Box::<Lines>::default()));
+    // SAFETY: a live `BIO` of our method, which takes the box over: `on_destroy` frees it.
+    unsafe { (openssl.set_data)(bio.as_ptr(), lines.as_ptr().cast()) };
+    // SAFETY: as above.
+    unsafe { (openssl.set_initialised)(bio.as_ptr(), 1) };
+    Some((bio, lines))
+}
+
 /// How OpenSSL calls us; made once.
-pub(super) fn method(openssl: &OpenSsl) -> Option<NonNull<BioMethod>> {
+fn method(openssl: &OpenSsl) -> Option<NonNull<BioMethod>> {
     static METHOD: OnceLock<AtomicPtr<BioMethod>> = OnceLock::new();
     let method = METHOD.get_or_init(|| AtomicPtr::new(make_method(openssl)));
     NonNull::new(method.load(Ordering::Relaxed)) // Written once, before the `OnceLock` is.
@@ -151,7 +172,7 @@ fn make_method(openssl: &OpenSsl) -> *mut BioMethod {
     if index < 0 || method.is_null() {
         return ptr::null_mut();
     }
-    // SAFETY: a method that nobody uses yet, and a function of the signature that is asked for. So below.
+    // SAFETY: a method that no `BIO` uses yet, and a function of the signature that is asked for. So below.
     let mut done = unsafe { (openssl.method_read)(method, on_read) };
     // SAFETY: as above.
     done &= unsafe { (openssl.method_write)(method, on_write) };
@@ -162,31 +183,31 @@ fn make_method(openssl: &OpenSsl) -> *mut BioMethod {
     if done == 1 { method } else { ptr::null_mut() }
 }
 
-/// The lines of a `BIO` of ours.
+/// The lines of a `BIO` of ours; `None` before it has them.
 ///
 /// # Safety
 ///
 /// `bio` is alive for `'a`, and of our method.
-unsafe fn lines<'a>(openssl: &OpenSsl, bio: *mut Bio) -> Option<&'a Lines> {
+#[inline]
+unsafe fn lines_of<'a>(bio: *mut Bio) -> Option<(&'static OpenSsl, &'a Lines)> {
+    let openssl = OpenSsl::found()?;
     // SAFETY: the caller's.
-    let data = unsafe { (openssl.data)(bio) }.cast::<Lines>();
-    // SAFETY: null, or the box that the `BIO` owns, which only its `destroy` frees.
-    unsafe { data.as_ref() }
+    let lines = unsafe { (openssl.data)(bio) }.cast::<Lines>();
+    // SAFETY: null, or the box that the `BIO` owns, which only `on_destroy` frees.
+    Some((openssl, unsafe { lines.as_ref() }?))
 }
 
 /// The session wants ciphertext.
 unsafe extern "C" fn on_read(bio: *mut Bio, target: *mut c_char, room: c_int) -> c_int {
-    let Some(openssl) = OpenSsl::found() else {
+    // SAFETY: OpenSSL calls with a live `BIO` of our method.
+    let Some((openssl, lines)) = (unsafe { lines_of(bio) }) else {
         return -1;
     };
-    // SAFETY: OpenSSL calls with a live `BIO` of our method.
-    let lines = unsafe { lines(openssl, bio) };
     // SAFETY: as above.
     unsafe { (openssl.clear_flags)(bio, RETRY) };
     let room = usize::try_from(room).unwrap_or(0);
-    // SAFETY: OpenSSL offers so much room. What passes is borrowed by the call of ours that led here: outside of one it is
-    // empty.
-    let count = lines.map_or(0, |lines| unsafe { lines.lock().take(target.cast(), room) });
+    // SAFETY: OpenSSL offers so much room of its own.
+    let count = unsafe { lines.lock().take(target.cast(), room) };
     if count == 0 {
         // SAFETY: as above.
         unsafe { (openssl.set_flags)(bio, RETRY_READ) };
@@ -198,11 +219,10 @@ unsafe extern "C" fn on_read(bio: *mut Bio, target: *mut c_char, room: c_int) ->
 
 /// The session has ciphertext.
 unsafe extern "C" fn on_write(bio: *mut Bio, bytes: *const c_char, length: c_int) -> c_int {
-    let Some(openssl) = OpenSsl::found() else {
+    // SAFETY: OpenSSL calls with a live `BIO` of our method.
+    let Some((openssl, lines)) = (unsafe { lines_of(bio) }) else {
         return -1;
     };
-    // SAFETY: OpenSSL calls with a live `BIO` of our method.
-    let lines = unsafe { lines(openssl, bio) };
     // SAFETY: as above.
     unsafe { (openssl.clear_flags)(bio, RETRY) };
     let size = usize::try_from(length).unwrap_or(0);
@@ -211,11 +231,7 @@ unsafe extern "C" fn on_write(bio: *mut Bio, bytes: *const c_char, length: c_int
     }
     // SAFETY: OpenSSL gives so many bytes, for the length of the call.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size) };
-    if lines.is_some_and(|lines| lines.lock().put(bytes)) {
-        length
-    } else {
-        -1
-    }
+    if lines.lock().put(bytes) { length } else { -1 }
 }
 
 /// The session asks or orders something.
@@ -229,8 +245,8 @@ unsafe extern "C" fn on_control(
         FLUSH => 1,
         PENDING => {
             // SAFETY: OpenSSL calls with a live `BIO` of our method.
-            let lines = OpenSsl::found().and_then(|openssl| unsafe { lines(openssl, bio) });
-            let size = lines.map_or(0, |lines| lines.lock().incoming_size());
+            let found = unsafe { lines_of(bio) };
+            let size = found.map_or(0, |(_, lines)| lines.lock().incoming_size());
             c_long::try_from(size).unwrap_or(c_long::MAX)
         }
         // Never at an end: the loop knows of the socket's.
@@ -244,18 +260,19 @@ unsafe extern "C" fn on_destroy(bio: *mut Bio) -> c_int {
         return 0;
     };
     // SAFETY: OpenSSL calls with a live `BIO` of our method, for the last time.
-    let data = unsafe { (openssl.data)(bio) }.cast::<Lines>();
-    if !data.is_null() {
+    let lines = unsafe { (openssl.data)(bio) }.cast::<Lines>();
+    if !lines.is_null() {
         // SAFETY: as above.
         unsafe { (openssl.set_data)(bio, ptr::null_mut()) };
-        // SAFETY: the box that `Wire::over` leaked; nobody else has it any more, for its session is gone.
-        drop(unsafe { Box::from_raw(data) });
+        // SAFETY: the box that `new` leaked; its session is gone, and with that every other way to it.
+        drop(unsafe { Box::from_raw(lines) });
     }
     1
 }
 
+const NOTHING: *const [u8] = &[];
 /// What one record can carry, and what it adds: header, nonce, padding and digest of the oldest cipher.
-const RECORD: usize = 16 * 1024;
+pub(crate) const RECORD: usize = 16 * 1024;
 const OVERHEAD: usize = 64;
 /// `BIO_TYPE_SOURCE_SINK`, `BIO_CTRL_PENDING`, `BIO_CTRL_FLUSH`, `BIO_FLAGS_READ`, `BIO_FLAGS_RWS` and
 /// `BIO_FLAGS_SHOULD_RETRY` (`bio.h`).
@@ -269,44 +286,49 @@ const RETRY_READ: c_int = 0x01 | 0x08;
 mod tests {
     use super::*;
 
-    fn take(bytes: &mut Bytes, room: usize) -> Vec<u8> {
+    fn take(ciphertext: &mut Ciphertext, room: usize) -> Vec<u8> {
         let mut target = vec![0; room];
-        // SAFETY: the vector has `room` bytes, and what passes is a constant.
-        let count = unsafe { bytes.take(target.as_mut_ptr(), room) };
+        // SAFETY: the vector has `room` bytes.
+        let count = unsafe { ciphertext.take(target.as_mut_ptr(), room) };
         target.truncate(count);
         target
     }
 
     #[test]
     fn what_passes_is_read_and_the_rest_kept() {
-        let mut bytes = Bytes::default();
-        bytes.begin(b"record").unwrap();
-        assert_eq!(bytes.incoming_size(), 6);
-        assert_eq!(take(&mut bytes, 4), b"reco");
-        bytes.finish().unwrap();
-        assert_eq!(bytes.incoming_size(), 2);
-        assert_eq!(bytes.kept, b"rd");
+        let lines = Lines::default();
+        let read = || {
+            assert_eq!(lines.lock().incoming_size(), 6);
+            take(&mut lines.lock(), 4)
+        };
+        assert_eq!(lines.lend(b"record", read).unwrap(), b"reco");
+        assert_eq!(lines.lock().incoming_size(), 2);
+        assert_eq!(lines.lock().kept, b"rd");
     }
 
     #[test]
     fn what_was_kept_comes_first() {
-        let mut bytes = Bytes::default();
-        bytes.keep(b"one ").unwrap();
-        assert_eq!(take(&mut bytes, 2), b"on");
-        bytes.begin(b"two").unwrap();
-        assert_eq!(bytes.incoming_size(), 5);
-        assert_eq!(take(&mut bytes, 9), b"e two");
-        assert_eq!(take(&mut bytes, 9), b"");
-        bytes.finish().unwrap();
-        assert_eq!((bytes.incoming_size(), bytes.kept.capacity()), (0, 0));
+        let lines = Lines::default();
+        lines.lock().keep(b"one ").unwrap();
+        assert_eq!(take(&mut lines.lock(), 2), b"on");
+        let read = || {
+            assert_eq!(lines.lock().incoming_size(), 5);
+            [9, 9].map(|room| take(&mut lines.lock(), room))
+        };
+        assert_eq!(lines.lend(b"two", read).unwrap(), [&b"e two"[..], b""]);
+        let ciphertext = lines.lock();
+        assert_eq!(
+            (ciphertext.incoming_size(), ciphertext.kept.capacity()),
+            (0, 0)
+        );
     }
 
     #[test]
     fn what_is_put_waits_in_order() {
-        let mut bytes = Bytes::default();
-        bytes.expect(3).unwrap();
-        assert!(bytes.put(b"a") && bytes.put(b"bc"));
-        assert_eq!(std::mem::take(&mut bytes.outgoing), b"abc");
-        assert!(bytes.outgoing.is_empty());
+        let mut ciphertext = Ciphertext::default();
+        ciphertext.reserve(3).unwrap();
+        assert!(ciphertext.put(b"a") && ciphertext.put(b"bc"));
+        assert_eq!(ciphertext.take_outgoing(), b"abc");
+        assert_eq!(ciphertext.outgoing_size(), 0);
     }
 }

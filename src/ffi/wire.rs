@@ -1,8 +1,9 @@
 //! A TLS session whose ciphertext is in memory of ours.
 //!
 //! `_ssl` reads and writes through two `ssl.MemoryBIO`, which copy every byte once more and keep the memory. Here the
-//! session reads from what the socket has just received, and writes into what the socket is given.
+//! session reads from what the socket has just received, and writes into what the socket is given (`bio`).
 
+use std::collections::TryReserveError;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
@@ -10,16 +11,20 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 
-use super::bio::{Lines, method};
+use super::Visitor;
+use super::bio::{self, Lines};
 use super::make::no_memory;
 use super::openssl::{self, OpenSsl, Ssl};
 use crate::sys::buffer::ReadBuffer;
 
-/// The session of one `_ssl._SSLSocket`, which is given to every call: while it lives, so does the session.
+pub(crate) use super::bio::RECORD;
+
+/// The session of an `_ssl._SSLSocket`, kept alive by a reference to that.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// The address of that object.
-    native: usize,
+    openssl: &'static OpenSsl,
+    native: Py<PyAny>,
+    /// `native` owns it.
     ssl: NonNull<Ssl>,
     /// The data of the session's `BIO`, which owns it.
     lines: NonNull<Lines>,
@@ -30,23 +35,21 @@ pub(crate) struct Wire {
 // for those that leave it to read, write or shake hands themselves.
 unsafe impl Send for Wire {}
 
-/// How reading ended.
+/// Why reading or writing stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The session has all that came, and wants more.
     Drained,
     /// There was no more room; there may be more.
     Full,
-    /// The peer has said goodbye.
+    /// The peer's `close_notify`.
     Goodbye,
     /// The session has failed: `_ssl` finds out why when it is asked to do the same.
     Failed,
-    /// There was no memory for what came: it is lost.
-    Starved,
 }
 
 impl Wire {
-    /// Makes a session with `make`, which answers an object and its native half, and takes its ciphertext over.
+    /// Makes a session with `make`, which returns an object and its native half, and takes its ciphertext over.
     ///
     /// `None` in place of a wire where that cannot be done. `make` must not do more than `ssl.SSLContext.wrap_bio`.
     pub(crate) fn tap<'py>(
@@ -63,136 +66,61 @@ impl Wire {
         Ok((object, native, wire))
     }
 
-    fn over(openssl: &OpenSsl, ssl: NonNull<Ssl>, native: &Bound<'_, PyAny>) -> Option<Self> {
-        // SAFETY: the one session that `make` made, which the object that it answered owns.
+    fn over(
+        openssl: &'static OpenSsl,
+        ssl: NonNull<Ssl>,
+        native: &Bound<'_, PyAny>,
+    ) -> Option<Self> {
+        // SAFETY: the one session that `make` made, which the object that it returned owns.
         let owner = unsafe { (openssl.extra_data)(ssl.as_ptr(), APPLICATION_DATA) };
         if owner != native.as_ptr().cast() {
             return None;
         }
-        let method = method(openssl)?;
-        // SAFETY: a whole method that is never freed.
-        let bio = NonNull::new(unsafe { (openssl.new_bio)(method.as_ptr()) })?;
-        let lines = NonNull::from(Box::leak(Box::<Lines>::default()));
-        // SAFETY: a live `BIO` of our method, which takes the box over: `destroy` is where it goes.
-        unsafe { (openssl.set_data)(bio.as_ptr(), lines.as_ptr().cast()) };
-        // SAFETY: as above.
-        unsafe { (openssl.set_initialised)(bio.as_ptr(), 1) };
+        let (bio, lines) = bio::new(openssl)?;
         // SAFETY: both are live. The session takes over our one reference, as one for both directions, and lets go of its
         // own to the memory buffers.
         unsafe { (openssl.set_bio)(ssl.as_ptr(), bio.as_ptr(), bio.as_ptr()) };
         Some(Self {
-            native: native.as_ptr().addr(),
+            openssl,
+            native: native.clone().unbind(),
             ssl,
             lines,
         })
     }
 
-    /// Decrypts what was kept, and then `ciphertext`, into `buffer`; what is not looked at is kept.
+    #[inline]
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            native: self.native.clone_ref(py),
+            ..*self
+        }
+    }
+
+    /// The `_ssl._SSLSocket`.
+    pub(crate) fn native<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.native.bind(py)
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        visitor.object(&self.native);
+    }
+
+    /// Decrypts what was kept, and then `ciphertext`, into `buffer`; keeps what the session does not look at.
     ///
-    /// Returns how many bytes it wrote.
+    /// An error says that there was no memory for what came, which is lost.
     pub(crate) fn read(
         &self,
-        native: &Bound<'_, PyAny>,
+        py: Python<'_>,
         ciphertext: &[u8],
         buffer: &mut ReadBuffer<'_>,
-    ) -> (usize, Ending) {
-        let Some(session) = self.session(native) else {
-            return (0, Ending::Failed);
-        };
-        let lines = session.lines;
-        if lines.lock().begin(ciphertext).is_err() {
-            return (0, Ending::Starved);
-        }
-        let (count, ending) = with_critical_section(native, || session.read(buffer));
-        if lines.lock().finish().is_err() {
-            return (count, Ending::Starved);
-        }
-        (count, ending)
-    }
-
-    /// Encrypts `bytes`; answers how many. Fewer than all when the session must read first, or has failed.
-    pub(crate) fn write(&self, native: &Bound<'_, PyAny>, bytes: &[u8]) -> (usize, Ending) {
-        match self.session(native) {
-            Some(session) => with_critical_section(native, || session.write(bytes)),
-            None => (0, Ending::Failed),
-        }
-    }
-
-    /// Bytes of the current record that are decrypted and not read.
-    pub(crate) fn unread(&self, native: &Bound<'_, PyAny>) -> usize {
-        match self.session(native) {
-            Some(session) => with_critical_section(native, || session.unread()),
-            None => 0,
-        }
-    }
-
-    /// Whether reading runs no Python code: TLS 1.3 does not shake hands anew, and nobody listens to messages.
-    pub(crate) fn runs_no_callbacks(&self, native: &Bound<'_, PyAny>) -> bool {
-        self.session(native)
-            .is_some_and(|session| session.version() >= TLS_1_3)
-    }
-
-    /// Takes ciphertext that came, for later.
-    pub(crate) fn keep(&self, native: &Bound<'_, PyAny>, ciphertext: &[u8]) -> PyResult<()> {
-        match self.session(native) {
-            Some(session) => session.lines.lock().keep(ciphertext).map_err(no_memory),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes room for the records of so many bytes.
-    pub(crate) fn reserve(&self, native: &Bound<'_, PyAny>, plaintext: usize) -> PyResult<()> {
-        match self.session(native) {
-            Some(session) => session.lines.lock().expect(plaintext).map_err(no_memory),
-            None => Ok(()),
-        }
-    }
-
-    /// Ciphertext that came and was not looked at.
-    pub(crate) fn incoming_size(&self, native: &Bound<'_, PyAny>) -> usize {
-        self.session(native)
-            .map_or(0, |session| session.lines.lock().incoming_size())
-    }
-
-    /// All ciphertext that is to be sent.
-    pub(crate) fn take_outgoing(&self, native: &Bound<'_, PyAny>) -> Vec<u8> {
-        self.session(native).map_or_else(Vec::new, |session| {
-            std::mem::take(&mut session.lines.lock().outgoing)
+    ) -> Result<Ending, TryReserveError> {
+        self.lines().lend(ciphertext, || {
+            with_critical_section(self.native(py), || self.read_records(buffer))
         })
     }
 
-    pub(crate) fn outgoing_size(&self, native: &Bound<'_, PyAny>) -> usize {
-        self.session(native)
-            .map_or(0, |session| session.lines.lock().outgoing.len())
-    }
-
-    /// The session, while its owner lives; `None` for another object.
-    #[inline]
-    fn session<'a>(&self, native: &'a Bound<'_, PyAny>) -> Option<Session<'a>> {
-        if native.as_ptr().addr() != self.native {
-            return None;
-        }
-        Some(Session {
-            openssl: OpenSsl::found()?,
-            ssl: self.ssl,
-            // SAFETY: the owner of the session is alive for `'a`; the session owns the `BIO`, and that the lines, which
-            // have a lock.
-            lines: unsafe { self.lines.as_ref() },
-        })
-    }
-}
-
-/// A session whose owner is alive for `'a`.
-struct Session<'a> {
-    openssl: &'static OpenSsl,
-    ssl: NonNull<Ssl>,
-    lines: &'a Lines,
-}
-
-impl Session<'_> {
-    fn read(&self, buffer: &mut ReadBuffer<'_>) -> (usize, Ending) {
+    fn read_records(&self, buffer: &mut ReadBuffer<'_>) -> Ending {
         self.openssl.forget_errors();
-        let mut filled = 0;
         while buffer.room() > 0 {
             let mut count = 0;
             // SAFETY: the session is alive; it writes up to as many bytes as there is room for, and says how many.
@@ -205,23 +133,27 @@ impl Session<'_> {
                 )
             };
             if result != 1 {
-                return (filled, self.ending(result));
+                return self.ending(result);
             }
             // SAFETY: OpenSSL wrote so many bytes, and was told how much room there is.
             unsafe { buffer.advance(count) };
-            filled += count;
-            // To find nothing costs more than to ask.
-            if self.lines.lock().incoming_size() == 0 && self.unread() == 0 {
-                return (filled, Ending::Drained);
+            // An empty read costs more than this check.
+            if self.incoming_size() == 0 && self.pending() == 0 {
+                return Ending::Drained;
             }
         }
-        (filled, Ending::Full)
+        Ending::Full
     }
 
-    fn write(&self, bytes: &[u8]) -> (usize, Ending) {
+    /// Encrypts `bytes`; returns how many. Fewer than all when the session must read first, or has failed.
+    pub(crate) fn write(&self, py: Python<'_>, bytes: &[u8]) -> (usize, Ending) {
+        with_critical_section(self.native(py), || self.write_records(bytes))
+    }
+
+    fn write_records(&self, bytes: &[u8]) -> (usize, Ending) {
         self.openssl.forget_errors();
-        // Ignored: `put` asks again and says so.
-        let _ = self.lines.lock().expect(bytes.len());
+        // Ignored: the `BIO` asks again and says so.
+        let _ = self.lines().lock().reserve(bytes.len());
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];
@@ -243,15 +175,22 @@ impl Session<'_> {
         (written, Ending::Drained)
     }
 
-    fn unread(&self) -> usize {
+    /// Bytes of the current record that are decrypted and not read.
+    pub(crate) fn unread(&self, py: Python<'_>) -> usize {
+        with_critical_section(self.native(py), || self.pending())
+    }
+
+    fn pending(&self) -> usize {
         // SAFETY: the session is alive.
         let count = unsafe { (self.openssl.pending)(self.ssl.as_ptr()) };
         usize::try_from(count).unwrap_or(0)
     }
 
-    fn version(&self) -> c_int {
+    /// Whether reading runs no Python code: TLS 1.3 does not shake hands anew, and no callback listens to messages.
+    pub(crate) fn runs_no_callbacks(&self) -> bool {
         // SAFETY: the session is alive.
-        unsafe { (self.openssl.session_version)(self.ssl.as_ptr()) }
+        let version = unsafe { (self.openssl.session_version)(self.ssl.as_ptr()) };
+        version >= TLS_1_3
     }
 
     fn ending(&self, result: c_int) -> Ending {
@@ -261,6 +200,36 @@ impl Session<'_> {
             ZERO_RETURN => Ending::Goodbye,
             _ => Ending::Failed,
         }
+    }
+
+    /// Takes ciphertext that came, for later.
+    pub(crate) fn keep(&self, ciphertext: &[u8]) -> PyResult<()> {
+        self.lines().lock().keep(ciphertext).map_err(no_memory)
+    }
+
+    /// Makes room for the records of so many bytes.
+    pub(crate) fn reserve(&self, plaintext: usize) -> PyResult<()> {
+        self.lines().lock().reserve(plaintext).map_err(no_memory)
+    }
+
+    /// Ciphertext that came and was not looked at.
+    pub(crate) fn incoming_size(&self) -> usize {
+        self.lines().lock().incoming_size()
+    }
+
+    /// All ciphertext that is to be sent.
+    pub(crate) fn take_outgoing(&self) -> Vec<u8> {
+        self.lines().lock().take_outgoing()
+    }
+
+    pub(crate) fn outgoing_size(&self) -> usize {
+        self.lines().lock().outgoing_size()
+    }
+
+    #[inline]
+    fn lines(&self) -> &Lines {
+        // SAFETY: `native` is alive and owns the session, that the `BIO`, and that the lines, which have a lock.
+        unsafe { self.lines.as_ref() }
     }
 }
 

@@ -6,9 +6,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 
 use super::read;
-use super::session::{Then, is_certificate_error, is_goodbye, is_tls_error};
+use super::session::{is_certificate_error, is_goodbye, is_tls_error};
 use super::state::{FAILED, Phase, State, Tls, Told, caught, end, fatal, forget_if_over};
 use super::write;
+use crate::ffi::wire::Ending;
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::is_exit;
 use crate::transports::lifecycle::{Transport, cast};
@@ -223,15 +224,15 @@ pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     while state.session.has_input(py)? {
-        let reading = match state.session.read(py, None) {
-            Ok(reading) => reading,
+        let ending = match state.session.decrypt(py, None) {
+            Ok((_, ending)) => ending,
             Err(error) if is_goodbye(py, &error)? => break,
             Err(error) => return Err(error),
         };
-        match reading.then {
-            Then::More => {}
-            Then::Failure => return state.session.failure(py),
-            Then::Wait | Then::End => break,
+        match ending {
+            Ending::Full => {}
+            Ending::Failed => return state.session.failure(py),
+            Ending::Drained | Ending::Goodbye => break,
         }
     }
     // The peer may have been held back.
@@ -314,7 +315,7 @@ pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
     let tls = data(this);
     let state = tls.state(py)?;
     state.forget_backlog();
-    let mut result = state.session.take_outgoing(py).map(drop);
+    let mut result = state.session.send(py, || None);
     state.conn_lost.set(state.conn_lost.get() + 1);
     state.closed.set(true);
     let protocol = state.take_protocol(py);

@@ -6,63 +6,18 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::handshake::{self, tell_end};
-use super::session::{Data, Reading, Taken, Then};
+use super::session::{Plaintext, decrypt_wire};
 use super::state::{FAILED, Phase, State, Tls, cast, caught, fatal};
 use super::write;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, call, data, make, name};
+use crate::ffi::wire::{Ending, Wire};
+use crate::ffi::{call, data, make, name};
 use crate::scheduler::{Deferred, is_exit};
 use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream::{self, Decoder};
 use crate::transports::stream_reader::Reader;
-
-/// What the stream receives, on its way into the session.
-pub(crate) struct Intake<'a, 'py> {
-    this: &'a Bound<'py, Tls>,
-    state: Entered<'a, State>,
-    /// The application wants bytes, now: most of the time.
-    is_direct: bool,
-    reader: Option<Reader<'py>>,
-}
-
-impl<'a, 'py> Intake<'a, 'py> {
-    pub(crate) fn of(this: &'a Bound<'py, Tls>) -> PyResult<Self> {
-        let state = data(this).state(this.py())?;
-        let is_direct = state.phase.get() == Phase::Wrapped
-            && !state.reading_paused.get()
-            && state.delivery.get() != Delivery::Buffer;
-        let reader = if is_direct {
-            reader(this.py(), &state)?
-        } else {
-            None
-        };
-        Ok(Self {
-            this,
-            state,
-            is_direct,
-            reader,
-        })
-    }
-
-    /// Takes `ciphertext` out of the socket's buffer.
-    pub(crate) fn take(&self, ciphertext: &[u8]) -> PyResult<Taken<'py>> {
-        let (session, reader) = (&self.state.session, self.reader.as_ref());
-        session.take(self.this.py(), ciphertext, self.is_direct, reader)
-    }
-
-    /// Does what there is to do with it.
-    pub(crate) fn received(&self, taken: Taken<'py>) -> PyResult<()> {
-        let (this, state) = (self.this, &*self.state);
-        let reader = self.reader.as_ref();
-        let Some(reading) = state.session.go_on(taken, self.is_direct, reader)? else {
-            return go_on(this, state);
-        };
-        let result = hand_over(this, state, reader, reading).and_then(|()| settle(this, state));
-        caught(this, state, FAILED, result)
-    }
-}
 
 /// Decrypts what a stream receives.
 #[derive(Debug)]
@@ -75,17 +30,62 @@ impl Decoder for RecordDecoder {
         receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
     ) -> PyResult<io::Result<PyResult<()>>> {
         let this = cast(protocol)?;
-        let intake = Intake::of(this)?;
-        let local = data(this).core.get().local(this.py())?;
-        let outcome = local.with_read_buffer(|buffer| {
-            let count = receive(buffer)?;
-            Ok((count > 0).then(|| intake.take(buffer.filled())))
-        })?;
-        Ok(outcome.map(|taken| match taken {
-            Some(taken) => taken.and_then(|taken| intake.received(taken)),
-            None => Ok(()),
-        }))
+        let state = data(this).state(this.py())?;
+        let wants_bytes = state.phase.get() == Phase::Wrapped
+            && !state.reading_paused.get()
+            && state.delivery.get() != Delivery::Buffer;
+        if wants_bytes && let Some(wire) = state.session.quiet_wire(this.py()) {
+            return decrypt_in_place(this, &state, &wire, receive);
+        }
+        feed_then_read(this, &state, receive)
     }
+}
+
+/// Decrypts out of the loop's read buffer, then calls the protocol, which may want that buffer too.
+fn decrypt_in_place(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    wire: &Wire,
+    receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
+) -> PyResult<io::Result<PyResult<()>>> {
+    let py = this.py();
+    let reader = reader(py, state)?;
+    let local = data(this).core.get().local(py)?;
+    let received = local.with_read_buffer(|buffer| {
+        let count = receive(buffer)?;
+        Ok((count > 0).then(|| decrypt_wire(py, wire, buffer.filled(), reader.as_ref())))
+    })?;
+    Ok(received.map(|decrypted| {
+        let Some(decrypted) = decrypted.transpose()? else {
+            return Ok(()); // The end of the stream.
+        };
+        let result =
+            hand_over(this, state, reader.as_ref(), decrypted).and_then(|()| settle(this, state));
+        caught(this, state, FAILED, result)
+    }))
+}
+
+/// Gives the session what is received, then does what its phase asks for.
+fn feed_then_read(
+    this: &Bound<'_, Tls>,
+    state: &State,
+    receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
+) -> PyResult<io::Result<PyResult<()>>> {
+    let py = this.py();
+    let local = data(this).core.get().local(py)?;
+    let received = local.with_read_buffer(|buffer| {
+        let count = receive(buffer)?;
+        Ok((count > 0).then(|| state.session.keep(py, buffer.filled())))
+    })?;
+    Ok(received.map(|kept| {
+        let Some(left) = kept.transpose()? else {
+            return Ok(()); // The end of the stream.
+        };
+        if let Some(ciphertext) = left {
+            state.session.feed(&ciphertext)?;
+        }
+        go_on(this, state)
+    }))
 }
 
 /// Does what there is to do with what has come.
@@ -107,23 +107,23 @@ pub(crate) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let result = if state.reading_paused.get() {
         control_stream(this, state)
     } else {
-        state.session.has_input(this.py()).and_then(|has_input| {
-            if has_input {
-                deliver(this, state)
-            } else {
-                send(this, state).and_then(|()| control_stream(this, state))
-            }
-        })
+        deliver(this, state).and_then(|()| settle(this, state))
     };
     caught(this, state, FAILED, result)
 }
 
+/// All that came, in one call.
 fn deliver(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    match state.delivery.get() {
-        Delivery::Buffer => into_buffer(this, state)?,
-        Delivery::Bytes | Delivery::Reader => as_bytes(this, state)?,
+    let py = this.py();
+    if !state.session.has_input(py)? {
+        return Ok(());
     }
-    settle(this, state)
+    if state.delivery.get() == Delivery::Buffer {
+        return into_buffer(this, state);
+    }
+    let reader = reader(py, state)?;
+    let decrypted = state.session.decrypt(py, reader.as_ref())?;
+    hand_over(this, state, reader.as_ref(), decrypted)
 }
 
 /// After reading: sends what that brought about, and keeps the stream from reading ahead too far.
@@ -141,13 +141,6 @@ fn send(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
 }
 
-/// All that came, in one call.
-fn as_bytes(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    let reader = reader(this.py(), state)?;
-    let reading = state.session.read(this.py(), reader.as_ref())?;
-    hand_over(this, state, reader.as_ref(), reading)
-}
-
 /// asyncio's own reader, where the protocol has one that may be fed natively.
 fn reader<'py>(py: Python<'py>, state: &State) -> PyResult<Option<Reader<'py>>> {
     match state.protocol(py) {
@@ -160,15 +153,15 @@ fn hand_over(
     this: &Bound<'_, Tls>,
     state: &State,
     reader: Option<&Reader<'_>>,
-    reading: Reading<'_>,
+    (plaintext, ending): (Plaintext<'_>, Ending),
 ) -> PyResult<()> {
     let py = this.py();
-    if reading.then == Then::Failure {
+    if ending == Ending::Failed {
         state.session.failure(py)?;
     }
-    match reading.data {
-        Data::Nothing => {}
-        Data::Fed => {
+    match plaintext {
+        Plaintext::Nothing => {}
+        Plaintext::Fed => {
             if let Some(reader) = reader
                 && reader.fed()?
             {
@@ -176,18 +169,18 @@ fn hand_over(
                 reader.set_paused()?;
             }
         }
-        Data::Bytes(plaintext) => {
+        Plaintext::Bytes(plaintext) => {
             if let Some(protocol) = state.protocol(py) {
                 let name = name!(py, "data_received");
                 call::method(&protocol, name, [plaintext.as_any()])?;
             }
         }
     }
-    match reading.then {
-        Then::Wait | Then::Failure => Ok(()),
+    match ending {
+        Ending::Drained | Ending::Failed => Ok(()),
         // In a coming pass, as in asyncio.
-        Then::More => later(this),
-        Then::End => end(this, state),
+        Ending::Full => later(this),
+        Ending::Goodbye => end(this, state),
     }
 }
 
@@ -206,11 +199,11 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     };
     let hint = make::int(py, session.incoming_size(py)?)?;
     let buffer = call::method(&protocol, name!(py, "get_buffer"), [hint.as_any()])?;
-    let (filled, then) = session.read_into(&buffer)?;
-    if then == Then::Failure {
+    let (filled, ending) = session.decrypt_into(&buffer)?;
+    if ending == Ending::Failed {
         session.failure(py)?;
     }
-    if then == Then::More {
+    if ending == Ending::Full {
         // In a coming pass, as in asyncio.
         later(this)?;
     }
@@ -219,7 +212,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
         let name = name!(py, "buffer_updated");
         call::method(&protocol, name, [count.as_any()])?;
     }
-    if then == Then::End {
+    if ending == Ending::Goodbye {
         end(this, state)?;
     }
     Ok(())

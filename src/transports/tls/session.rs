@@ -5,34 +5,37 @@
 //! (`memory_bio`).
 
 use std::cell::RefCell;
-use std::convert::Infallible;
+use std::collections::TryReserveError;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
-use super::memory_bio::{self, Memory};
+use super::memory_bio::Memory;
 use crate::ffi::buffer::View;
 use crate::ffi::wire::{Ending, Wire, no_reason};
-use crate::ffi::{Visitor, bytes, call, make, name};
+use crate::ffi::{Visitor, bytes, call, data, make, name};
 use crate::sys::buffer::ReadBuffer;
+use crate::transports::lifecycle::Transport;
+use crate::transports::stream::{self, Stream};
 use crate::transports::stream_reader::Reader;
 
-/// One TLS session; `None` in its cells once it is let go of.
+/// One TLS session. Once it is let go of, it holds no bytes, and reading, writing and handshakes fail.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The `ssl.SSLObject`, for the application.
+    /// The `ssl.SSLObject`, for the application; `None` once it is let go of.
     object: RefCell<Py<PyAny>>,
-    /// Its native half.
-    native: RefCell<Py<PyAny>>,
-    records: Records,
+    layer: RefCell<RecordLayer>,
 }
 
-/// The way of the records.
+/// The way that records take.
 #[derive(Debug)]
-enum Records {
-    Memory(Memory),
+enum RecordLayer {
+    Memory(Arc<Memory>),
     Wire(Wire),
+    /// None: the session is let go of.
+    Gone,
 }
 
 /// What a session is made of.
@@ -48,36 +51,12 @@ pub(crate) struct Parts<'py> {
     pub(crate) guard: Bound<'py, PyAny>,
 }
 
-/// What was read.
-pub(crate) struct Reading<'py> {
-    pub(crate) data: Data<'py>,
-    pub(crate) then: Then,
-}
-
-pub(crate) enum Data<'py> {
+/// What was decrypted.
+pub(crate) enum Plaintext<'py> {
     Nothing,
     Bytes(Bound<'py, PyBytes>),
     /// The reader has it.
     Fed,
-}
-
-/// What is next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// The session has all that came.
-    Wait,
-    /// There may be more.
-    More,
-    /// The peer has said goodbye.
-    End,
-    /// The session has failed: see [`Session::failure`].
-    Failure,
-}
-
-/// Ciphertext to be sent.
-pub(crate) enum Outgoing<'py> {
-    Bytes(Bound<'py, PyBytes>),
-    Owned(Vec<u8>),
 }
 
 impl Session {
@@ -108,28 +87,28 @@ impl Session {
         if !object.get_type().is(class) {
             return Ok(None);
         }
-        if wire.is_some() {
+        let layer = if let Some(wire) = wire {
             // `_ssl` leaves the interpreter's lock, and its own, while it reads or writes: another thread would find us at
             // work on the same session.
-            object.setattr(name!(py, "_sslobj"), parts.guard.call1((&native,))?)?;
-        }
+            object.setattr(name!(py, "_sslobj"), parts.guard.call1((native,))?)?;
+            RecordLayer::Wire(wire)
+        } else {
+            let memory = Memory::new(native.unbind(), parts.incoming, parts.outgoing);
+            RecordLayer::Memory(Arc::new(memory))
+        };
         Ok(Some(Self {
             object: RefCell::new(object.unbind()),
-            native: RefCell::new(native.unbind()),
-            records: match wire {
-                Some(wire) => Records::Wire(wire),
-                None => Records::Memory(Memory::new(parts.incoming, parts.outgoing)),
-            },
+            layer: RefCell::new(layer),
         }))
     }
 
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        held(py, &self.object)
+        self.object.borrow().bind(py).clone()
     }
 
     /// Whether records go past `_ssl`.
     pub(crate) fn is_direct(&self) -> bool {
-        matches!(self.records, Records::Wire(_))
+        matches!(*self.layer.borrow(), RecordLayer::Wire(_))
     }
 
     /// Goes on with the handshake; `None` when it needs more from the peer.
@@ -144,98 +123,71 @@ impl Session {
         unless_again(py, done.map(drop))
     }
 
-    /// Takes ciphertext out of the loop's read buffer, and decrypts it if `read` says so. What could run Python code, which
-    /// might want that buffer too, is left to [`Session::go_on`].
+    /// The wire, where [`decrypt_wire`] runs no Python code.
     #[inline]
-    pub(crate) fn take<'py>(
-        &self,
-        py: Python<'py>,
-        ciphertext: &[u8],
-        read: bool,
-        reader: Option<&Reader<'_>>,
-    ) -> PyResult<Taken<'py>> {
-        let native = self.native(py);
-        match &self.records {
-            Records::Wire(wire) if read && wire.runs_no_callbacks(&native) => {
-                read_wire(wire, &native, ciphertext, reader).map(Taken::Read)
-            }
-            // A peer may shake hands anew, which runs the context's callbacks.
-            Records::Wire(_) if read => Ok(Taken::Left(make::bytes(py, ciphertext)?)),
-            Records::Wire(wire) => {
-                wire.keep(&native, ciphertext)?;
-                Ok(Taken::Kept)
-            }
-            Records::Memory(_) => Ok(Taken::Left(make::bytes(py, ciphertext)?)),
+    pub(crate) fn quiet_wire(&self, py: Python<'_>) -> Option<Wire> {
+        match &*self.layer.borrow() {
+            // Before TLS 1.3, a peer may shake hands anew, which runs the context's callbacks.
+            RecordLayer::Wire(wire) if wire.runs_no_callbacks() => Some(wire.clone_ref(py)),
+            _ => None,
         }
     }
 
-    /// What [`Session::take`] could not do; `None` where nothing was to be read.
-    #[inline]
-    pub(crate) fn go_on<'py>(
+    /// Takes ciphertext that came, and runs no Python code. Returns what [`Session::feed`] has to be given.
+    pub(crate) fn keep<'py>(
         &self,
-        taken: Taken<'py>,
-        read: bool,
-        reader: Option<&Reader<'_>>,
-    ) -> PyResult<Option<Reading<'py>>> {
-        match taken {
-            Taken::Read(reading) => Ok(Some(reading)),
-            Taken::Kept => Ok(None),
-            Taken::Left(ciphertext) => {
-                let py = ciphertext.py();
-                self.feed(ciphertext.as_any())?;
-                if read {
-                    self.read(py, reader).map(Some)
-                } else {
-                    Ok(None)
-                }
-            }
+        py: Python<'py>,
+        ciphertext: &[u8],
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match &*self.layer.borrow() {
+            RecordLayer::Memory(_) => make::bytes(py, ciphertext).map(Some),
+            RecordLayer::Wire(wire) => wire.keep(ciphertext).map(|()| None),
+            RecordLayer::Gone => Ok(None),
         }
     }
 
     /// Takes ciphertext that came.
     pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
-        match &self.records {
-            Records::Memory(memory) => memory.feed(ciphertext),
-            Records::Wire(wire) => {
-                let view = View::readable(ciphertext)?;
-                wire.keep(&self.native(ciphertext.py()), view.bytes())
-            }
+        match self.layer(ciphertext.py()) {
+            RecordLayer::Memory(memory) => memory.feed(ciphertext),
+            RecordLayer::Wire(wire) => wire.keep(View::readable(ciphertext)?.bytes()),
+            RecordLayer::Gone => Ok(()),
         }
     }
 
-    /// Decrypts all that came: into the reader where there is one and nothing pins its buffer.
-    pub(crate) fn read<'py>(
+    /// Decrypts all that came: into the reader where there is one and its buffer may grow.
+    pub(crate) fn decrypt<'py>(
         &self,
         py: Python<'py>,
         reader: Option<&Reader<'_>>,
-    ) -> PyResult<Reading<'py>> {
-        let native = self.native(py);
-        match &self.records {
-            Records::Memory(memory) => memory.read(&native, reader),
-            Records::Wire(wire) => read_wire(wire, &native, &[], reader),
+    ) -> PyResult<(Plaintext<'py>, Ending)> {
+        match self.layer(py) {
+            RecordLayer::Memory(memory) => memory.decrypt(py, reader),
+            RecordLayer::Wire(wire) => decrypt_wire(py, &wire, &[], reader),
+            RecordLayer::Gone => Ok((Plaintext::Nothing, Ending::Failed)),
         }
     }
 
-    /// Decrypts into a buffer of the application's; answers how many bytes.
-    pub(crate) fn read_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Then)> {
-        let native = self.native(buffer.py());
-        match &self.records {
-            Records::Memory(memory) => memory.read_into(&native, buffer),
-            Records::Wire(wire) => {
-                let Ok(mut view) = View::writable(buffer) else {
-                    // `_ssl` refuses it in its own words, before it reads anything.
-                    let room = make::int(native.py(), buffer.len()?)?;
-                    let name = name!(native.py(), "read");
-                    call::method(&native, name, [room.as_any(), buffer])?;
-                    return Err(no_reason());
-                };
-                if view.len() == 0 {
-                    return Ok((0, Then::End)); // As asyncio takes it.
-                }
-                let (count, ending) = wire.read(&native, &[], &mut view.room());
-                Ok((count, then(ending)?))
-            }
+    /// Decrypts into a buffer of the application's; returns how many bytes.
+    pub(crate) fn decrypt_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Ending)> {
+        let py = buffer.py();
+        let wire = match self.layer(py) {
+            RecordLayer::Memory(memory) => return memory.decrypt_into(buffer),
+            RecordLayer::Wire(wire) => wire,
+            RecordLayer::Gone => return Ok((0, Ending::Failed)),
+        };
+        let Ok(mut view) = View::writable(buffer) else {
+            // `_ssl` refuses it in its own words, before it reads anything.
+            let room = make::int(py, buffer.len()?)?;
+            call::method(wire.native(py), name!(py, "read"), [room.as_any(), buffer])?;
+            return Err(no_reason());
+        };
+        if view.len() == 0 {
+            return Ok((0, Ending::Goodbye)); // As asyncio takes it.
         }
+        let mut buffer = view.room();
+        let ending = wire.read(py, &[], &mut buffer).map_err(make::no_memory)?;
+        Ok((buffer.filled().len(), ending))
     }
 
     /// Raises why reading has failed, but where asyncio goes on as if there was nothing to read.
@@ -247,116 +199,124 @@ impl Session {
     }
 
     /// Makes room for what so many bytes become. The memory buffers of Python's ask for it themselves.
-    pub(crate) fn reserve(&self, py: Python<'_>, count: usize) -> PyResult<()> {
-        match &self.records {
-            Records::Memory(_) => Ok(()),
-            Records::Wire(wire) => wire.reserve(&self.native(py), count),
+    pub(crate) fn reserve(&self, count: usize) -> PyResult<()> {
+        match &*self.layer.borrow() {
+            RecordLayer::Wire(wire) => wire.reserve(count),
+            RecordLayer::Memory(_) | RecordLayer::Gone => Ok(()),
         }
     }
 
-    /// Encrypts as much as the session takes; answers how many bytes. Fewer than all when it must read first.
-    pub(crate) fn write(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+    /// Encrypts as much as the session takes; returns how many bytes. Fewer than all when it must read first.
+    pub(crate) fn encrypt(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = bytes.py();
-        let native = self.native(py);
-        let wire = match &self.records {
-            Records::Memory(_) => return memory_bio::write(&native, bytes),
-            Records::Wire(wire) => wire,
+        let (done, ending) = match self.layer(py) {
+            RecordLayer::Memory(memory) => return memory.encrypt(bytes),
+            RecordLayer::Wire(wire) => match bytes.cast_exact::<PyBytes>() {
+                Ok(bytes) => wire.write(py, bytes.as_bytes()),
+                Err(_) => wire.write(py, View::readable(bytes)?.bytes()),
+            },
+            RecordLayer::Gone => (0, Ending::Failed),
         };
-        let (done, ending) = match bytes.cast_exact::<PyBytes>() {
-            Ok(bytes) => wire.write(&native, bytes.as_bytes()),
-            Err(_) => wire.write(&native, View::readable(bytes)?.bytes()),
-        };
-        if matches!(ending, Ending::Drained | Ending::Full) {
-            return Ok(done);
+        if ending != Ending::Drained {
+            // A session that has failed once fails again, and `_ssl` says why.
+            let rest = rest(bytes, done)?;
+            let written = call::method(&self.native(py), name!(py, "write"), [&rest]);
+            unless_again(py, written.and_then(|_| Err::<(), _>(no_reason())))?;
         }
-        // A session that has failed once fails again, and `_ssl` says why.
-        let written = call::method(&native, name!(py, "write"), [&rest(bytes, done)?]);
-        unless_again(py, written.and_then(|_| Err::<(), _>(no_reason())))?;
         Ok(done)
     }
 
-    /// Whether reading can find anything.
+    /// Whether reading can find anything: to find nothing may cost an exception.
     pub(crate) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
-        let native = self.native(py);
-        match &self.records {
-            Records::Memory(memory) => memory.has_input(&native),
-            Records::Wire(wire) => Ok(wire.incoming_size(&native) > 0 || wire.unread(&native) > 0),
+        match self.layer(py) {
+            RecordLayer::Memory(memory) => memory.has_input(py),
+            RecordLayer::Wire(wire) => Ok(wire.incoming_size() > 0 || wire.unread(py) > 0),
+            RecordLayer::Gone => Ok(false),
         }
     }
 
     /// Ciphertext that came and was not looked at.
     pub(crate) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
-        match &self.records {
-            Records::Memory(memory) => memory.incoming_size(py),
-            Records::Wire(wire) => Ok(wire.incoming_size(&self.native(py))),
+        match self.layer(py) {
+            RecordLayer::Memory(memory) => memory.incoming_size(py),
+            RecordLayer::Wire(wire) => Ok(wire.incoming_size()),
+            RecordLayer::Gone => Ok(0),
         }
     }
 
-    /// All ciphertext that is to be sent; `None` when there is none.
-    #[inline]
-    pub(crate) fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Option<Outgoing<'py>>> {
-        match &self.records {
-            Records::Memory(memory) => {
-                let taken = memory.take_outgoing(py)?;
-                Ok((!taken.as_bytes().is_empty()).then_some(Outgoing::Bytes(taken)))
+    /// Gives the stream all ciphertext that is to be sent; drops it where there is none.
+    pub(crate) fn send<'py>(
+        &self,
+        py: Python<'py>,
+        stream: impl FnOnce() -> Option<Bound<'py, Stream>>,
+    ) -> PyResult<()> {
+        match self.layer(py) {
+            RecordLayer::Memory(memory) => {
+                let ciphertext = memory.take_outgoing(py)?;
+                if !ciphertext.as_bytes().is_empty()
+                    && let Some(stream) = stream()
+                {
+                    stream::write::write(&stream, &*data(&stream).state(py)?, &ciphertext)?;
+                }
             }
-            Records::Wire(wire) => {
-                let taken = wire.take_outgoing(&self.native(py));
-                Ok((!taken.is_empty()).then_some(Outgoing::Owned(taken)))
+            RecordLayer::Wire(wire) => {
+                let ciphertext = wire.take_outgoing();
+                if !ciphertext.is_empty()
+                    && let Some(stream) = stream()
+                {
+                    stream::write::write_owned(&stream, &*data(&stream).state(py)?, ciphertext)?;
+                }
             }
+            RecordLayer::Gone => {}
         }
+        Ok(())
     }
 
     pub(crate) fn outgoing_size(&self, py: Python<'_>) -> PyResult<usize> {
-        match &self.records {
-            Records::Memory(memory) => memory.outgoing_size(py),
-            Records::Wire(wire) => Ok(wire.outgoing_size(&self.native(py))),
+        match self.layer(py) {
+            RecordLayer::Memory(memory) => memory.outgoing_size(py),
+            RecordLayer::Wire(wire) => Ok(wire.outgoing_size()),
+            RecordLayer::Gone => Ok(0),
         }
     }
 
     /// Lets go of everything. Only for a session that is over.
     pub(crate) fn release(&self, py: Python<'_>) {
-        for cell in [&self.object, &self.native] {
-            let before = cell.replace(py.None());
-            drop(before);
-        }
-        if let Records::Memory(memory) = &self.records {
-            memory.release(py);
-        }
+        let object = self.object.replace(py.None());
+        let layer = self.layer.replace(RecordLayer::Gone);
+        drop((object, layer));
     }
 
     pub(crate) fn traverse(&self, visitor: &mut Visitor) {
-        for cell in [&self.object, &self.native] {
-            if let Ok(object) = cell.try_borrow() {
-                visitor.object(&object);
+        if let Ok(object) = self.object.try_borrow() {
+            visitor.object(&object);
+        }
+        if let Ok(layer) = self.layer.try_borrow() {
+            match &*layer {
+                RecordLayer::Memory(memory) => memory.traverse(visitor),
+                RecordLayer::Wire(wire) => wire.traverse(visitor),
+                RecordLayer::Gone => {}
             }
         }
-        if let Records::Memory(memory) = &self.records {
-            memory.traverse(visitor);
+    }
+
+    /// A reference of its own to what records go through: Python code may let go of the session during a call.
+    #[inline]
+    fn layer(&self, py: Python<'_>) -> RecordLayer {
+        match &*self.layer.borrow() {
+            RecordLayer::Memory(memory) => RecordLayer::Memory(Arc::clone(memory)),
+            RecordLayer::Wire(wire) => RecordLayer::Wire(wire.clone_ref(py)),
+            RecordLayer::Gone => RecordLayer::Gone,
         }
     }
 
-    #[inline]
+    /// The native half of the `ssl.SSLObject`; `None` once it is let go of.
     fn native<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        held(py, &self.native)
-    }
-}
-
-/// What became of ciphertext.
-pub(crate) enum Taken<'py> {
-    Read(Reading<'py>),
-    Kept,
-    /// For `_ssl`, where Python code may run.
-    Left(Bound<'py, PyBytes>),
-}
-
-fn then(ending: Ending) -> PyResult<Then> {
-    match ending {
-        Ending::Drained => Ok(Then::Wait),
-        Ending::Full => Ok(Then::More),
-        Ending::Goodbye => Ok(Then::End),
-        Ending::Failed => Ok(Then::Failure),
-        Ending::Starved => Err(make::no_memory(())),
+        match &*self.layer.borrow() {
+            RecordLayer::Memory(memory) => memory.native(py).clone(),
+            RecordLayer::Wire(wire) => wire.native(py).clone(),
+            RecordLayer::Gone => py.None().into_bound(py),
+        }
     }
 }
 
@@ -389,64 +349,71 @@ fn standard_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(class)
 }
 
-/// Decrypts what was kept, and then `ciphertext`.
-fn read_wire<'py>(
+/// Decrypts what was kept, and then `ciphertext`: into the reader where there is one and its buffer may grow.
+pub(super) fn decrypt_wire<'py>(
+    py: Python<'py>,
     wire: &Wire,
-    native: &Bound<'py, PyAny>,
-    ciphertext: &[u8],
+    mut ciphertext: &[u8],
     reader: Option<&Reader<'_>>,
-) -> PyResult<Reading<'py>> {
-    let py = native.py();
+) -> PyResult<(Plaintext<'py>, Ending)> {
     // Records add to what they carry.
-    let most = wire.unread(native) + wire.incoming_size(native) + ciphertext.len();
+    let most = wire.unread(py) + wire.incoming_size() + ciphertext.len();
     let most = most.max(1);
     let mut ending = Ending::Drained;
-    let mut ciphertext = ciphertext;
     let mut read = |buffer: &mut ReadBuffer<'_>| {
-        let (count, how) = wire.read(native, std::mem::take(&mut ciphertext), buffer);
-        ending = how;
-        Ok::<usize, Infallible>(count)
+        ending = wire.read(py, std::mem::take(&mut ciphertext), buffer)?;
+        Ok::<_, TryReserveError>(())
     };
-    let data = match reader {
-        // Nobody can move the reader's buffer meanwhile.
-        Some(reader) if wire.runs_no_callbacks(native) => {
-            match bytes::append_into(reader.buffer(), most, &mut read) {
-                Ok(Ok(0)) => Data::Nothing,
-                Ok(Ok(_)) => Data::Fed,
-                Ok(Err(never)) => match never {},
-                Err(error) if bytes::is_pinned(py, &error) => read_bytes(py, most, read)?,
-                Err(error) => return Err(error),
+    // Callbacks could move the reader's buffer.
+    if let Some(reader) = reader.filter(|_| wire.runs_no_callbacks()) {
+        match bytes::append_into(reader.buffer(), most, &mut read) {
+            Ok(count) => {
+                let is_fed = count.map_err(make::no_memory)? > 0;
+                let plaintext = if is_fed {
+                    Plaintext::Fed
+                } else {
+                    Plaintext::Nothing
+                };
+                return Ok((plaintext, ending));
             }
+            Err(error) if bytes::is_pinned(py, &error) => {}
+            Err(error) => return Err(error),
         }
-        Some(reader) => match read_bytes(py, most, read)? {
-            Data::Bytes(plaintext) => match bytes::extend(reader.buffer(), plaintext.as_bytes()) {
-                Ok(()) => Data::Fed,
-                Err(error) if bytes::is_pinned(py, &error) => Data::Bytes(plaintext),
-                Err(error) => return Err(error),
-            },
-            data => data,
-        },
-        None => read_bytes(py, most, read)?,
+    }
+    let (plaintext, count) = bytes::read_into_new(py, most, read)?.map_err(make::no_memory)?;
+    let plaintext = if count == 0 {
+        Plaintext::Nothing
+    } else if append(reader, [plaintext.as_bytes()])? {
+        Plaintext::Fed
+    } else {
+        Plaintext::Bytes(plaintext)
     };
-    let then = then(ending)?;
-    Ok(Reading { data, then })
+    Ok((plaintext, ending))
 }
 
-fn read_bytes(
-    py: Python<'_>,
-    most: usize,
-    read: impl FnOnce(&mut ReadBuffer<'_>) -> Result<usize, Infallible>,
-) -> PyResult<Data<'_>> {
-    match bytes::read_into_new(py, most, read)? {
-        Ok((_, 0)) => Ok(Data::Nothing),
-        Ok((plaintext, _)) => Ok(Data::Bytes(plaintext)),
-        Err(never) => match never {},
+/// Appends to the reader's buffer; `false` without one, and where a `memoryview` pins its size.
+pub(super) fn append<'a>(
+    reader: Option<&Reader<'_>>,
+    records: impl IntoIterator<Item = &'a [u8]>,
+) -> PyResult<bool> {
+    let Some(reader) = reader else {
+        return Ok(false);
+    };
+    let buffer = reader.buffer();
+    let mut records = records.into_iter();
+    match records.try_for_each(|record| bytes::extend(buffer, record)) {
+        Ok(()) => Ok(true),
+        Err(error) if bytes::is_pinned(buffer.py(), &error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-#[inline]
-pub(crate) fn held<'py>(py: Python<'py>, cell: &RefCell<Py<PyAny>>) -> Bound<'py, PyAny> {
-    cell.borrow().bind(py).clone()
+/// How many bytes an object has.
+pub(super) fn size_of(bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match bytes.cast_exact::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.as_bytes().len()),
+        Err(_) => View::readable(bytes).map(|view| view.len()),
+    }
 }
 
 /// The same bytes in an object that nobody can change.

@@ -2,11 +2,10 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
-use super::session::{self, Outgoing, Session};
+use super::session::{self, Session, size_of};
 use super::state::{FAILED, Phase, State, Tls, caught};
-use crate::ffi::buffer::{View, is_bytes_like};
+use crate::ffi::buffer::is_bytes_like;
 use crate::ffi::{data, make};
 use crate::transports::flow_control::Tell;
 use crate::transports::lifecycle::Transport;
@@ -32,7 +31,7 @@ pub(crate) fn write(
     if is_over(this, state)? {
         return Ok(());
     }
-    let bytes = prepared(this.py(), state, bytes)?;
+    let bytes = prepared(state, bytes)?;
     let result = encrypt_or_keep(state, &bytes).and_then(|()| send_if_ready(this, state));
     caught(this, state, FAILED, result)
 }
@@ -55,11 +54,11 @@ pub(crate) fn write_lines(
         return Ok(());
     }
     if is_direct(state) {
-        let sizes = lines.iter().filter_map(size_of);
-        state.session.reserve(this.py(), sizes.sum())?;
+        let sizes = lines.iter().filter_map(|line| size_of(line).ok());
+        state.session.reserve(sizes.sum())?;
     } else {
         for line in &mut lines {
-            *line = prepared(this.py(), state, line)?;
+            *line = prepared(state, line)?;
         }
         let mut backlog = state.backlog.borrow_mut();
         backlog.try_reserve(lines.len()).map_err(make::no_memory)?;
@@ -87,29 +86,17 @@ fn is_direct(state: &State) -> bool {
 }
 
 /// Looks for the memory that a write will need, so that it is refused as a whole for want of it; the bytes to write.
-fn prepared<'py>(
-    py: Python<'py>,
-    state: &State,
-    bytes: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let Some(size) = size_of(bytes) else {
+fn prepared<'py>(state: &State, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let Ok(size) = size_of(bytes) else {
         return Ok(bytes.clone()); // Refused where it is encrypted.
     };
     if is_direct(state) {
-        state.session.reserve(py, size)?;
+        state.session.reserve(size)?;
         return Ok(bytes.clone());
     }
     let mut backlog = state.backlog.borrow_mut();
     backlog.try_reserve(1).map_err(make::no_memory)?;
     session::snapshot(bytes)
-}
-
-/// How many bytes there are; `None` where it cannot be read.
-fn size_of(bytes: &Bound<'_, PyAny>) -> Option<usize> {
-    match bytes.cast_exact::<PyBytes>() {
-        Ok(bytes) => Some(bytes.as_bytes().len()),
-        Err(_) => View::readable(bytes).ok().map(|view| view.len()),
-    }
 }
 
 /// What was given is done with when this returns: it is encrypted, or a copy waits.
@@ -139,12 +126,8 @@ fn encrypt<'py>(
     session: &Session,
     bytes: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let done = session.write(bytes)?;
-    let total = match bytes.cast_exact::<PyBytes>() {
-        Ok(bytes) => bytes.as_bytes().len(),
-        Err(_) => View::readable(bytes)?.len(),
-    };
-    if done == total {
+    let done = session.encrypt(bytes)?;
+    if done == size_of(bytes)? {
         Ok(None)
     } else {
         session::rest(bytes, done).map(Some)
@@ -185,18 +168,7 @@ pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     let py = this.py();
     if !state.writing_blocked.get() {
-        let outgoing = state.session.take_outgoing(py)?;
-        if let Some(outgoing) = outgoing
-            && let Some(stream) = state.stream(py)
-        {
-            let below = data(&stream).state(py)?;
-            match outgoing {
-                Outgoing::Bytes(ciphertext) => stream::write::write(&stream, &below, &ciphertext)?,
-                Outgoing::Owned(ciphertext) => {
-                    stream::write::write_owned(&stream, &below, ciphertext)?
-                }
-            }
-        }
+        state.session.send(py, || state.stream(py))?;
     }
     control_application(this, state)
 }
