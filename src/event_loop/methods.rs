@@ -15,7 +15,7 @@ use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
 use crate::sys::socket;
 use crate::transports::listener::{self, Then};
-use crate::transports::tls::session::{Parts, Session};
+use crate::transports::tls::session::{Session, SessionParts};
 use crate::transports::tls::{self, Timeouts};
 use crate::transports::{datagram, pipe, stream};
 
@@ -258,7 +258,7 @@ impl Core {
         make_connection: bool,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (context, wrap, [incoming, outgoing], guard) = session;
-        let session = Session::new(Parts {
+        let session = Session::new(SessionParts {
             context,
             wrap,
             incoming,

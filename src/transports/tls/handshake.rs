@@ -7,7 +7,7 @@ use pyo3::types::{PyString, PyType};
 
 use super::read;
 use super::session::{is_certificate_error, is_goodbye, is_tls_error};
-use super::state::{FAILED, Phase, State, Tls, Told, caught, end, fatal, forget_if_over};
+use super::state::{FAILED, Tls, TlsPhase, TlsState, Told, caught, end, fatal, forget_if_over};
 use super::write;
 use crate::ffi::wire::Ending;
 use crate::ffi::{call, data, make, name};
@@ -35,7 +35,7 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
         let now = core.call_method0(name!(py, "time"))?;
         state.started.set(now.extract()?);
     }
-    state.phase.set(Phase::Handshake);
+    state.phase.set(TlsPhase::Handshake);
     let name = name!(py, "_check_handshake_timeout");
     let started = start_timer(this, &state, tls.timeouts.handshake.bind(py), name);
     match started.and_then(|()| proceed(this, &state)) {
@@ -46,7 +46,7 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
 }
 
 /// As far as what came allows.
-pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     match state.session.shake_hands(py) {
         Ok(None) => {
@@ -63,11 +63,11 @@ pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
     }
 }
 
-fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn complete(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     let tls = data(this);
     stop_timer(py, state)?;
-    state.phase.set(Phase::Wrapped);
+    state.phase.set(TlsPhase::Wrapped);
     let object = &state.session.object(py);
     let certificate = match object.call_method0(name!(py, "getpeercert")) {
         Ok(certificate) => certificate,
@@ -109,10 +109,10 @@ fn complete(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// The handshake has failed, or the end of the stream came in its place.
-pub(crate) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResult<()> {
+pub(crate) fn fail(this: &Bound<'_, Tls>, state: &TlsState, error: PyErr) -> PyResult<()> {
     let py = this.py();
     stop_timer(py, state)?;
-    state.phase.set(Phase::Unwrapped);
+    state.phase.set(TlsPhase::Unwrapped);
     let message = if is_certificate_error(py, &error)? {
         "SSL handshake failed on verifying the certificate"
     } else {
@@ -124,8 +124,8 @@ pub(crate) fn fail(this: &Bound<'_, Tls>, state: &State, error: PyErr) -> PyResu
 }
 
 /// The timer's: the peer has taken too long.
-pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    if state.phase.get() != Phase::Handshake {
+pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    if state.phase.get() != TlsPhase::Handshake {
         return Ok(());
     }
     let seconds = data(this).timeouts.handshake.bind(this.py()).str()?;
@@ -136,37 +136,37 @@ pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &State) -> P
 }
 
 /// `close()`, or the peer's goodbye.
-pub(crate) fn start_shutdown(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn start_shutdown(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
         // The peer's end came while the application did not read, and waits for it to go on: it will not.
-        Phase::Flushing if state.at_end.get() && state.reading_paused.get() => {
+        TlsPhase::Flushing if state.at_end.get() && state.reading_paused.get() => {
             state.closed.set(true);
             return flush(this, state);
         }
-        Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => return Ok(()),
-        Phase::Handshake => {
+        TlsPhase::Flushing | TlsPhase::Shutdown | TlsPhase::Unwrapped => return Ok(()),
+        TlsPhase::Handshake => {
             state.closed.set(true);
             return abort(this, state, None);
         }
-        Phase::Wrapped => {}
+        TlsPhase::Wrapped => {}
     }
     state.closed.set(true);
-    state.phase.set(Phase::Flushing);
+    state.phase.set(TlsPhase::Flushing);
     start_shutdown_timer(this, state)?;
     flush(this, state)
 }
 
-fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let name = name!(this.py(), "_check_shutdown_timeout");
     let seconds = data(this).timeouts.shutdown.bind(this.py());
     start_timer(this, state, seconds, name)
 }
 
 /// The timer's: the peer has not said goodbye.
-pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = this.py();
-    if !matches!(state.phase.get(), Phase::Flushing | Phase::Shutdown) {
+    if !matches!(state.phase.get(), TlsPhase::Flushing | TlsPhase::Shutdown) {
         return Ok(());
     }
     let Some(stream) = state.stream(py) else {
@@ -177,17 +177,17 @@ pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &State) -> Py
 }
 
 /// Delivers what has come, then says goodbye.
-pub(crate) fn flush(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn flush(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     read::read(this, state)?;
-    if state.phase.get() != Phase::Flushing {
+    if state.phase.get() != TlsPhase::Flushing {
         return Ok(()); // Reading has ended it.
     }
-    state.phase.set(Phase::Shutdown);
+    state.phase.set(TlsPhase::Shutdown);
     shut_down(this, state)
 }
 
 /// As far as what came allows.
-pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     let outcome = if state.at_end.get() {
         Ok(Some(()))
@@ -221,7 +221,7 @@ pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Drops what came and will not be read any more: a session does not say goodbye before it has been read.
-fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn discard(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     while state.session.has_input(py)? {
         let ending = match state.session.decrypt(py, None) {
@@ -242,10 +242,10 @@ fn discard(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 /// Ends the connection without a goodbye.
 pub(crate) fn abort(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    state.phase.set(Phase::Unwrapped);
+    state.phase.set(TlsPhase::Unwrapped);
     match state.stream(this.py()) {
         Some(stream) => end(&stream, error),
         None => Ok(()),
@@ -262,20 +262,20 @@ pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
         log(py, "debug", ("%r received EOF", this.as_any()), None)?;
     }
     let result = match state.phase.get() {
-        Phase::Handshake => fail(this, &state, PyConnectionResetError::new_err(())),
-        Phase::Wrapped => {
-            state.phase.set(Phase::Flushing);
+        TlsPhase::Handshake => fail(this, &state, PyConnectionResetError::new_err(())),
+        TlsPhase::Wrapped => {
+            state.phase.set(TlsPhase::Flushing);
             if state.reading_paused.get() {
                 return Ok(true);
             }
             flush(this, &state)
         }
-        Phase::Flushing => write::write_backlog(this, &state).and_then(|()| {
-            state.phase.set(Phase::Shutdown);
+        TlsPhase::Flushing => write::write_backlog(this, &state).and_then(|()| {
+            state.phase.set(TlsPhase::Shutdown);
             shut_down(this, &state)
         }),
-        Phase::Shutdown => shut_down(this, &state),
-        Phase::Unwrapped => Ok(()),
+        TlsPhase::Shutdown => shut_down(this, &state),
+        TlsPhase::Unwrapped => Ok(()),
     };
     if let Err(error) = &result
         && error.is_instance_of::<PyException>(py)
@@ -287,7 +287,7 @@ pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
 }
 
 /// Tells the application that the peer will send no more; once.
-pub(crate) fn tell_end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn tell_end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if state.told.get() != Told::Made {
         return Ok(());
@@ -319,7 +319,7 @@ pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
     state.conn_lost.set(state.conn_lost.get() + 1);
     state.closed.set(true);
     let protocol = state.take_protocol(py);
-    if state.phase.get() != Phase::Handshake
+    if state.phase.get() != TlsPhase::Handshake
         && matches!(state.told.get(), Told::Made | Told::End)
         && let Some(protocol) = protocol
     {
@@ -332,7 +332,7 @@ pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
             });
         result = result.and(told.map(drop));
     }
-    state.phase.set(Phase::Unwrapped);
+    state.phase.set(TlsPhase::Unwrapped);
     state.set_stream(None);
     let woken = wake_waiter(py, &state, Some(error).filter(|error| !error.is_none()));
     forget_if_over(this, &state);
@@ -341,7 +341,7 @@ pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
 }
 
 /// Tells who waits for the handshake how it ended, and whether there is still a connection.
-fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+fn wake_waiter(py: Python<'_>, state: &TlsState, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(waiter) = state.waiter.take() else {
         return Ok(());
     };
@@ -358,7 +358,7 @@ fn wake_waiter(py: Python<'_>, state: &State, error: Option<&Bound<'_, PyAny>>) 
 
 fn start_timer(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     seconds: &Bound<'_, PyAny>,
     method: &Bound<'_, PyString>,
 ) -> PyResult<()> {
@@ -370,7 +370,7 @@ fn start_timer(
     Ok(())
 }
 
-fn stop_timer(py: Python<'_>, state: &State) -> PyResult<()> {
+fn stop_timer(py: Python<'_>, state: &TlsState) -> PyResult<()> {
     match state.timer.take() {
         Some(timer) => timer.call_method0(py, name!(py, "cancel")).map(drop),
         None => Ok(()),

@@ -24,7 +24,7 @@ use crate::scheduler::Core;
 use crate::transports::protocol;
 use crate::transports::warnings;
 use session::Session;
-use state::{Limits, Phase, READ_HIGH, State, Told, WRITE_HIGH};
+use state::{Limits, READ_HIGH, TlsPhase, TlsState, Told, WRITE_HIGH};
 pub(crate) use state::{Timeouts, Tls};
 
 /// A transport whose handshake begins when a stream says `connection_made` to it.
@@ -39,12 +39,12 @@ pub(crate) fn new<'py>(
     waiter: Option<Bound<'py, PyAny>>,
     make_connection: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let state = State {
+    let state = TlsState {
         session,
         stream: RefCell::new(None),
         protocol: RefCell::new(Some(protocol.clone().unbind())),
         delivery: Cell::new(protocol::delivery(protocol)?),
-        phase: Cell::new(Phase::Unwrapped),
+        phase: Cell::new(TlsPhase::Unwrapped),
         told: Cell::new(if make_connection {
             Told::Nothing
         } else {

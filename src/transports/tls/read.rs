@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::handshake::{self, tell_end};
 use super::session::{Plaintext, decrypt_wire};
-use super::state::{FAILED, Phase, State, Tls, cast, caught, fatal};
+use super::state::{FAILED, Tls, TlsPhase, TlsState, cast, caught, fatal};
 use super::write;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::wire::{Ending, Wire};
@@ -31,7 +31,7 @@ impl Decoder for RecordDecoder {
     ) -> PyResult<io::Result<PyResult<()>>> {
         let this = cast(protocol)?;
         let state = data(this).state(this.py())?;
-        let wants_bytes = state.phase.get() == Phase::Wrapped
+        let wants_bytes = state.phase.get() == TlsPhase::Wrapped
             && !state.reading_paused.get()
             && state.delivery.get() != Delivery::Buffer;
         if wants_bytes && let Some(wire) = state.session.quiet_wire(this.py()) {
@@ -44,7 +44,7 @@ impl Decoder for RecordDecoder {
 /// Decrypts out of the loop's read buffer, then calls the protocol, which may want that buffer too.
 fn decrypt_in_place(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     wire: &Wire,
     receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
 ) -> PyResult<io::Result<PyResult<()>>> {
@@ -68,7 +68,7 @@ fn decrypt_in_place(
 /// Gives the session what is received, then does what its phase asks for.
 fn feed_then_read(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
 ) -> PyResult<io::Result<PyResult<()>>> {
     let py = this.py();
@@ -89,19 +89,19 @@ fn feed_then_read(
 }
 
 /// Does what there is to do with what has come.
-fn go_on(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn go_on(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
-        Phase::Wrapped => read(this, state),
-        Phase::Handshake => handshake::proceed(this, state),
-        Phase::Flushing => handshake::flush(this, state),
-        Phase::Shutdown => handshake::shut_down(this, state),
-        Phase::Unwrapped => Ok(()),
+        TlsPhase::Wrapped => read(this, state),
+        TlsPhase::Handshake => handshake::proceed(this, state),
+        TlsPhase::Flushing => handshake::flush(this, state),
+        TlsPhase::Shutdown => handshake::shut_down(this, state),
+        TlsPhase::Unwrapped => Ok(()),
     }
 }
 
 /// Delivers whole records, sends what that brought about, and keeps the stream from reading ahead too far.
-pub(crate) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    if !matches!(state.phase.get(), Phase::Wrapped | Phase::Flushing) {
+pub(crate) fn read(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    if !matches!(state.phase.get(), TlsPhase::Wrapped | TlsPhase::Flushing) {
         return Ok(());
     }
     let result = if state.reading_paused.get() {
@@ -113,7 +113,7 @@ pub(crate) fn read(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// All that came, in one call.
-fn deliver(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if !state.session.has_input(py)? {
         return Ok(());
@@ -127,13 +127,13 @@ fn deliver(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// After reading: sends what that brought about, and keeps the stream from reading ahead too far.
-fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn settle(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     send(this, state)?;
     control_stream(this, state)
 }
 
 /// What the session has to say of its own accord, and what had to wait for it.
-fn send(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn send(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.backlog_size.get() > 0 {
         write::write_backlog(this, state)
     } else {
@@ -142,7 +142,7 @@ fn send(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// asyncio's own reader, where the protocol has one that may be fed natively.
-fn reader<'py>(py: Python<'py>, state: &State) -> PyResult<Option<Reader<'py>>> {
+fn reader<'py>(py: Python<'py>, state: &TlsState) -> PyResult<Option<Reader<'py>>> {
     match state.protocol(py) {
         Some(protocol) if state.delivery.get() == Delivery::Reader => Reader::of(&protocol),
         _ => Ok(None),
@@ -151,7 +151,7 @@ fn reader<'py>(py: Python<'py>, state: &State) -> PyResult<Option<Reader<'py>>> 
 
 fn hand_over(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     reader: Option<&Reader<'_>>,
     (plaintext, ending): (Plaintext<'_>, Ending),
 ) -> PyResult<()> {
@@ -185,13 +185,13 @@ fn hand_over(
 }
 
 /// The peer has said goodbye.
-fn end(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     tell_end(this, state)?;
     handshake::start_shutdown(this, state)
 }
 
 /// Straight into the application's own buffer.
-fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     let session = &state.session;
     let Some(protocol) = state.protocol(py) else {
@@ -219,7 +219,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Holds the stream back while the application does not read as much as comes.
-pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let paused = state.stream_paused.get();
     if !paused && !state.reading_paused.get() && state.delivery.get() != Delivery::Buffer {
         return Ok(()); // All that came was read.
@@ -245,7 +245,7 @@ pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &State) -> PyResult<(
 }
 
 /// The application reads again: in a coming pass, as in asyncio.
-pub(crate) fn resume(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn resume(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.reading_paused.replace(false) {
         later(this)
     } else {
@@ -264,7 +264,7 @@ pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
             let state = data(this).state(this.py())?;
             let context = context.ok_or_else(|| PyTypeError::new_err("a context is required"))?;
             let result = run_in(&context, |_| match state.phase.get() {
-                Phase::Handshake => Ok(()),
+                TlsPhase::Handshake => Ok(()),
                 _ => go_on(this, &state),
             });
             match result {

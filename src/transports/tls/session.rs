@@ -39,7 +39,7 @@ enum RecordLayer {
 }
 
 /// What a session is made of.
-pub(crate) struct Parts<'py> {
+pub(crate) struct SessionParts<'py> {
     /// The user's `ssl.SSLContext`.
     pub(crate) context: Bound<'py, PyAny>,
     /// Its `wrap_bio`, with all arguments.
@@ -61,7 +61,7 @@ pub(crate) enum Plaintext<'py> {
 
 impl Session {
     /// Makes the session; `None` when the context makes something else than plain `ssl.SSLObject`s.
-    pub(crate) fn new(parts: Parts<'_>) -> PyResult<Option<Self>> {
+    pub(crate) fn new(parts: SessionParts<'_>) -> PyResult<Option<Self>> {
         static SSL_OBJECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = parts.context.py();
         let class = make::imported(&SSL_OBJECT, py, "ssl", "SSLObject")?;

@@ -24,7 +24,7 @@ pub(crate) struct Tls {
     /// What `get_extra_info` knows that the stream does not.
     pub(crate) extra: Py<PyDict>,
     pub(crate) timeouts: Timeouts,
-    pub(super) state: OwnerCell<State>,
+    pub(super) state: OwnerCell<TlsState>,
 }
 
 /// Seconds for the handshake and for the shutdown, as the caller gave them: messages quote them.
@@ -36,12 +36,12 @@ pub(crate) struct Timeouts {
 
 /// What belongs to the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct TlsState {
     pub(crate) session: Session,
     pub(super) stream: RefCell<Option<Py<Stream>>>,
     pub(super) protocol: RefCell<Option<Py<PyAny>>>,
     pub(crate) delivery: Cell<Delivery>,
-    pub(crate) phase: Cell<Phase>,
+    pub(crate) phase: Cell<TlsPhase>,
     pub(crate) told: Cell<Told>,
     /// `close()` or `abort()` was called, or the connection is gone.
     pub(crate) closed: Cell<bool>,
@@ -78,7 +78,7 @@ pub(crate) struct State {
 
 /// The states of `asyncio.sslproto.SSLProtocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum TlsPhase {
     Unwrapped,
     Handshake,
     Wrapped,
@@ -119,14 +119,14 @@ pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound
 impl Tls {
     /// The state; an error when it is at work on another thread.
     #[inline]
-    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+    pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, TlsState>> {
         self.state
             .enter(py, self.core.get().owner())
             .ok_or_else(crate::scheduler::wrong_thread)
     }
 }
 
-impl State {
+impl TlsState {
     /// The stream below; `None` before the connection and after it.
     pub(crate) fn stream<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Stream>> {
         self.stream
@@ -170,7 +170,7 @@ impl State {
 
 /// Lets go of the session once the connection is gone and the application has closed it twice: whoever
 /// keeps the transport does not keep the context. asyncio's transport forgets its protocol there.
-pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
+pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &TlsState) {
     // `connection_lost` of the stream takes the protocol.
     let is_over = state.protocol.borrow().is_none();
     if is_over && state.forgotten.get() {
@@ -183,7 +183,7 @@ pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &State) {
 /// What an `except Exception` of asyncio's would catch ends the connection; the rest passes.
 pub(crate) fn caught(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     message: &str,
     result: PyResult<()>,
 ) -> PyResult<()> {
@@ -198,7 +198,7 @@ pub(crate) fn caught(
 /// `SSLProtocol._fatal_error`: ends the stream, and reports what is not the network's doing.
 pub(crate) fn fatal(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     message: &str,
     error: PyErr,
 ) -> PyResult<()> {

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::session::{self, Session, size_of};
-use super::state::{FAILED, Phase, State, Tls, caught};
+use super::state::{FAILED, Tls, TlsPhase, TlsState, caught};
 use crate::ffi::buffer::is_bytes_like;
 use crate::ffi::{data, make};
 use crate::transports::flow_control::Tell;
@@ -16,7 +16,7 @@ use crate::transports::stream;
 /// `write()`.
 pub(crate) fn write(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     bytes: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     if !is_bytes_like(bytes) {
@@ -39,7 +39,7 @@ pub(crate) fn write(
 /// As many writes as there are items.
 pub(crate) fn write_lines(
     this: &Bound<'_, Tls>,
-    state: &State,
+    state: &TlsState,
     lines: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     if is_over(this, state)? {
@@ -71,22 +71,22 @@ pub(crate) fn write_lines(
 }
 
 /// Whether nothing can be written any more; counts such writes and at last mentions them, as asyncio does.
-fn is_over(this: &Bound<'_, Tls>, state: &State) -> PyResult<bool> {
+fn is_over(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<bool> {
     match state.phase.get() {
-        Phase::Handshake | Phase::Wrapped => return Ok(false),
-        Phase::Flushing | Phase::Shutdown | Phase::Unwrapped => {}
+        TlsPhase::Handshake | TlsPhase::Wrapped => return Ok(false),
+        TlsPhase::Flushing | TlsPhase::Shutdown | TlsPhase::Unwrapped => {}
     }
     count_lost_write(this.py(), &state.conn_lost, "SSL connection is closed")?;
     Ok(true)
 }
 
 /// Whether what is written is encrypted at once.
-fn is_direct(state: &State) -> bool {
-    state.phase.get() == Phase::Wrapped && state.backlog_size.get() == 0
+fn is_direct(state: &TlsState) -> bool {
+    state.phase.get() == TlsPhase::Wrapped && state.backlog_size.get() == 0
 }
 
 /// Looks for the memory that a write will need, so that it is refused as a whole for want of it; the bytes to write.
-fn prepared<'py>(state: &State, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn prepared<'py>(state: &TlsState, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let Ok(size) = size_of(bytes) else {
         return Ok(bytes.clone()); // Refused where it is encrypted.
     };
@@ -100,7 +100,7 @@ fn prepared<'py>(state: &State, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py
 }
 
 /// What was given is done with when this returns: it is encrypted, or a copy waits.
-fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+fn encrypt_or_keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     if is_direct(state) {
         return match encrypt(&state.session, bytes)? {
             Some(rest) => keep(state, &rest),
@@ -110,7 +110,7 @@ fn encrypt_or_keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     keep(state, &session::snapshot(bytes)?)
 }
 
-fn keep(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+fn keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     let count = bytes.len()?;
     if count > 0 {
         let mut backlog = state.backlog.borrow_mut();
@@ -134,8 +134,8 @@ fn encrypt<'py>(
     }
 }
 
-fn send_if_ready(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
-    if state.phase.get() == Phase::Wrapped {
+fn send_if_ready(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    if state.phase.get() == TlsPhase::Wrapped {
         send_outgoing(this, state)
     } else {
         Ok(())
@@ -143,7 +143,7 @@ fn send_if_ready(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// Encrypts what waited for the session, and sends.
-pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     loop {
         let next = state.backlog.borrow_mut().pop_front();
@@ -165,7 +165,7 @@ pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 }
 
 /// Gives the stream what is encrypted, unless it has enough, and tells the application how it stands.
-pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if !state.writing_blocked.get() {
         state.session.send(py, || state.stream(py))?;
@@ -174,7 +174,7 @@ pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &State) -> PyResult<()
 }
 
 /// Before the program looks at the transport or the socket: sends what only waits for the end of the callback.
-pub(crate) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn settle(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     match state.stream(py) {
         Some(stream) => stream::flush::settle(&stream, &*data(&stream).state(py)?),
@@ -183,23 +183,23 @@ pub(crate) fn settle(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
 }
 
 /// `pause_writing` of the stream.
-pub(crate) fn block(state: &State) {
+pub(crate) fn block(state: &TlsState) {
     state.writing_blocked.set(true);
 }
 
 /// `resume_writing` of the stream.
-pub(crate) fn unblock(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn unblock(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     state.writing_blocked.set(false);
     send_outgoing(this, state)
 }
 
 /// Bytes that the stream was not given yet.
-pub(crate) fn size(this: &Bound<'_, Tls>, state: &State) -> PyResult<usize> {
+pub(crate) fn size(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<usize> {
     Ok(state.session.outgoing_size(this.py())? + state.backlog_size.get())
 }
 
 /// Tells the application's protocol to pause or to resume, as asyncio: at the marks themselves.
-pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &State) -> PyResult<()> {
+pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let limits = state.write_limits.get();
     let paused = state.writing_paused.get();
     // Without a backlog all of it was given away.
