@@ -1,10 +1,10 @@
-# Every target does its own set-up; what is up to date is not done again. (The benchmarks build
-# their native load client themselves.)
+# Every target does its own set-up and skips what is up to date. (The benchmarks build their native
+# load client themselves.)
 #
 #   make test                          builds and runs the whole suite
 #   make test PYTHON=python3.13        with another interpreter (remove .venv first, or
 #   make test VENV=.venv-3.13 PYTHON=python3.13      keep one environment for each)
-#   make test ARGS="-k timers"         options for what is run; so for bench and demo
+#   make test ARGS="-k timers"         options for the command; also for bench and demo
 
 VENV ?= .venv
 BENCH_VENV ?= $(VENV)-bench
@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 BENCH_PY := $(BENCH_VENV)/bin/python
 PIP_INSTALL := -m pip install --quiet
 
-# The first interpreter that runs, is new enough and can make virtual environments.
+# The first interpreter that runs, is new enough and can create virtual environments.
 FIND_PYTHON = for python in $(PYTHON) $(if $(PYTHON),,python3 python3.15 python3.14 python3.13 \
 	python3.12 python3.11); do \
 		"$$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
@@ -35,39 +35,39 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 .PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo
 
-dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build to play with, in $(VENV).
+dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
-help: ## These lines.
+help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 test: dev servers ## The whole suite.
 	$(PY) -m pytest $(ARGS)
 
-servers: ## Redis and PostgreSQL for the tests, installed if need be and root.
+servers: ## Redis and PostgreSQL for the tests; installs them if missing and run as root.
 	@tests/databases/install
 
-databases: dev servers ## What a real Redis and PostgreSQL see of the loop.
+databases: dev servers ## The tests with a real Redis and PostgreSQL.
 	$(PY) -m pytest tests/databases $(ARGS)
 
 conformance: dev ## CPython's own asyncio tests.
 	$(PY) -m tests.conformance
 
-fuzz: dev ## Random programs of the whole API (SECONDS=60 SEED=... JOBS=2 ARGS=...).
+fuzz: dev ## Random programs over the whole API (SECONDS=60 SEED=... JOBS=2 ARGS=...).
 	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),1) \
 		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
 
-# A Rust test links libpython, which the loader must find: extension modules need not.
+# A Rust test links libpython, which the loader must find; an extension module does not.
 RUST_TEST_ENV = LD_LIBRARY_PATH="$$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
 	PYO3_PYTHON="$(abspath $(PY))"
 
 test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
 	$(RUST_TEST_ENV) cargo test --workspace
 
-# Needs `rustup toolchain install nightly --component rust-src`: without a standard library that was compiled
-# for it, the tool takes what that orders for races.
+# Needs `rustup toolchain install nightly --component rust-src`: in a standard library that was not compiled
+# for it, the tool sees no ordering and reports false races.
 tsan: $(VENV)/.made ## The unit tests under ThreadSanitizer, with a nightly toolchain that has rust-src.
 	$(RUST_TEST_ENV) RUSTFLAGS=-Zsanitizer=thread $(NIGHTLY_CARGO) test -p yamanote --lib -Zbuild-std \
 		--target $(TSAN_TARGET) --target-dir target/tsan
@@ -77,12 +77,12 @@ example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension an
 		$(VENV)/bin/maturin develop -m examples/rust_extension/Cargo.toml
 	$(PY) -m pytest -c pyproject.toml --rootdir . examples/rust_extension/tests $(ARGS)
 
-fmt: $(VENV)/.check ## Puts Rust and Python in shape.
+fmt: $(VENV)/.check ## Formats Rust and Python.
 	cargo fmt --all
 	$(PY) -m ruff check --select I --fix
 	$(PY) -m ruff format
 
-check: rustfmt clippy ruff mypy pyright verifytypes stubtest ## Everything that is checked without running it.
+check: rustfmt clippy ruff mypy pyright verifytypes stubtest ## All static checks.
 
 rustfmt:
 	cargo fmt --all --check
@@ -94,7 +94,7 @@ ruff: $(VENV)/.check
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 
-# The package as the oldest Python sees it, too; tests of newer features would not pass.
+# Also checks the package as the oldest Python sees it; tests of newer features would fail there.
 mypy: $(VENV)/.check
 	$(PY) -m mypy
 	$(PY) -m mypy --python-version 3.11 python benches
@@ -102,7 +102,7 @@ mypy: $(VENV)/.check
 pyright: $(VENV)/.check
 	$(PY) -m pyright --project pyproject.toml --pythonpath $(PY)
 
-# Fails below 100 %. pyright looks for what it verifies where Python does, and skips .pth files.
+# Fails below 100 %. pyright looks for the package on Python's path, but skips .pth files.
 verifytypes: $(VENV)/.check
 	PYTHONPATH=python $(PY) -m pyright --pythonpath $(PY) --verifytypes yamanote --ignoreexternal
 
@@ -110,16 +110,16 @@ stubtest: $(VENV)/.check $(VENV)/.built
 	$(PY) -m mypy.stubtest yamanote --mypy-config-file pyproject.toml \
 		--allowlist tests/typing/stubtest-allowlist.txt
 
-bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, beside the peers.
+bench: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers ## All workloads, on every loop.
 	$(BENCH_PY) benches/compare.py $(ARGS)
 
 bench-futures: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers $(BENCH_VENV)/.extension ## Rust futures, awaited.
 	$(BENCH_PY) benches/futures.py $(ARGS)
 
-demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each (TLS=1: over TLS).
+demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each loop (TLS=1: over TLS).
 	$(BENCH_PY) benches/demo.py $(if $(TLS),--tls) $(ARGS)
 
-# An empty file inside each environment records each step that is done.
+# An empty file inside the environment records each completed step.
 
 $(VENV)/.made $(BENCH_VENV)/.made:
 	@$(FIND_PYTHON); \
@@ -140,7 +140,7 @@ $(VENV)/.extension: $(VENV)/.built $(EXTENSION_SOURCES)
 		$(VENV)/bin/maturin develop --profile quick -m tests/rust_extension/Cargo.toml
 	touch $@
 
-# What is measured is what users install: a wheel, built for release.
+# Benchmarks measure what users install: a release wheel.
 $(BENCH_VENV)/.built: $(BENCH_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
 	rm -rf $(BENCH_VENV)/wheel
 	$(BENCH_VENV)/bin/maturin build --release --compatibility linux --interpreter $(BENCH_PY) \
