@@ -4,7 +4,7 @@
 
     yamanote.run(main())
 
-Importing this package changes nothing in asyncio: a program uses the loop where it asks for it.
+Importing this package does not change asyncio: a program selects the loop explicitly.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from yamanote._yamanote import __version__
 if TYPE_CHECKING:
     from yamanote._policy import EventLoopPolicy, install
 else:
-    # asyncio's policies are deprecated and end with Python 3.16, so they are looked up only for
-    # a program that asks for ours.
+    # asyncio's policies are deprecated and removed in Python 3.16, so they are imported only for a
+    # program that uses them.
     def __getattr__(name: str) -> object:
-        """Import the names that few programs need."""
+        """Import `EventLoopPolicy` and `install` on first use."""
         if name in ("EventLoopPolicy", "install"):
             from yamanote import _policy
 
@@ -30,7 +30,7 @@ else:
         raise AttributeError(message)
 
     def __dir__() -> list[str]:
-        """List those names too."""
+        """Include the names that are imported on first use."""
         return sorted({*globals(), *__all__})
 
 

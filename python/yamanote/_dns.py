@@ -1,4 +1,4 @@
-"""`getaddrinfo` and `getnameinfo` off the loop's thread; literals are answered at once."""
+"""`getaddrinfo` and `getnameinfo` off the loop's thread; address literals need no thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ else:
 
 
 class Dns(Base):
-    """Look-ups have their own threads: they neither fill the default executor nor wait for it."""
+    """Look-ups run on their own threads, so that they neither fill nor wait for the executor."""
 
     _look_ups: LookUps | None = None
 
@@ -33,7 +33,7 @@ class Dns(Base):
         self._check_closed()
         if not self._debug and (answer := _numeric(host, port, family, type, proto, flags)):
             return [answer]
-        # In debug mode, asyncio's way logs what is looked up and how long it takes.
+        # In debug mode, asyncio's method logs each look-up and its duration.
         function: Any = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if _is_literal(host) and _is_number(port):
             return function(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
@@ -44,13 +44,13 @@ class Dns(Base):
     ) -> tuple[str, str]:
         """`socket.getnameinfo`, without blocking the loop."""
         self._check_closed()
-        # What is a number by `__index__` alone is for the function to see.
+        # Flags that are an integer only by `__index__` are left to the function.
         if type(flags) is int and flags & _NUMERIC == _NUMERIC:
             return socket.getnameinfo(sockaddr, flags)
         return await self._dns().call(self, socket.getnameinfo, sockaddr, flags)
 
     def _dns(self) -> LookUps:
-        # The threads of a process do not follow into its forked child.
+        # A forked child does not have its parent's threads.
         if self._look_ups is None or self._look_ups.process != os.getpid():
             self._look_ups = LookUps()
         return self._look_ups
@@ -67,21 +67,21 @@ _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 def _numeric(
     host: object, port: object, family: int, kind: int, proto: int, flags: int
 ) -> tuple[object, ...] | None:
-    """What `socket.getaddrinfo` answers to the usual question about an address literal.
+    """Return what `socket.getaddrinfo` returns for an address literal in the most common case.
 
-    `None` where it has to be asked itself: for everything but one kind of socket and no flags, and
-    where somebody has put something else in its place.
+    Return `None` where it must be called: for names, for anything but a single socket type without
+    flags, and if `socket.getaddrinfo` has been replaced.
     """
     if type(host) is not str or type(port) is not int or not 0 <= port <= 65535:
         return None
     try:
-        # Together, they are whole numbers.
+        # The `|` raises `TypeError` unless all four are integers.
         found = _KINDS.get(kind) if family | kind | proto | flags and not flags else None
         if found is None or proto not in (0, found[1]) or socket.getaddrinfo is not _GENUINE:
             return None
         if ":" in host:
             number = socket.AF_INET6
-            # The text comes back in one way of writing; one with a zone is not read.
+            # Normalizes the text; an address with a zone raises `OSError`.
             text = socket.inet_ntop(number, socket.inet_pton(number, host))
             address: tuple[object, ...] = (text, port, 0, 0)
         else:
@@ -96,21 +96,21 @@ def _numeric(
 
 
 _GENUINE = socket.getaddrinfo
-#: Type and protocol of the answer.
+#: Socket type and protocol of the result, by requested type.
 _KINDS = {
     int(kind): (kind, int(protocol))
     for kind, protocol in (
         (socket.SOCK_STREAM, socket.IPPROTO_TCP),
         (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     )
-    # Not every C library gives an address literal an empty canonical name.
+    # Not every C library returns an empty canonical name for an address literal.
     if _GENUINE("127.0.0.1", 1, type=kind)
     == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
 }
 
 
 def _is_literal(host: object) -> bool:
-    """Whether `host` is an address, so that nothing has to be looked up."""
+    """Return whether `host` is an address or `None`, so that no name has to be looked up."""
     if host is None:
         return True
     if isinstance(host, bytes):
@@ -127,7 +127,7 @@ def _is_literal(host: object) -> bool:
 
 
 def _is_number(port: object) -> bool:
-    """Whether `port` is no name of a service, which would be looked up in a file."""
+    """Return whether `port` is a number: a service name would be looked up in a file."""
     if isinstance(port, (str, bytes)):
         return port.isascii() and port.isdigit()
     return port is None or isinstance(port, int)

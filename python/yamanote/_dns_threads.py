@@ -1,4 +1,4 @@
-"""Threads that wait for the resolver, so that nobody else has to."""
+"""Threads for blocking resolver calls."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: A look-up holds its thread for as long as the resolver waits, 5 seconds and more: enough for a
-#: burst of slow ones. Threads are started one by one, as they are needed.
+#: Enough for a burst of slow look-ups, each of which blocks its thread until the resolver times
+#: out, after 5 seconds or more. Threads are started on demand.
 MOST_THREADS = 64
 
-#: A thread that has nothing to do for so long ends.
+#: A thread that is idle for so many seconds ends.
 IDLE_S = 10.0
 
 
 class LookUps:
-    """Blocking calls in threads of their own.
+    """A pool of daemon threads for blocking calls.
 
-    Not `ThreadPoolExecutor`, whose threads the interpreter joins before it exits: a resolver that
-    does not answer would hold the exit up for as long as it waits. These are daemons.
+    The interpreter joins the threads of a `ThreadPoolExecutor` before it exits, so a resolver that
+    does not answer would delay the exit until it times out. Daemon threads do not.
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Create the pool; threads are started by `call()`."""
         self.process = os.getpid()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        # Guards what follows. Each queued job has a thread that will take it, or is in the backlog.
+        # Guards the fields below. Each queued job is reserved a thread, or counts in `_backlog`.
         self._lock = threading.Lock()
         self._threads = 0
         self._idle = 0
@@ -43,7 +43,7 @@ class LookUps:
     async def call(
         self, loop: asyncio.AbstractEventLoop, function: Callable[..., _T], *arguments: Any
     ) -> _T:
-        """Call `function(*arguments)` in a thread and wait; cancelling ends the wait at once.
+        """Return `function(*arguments)`, called on a thread; cancelling ends only the wait.
 
         Raises:
             RuntimeError: no thread can be started.
@@ -60,10 +60,10 @@ class LookUps:
         try:
             return cast("_T", await answer)
         finally:
-            del answer  # Its error refers to this frame.
+            del answer  # Breaks a cycle: its exception refers to this frame.
 
     def close(self) -> None:
-        """Let the threads end as soon as they can, without waiting for them."""
+        """Tell the threads to end after their current calls, without waiting for them."""
         with self._lock:
             self._closed = True
             for _ in range(self._threads):
@@ -73,7 +73,7 @@ class LookUps:
         thread = threading.Thread(target=self._work, name="yamanote-dns", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # The system has no more, but those that there are will come to it.
+        except RuntimeError:  # No thread can be started; an existing one will take the job.
             if self._threads == 0:
                 raise
             return False
@@ -88,19 +88,19 @@ class LookUps:
                     self._backlog -= 1
                 else:
                     self._idle += 1
-            # Only now: whoever asks again because of the answer needs no other thread.
+            # After the thread counts as idle: a call made in response can use this thread.
             job.settle()
-            del job  # What it holds must not live until the next one comes.
+            del job  # Release its arguments and result before waiting for the next job.
 
     def _take(self) -> _Job | None:
-        """Wait for a job; `None` when the thread is to end."""
+        """Wait for a job and return it; `None` tells the thread to end."""
         while not self._closed:
             try:
                 job = self._jobs.get(timeout=IDLE_S)
             except Empty:
                 with self._lock:
                     if not self._idle:
-                        continue  # A job for this thread has come just now.
+                        continue  # A job was queued for this thread in the meantime.
                     self._idle -= 1
                     self._threads -= 1
                     return None
@@ -129,10 +129,10 @@ class _Job:
             self._result = self._function(*self._arguments)
         except BaseException as error:
             self._error = error
-            del self  # The error refers to this frame, and this must not refer to the error.
+            del self  # Breaks a cycle: the error refers to this frame, and the job to the error.
 
     def settle(self) -> None:
-        with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile: nobody waits.
+        with contextlib.suppress(RuntimeError):  # The loop was closed: there is no waiter.
             self._loop.call_soon_threadsafe(_settle, self.answer, self._result, self._error)
 
 

@@ -1,4 +1,4 @@
-"""Forked children: what a loop does there does not reach its parent."""
+"""Forked children: a loop used there must not affect its parent."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ else:
 
 
 class Forking(Base):
-    """A child has copies of its parent's descriptors, but what they lead to is one and the same.
+    """A child inherits its parent's descriptors, which refer to the same open files.
 
-    The native core makes its reactor anew when a child first uses a loop, and leaves the parent's
-    alone. What is here concerns the child's signals, and threads that it does not have.
+    When a child first uses a loop, the native core creates a new reactor and leaves the parent's
+    alone. This part handles the child's signals, and the threads that it did not inherit.
     """
 
     def __init__(self) -> None:
-        """Note the loop: each fork must reach it."""
+        """Register the loop for the fork handlers."""
         super().__init__()
         _LOOPS.add(self)
 
     def _after_fork(self) -> None:
-        """In the child, before all else there: nothing may reach the parent by accident."""
+        """Detach the loop from the parent, before any other code runs in the child."""
         self._forked()
         self._forget_signals()
         self._leave_children()
         self._file_threads = None
-        # The files of Unix servers are the parent's to remove.
+        # The parent removes the files of its Unix servers.
         self._unix_server_sockets.clear()
         executor = self._default_executor
         if getattr(executor, "_thread_name_prefix", None) == "asyncio":
-            # asyncio's own, made on demand, and so will be another: this one's threads are gone.
+            # asyncio's default, whose threads do not exist here; another is created on demand.
             self._default_executor = None
 
     def _run_on_in_child(self) -> None:
-        """A callback has forked, and in the child the loop runs on."""
+        """Called in a child that was forked by a callback, and in which the loop continues."""
         self._attach_signals()
 
     @staticmethod
     def _before_fork() -> None:
-        """What a callback wrote before it forks is with the kernel, as on asyncio."""
+        """Send what the running callback has written so far, as asyncio would have by now."""
         loop = asyncio._get_running_loop()
         if isinstance(loop, Forking):
             loop._send_written()

@@ -12,7 +12,7 @@ else:
 
 
 class Files(Base):
-    """File calls have threads of their own: a full default executor does not hold them up."""
+    """File calls run on their own threads, so that a full default executor does not delay them."""
 
     _file_threads: ThreadPoolExecutor | None = None
 
@@ -28,9 +28,9 @@ class Files(Base):
 
 
 def pool_of(loop: object) -> ThreadPoolExecutor | None:
-    """Return the threads for files of a loop; `None` when it is not yamanote's."""
+    """Return the file pool of a loop; `None` if the loop is not yamanote's."""
     return loop._files() if isinstance(loop, Files) else None  # pyright: ignore[reportPrivateUsage]
 
 
-# anyio's number. Threads are started one by one, as they are needed; a disk serves fewer at once.
+# The same limit as anyio's. Threads are started on demand; a disk serves fewer calls at once.
 _MAX_CALLS = 40

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from yamanote._parts import Base
 
-    # As asyncio's: before Python 3.12, coroutines made of generators, too.
+    # As in asyncio: before Python 3.12, generator-based coroutines are accepted, too.
     if sys.version_info >= (3, 12):
         _Awaited: TypeAlias = Awaitable[_T]
     else:
@@ -24,13 +24,13 @@ else:
 
 
 class Lifecycle(Base):
-    """`run_forever()` and `close()`: what belongs around the native run."""
+    """`run_forever()`, `run_until_complete()` and `close()`, around the native `_run()`."""
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.
 
         Raises:
-            RuntimeError: the loop is closed or running, or this thread runs another one.
+            RuntimeError: the loop is closed or running, or this thread is running another loop.
         """
         self._check_closed()
         if _is_nesting():
@@ -56,18 +56,18 @@ class Lifecycle(Base):
         """Run until `future` is done, and return its result.
 
         Raises:
-            RuntimeError: the loop is closed or running, or this thread runs another one; or
+            RuntimeError: the loop is closed or running, this thread is running another loop, or
                 `stop()` was called before `future` was done.
         """
         if not _is_nesting():
             return super().run_until_complete(future)
         self._check_closed()
         is_new = not asyncio.isfuture(future)
-        # To the type checkers, `ensure_future()` takes no generator; before Python 3.12 it does.
+        # In typeshed `ensure_future()` takes no generator; before Python 3.12 it does.
         awaited: Any = future
         task: Any = asyncio.ensure_future(awaited, loop=self)
         if is_new:
-            # As asyncio does: the caller sees the error, whatever becomes of the task.
+            # As in asyncio: the caller gets the error, so the task need not log anything.
             task._log_destroy_pending = False
         try:
             self._run_within(task)
@@ -81,12 +81,12 @@ class Lifecycle(Base):
         return result
 
     def _give_way(self) -> None:
-        """Do nothing: CPython lets another thread run, if one asks, where a function begins."""
+        """Do nothing: CPython hands over the GIL, if another thread waits, on function entry."""
 
     def _run_within(self, until: object) -> None:
-        """Run, perhaps inside a callback of a loop, until `until` is done or `stop()`.
+        """Run until `until` is done or `stop()` is called, perhaps inside a callback of a loop.
 
-        The task that is running, if one is, steps aside for those of the inner run.
+        A task that is running is suspended as the current task during the inner run.
         """
         outer = asyncio._get_running_loop()
         task = None if outer is None else _swap_current_task(outer, None)
@@ -110,17 +110,17 @@ class Lifecycle(Base):
 
     @property
     def _nest_patched(self) -> bool:
-        """Tell `nest_asyncio` that this loop need not be patched, once it has patched asyncio.
+        """True once `nest_asyncio` has patched asyncio, so that it does not patch this loop.
 
         Raises:
-            AttributeError: it has not.
+            AttributeError: `nest_asyncio` has not been applied.
         """
         if not _is_nesting():
             raise AttributeError("_nest_patched")
         return True
 
     def close(self) -> None:
-        """Drop what is scheduled, and free the reactor and the default executor.
+        """Discard scheduled callbacks, close the reactor and shut down the default executor.
 
         Raises:
             RuntimeError: the loop is running.
@@ -137,27 +137,27 @@ class Lifecycle(Base):
         self._close()
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute; a replaced `time` moves the scheduler, as fake clocks need it."""
+        """Set an attribute; the scheduler uses a replaced `time()`, as fake clocks require."""
         super().__setattr__(name, value)
         if name == "time":
             self._use_own_clock()
 
     def set_debug(self, enabled: object) -> None:
-        """Switch debug mode: slow callbacks are logged, wrong threads and callbacks refused."""
+        """Switch debug mode: log slow callbacks, and check threads and callbacks."""
         super().set_debug(bool(enabled))
 
 
 def _is_nesting() -> bool:
-    """Whether `nest_asyncio.apply()` was called: from then on, loops run inside their callbacks."""
+    """Return whether `nest_asyncio.apply()` was called, which allows loops to run re-entrantly."""
     return hasattr(asyncio, "_nest_patched")
 
 
 def _swap_current_task(
     loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None
 ) -> asyncio.Task[Any] | None:
-    """Make `task` the one that `loop` is running; the one that it was."""
+    """Make `task` the current task of `loop`; return the previous one."""
     if task is None and tasks.current_task(loop) is None:
-        return None  # Python 3.12 cannot take away what is not there.
+        return None  # Python 3.12 raises if there is no current task to remove.
     swap: Any = getattr(tasks, "_swap_current_task", None)
     if swap is not None:
         before: asyncio.Task[Any] | None = swap(loop, task)

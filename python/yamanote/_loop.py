@@ -1,4 +1,4 @@
-"""`Loop`: the native core, and the parts that run once for a connection, a server or a loop."""
+"""`Loop`: the native core, with the parts that run once per connection, server or loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
 ):
     """An asyncio event loop on tokio's reactor.
 
-    What runs for each callback or each packet is native (`Core`). What asyncio's own base class
-    does once for a connection, a server or a loop is the running interpreter's: argument checks,
-    happy eyeballs, `Server`, executors, async generators, the exception handler.
+    Code that runs per callback or per packet is native (`Core`). What runs once per connection,
+    server or loop comes from the interpreter's `asyncio.BaseEventLoop` where possible: argument
+    checks, happy eyeballs, `Server`, executors, async generators, the exception handler.
     """

@@ -1,4 +1,4 @@
-"""What the parts of `Loop` see of each other, for the type checkers only."""
+"""The interface between the parts of `Loop`, for type checkers only."""
 
 from __future__ import annotations
 

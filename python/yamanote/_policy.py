@@ -1,4 +1,4 @@
-"""`EventLoopPolicy` and `install()`: for programs that choose their loop by asyncio's policy."""
+"""`EventLoopPolicy` and `install()`: for programs that select their loop by asyncio's policy."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 
 from yamanote._loop import Loop
 
-# The private name is the only one that every Python from 3.11 has without a warning.
+# Only the private name exists on every Python from 3.11 on without a deprecation warning.
 if TYPE_CHECKING or hasattr(unix_events, "_UnixDefaultEventLoopPolicy"):
 
     class EventLoopPolicy(
         unix_events._UnixDefaultEventLoopPolicy  # pyright: ignore[reportPrivateUsage]
     ):
-        """asyncio's default policy, child watchers included, that makes yamanote's loops."""
+        """asyncio's default policy, child watchers included, with yamanote's event loop."""
 
         def new_event_loop(self) -> Loop:
             """Return a new event loop."""
             return Loop()
 
     def install() -> None:
-        """Make yamanote's loop the one that asyncio creates, in the whole process.
+        """Make asyncio create yamanote's loop by default, in the whole process.
 
-        `yamanote.run()` does the same for one program without changing the process; Python
-        deprecates policies from 3.14 and removes them in 3.16.
+        `yamanote.run()` needs no process-wide change. Python deprecates policies in 3.14 and
+        removes them in 3.16.
         """
         asyncio.set_event_loop_policy(EventLoopPolicy())  # pyright: ignore[reportDeprecated]
 
@@ -35,10 +35,10 @@ else:
     )
 
     class EventLoopPolicy:
-        """Says what to use instead of a policy."""
+        """A placeholder whose error names the replacement."""
 
         def __init__(self) -> None:
-            """Refuse.
+            """Raise an error that names the replacement.
 
             Raises:
                 RuntimeError: always; this Python has no policies.
@@ -46,7 +46,7 @@ else:
             raise RuntimeError(_GONE)
 
     def install() -> None:
-        """Refuse.
+        """Raise an error that names the replacement.
 
         Raises:
             RuntimeError: always; this Python has no policies.

@@ -1,4 +1,4 @@
-"""What the native core tells in words: failed and slow callbacks."""
+"""Reports of failed and slow callbacks, made for the native core."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ else:
 
 
 class Reports(Base):
-    """Called by the turn, off its hot path."""
+    """Called from the turn, off its hot path."""
 
     def _report_callback_error(self, handle: Handle, error: BaseException) -> None:
-        """Tell the exception handler, with asyncio's words and keys."""
+        """Call the exception handler with asyncio's message and keys."""
         callback = handle._callback
         try:
             source = format_helpers._format_callback_source(  # pyright: ignore[reportPrivateUsage]
@@ -27,7 +27,7 @@ class Reports(Base):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            # Its `repr` raises: asyncio's run would end with that, and nothing be told of `error`.
+            # The callback's `repr` raises. On asyncio that ends the run, and `error` is lost.
             source = f"<unprintable {type(callback).__name__} object>"
         context: dict[str, Any] = {
             "message": f"Exception in callback {source}",
@@ -39,17 +39,17 @@ class Reports(Base):
         self.call_exception_handler(context)
 
     def _traced(self, error: BaseException) -> None:
-        """Give an error of the native core a traceback, as one has that was raised here."""
+        """Add a traceback to an error of the native core, as if it had been raised here."""
         try:
             raise error
-        except BaseException:  # It is told by who asked.
+        except BaseException:  # The caller reports it.
             pass
         finally:
-            # Its traceback refers to this frame.
+            # Break the cycle: the traceback refers to this frame.
             del error
 
     def _report_slow_callback(self, culprit: object, seconds: float) -> None:
-        """In debug mode, name what kept the loop from everything else."""
+        """In debug mode, log what blocked the loop for `slow_callback_duration` or longer."""
         if seconds < self.slow_callback_duration:
             return
         name = culprit

@@ -1,4 +1,4 @@
-"""`run()` and `new_event_loop()`: the ways into the loop that most programs take."""
+"""`run()` and `new_event_loop()`: the usual entry points."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ else:
 
 
 def new_event_loop() -> Loop:
-    """Return a new event loop, for `asyncio.Runner`, `asyncio.run` and their like."""
+    """Return a new event loop, for use as a `loop_factory` of `asyncio.Runner` or `asyncio.run`."""
     return Loop()
 
 
@@ -34,16 +34,16 @@ def run(
 ) -> _T:
     """Run `main` on a new event loop, close the loop, and return the result of `main`.
 
-    This is the running interpreter's `asyncio.run()` with yamanote's loop: it cancels what is
-    left, finalizes asynchronous generators and waits for the default executor in the same order.
+    This is the interpreter's `asyncio.run()` with yamanote's loop: it cancels the remaining tasks,
+    finalizes asynchronous generators and waits for the default executor in the same order.
 
     Args:
         main: a coroutine; from Python 3.14 any awaitable.
-        debug: the loop's debug mode; `None` leaves it to the environment.
-        loop_factory: makes the loop; `None` stands for `new_event_loop`.
+        debug: the loop's debug mode; `None` takes it from the environment, as asyncio does.
+        loop_factory: returns the loop to use; `None` means `new_event_loop`.
 
     Raises:
-        RuntimeError: an event loop is running in this thread.
+        RuntimeError: an event loop is already running in this thread.
     """
     if loop_factory is None:
         loop_factory = new_event_loop

@@ -1,4 +1,4 @@
-"""Files sent by the kernel: what asyncio's `sendfile()` and `sock_sendfile()` call on this loop."""
+"""sendfile(2): the native hooks that asyncio's `sendfile()` and `sock_sendfile()` call."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ else:
 
 
 class Sendfile(Base):
-    """`sendfile(2)`, in pieces, and never waiting for a disk on the loop's thread."""
+    """sendfile(2) in pieces, without blocking the loop's thread on disk reads."""
 
     async def _sendfile_native(
         self, transp: SocketTransport, file: IO[bytes], offset: int, count: int | None
     ) -> int:
-        """Send a file behind what the transport has to send; nobody else writes meanwhile."""
+        """Send a file after the transport's buffered data; other writes are refused meanwhile."""
         sent_before = transp._make_empty_waiter()
         resume_reading = transp.is_reading()
         transp.pause_reading()
         fd = transp._sock_fd
-        # The transport's descriptor is now ours to wait for.
+        # Allow `_sock_writable()` to wait for the transport's descriptor.
         self._release_fd(fd)
         try:
             await sent_before
@@ -46,10 +46,10 @@ class Sendfile(Base):
     async def _sock_sendfile_native(
         self, sock: socket.socket, file: IO[bytes], offset: int, count: int | None
     ) -> int:
-        """Send a regular file; the descriptor's position is then where the sending ended.
+        """Send a regular file; return the bytes sent, and set the file's position behind them.
 
         Raises:
-            SendfileNotAvailableError: nothing was sent, and reading and sending may be tried.
+            SendfileNotAvailableError: nothing was sent; the caller may read and send instead.
             OSError: the connection broke after something was sent.
         """
         try:
@@ -82,30 +82,30 @@ class Sendfile(Base):
             return sent
         finally:
             if sent or _SETS_POSITION_ALWAYS:
-                # Ignored: the file was closed meanwhile.
+                # Ignored: the file may have been closed meanwhile.
                 with contextlib.suppress(OSError):
                     os.lseek(fileno, offset + sent, os.SEEK_SET)
 
     async def _read_ahead(self, cache: _PageCache, start: int) -> None:
-        """Have a thread of the default executor read from the disk, so that sending need not."""
+        """Read from the disk in the default executor, so that sendfile(2) does not block."""
         copy = os.dup(cache.fileno)
         try:
             reading = self.run_in_executor(None, _read_and_close, copy, start)
         except RuntimeError:
-            # The executor is shut down: the loop waits for the disk itself.
+            # The executor is shut down: sendfile(2) waits for the disk.
             os.close(copy)
             return
-        # Not cancelled with us: the thread closes the copy.
+        # Shielded: the thread must run in order to close the copy.
         await asyncio.shield(reading)
         cache.known_until = start + AHEAD_BYTES
 
 
 class _PageCache:
-    """Which bytes of a file the kernel has in memory, as far as we need to know.
+    """Estimates which bytes of a file are in the kernel's page cache.
 
     Attributes:
-        fileno: the file.
-        known_until: where the bytes end that were read ahead.
+        fileno: the descriptor of the file.
+        known_until: the offset up to which the file was read ahead.
     """
 
     def __init__(self, fileno: int) -> None:
@@ -114,49 +114,49 @@ class _PageCache:
         self._byte = [bytearray(1)]
 
     def has(self, start: int, length: int) -> bool:
-        """Whether first and last byte are there, and with them, most likely, what is between."""
+        """Return whether the first and last byte are cached, and so most likely those between."""
         if sys.platform != "linux" or start + length <= self.known_until:
             return True
         try:
             for position in (start, start + length - 1):
                 os.preadv(self.fileno, self._byte, position, os.RWF_NOWAIT)
         except OSError:
-            # It would have to wait, or is no file system that can tell.
+            # The read would block, or the file system does not support RWF_NOWAIT.
             return False
         return True
 
 
 def _read_and_close(fileno: int, start: int) -> None:
-    """Read a stretch of a file for the sake of the page cache; in a thread."""
+    """Read a section of a file into the page cache; called on a thread."""
     try:
         buffer = [bytearray(PIECE_BYTES)]
         for position in range(start, start + AHEAD_BYTES, PIECE_BYTES):
             if os.preadv(fileno, buffer, position) < PIECE_BYTES:
                 break
     except OSError:
-        pass  # Sending meets it too, and reports it.
+        pass  # sendfile(2) fails as well, and reports it.
     finally:
         os.close(fileno)
 
 
 def _why(error: OSError, sent: int) -> Exception:
-    """Name a failure as asyncio does."""
+    """Return the exception that asyncio raises for a failed sendfile(2)."""
     if not sent:
-        # Most often this is no file that can be sent so.
+        # Most often the file does not support sendfile(2).
         return asyncio.SendfileNotAvailableError("os.sendfile call failed")
     if error.errno == errno.ENOTCONN:
         return ConnectionError("socket is not connected", errno.ENOTCONN)
     return error
 
 
-# Sent at once, about 50 us of copying on a loopback; then the others have their turn.
+# Sent per call: about 50 us of copying on a loopback, after which other callbacks run.
 PIECE_BYTES = 256 * 1024
-# Read for each trip to a thread.
+# Read per call of a thread.
 AHEAD_BYTES = 1024 * 1024
 
 
 def _sets_position_always() -> bool:
-    """Whether this interpreter's asyncio leaves the position at `offset` if nothing was sent."""
+    """Return whether this asyncio sets the position to `offset` even if nothing was sent."""
     update: Any = getattr(asyncio.SelectorEventLoop, "_sock_sendfile_update_filepos", None)
     return update is not None and update.__code__.co_argcount == _SELF_FILENO_OFFSET
 

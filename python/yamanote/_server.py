@@ -20,7 +20,7 @@ else:
 class Serving(Base):
     """Listening sockets; accepting is native."""
 
-    # Those that accepting failed on, and that wait for the next attempt.
+    # Listening sockets on which accept() failed and that wait for the retry.
     _resting: set[socket.socket] | None = None
 
     def _start_serving(
@@ -60,7 +60,7 @@ class Serving(Base):
         sock.close()
 
     def _accept_later(self, sock: socket.socket) -> None:
-        """Accepting failed, perhaps for lack of descriptors: connections wait in the backlog."""
+        """Retry after accept() failed, perhaps for lack of descriptors; the backlog holds peers."""
         if self._resting is None:
             self._resting = set()
         if sock not in self._resting:

@@ -26,14 +26,15 @@ else:
 
 
 class Signals(Base):
-    """While the loop runs on the main thread, a signal wakes it.
+    """Signals wake the loop while it runs on the main thread.
 
     The kernel may deliver a signal while the thread waits in the reactor. Python's C handler writes
-    a byte into the wakeup fd; the turn that this starts runs the Python-level handlers first.
+    a byte to the wakeup fd, which ends the wait; the next turn runs the Python-level handlers
+    first.
 
-    The wakeup fd is the program's. Ours takes its place while the loop waits, when no code runs
-    that could see it, and from `add_signal_handler()` on, as on asyncio; what the program's would
-    have got in the meantime is passed on to it.
+    The process has one wakeup fd, and the program may have set its own. The loop replaces it only
+    while it waits, when no Python code can see the difference, and, as asyncio does, from
+    `add_signal_handler()` on. Bytes that the program's fd has missed are forwarded to it.
     """
 
     _signal_handlers: dict[int, Handle] | None = None
@@ -42,7 +43,7 @@ class Signals(Base):
     _wakeup_fd_before: int | None = None
 
     def __init__(self) -> None:
-        """Make the pair with the loop: one that is out of descriptors must still be able to run."""
+        """Create the socket pair now: a process without free descriptors must be able to run."""
         super().__init__()
         self._make_signal_pair()
 
@@ -55,11 +56,11 @@ class Signals(Base):
     def add_signal_handler(
         self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
-        """Call `callback(*args)` in the loop whenever the signal arrives; in force on return.
+        """Call `callback(*args)` in the loop whenever the signal arrives; effective on return.
 
         Raises:
-            TypeError: `callback` is a coroutine function, or `sig` no integer.
-            ValueError: there is no such signal.
+            TypeError: `callback` is a coroutine or coroutine function, or `sig` is not an integer.
+            ValueError: `sig` is not a valid signal number.
             RuntimeError: the signal cannot be caught, or this is not the main thread.
         """
         if inspect.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
@@ -84,11 +85,12 @@ class Signals(Base):
             raise
 
     def remove_signal_handler(self, sig: int) -> bool:
-        """Give the signal its default handler back; whether there was one of ours.
+        """Restore the signal's default handler; return whether the loop had a handler for it.
 
         Raises:
-            TypeError: `sig` is no integer.
-            ValueError: there is no such signal.
+            TypeError: `sig` is not an integer.
+            ValueError: `sig` is not a valid signal number.
+            RuntimeError: the signal cannot be caught.
         """
         _check_signal(sig)
         if not self._signal_handlers or sig not in self._signal_handlers:
@@ -106,7 +108,7 @@ class Signals(Base):
 
     @contextlib.contextmanager
     def _signals_attached(self) -> Generator[None, None, None]:
-        """Have signals wake the loop while it runs, where they are this thread's."""
+        """Let signals wake the loop while it runs, if this is the main thread."""
         before = self._attach_signals()
         if before is None:
             yield
@@ -118,30 +120,31 @@ class Signals(Base):
             self._read_signals()
 
     def _attach_signals(self) -> int | None:
-        """Have signals wake the loop, unless another thread is the one that they come to.
+        """Let signals wake the loop, if this is the main thread.
 
         Returns:
-            what woke it before, for `_hear_signals()`, or `None` on another thread.
+            The descriptor used before (to be restored with `_hear_signals()`), or `None` on
+            another thread.
         """
         if threading.current_thread() is not threading.main_thread():
             return None
         return self._hear_signals(self._own_wakeup_fd())
 
     def _forget_signals(self) -> None:
-        """In a forked child: its signals must not wake the parent, who has the same pair."""
+        """In a forked child: stop its signals from waking the parent, which shares the pair."""
         self._signal_pair_is_inherited = True
         before, self._wakeup_fd_before = self._wakeup_fd_before, None
         if self._signal_pair is None:
             return
         current = signal.set_wakeup_fd(-1)
         if current == self._signal_pair[1].fileno():
-            # Another thread forked, while the loop's waited or had handlers.
+            # Another thread forked while the loop was waiting or had signal handlers.
             displaced = self._displaced_wakeup_fd() if before is None else before
             current = -1 if displaced is None else displaced
         _put_back(current)
 
     def _own_wakeup_fd(self) -> int:
-        """The end of the pair that signals are written to; -1 once the loop is closed."""
+        """Return the end of the pair that signals are written to; -1 once the loop is closed."""
         if self._signal_pair is not None and self._signal_pair_is_inherited:
             self._close_signal_pair()
             self._make_signal_pair()
@@ -149,14 +152,14 @@ class Signals(Base):
         return -1 if self._signal_pair is None else self._signal_pair[1].fileno()
 
     def _attach_wakeup_fd(self) -> None:
-        """For the handlers' sake, the loop hears of signals whether it waits or not."""
+        """Install the loop's wakeup fd until the last signal handler is removed."""
         own = self._own_wakeup_fd()
         before = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
         if before != own:
             self._wakeup_fd_before = before
 
     def _detach_wakeup_fd_if_idle(self) -> None:
-        """Put back what was there before the first handler, unless the program has set another."""
+        """Restore the fd set before the first handler, unless the program has set another."""
         before = self._wakeup_fd_before
         if self._signal_handlers or before is None or self._signal_pair is None:
             return
@@ -175,21 +178,21 @@ class Signals(Base):
         for number in numbers:
             handle = (self._signal_handlers or {}).get(number)
             if handle is None:
-                continue  # A handler of `signal.signal`, which has run by now.
+                continue  # A handler set with `signal.signal()`; it has already run.
             if handle.cancelled():
                 self.remove_signal_handler(number)
             else:
                 self._add_callback(handle)
 
     def _pass_on(self, numbers: bytes) -> None:
-        """Give the program's descriptor what it would have got, had ours not been in its place."""
+        """Forward signal numbers to the program's wakeup fd, which the loop's has replaced."""
         displaced = self._displaced_wakeup_fd()
         if self._signal_pair is None:
             return
         if displaced is None or displaced == self._signal_pair[1].fileno():
             displaced = self._wakeup_fd_before
         if displaced is not None and displaced >= 0:
-            # Ignored: it is full or closed; Python's handler would have failed as well.
+            # Ignored: the fd is full or closed; Python's C handler would have failed as well.
             with contextlib.suppress(OSError):
                 os.write(displaced, numbers)
 
@@ -205,7 +208,7 @@ class Signals(Base):
             self._signal_pair = None
             self._remove_reader(receiver.fileno())
             for end in (receiver, sender):
-                # Ignored: a program that closes all descriptors has closed these, too.
+                # Ignored: the program may have closed all descriptors, these included.
                 with contextlib.suppress(OSError):
                     end.close()
 
@@ -218,11 +221,11 @@ def _check_signal(sig: object) -> None:
 
 
 def _put_back(fd: int) -> None:
-    """Have signals written to `fd` again, unless its owner has closed it in the meantime."""
+    """Make `fd` the wakeup fd again, unless its owner has closed it in the meantime."""
     if fd >= 0:
         with contextlib.suppress(ValueError, OSError):
             signal.set_wakeup_fd(fd)
 
 
 def _leave_it_to_the_loop(_signum: int, _frame: FrameType | None) -> None:
-    """A Python-level handler must be there for the C-level one to write to the wakeup fd."""
+    """Do nothing: Python's C handler writes to the wakeup fd only if a Python handler is set."""

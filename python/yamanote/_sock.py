@@ -1,4 +1,4 @@
-"""Connecting a socket of the caller's; the other calls on sockets are native."""
+"""`sock_connect`; the other socket calls are native."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ else:
 
 
 class SocketCalls(Base):
-    """`sock_connect`, which happens once for a connection and looks up names."""
+    """`sock_connect`, which runs once per connection and looks up names."""
 
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
@@ -39,7 +39,7 @@ class SocketCalls(Base):
         try:
             sock.connect(address)
         except (BlockingIOError, InterruptedError):
-            # The connection goes on in the kernel, also after a signal.
+            # The kernel continues to connect, also after EINTR.
             await self._sock_writable(sock)
         else:
             return

@@ -1,4 +1,4 @@
-"""Children: started by `subprocess`, and waited for on the reactor."""
+"""Child processes: `subprocess` starts them, and the reactor waits for their exit."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ else:
 
 
 class Children(Base):
-    """`subprocess_exec` and `subprocess_shell`, on any thread, without a watcher or a signal.
+    """`subprocess_exec` and `subprocess_shell`, on any thread, without child watcher or SIGCHLD.
 
-    The kernel gives a descriptor for each child, which can be read once the child has ended.
+    The kernel provides a descriptor for each child that becomes readable when the child exits.
     """
 
-    # By the descriptor that tells of the end; a transport lives as long as its child.
+    # Keyed by exit descriptor. The reference keeps a transport alive as long as its child.
     _children: dict[int, SubprocessTransport] | None = None
     _children_of_parent: list[SubprocessTransport] | None = None
 
@@ -46,7 +46,7 @@ class Children(Base):
         extra: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> SubprocessTransport:
-        # The child may be given a descriptor that this callback has written to.
+        # The child may inherit a descriptor that this callback has written to.
         self._send_written()
         waiter = self.create_future()
         child = SubprocessTransport(
@@ -69,10 +69,10 @@ class Children(Base):
         try:
             descriptor = _exit_descriptor(pid)
         except ProcessLookupError:
-            # Somebody has reaped it already, or the kernel has, because SIGCHLD is ignored.
+            # Already reaped: by other code, or by the kernel because SIGCHLD is ignored.
             self._reap_child(child)
         except (AttributeError, OSError):
-            # Too old a kernel, forbidden, or no descriptor is left.
+            # The kernel is too old, the call is forbidden, or no descriptor is left.
             self._start_waiting(child)
         else:
             if self._children is None:
@@ -101,7 +101,7 @@ class Children(Base):
         threading.Thread(None, self._wait_for_child, name, (child,), daemon=True).start()
 
     def _wait_for_child(self, child: SubprocessTransport) -> None:
-        """Block a thread of its own until the child ends. The loop reaps it, while there is one."""
+        """Wait for the child on this thread; the loop then reaps it, unless it is closed."""
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PID, child.get_pid() or 0, os.WEXITED | os.WNOWAIT)
         try:
@@ -111,36 +111,36 @@ class Children(Base):
             logger.warning("Loop %r that handles pid %r is closed", self, child.get_pid())
 
     def _close_children(self) -> None:
-        """Nobody will be told of their ends any more; they live on."""
+        """Stop watching the children; they keep running, and their exits go unreported."""
         for descriptor in list(self._children or ()):
             self._forget_child(descriptor)
 
     def _leave_children(self) -> None:
-        """In a forked child: they are its parent's.
+        """In a forked child: leave the children to the parent.
 
-        A pidfd is inherited. A kqueue is not: its number is nobody's here, or soon a stranger's.
+        A pidfd is inherited. A kqueue is not: its number is free here, and may soon be reused.
         """
         if sys.platform == "darwin" and self._children:
             for descriptor in self._children:
                 self._remove_reader(descriptor)
-            # Kept: a transport that is let go of would end its child.
+            # Keep the references: a transport kills its child when it is finalized.
             self._children_of_parent = list(self._children.values())
             self._children = None
 
 
 def _exit_descriptor(pid: int) -> int:
-    """A descriptor that can be read once the child has ended.
+    """Return a descriptor that becomes readable when the child exits.
 
     Raises:
-        ProcessLookupError: it is reaped already; on macOS, also when it has only ended.
-        OSError: there is none to be had.
+        ProcessLookupError: the child is already reaped; on macOS, also if it has exited.
+        OSError: no descriptor can be created.
     """
     if sys.platform == "darwin":
         queue = select.kqueue()
         try:
             end = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
             queue.control([end], 0)
-            # A number of its own, to be closed like a pidfd.
+            # A duplicate that is closed with `os.close()`, like a pidfd.
             return os.dup(queue.fileno())
         finally:
             queue.close()
@@ -148,7 +148,7 @@ def _exit_descriptor(pid: int) -> int:
 
 
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
-    """asyncio's own transport for a child: how it is started, and how its end is learned."""
+    """asyncio's transport for a child process, with starting and reaping replaced."""
 
     _reaped = False
     _exit_waiter: asyncio.Future[None] | None = None
@@ -163,8 +163,8 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         bufsize: int,
         **kwargs: Any,
     ) -> None:
-        # Returns when the kernel has executed the program, or refused to: `subprocess` uses vfork
-        # where the arguments allow it, so the size of this process does not matter.
+        # Blocks until the program is executed or exec() has failed. `subprocess` uses vfork where
+        # the arguments allow it, so the time does not depend on the size of this process.
         self._proc = subprocess.Popen(
             args,
             shell=shell,
@@ -177,7 +177,7 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         )
 
     def reap(self) -> int:
-        """Wait for the end of the child; its exit code, or the negative number of a signal."""
+        """Wait for the child; return its exit code, or the negative number of a fatal signal."""
         pid = self.get_pid()
         assert pid is not None
         try:
@@ -186,7 +186,7 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             self._reaped = True
             process = self._proc
             if process is not None and process.returncode is not None:
-                return process.returncode  # `close()` was faster.
+                return process.returncode  # `close()` has already reaped the child.
             logger.warning(
                 "child process pid %d exit status already read:  will report returncode 255", pid
             )
@@ -195,17 +195,17 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         return os.waitstatus_to_exitcode(status)
 
     async def exited(self) -> None:
-        """Wait for the end of the child alone: a child of its own may hold the pipes for long."""
+        """Wait for the exit of the child, not for its pipes: a grandchild may keep those open."""
         if self._returncode is None:
             self._exit_waiter = self._loop.create_future()
             await self._exit_waiter
 
     def report_exit(self, returncode: int) -> None:
-        """Tell the protocol, and who waits."""
+        """Report the exit to the protocol, and complete `exited()`."""
         try:
             self._process_exited(returncode)
         finally:
-            # Also where the protocol has no `process_exited`.
+            # Also if the protocol has no `process_exited`.
             if self._exit_waiter is not None and not self._exit_waiter.done():
                 self._exit_waiter.set_result(None)
 
@@ -215,8 +215,8 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         files = process.stdin, process.stdout, process.stderr
         await super()._connect_pipes(waiter)
         if self._closed:
-            # Meanwhile, or because it failed: asyncio leaves open what it had connected, and
-            # before 3.14 what it had not.
+            # Closed meanwhile, or on a failure: asyncio leaves connected pipes open, and before
+            # 3.14 also unconnected ones.
             for number, file in enumerate(files):
                 pipe: Any = self._pipes.get(number)
                 if pipe is not None:
@@ -225,7 +225,7 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
                     file.close()
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal, unless the child has ended: its number may be another's by now."""
+        """Send a signal, unless the child is reaped: its pid may have been reused."""
         self._check_proc()
         if not self._reaped:
             super().send_signal(signal)

@@ -1,4 +1,4 @@
-"""TLS: the interpreter's own, driven natively; what happens once per connection."""
+"""TLS with the interpreter's `ssl` module, driven natively: what runs once per connection."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ else:
     Base = object
     try:
         import ssl
-    except ImportError:  # An interpreter without OpenSSL: asyncio says so when it is asked.
+    except ImportError:  # An interpreter without OpenSSL: asyncio raises when TLS is requested.
         ssl = None
 
 
 class Tls(Base):
-    """The hooks behind the `ssl` arguments; timeouts are keywords of the running version's."""
+    """The hooks behind the `ssl` arguments; the keywords are those of this Python's asyncio."""
 
     def _make_ssl_transport(
         self,
@@ -42,9 +42,9 @@ class Tls(Base):
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
         context: Context | None = None,
     ) -> asyncio.Transport:
-        """Return the transport of a handshake that has begun; `waiter` is completed after it."""
+        """Begin a handshake and return its transport; `waiter` is completed when it ends."""
         self._ensure_fd_no_transport(rawsock.fileno())
-        # What is wrong with them leaves the socket to the caller.
+        # Checked first: for an invalid timeout the socket is left to the caller.
         _positive("ssl_handshake_timeout", ssl_handshake_timeout)
         _positive("ssl_shutdown_timeout", ssl_shutdown_timeout)
         try:
@@ -58,7 +58,7 @@ class Tls(Base):
                 ssl_shutdown_timeout=ssl_shutdown_timeout,
             )
         except BaseException:
-            # As asyncio, where the transport is there already and gets the error.
+            # As in asyncio, whose transport exists by now and is closed by the error.
             rawsock.close()
             raise
         self._make_socket_transport(rawsock, below, extra=extra, server=server, context=context)
@@ -78,7 +78,7 @@ class Tls(Base):
         """Upgrade a connection to TLS; arguments and exceptions are asyncio's.
 
         Returns:
-            The transport to use from now on, or `None` if the connection was closed before.
+            The transport to use from now on, or `None` if the connection was closed meanwhile.
         """
         context: Any = sslcontext
         if not (
@@ -86,7 +86,7 @@ class Tls(Base):
             and isinstance(transport, SocketTransport)
             and isinstance(context, ssl.SSLContext)
         ):
-            # TLS in TLS, and what asyncio refuses.
+            # TLS in TLS, and arguments that asyncio refuses.
             return await super().start_tls(
                 transport,
                 protocol,
@@ -124,7 +124,7 @@ class Tls(Base):
                 step.cancel()
             raise
         finally:
-            # Its exception refers to this frame.
+            # Break the cycle: its exception refers to this frame.
             del waiter
         return secure if is_connected else None
 
@@ -140,7 +140,7 @@ class Tls(Base):
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
     ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object]]:
-        """Return a protocol for the stream, the transport for `protocol`, and what feeds it."""
+        """Return a protocol for the stream, a transport for `protocol`, and its feed function."""
         if _is_native and _is_stock():
             seconds = (
                 _positive("ssl_handshake_timeout", ssl_handshake_timeout),
@@ -193,7 +193,7 @@ class Tls(Base):
         ssl_shutdown_timeout: float | None,
         context: Context | None,
     ) -> None:
-        """See an accepted connection through its handshake; a failure is the peer's own affair."""
+        """Complete the handshake of an accepted connection; a failure affects only its peer."""
         told: dict[str, Any] = {
             "message": "Error on transport creation for incoming connection",
         }
@@ -218,12 +218,12 @@ class Tls(Base):
                 transport.close()
                 raise
             finally:
-                # Its exception refers to this frame.
+                # Break the cycle: its exception refers to this frame.
                 del waiter
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            # As asyncio: cancelled or failed, nobody waits for it, and only debug mode asks why.
+            # As in asyncio: a failure or cancellation is reported only in debug mode.
             if "transport" not in told:
                 conn.close()
             if self._debug:
@@ -231,10 +231,10 @@ class Tls(Base):
 
 
 class _Guarded:
-    """The native half of an `ssl.SSLObject`, for the application: used on the loop's thread only.
+    """Restricts the native half of an `ssl.SSLObject` to the loop's thread.
 
-    `_ssl` reads, writes and shakes hands without the interpreter's lock, and the loop does so past
-    `_ssl`: two threads at work on one session would corrupt it.
+    `_ssl` releases the GIL while OpenSSL reads, writes or shakes hands, and the loop calls OpenSSL
+    without `_ssl`. Two threads that use a session at once would corrupt it.
     """
 
     __slots__ = ("_check", "_native")
@@ -243,12 +243,12 @@ class _Guarded:
     _native: ssl.SSLObject
 
     def __init__(self, loop: Base, native: ssl.SSLObject) -> None:
-        """Let through what is done on the loop's thread, or while it does not run."""
+        """Allow calls on the loop's thread, and from any thread while the loop is not running."""
         object.__setattr__(self, "_check", loop._check_thread)
         object.__setattr__(self, "_native", native)
 
     def __getattr__(self, name: str) -> object:
-        """Return what the native half has."""
+        """Return an attribute of the native half."""
         value: object = getattr(self._native, name)
         if name in _AT_WORK:
             self._check()
@@ -262,17 +262,17 @@ class _Guarded:
 #: The methods of `_ssl._SSLSocket` in which OpenSSL reads or writes.
 _AT_WORK = frozenset({"do_handshake", "read", "write", "shutdown", "verify_client_post_handshake"})
 
-#: Without OpenSSL asyncio is left to say so.
+#: Without OpenSSL, asyncio's methods run and raise its errors.
 _is_native = ssl is not None
 
 
-#: asyncio's TLS protocol as it was imported.
+#: asyncio's TLS protocol as of the import of this module.
 _PROTOCOL = sslproto.SSLProtocol
 _MEMBERS = dict(vars(_PROTOCOL))
 
 
 def _is_stock() -> bool:
-    """Whether it still is: what a program has replaced there must take effect."""
+    """Return whether asyncio's TLS protocol is unpatched: a program's patches must take effect."""
     members = vars(_PROTOCOL)
     return (
         sslproto.SSLProtocol is _PROTOCOL
@@ -282,9 +282,9 @@ def _is_stock() -> bool:
 
 
 def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object]) -> None:
-    """Give the session what a stream reader holds already: a client that did not wait for our word.
+    """Move data that a stream reader has already received, such as a ClientHello, to the session.
 
-    As asyncio from Python 3.14 on; before, such a handshake ran into its timeout.
+    As in asyncio from Python 3.14 on; before, such a handshake timed out.
     """
     reader: Any = getattr(protocol, "_stream_reader", None)
     if isinstance(reader, streams.StreamReader):
@@ -294,7 +294,7 @@ def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object]
 
 
 def _positive(name: str, seconds: float | None) -> float:
-    """Return a timeout, checked; asyncio's own where `None`."""
+    """Return a checked timeout; asyncio's default for `None`."""
     if seconds is None:
         default: float = getattr(constants, name.upper())
         return default

@@ -1,4 +1,4 @@
-"""Unix sockets: what asyncio's loop for Unix has above its base class."""
+"""Unix sockets: what asyncio's Unix event loop adds to its base class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
 
 
 class UnixSockets(Base):
-    """The interpreter's own methods: they call only a loop's public ones and the hooks below."""
+    """asyncio's own methods, which need only a loop's public methods and the hooks below."""
 
     if not TYPE_CHECKING:
         create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
@@ -28,11 +28,11 @@ class UnixSockets(Base):
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
     ) -> None:
-        """Connect a non-blocking socket; a Unix socket waits while its listener's queue is full.
+        """Connect a non-blocking socket; a Unix socket retries while the listener's queue is full.
 
-        The kernel does not tell when there is room again. asyncio takes the refusal for a
-        connection under way, and makes a transport over a socket that is not connected. So it is
-        on Linux; elsewhere a full queue is an error.
+        On Linux, connect() then fails with EAGAIN, and the kernel does not signal when there is
+        room. asyncio mistakes this for a connection in progress, and returns a transport over an
+        unconnected socket. On other systems a full queue is an error.
         """
         if sock.family != socket.AF_UNIX or sys.platform != "linux":
             return await super().sock_connect(sock, address)
@@ -48,18 +48,19 @@ class UnixSockets(Base):
 
     @cached_property
     def _unix_server_sockets(self) -> dict[socket.socket, int]:
-        """Inodes of the files to remove with their servers, noted by `create_unix_server`."""
+        """Inodes of the socket files to remove on close, stored by `create_unix_server`."""
         return {}
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        """Close a listening socket, and remove its file where that was asked for."""
+        """Close a listening socket, and remove its file if `cleanup_socket` was set."""
         inode = self._unix_server_sockets.pop(sock, None)
         if inode is None:
             return super()._stop_serving(sock)
         path = sock.getsockname()
         super()._stop_serving(sock)
         try:
-            # Natively: tools that refuse blocking calls let asyncio's own file make these two only.
+            # Native: tools that forbid blocking calls allow stat() and unlink() only from
+            # asyncio's own files.
             self._remove_socket_file(path, inode)
         except FileNotFoundError:
             pass
@@ -67,6 +68,6 @@ class UnixSockets(Base):
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
 
-# Between two looks at a full queue: it empties as fast as its server accepts.
+# Delays between attempts to connect to a full queue, which empties as fast as its server accepts.
 _FIRST_PAUSE_S = 0.001
 _LONGEST_PAUSE_S = 0.032

@@ -1,4 +1,4 @@
-"""`add_reader` and its kin: descriptors that the caller owns."""
+"""`add_reader`, `add_writer` and their counterparts: descriptors that the caller owns."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ else:
 
 
 class Watching(Base):
-    """Level-triggered: the callback comes again in each turn that finds the descriptor ready."""
+    """Level-triggered watchers: the callback runs in each turn that finds the descriptor ready."""
 
     def __init__(self) -> None:
-        """Nothing is watched."""
+        """Start without watched descriptors."""
         super().__init__()
-        # By number: an object that was closed too early has none, and is looked for here.
+        # By number. A closed object no longer has one, and `remove_reader()` looks for it here.
         self._reader_objects: dict[int, object] = {}
         self._writer_objects: dict[int, object] = {}
 
     def add_reader(
         self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
-        """Call `callback(*args)` whenever `fd` can be read; replaces the reader there was.
+        """Call `callback(*args)` whenever `fd` is readable; replaces an existing reader.
 
         Raises:
-            ValueError: `fd` is no descriptor.
+            ValueError: `fd` is not a descriptor.
             RuntimeError: a transport owns it, or the loop is closed.
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
@@ -46,7 +46,7 @@ class Watching(Base):
         _remember(self._reader_objects, number, fd)
 
     def remove_reader(self, fd: FileDescriptorLike) -> bool:
-        """Stop watching `fd` for reading; whether it was watched."""
+        """Stop watching `fd` for reading; return whether it was watched."""
         number = self._watched(fd)
         if number is None:
             return False
@@ -56,10 +56,10 @@ class Watching(Base):
     def add_writer(
         self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:
-        """Call `callback(*args)` whenever `fd` can be written; replaces the writer there was.
+        """Call `callback(*args)` whenever `fd` is writable; replaces an existing writer.
 
         Raises:
-            ValueError: `fd` is no descriptor.
+            ValueError: `fd` is not a descriptor.
             RuntimeError: a transport owns it, or the loop is closed.
             OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
@@ -68,7 +68,7 @@ class Watching(Base):
         _remember(self._writer_objects, number, fd)
 
     def remove_writer(self, fd: FileDescriptorLike) -> bool:
-        """Stop watching `fd` for writing; whether it was watched."""
+        """Stop watching `fd` for writing; return whether it was watched."""
         number = self._watched(fd)
         if number is None:
             return False
@@ -98,13 +98,13 @@ class Watching(Base):
         return handle
 
     def close(self) -> None:
-        """Let go of the objects."""
+        """Release the watched objects."""
         self._reader_objects.clear()
         self._writer_objects.clear()
         super().close()
 
     def _watched(self, fd: FileDescriptorLike) -> int | None:
-        """The number that `fd` was watched by, though it may be closed; `None` on a closed loop."""
+        """Return the number that `fd` is watched by, even if closed; `None` on a closed loop."""
         number = _number(fd)
         if abs(number) > _HIGHEST:
             return _fileno(fd) if number < 0 else None
@@ -138,7 +138,7 @@ _HIGHEST = 2**31 - 1
 
 
 def _remember(objects: dict[int, object], number: int, fd: object) -> None:
-    """As asyncio's selector does: for as long as it is watched, the loop holds the object."""
+    """Keep a reference to the object while it is watched, as asyncio's selector does."""
     if fd is number:
         objects.pop(number, None)
     else:
@@ -146,7 +146,7 @@ def _remember(objects: dict[int, object], number: int, fd: object) -> None:
 
 
 def _fileno(fd: FileDescriptorLike) -> int:
-    """Return the number of a descriptor, given as such or by an object with `fileno()`."""
+    """Return the number of a descriptor, given as a number or as an object with `fileno()`."""
     number = _number(fd)
     if number < 0:
         raise ValueError(f"Invalid file descriptor: {number}")
@@ -154,7 +154,7 @@ def _fileno(fd: FileDescriptorLike) -> int:
 
 
 def _number(fd: FileDescriptorLike) -> int:
-    """Return the number; a closed object has a negative one."""
+    """Return the number without checking it; that of a closed object is negative."""
     if isinstance(fd, int):
         return fd
     try:

@@ -1,4 +1,4 @@
-"""Files that do not block the loop: `open()` and its kin, awaited.
+"""File access that does not block the loop: awaitable `open()`, `stat()` and the like.
 
     from yamanote import fs
 
@@ -7,12 +7,12 @@
             ...
     text = await fs.read_text("data.txt")
 
-Each call runs on a thread of a pool that belongs to the loop, at most 40 at once; the next waits
-for its turn. What is raised is what the blocking call raises. On loops that are not yamanote's, the
-loop's default executor does the work.
+Each call runs on a thread of the loop's file pool, at most 40 at once; further calls are queued.
+A call raises what the blocking call raises. On loops other than yamanote's, calls run in the loop's
+default executor.
 
-A call that has started cannot be taken back: cancelling the task that awaits it leaves it to end on
-its thread. A file whose `open()` is cancelled is closed as soon as it is there.
+A call that has started cannot be cancelled: if the awaiting task is cancelled, the call still
+completes on its thread. A file whose `open()` was cancelled is closed as soon as it is open.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ _StrPath: TypeAlias = str | os.PathLike[str]
 
 
 async def _run(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call on a thread of the running loop's pool."""
+    """Call `function` on a thread of the running loop's file pool."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(pool_of(loop), partial(function, *args, **kwargs))
 
 
 class AsyncFile(Generic[AnyStr]):
-    """A file object whose methods are awaited; made by `open()`.
+    """A file object with awaitable methods; created by `open()`.
 
-    `wrapped` is the file that does the work, one that the built-in `open()` has made.
+    `wrapped` is the underlying file object, as returned by the built-in `open()`.
     """
 
     def __init__(self, wrapped: IO[AnyStr]) -> None:
@@ -88,7 +88,7 @@ class AsyncFile(Generic[AnyStr]):
 
     @property
     def name(self) -> Any:  # noqa: ANN401 - as `io` has it.
-        """What was opened: a path or a descriptor."""
+        """The path or descriptor that was opened."""
         return self.wrapped.name
 
     @property
@@ -101,19 +101,19 @@ class AsyncFile(Generic[AnyStr]):
         return self.wrapped.fileno()
 
     async def read(self, size: int = -1) -> AnyStr:
-        """Read up to `size` characters or bytes; all that is left when negative."""
+        """Read up to `size` characters or bytes; if `size` is negative, until the end."""
         return await _run(self.wrapped.read, size)
 
     async def readline(self, size: int = -1) -> AnyStr:
-        """Read one line with its end, or at most `size`; nothing at the end of the file."""
+        """Read one line with its line end, or at most `size`; empty at the end of the file."""
         return await _run(self.wrapped.readline, size)
 
     async def readlines(self, hint: int = -1) -> list[AnyStr]:
-        """Read lines, all of them or until `hint` characters or bytes were read."""
+        """Read all lines, or until `hint` characters or bytes were read if it is positive."""
         return await _run(self.wrapped.readlines, hint)
 
     async def readinto(self: AsyncFile[bytes], buffer: WriteableBuffer) -> int:
-        """Read into `buffer`; return how many bytes."""
+        """Read into `buffer`; return the number of bytes, 0 at the end of the file."""
         return await _run(self.wrapped.readinto, buffer)  # type: ignore[attr-defined]
 
     @overload
@@ -121,7 +121,7 @@ class AsyncFile(Generic[AnyStr]):
     @overload
     async def write(self: AsyncFile[bytes], data: ReadableBuffer) -> int: ...
     async def write(self, data: Any) -> int:
-        """Write; return how many characters or bytes. Binary data must not change until then."""
+        """Write; return the number of characters or bytes. `data` must not change meanwhile."""
         return await _run(self.wrapped.write, data)
 
     @overload
@@ -129,11 +129,11 @@ class AsyncFile(Generic[AnyStr]):
     @overload
     async def writelines(self: AsyncFile[bytes], lines: Iterable[ReadableBuffer]) -> None: ...
     async def writelines(self, lines: Iterable[Any]) -> None:
-        """Write one after the other, without adding line ends."""
+        """Write the items in order, without adding line ends."""
         await _run(self.wrapped.writelines, list(lines))
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; return the new position."""
+        """Set the position; return the new one."""
         return await _run(self.wrapped.seek, offset, whence)
 
     async def tell(self) -> int:
@@ -141,11 +141,11 @@ class AsyncFile(Generic[AnyStr]):
         return await _run(self.wrapped.tell)
 
     async def truncate(self, size: int | None = None) -> int:
-        """Cut or extend to `size`, or to the position; return the new size."""
+        """Resize to `size`, or to the current position if `None`; return the new size."""
         return await _run(self.wrapped.truncate, size)
 
     async def flush(self) -> None:
-        """Give what is buffered to the kernel."""
+        """Write buffered data to the kernel."""
         await _run(self.wrapped.flush)
 
     async def aclose(self) -> None:
@@ -179,19 +179,19 @@ class AsyncFile(Generic[AnyStr]):
 
 
 class _Opening(Awaitable[AsyncFile[AnyStr]]):
-    """What `open()` returns: awaited, or entered, it opens the file."""
+    """The result of `open()`: opens the file when it is awaited or entered."""
 
     def __init__(self, call: partial[IO[AnyStr]]) -> None:
-        """Note what to open."""
+        """Store the call that opens the file."""
         self._call: partial[IO[AnyStr]] = call
         self._file: AsyncFile[AnyStr] | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncFile[AnyStr]]:
-        """Open."""
+        """Open the file."""
         return self._open().__await__()
 
     async def __aenter__(self) -> AsyncFile[AnyStr]:
-        """Open."""
+        """Open the file."""
         self._file = await self._open()
         return self._file
 
@@ -201,7 +201,7 @@ class _Opening(Awaitable[AsyncFile[AnyStr]]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the file."""
         if self._file is not None:
             await self._file.aclose()
 
@@ -251,10 +251,10 @@ def open(
     closefd: bool = True,
     opener: Callable[[str, int], int] | None = None,
 ) -> _Opening[Any]:
-    """Open a file as the built-in of that name does, once it is awaited or entered.
+    """Open a file like the built-in `open()`, when the result is awaited or entered.
 
     Raises:
-        OSError: then, as the built-in raises it.
+        OSError: at that time, as from the built-in.
     """
     return _Opening(
         partial(builtins.open, file, mode, buffering, encoding, errors, newline, closefd, opener)
@@ -262,24 +262,27 @@ def open(
 
 
 async def read_bytes(path: _StrPath) -> bytes:
-    """Return what is in the file."""
+    """Return the contents of the file."""
     return await _run(Path(path).read_bytes)
 
 
 async def read_text(path: _StrPath, encoding: str | None = None, errors: str | None = None) -> str:
-    """Return what is in the file, decoded."""
+    """Return the decoded contents of the file."""
     return await _run(Path(path).read_text, encoding, errors)
 
 
 async def write_bytes(path: _StrPath, data: ReadableBuffer) -> int:
-    """Make `data` all that is in the file; return how many bytes. It must not change until then."""
+    """Replace the contents of the file; return the number of bytes.
+
+    `data` must not change meanwhile.
+    """
     return await _run(Path(path).write_bytes, data)
 
 
 async def write_text(
     path: _StrPath, data: str, encoding: str | None = None, errors: str | None = None
 ) -> int:
-    """Make `data`, encoded, all that is in the file; return how many characters."""
+    """Replace the contents of the file with encoded `data`; return the number of characters."""
     return await _run(Path(path).write_text, data, encoding, errors)
 
 
