@@ -1,14 +1,14 @@
 """The native half of yamanote: the loop's core, handles and transports.
 
-A program meets these classes as what `yamanote.Loop` inherits and returns. Except where a line here
-says more, they do what asyncio's documentation says of the name; times are seconds (`float`) on
+`yamanote.Loop` inherits from `Core`, and its methods return instances of the other classes. Unless
+stated otherwise here, names behave as asyncio documents them. Times are seconds (`float`) on
 `Core.time()`, sizes are bytes.
 
-A method of a loop that does not name another thread belongs to the thread that runs the loop;
-elsewhere it raises `RuntimeError` as soon as it would touch what that thread is at work on.
+Unless marked "From any thread", methods of a loop must be called on the thread that runs it. On
+another thread they raise `RuntimeError` before they access state that the running loop uses.
 """
 
-# ruff: noqa: PYI021 - this stub is where the native module is documented for its readers.
+# ruff: noqa: PYI021 - the docstrings of this stub are the manual of the native module.
 
 import asyncio
 import socket
@@ -39,46 +39,45 @@ __all__ = [
 ]
 
 __version__: str
-"""The version of the package, as in its metadata."""
+"""The version of the package, equal to the one in its metadata."""
 
 def _live_futures() -> int:
-    """Return how many Rust futures of extensions there are that have not been dropped."""
+    """Return the number of Rust futures of extensions that have not been dropped."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 class _File(Protocol):
-    """What a pipe transport needs of a file object."""
+    """The methods of a file object that a pipe transport uses."""
 
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
-# What a task runs.
+# What `create_task()` accepts.
 _Coroutine: TypeAlias = Generator[Any, None, _T] | Coroutine[Any, Any, _T]
 
 @disjoint_base
 class Core:
     """The native part of an event loop: scheduling, timers, descriptors, accepting.
 
-    `yamanote.Loop` adds what happens once per loop, server or connection; a `Core` on its own is
-    no complete event loop. Objects of subclasses have a `__dict__`.
+    `yamanote.Loop` adds what runs once per loop, server or connection; a `Core` alone is not a
+    complete event loop. Instances of subclasses have a `__dict__`.
     """
 
     __yamanote_c_api__: ClassVar[object]
-    """The capsule that extensions reach the loop through; see `include/yamanote.h`."""
+    """The capsule with the loop's functions for extensions; see `include/yamanote.h`."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        """Make a core that neither runs nor is closed; arguments are left to `__init__`.
+        """Create a core that is neither running nor closed; arguments are left to `__init__`.
 
-        A subclass that overrides `time` is asked for the time from then on; others have the clock
-        of the core.
+        If a subclass overrides `time`, the core calls that method; otherwise it uses its own clock.
 
         Raises:
-            OSError: the process has no descriptor left for the loop.
+            OSError: the process has too few free descriptors.
         """
 
     def time(self) -> float:
-        """Return the seconds on the clock of `time.monotonic()`."""
+        """Return the time in seconds, on the clock of `time.monotonic()`."""
 
     def call_soon(
         self,
@@ -89,13 +88,13 @@ class Core:
         """Call `callback(*args)` in the next pass of the loop, in the order of the calls.
 
         Args:
-            callback: in debug mode coroutines and coroutine functions are refused.
-            args: its positional arguments.
-            context: what it runs in; `None` stands for a copy of the current context.
+            callback: any callable; debug mode refuses coroutines and coroutine functions.
+            args: the positional arguments of `callback`.
+            context: the context that it runs in; `None` means a copy of the current context.
 
         Raises:
-            RuntimeError: the loop is closed; in debug mode also: another thread runs it.
-            TypeError: in debug mode: `callback` cannot be called.
+            RuntimeError: the loop is closed; in debug mode also if another thread is running it.
+            TypeError: in debug mode: `callback` is not callable, or is a coroutine (function).
         """
 
     def call_soon_threadsafe(
@@ -104,9 +103,9 @@ class Core:
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """Call `callback(*args)` in the next pass of the loop, which this wakes. From any thread.
+        """Call `callback(*args)` in the next pass of the loop, and wake the loop. From any thread.
 
-        Arguments and exceptions are those of `call_soon`, which thread this is apart.
+        Arguments and exceptions are those of `call_soon`, without its check of the thread.
         """
 
     def call_later(
@@ -116,17 +115,17 @@ class Core:
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call `callback(*args)` once `delay` seconds have passed, and never before.
+        """Call `callback(*args)` after `delay` seconds, never earlier.
 
         Args:
-            delay: seconds; zero and negative numbers make it due in a coming pass, infinity never.
+            delay: seconds; zero and negative numbers are due in a later pass, infinity never.
             callback: as for `call_soon`.
             args: as for `call_soon`.
             context: as for `call_soon`.
 
         Raises:
-            RuntimeError: the loop is closed, or another thread runs it.
-            TypeError: `delay` is no number; in debug mode: `callback` cannot be called.
+            RuntimeError: the loop is closed, or another thread is running it.
+            TypeError: `delay` is not a number; in debug mode also as for `call_soon`.
         """
 
     def call_at(
@@ -136,21 +135,21 @@ class Core:
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call `callback(*args)` once `time()` has reached `when`, and never before.
+        """Call `callback(*args)` when `time()` has reached `when`, never earlier.
 
         Args:
-            when: seconds on `time()`; what has passed is due in a coming pass, infinity never.
+            when: seconds on `time()`; a time in the past is due in a later pass, infinity never.
             callback: as for `call_soon`.
             args: as for `call_soon`.
             context: as for `call_soon`.
 
         Raises:
-            RuntimeError: the loop is closed, or another thread runs it.
-            TypeError: `when` is no number; in debug mode: `callback` cannot be called.
+            RuntimeError: the loop is closed, or another thread is running it.
+            TypeError: `when` is not a number; in debug mode also as for `call_soon`.
         """
 
     def create_future(self) -> asyncio.Future[Any]:
-        """Return an `asyncio.Future` of this loop."""
+        """Return a new `asyncio.Future` attached to this loop."""
 
     if sys.version_info >= (3, 13):
         def create_task(
@@ -161,72 +160,73 @@ class Core:
             context: Context | None = None,
             eager_start: bool | None = None,
         ) -> asyncio.Task[_T]:
-            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
+            """Run a coroutine as an `asyncio.Task`, or as the task that the task factory returns.
 
             Args:
-                coro: what to run.
-                name: `None` numbers the task.
-                context: what it runs in; `None` stands for a copy of the current context.
-                eager_start: start it at once; `None` leaves it to the interpreter's `Task`.
+                coro: the coroutine to run.
+                name: the task's name; `None` means a numbered default name.
+                context: the context that it runs in; `None` means a copy of the current context.
+                eager_start: whether to start it at once; `None` means the default of `Task`.
 
             Raises:
                 RuntimeError: the loop is closed.
-                TypeError: `coro` is no coroutine, or this interpreter's `Task` has no such keyword.
+                TypeError: `coro` is not a coroutine, or `Task` has no such keyword on this Python.
             """
     else:
         def create_task(
             self, coro: _Coroutine[_T], *, name: object = None, context: Context | None = None
         ) -> asyncio.Task[_T]:
-            """Run a coroutine as an `asyncio.Task`, or as what the task factory makes.
+            """Run a coroutine as an `asyncio.Task`, or as the task that the task factory returns.
 
             Args:
-                coro: what to run.
-                name: `None` numbers the task.
-                context: what it runs in; `None` stands for a copy of the current context.
+                coro: the coroutine to run.
+                name: the task's name; `None` means a numbered default name.
+                context: the context that it runs in; `None` means a copy of the current context.
 
             Raises:
                 RuntimeError: the loop is closed.
-                TypeError: `coro` is no coroutine.
+                TypeError: `coro` is not a coroutine.
             """
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive from a non-blocking socket; `b""` is the end of the stream.
+        """Receive from a non-blocking socket; return `b""` at the end of the stream.
 
-        Like every call of its kind, this one begins when it is awaited, is tried before it waits,
-        and has lost no data when it is cancelled. A socket with several calls that wait completes
-        all of them, in no promised order; `add_reader` puts them off for good, as in asyncio.
+        All `sock_*` calls start when they are awaited, and try the system call before they wait.
+        Cancelling one loses no data. Several calls may wait for one socket; all of them complete,
+        in unspecified order. After `add_reader` on the same descriptor they never complete, as in
+        asyncio.
 
         Args:
-            sock: the socket; with the methods of a `socket.socket`.
-            n: how many bytes to receive at most.
+            sock: the socket, or an object with the methods of `socket.socket`.
+            n: the maximum number of bytes.
 
         Raises:
             TypeError: the socket is an `ssl.SSLSocket`.
-            ValueError: in debug mode, the socket blocks.
-            RuntimeError: it would have to wait, and a transport owns the descriptor, or the loop is
-                closed.
-            OSError: what the kernel says.
+            ValueError: in debug mode: the socket is blocking.
+            RuntimeError: the call would have to wait, but a transport owns the descriptor or the
+                loop is closed.
+            OSError: the system call failed.
         """
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
-        """Receive into a buffer: how many bytes, 0 at the end of stream; else as `sock_recv`."""
+        """Like `sock_recv`, into a buffer; return the number of bytes, 0 at the end of stream."""
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
-        """Receive a datagram and the address that it came from. Else as `sock_recv`."""
+        """Like `sock_recv`, for a datagram; return `(data, address)` with the sender's address."""
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
     ) -> tuple[int, Any]:
-        """Receive a datagram into a buffer; how many bytes, and from where. Else as `sock_recv`.
+        """Like `sock_recvfrom`, into a buffer; return `(number of bytes, address)`.
 
         Args:
             sock: the socket.
             buf: a writable buffer.
-            nbytes: how many bytes to receive at most; 0 stands for as many as there is room for.
+            nbytes: the maximum number of bytes; 0 means the size of `buf`.
         """
 
     async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
-        """Send all of `data`, which must not change meanwhile. Else as `sock_recv`."""
+        """Send all of `data`, which must not change meanwhile; raises like `sock_recv`."""
 
     async def sock_sendto(
         self,
@@ -234,19 +234,19 @@ class Core:
         data: ReadableBuffer,
         address: tuple[Any, ...] | str | ReadableBuffer,
     ) -> int:
-        """Send a datagram to an address; how many bytes were sent. Else as `sock_recv`."""
+        """Send a datagram to `address`; return the number of bytes. Raises like `sock_recv`."""
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accept a connection: its non-blocking socket, and the address of its peer.
+        """Accept a connection; return its non-blocking socket and the peer's address.
 
-        Else as `sock_recv`.
+        Raises like `sock_recv`.
         """
 
     def stop(self) -> None:
-        """End the run after the pass that is running; before a run, after its first pass."""
+        """Stop after the current pass; if the loop is not running, after the next run's first."""
 
     def is_running(self) -> bool:
-        """Return whether a thread is inside `run_forever()`. From any thread."""
+        """Return whether a thread is running the loop. From any thread."""
 
     def is_closed(self) -> bool:
         """Return whether `close()` was called. From any thread."""
@@ -254,7 +254,7 @@ class Core:
     def get_debug(self) -> bool:
         """Return whether debug mode is on. From any thread."""
 
-    # What the Python parts of `Loop`, and those of asyncio that it inherits, call.
+    # Called by the Python parts of `Loop`, and by the code that it inherits from asyncio.
 
     @property
     def _debug(self) -> bool:
@@ -263,82 +263,82 @@ class Core:
     def _debug(self, enabled: bool) -> None: ...
     @property
     def _thread_id(self) -> int | None:
-        """`threading.get_ident()` of the thread that runs the loop; `None` when none does.
+        """`threading.get_ident()` of the thread that is running the loop; `None` if none is.
 
-        Setting it changes nothing: asyncio's base class does, and the core knows better.
+        Setting it has no effect: asyncio's base class sets it, but the core keeps its own value.
         """
     @_thread_id.setter
     def _thread_id(self, _value: int | None) -> None: ...
     def _run(self) -> None:
-        """Run until stopped; an exception that is no `Exception` ends it too.
+        """Run until stopped, or until a callback raises an exception that is no `Exception`.
 
         Raises:
             RuntimeError: the loop is closed or running.
         """
 
     def _run_nested(self, until: object) -> None:
-        """Run until stopped or until the future `until` is done, if it is not `None`.
+        """Run until stopped, or until the future `until` is done if it is not `None`.
 
-        A callback of this loop may call it, too. A `stop()` that ends such a run with a future is
-        left to the run around it.
+        May be called in a callback of this loop. A `stop()` that ends such a nested run with a
+        future also stops the enclosing run.
 
         Raises:
-            RuntimeError: the loop is closed, or runs on another thread.
+            RuntimeError: the loop is closed, or is running on another thread.
         """
 
     def _hear_signals(self, fd: int) -> int:
-        """Have signals end the loop's waits through `fd`, -1 for none; what was set before.
+        """Set the wakeup fd for the loop's waits, -1 for none; return the previous one.
 
-        While the loop waits, and no longer, `fd` takes the place of `signal.set_wakeup_fd()`'s. For
-        the main thread.
+        Only while the loop waits, `fd` replaces the one set with `signal.set_wakeup_fd()`. To be
+        called on the main thread.
         """
 
     def _displaced_wakeup_fd(self) -> int | None:
-        """Return `signal.set_wakeup_fd()`'s of the last wait; `None` before the first."""
+        """Return the wakeup fd that the last wait replaced; `None` before the first wait."""
 
     def _close(self) -> None:
-        """Drop everything scheduled and end the reactor; a second call does nothing.
+        """Discard everything scheduled and close the reactor; a second call does nothing.
 
         Raises:
             RuntimeError: the loop is running.
         """
 
     def _check_closed(self) -> None:
-        """Raise `RuntimeError` when the loop is closed."""
+        """Raise `RuntimeError` if the loop is closed."""
 
     def _check_thread(self) -> None:
-        """Raise `RuntimeError` when another thread runs the loop."""
+        """Raise `RuntimeError` if another thread is running the loop."""
 
     def _remove_socket_file(self, path: str, inode: int) -> None:
-        """Remove the file of a Unix server, unless another server has taken its path over.
+        """Remove the socket file of a Unix server, unless `path` now has another inode.
 
         Raises:
-            OSError: there is no such file, or it may not be looked at or removed.
+            OSError: stat() or unlink() failed, for example because there is no such file.
         """
 
     def _use_own_clock(self) -> None:
-        """Ask Python's `time()` for the time from now on."""
+        """Use Python's `self.time()` as the scheduler's clock from now on."""
 
     def _make_handle(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        """Return a handle that is not queued yet, for `_add_callback` and its kin."""
+        """Return a handle that is not queued, for `_add_callback`, `_watch_reader` and the like."""
 
     def _send_written(self) -> None:
-        """Send what the callback that runs on this thread has written so far."""
+        """Send what the callback that is running on this thread has written so far."""
 
     def _forked(self) -> None:
-        """Called in a forked child that has one thread: let the parent alone from now on."""
+        """Mark the loop as inherited from the parent; called in a forked, single-threaded child."""
 
     def _add_callback(self, handle: Handle) -> None:
-        """Queue a handle for the next pass, which this wakes. From any thread.
+        """Queue a handle for the next pass, and wake the loop. From any thread.
 
         Raises:
-            TypeError: `handle` was not made by a loop of this package.
+            TypeError: `handle` was not created by a loop of this package.
         """
 
     def _watch_reader(self, fd: int, handle: Handle) -> None:
-        """Run `handle` in each pass that finds `fd` readable; replaces the one there was.
+        """Run `handle` in each pass that finds `fd` readable; replaces an existing reader.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -346,7 +346,7 @@ class Core:
         """
 
     def _watch_writer(self, fd: int, handle: Handle) -> None:
-        """Run `handle` in each pass that finds `fd` writable; replaces the one there was.
+        """Run `handle` in each pass that finds `fd` writable; replaces an existing writer.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -360,16 +360,16 @@ class Core:
         """Stop watching `fd` for writing; return whether it was watched."""
 
     def _ensure_fd_no_transport(self, fd: int) -> None:
-        """Raise `RuntimeError` when a transport that is not closed owns `fd`."""
+        """Raise `RuntimeError` if `fd` belongs to a transport that is not closed."""
 
     def _release_fd(self, fd: int) -> None:
-        """Let others wait for a transport's `fd`, while it sends a file."""
+        """Allow other code to wait for a transport's `fd`, while that sends a file."""
 
     def _claim_fd(self, fd: int) -> None:
-        """Keep others from waiting for `fd`, which is a transport's."""
+        """Reserve `fd` for its transport again, so that other code cannot wait for it."""
 
     async def _sock_writable(self, sock: socket.socket) -> None:
-        """Wait until a socket takes bytes, or is connected.
+        """Wait until a socket is writable or connected.
 
         Raises:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
@@ -390,11 +390,13 @@ class Core:
         Args:
             sock: the socket.
             protocol: `connection_made` is called in the next pass, before anything is read.
-            waiter: completed once `connection_made` was called.
-            extra: a `dict` that `get_extra_info` answers from, too.
-            server: told of the transport's birth and of its end.
-            context: what every method of the protocol runs in. `None` stands for a copy of the
-                current context, and for that of who ends the connection in `connection_lost`.
+            waiter: completed after `connection_made` was called.
+            extra: a `dict` of further values for `get_extra_info`.
+            server: an `asyncio.Server`, which attaches the transport now and detaches it when the
+                connection is lost; `None` for a client.
+            context: the context in which all methods of the protocol run. `None` means a copy of
+                the current context, except that `connection_lost` then runs in the context of the
+                code that ended the connection.
 
         Raises:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
@@ -412,8 +414,8 @@ class Core:
         Args:
             pipe: a pipe, FIFO, socket or terminal.
             protocol: `connection_made` is called in the next pass, before anything is read.
-            waiter: completed once `connection_made` was called.
-            extra: what `get_extra_info` answers from, too; `pipe` is added to it.
+            waiter: completed after `connection_made` was called.
+            extra: a `dict` of further values for `get_extra_info`; `pipe` is added to it.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -445,9 +447,9 @@ class Core:
         Args:
             sock: the socket.
             protocol: `connection_made` is called in the next pass, before anything is received.
-            address: where every datagram goes; `None` when each names its own address.
-            waiter: completed once `connection_made` was called.
-            extra: a `dict` that `get_extra_info` answers from, too.
+            address: the destination of every datagram; `None` if each `sendto` names its own.
+            waiter: completed after `connection_made` was called.
+            extra: a `dict` of further values for `get_extra_info`.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -467,20 +469,20 @@ class Core:
         waiter: asyncio.Future[None] | None,
         make_connection: bool,
     ) -> SSLTransport | None:
-        """Return a TLS transport, to be given to a stream transport as its protocol.
+        """Return a TLS transport, which serves as the protocol of a stream transport.
 
         Args:
-            protocol: the application's.
-            session: the context, what makes a session of it, and the buffers, of what comes and of
-                what is sent, that this was given; last what wraps the native half of a session
-                for the application.
+            protocol: the application's protocol.
+            session: the context; a function that creates the session from it; the `MemoryBIO`s for
+                incoming and outgoing data that this function uses; and a function that wraps the
+                native half of the session for the application.
             timeouts: seconds for the handshake and for the shutdown.
-            extra: a `dict` that `get_extra_info` answers from, too.
-            waiter: told how the handshake ended.
-            make_connection: whether `protocol` is, by `connection_made`.
+            extra: a `dict` of further values for `get_extra_info`.
+            waiter: completed with the outcome of the handshake.
+            make_connection: whether to call `connection_made` after the handshake.
 
         Returns:
-            `None` if the session is something else than a plain `ssl.SSLObject`.
+            The transport, or `None` if the session is not a plain `ssl.SSLObject`.
         """
 
     def _listen(
@@ -494,12 +496,12 @@ class Core:
         """Accept connections on a listening, non-blocking socket until `_stop_listening`.
 
         Args:
-            sock: the socket; stays the caller's.
+            sock: the socket; it remains the caller's.
             protocol_factory: called for each connection.
-            server: told of each transport; `None` when nobody counts them.
-            backlog: how many connections one pass accepts at most; at least one.
-            context: each connection has a copy of it, for all methods of its protocol. `None`
-                stands for the current context, as in `_make_socket_transport`.
+            server: the `asyncio.Server` that attaches each transport, or `None`.
+            backlog: the maximum number of connections accepted per pass; less than 1 means 1.
+            context: copied for each connection, whose protocol's methods all run in the copy.
+                `None` means the current context, as in `_make_socket_transport`.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -514,28 +516,28 @@ class Core:
     ) -> None:
         """Accept connections as `_listen` does, and call `accepted(socket, address, context)`.
 
-        The address is `None` where it is no internet address; the context, a copy for this
-        connection, where none was given.
+        The address is `None` if it is not an internet address. The context is a copy for this
+        connection, or `None` if none was given.
         """
 
     def _resume_listening(self, fd: int) -> None:
-        """Accept again after a failure, in a coming pass."""
+        """Accept again after a failure, in a later pass."""
 
     def _stop_listening(self, fd: int) -> bool:
         """Stop accepting on `fd`; return whether it was listened on."""
 
 @final
 class Handle(asyncio.Handle):
-    """A callback that the loop will run; made by `call_soon`, not by calling the class."""
+    """A callback that the loop will run; created by `call_soon`, not by calling the class."""
 
     def cancel(self) -> None:
-        """Keep the callback from running, and let go of it and its arguments at once."""
+        """Keep the callback from running, and release it and its arguments at once."""
 
     def cancelled(self) -> bool:
         """Return whether `cancel()` was called."""
 
     def get_context(self) -> Context:
-        """Return the context that the callback runs in. Here before Python 3.12, too."""
+        """Return the context that the callback runs in. Also exists before Python 3.12."""
 
     @property
     def _loop(self) -> Core: ...
@@ -551,26 +553,26 @@ class Handle(asyncio.Handle):
     def _cancelled(self) -> bool: ...  # type: ignore[override]
     @property
     def _repr(self) -> str | None:
-        """In debug mode, what a cancelled handle looked like."""
+        """In debug mode, the `repr` of the handle before it was cancelled; else `None`."""
     @property
     def _source_traceback(self) -> StackSummary | None:
-        """In debug mode, where the handle was made."""
+        """In debug mode, the stack at which the handle was created; else `None`."""
 
 @final
 class TimerHandle(asyncio.TimerHandle):
-    """A callback that the loop will run at a time; made by `call_later` and `call_at`.
+    """A callback that the loop will run at a given time; created by `call_later` and `call_at`.
 
-    `when()` tells the time, in seconds on `Core.time()`.
+    `when()` returns that time, in seconds on `Core.time()`.
     """
 
     def cancel(self) -> None:
-        """Keep the callback from running, and let go of it and its arguments at once."""
+        """Keep the callback from running, and release it and its arguments at once."""
 
     def cancelled(self) -> bool:
         """Return whether `cancel()` was called."""
 
     def get_context(self) -> Context:
-        """Return the context that the callback runs in. Here before Python 3.12, too."""
+        """Return the context that the callback runs in. Also exists before Python 3.12."""
 
     @property
     def _loop(self) -> Core: ...
@@ -586,63 +588,63 @@ class TimerHandle(asyncio.TimerHandle):
     def _cancelled(self) -> bool: ...  # type: ignore[override]
     @property
     def _repr(self) -> str | None:
-        """In debug mode, what a cancelled handle looked like."""
+        """In debug mode, the `repr` of the handle before it was cancelled; else `None`."""
     @property
     def _source_traceback(self) -> StackSummary | None:
-        """In debug mode, where the handle was made."""
+        """In debug mode, the stack at which the handle was created; else `None`."""
     @property
     def _when(self) -> float:
         """What `when()` returns."""
     @property
     def _scheduled(self) -> bool:
-        """Whether it waits for its time."""
+        """Whether the handle is in the timer queue."""
 
 @final
 class SocketTransport(asyncio.Transport):
-    """A transport over a connected stream socket; made by the loop, not by calling the class.
+    """A transport over a connected stream socket; created by the loop, not by calling the class.
 
     Bytes are sent at the end of the callback or pass that writes them, so that many small writes
-    become one system call. After `close()` or an error, `connection_lost` is called once, last, in
-    a later pass.
+    become one system call. After `close()` or an error, `connection_lost` is called once, in a
+    later pass, and is the last call of the protocol.
     """
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Send bytes, now or soon, without blocking; an empty `data` sends nothing.
 
         Args:
-            data: may be changed once this has returned.
+            data: any bytes-like object; it may be changed after the call.
 
         Raises:
-            TypeError: `data` is no bytes-like object.
+            TypeError: `data` is not a bytes-like object.
             RuntimeError: after `write_eof()`, or while `loop.sendfile()` uses the transport.
         """
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
-        """Send the bytes of each item, in order; nothing is sent if one of them is refused.
+        """Send the bytes of each item, in order; nothing is sent if an item is invalid.
 
         Raises:
-            TypeError: an item is no bytes-like object.
+            TypeError: an item is not a bytes-like object.
             RuntimeError: after `write_eof()`, or while `loop.sendfile()` uses the transport.
         """
 
     def write_eof(self) -> None:
-        """Close the sending half once everything is sent; receiving goes on.
+        """Shut down the sending half after the buffered data is sent; receiving continues.
 
         Raises:
-            OSError: the kernel refuses.
+            OSError: shutdown(2) failed.
         """
 
     def can_write_eof(self) -> bool:
         """Return `True`: sockets can be half-closed."""
 
     def close(self) -> None:
-        """Read no more, send what is buffered, then close; then `connection_lost(None)`."""
+        """Stop reading, send what is buffered, close, and call `connection_lost(None)`."""
 
     def abort(self) -> None:
-        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
+        """Close at once, discarding the write buffer, and call `connection_lost(None)`."""
 
     def _force_close(self, exc: BaseException | None) -> None:
-        """Close as `abort()`; `exc` is what `connection_lost` is given. asyncio's TLS calls it."""
+        """Close like `abort()`, with `connection_lost(exc)`. Called by asyncio's TLS."""
 
     def is_closing(self) -> bool:
         """Return whether the transport is closed or about to be."""
@@ -651,32 +653,32 @@ class SocketTransport(asyncio.Transport):
         """Return whether received bytes are delivered: neither paused nor closing."""
 
     def pause_reading(self) -> None:
-        """Deliver nothing until `resume_reading()`; the peer is held back when buffers are full."""
+        """Deliver nothing until `resume_reading()`; full kernel buffers then slow the peer down."""
 
     def resume_reading(self) -> None:
-        """Deliver received bytes again; what has come in the meantime comes in a coming pass."""
+        """Deliver received bytes again; those received meanwhile are delivered in a later pass."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Call the methods of `protocol` from now on."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that is called; after `connection_lost`, `None`."""
+        """Return the current protocol; `None` after `connection_lost`."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
-        """Return a fact about the connection.
+        """Return information about the connection.
 
         Args:
-            name: `socket`, `sockname` or `peername`, or what the maker of the transport added.
-            default: the answer to every other name.
+            name: `socket`, `sockname` or `peername`, or a key of the transport's `extra`.
+            default: returned for every other name.
         """
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol is told to pause and to resume writing.
+        """Set the limits at which `pause_writing()` and `resume_writing()` are called.
 
         Args:
-            high: `pause_writing()` is called above so many buffered bytes; `None` stands for four
-                times `low`, or for 64 KiB when that is not given either.
-            low: `resume_writing()` is called at so many bytes or fewer; `None` stands for a quarter
+            high: `pause_writing()` is called above this many buffered bytes; `None` means four
+                times `low`, or 64 KiB if `low` is `None`, too.
+            low: `resume_writing()` is called at this many bytes or fewer; `None` means a quarter
                 of `high`.
 
         Raises:
@@ -687,52 +689,52 @@ class SocketTransport(asyncio.Transport):
         """Return `(low, high)`, in bytes."""
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes the kernel has not taken yet."""
+        """Return the number of buffered bytes: those that the kernel has not accepted yet."""
 
     def __del__(self) -> None:
-        """Close what was left open, with a `ResourceWarning`."""
+        """Close a transport that was left open, with a `ResourceWarning`."""
 
     @property
     def _loop(self) -> Core: ...
     def _make_empty_waiter(self) -> asyncio.Future[None]:
-        """Return a future that is done once everything is sent; until it is reset, nobody writes.
+        """Return a future that is done once everything is sent; writing is refused until its reset.
 
         Raises:
-            RuntimeError: there is one already.
+            RuntimeError: such a future exists already.
         """
 
     def _reset_empty_waiter(self) -> None:
-        """Allow writing again."""
+        """Discard the future of `_make_empty_waiter()` and allow writing again."""
 
     @property
     def _sock_fd(self) -> int:
         """The number of the descriptor."""
     @property
     def _sock(self) -> socket.socket | None:
-        """The socket; `None` once closed."""
+        """The socket; `None` after closing."""
     @property
     def _paused(self) -> bool:
-        """Whether `pause_reading()` is in force."""
+        """Whether reading is paused."""
     @property
     def _protocol_paused(self) -> bool:
-        """Whether the protocol was told to pause writing."""
+        """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
     @property
     def _sendfile_compatible(self) -> Enum:
-        """What `loop.sendfile()` asks: always `TRY_NATIVE`, by `sendfile(2)`."""
+        """Always `TRY_NATIVE`: `loop.sendfile()` uses sendfile(2)."""
     @property
     def _start_tls_compatible(self) -> bool:
-        """True: `loop.start_tls()` takes it."""
+        """True: `loop.start_tls()` accepts the transport."""
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
-    """A transport that reads from a pipe; made by `connect_read_pipe()`.
+    """A transport that reads from a pipe; created by `connect_read_pipe()`.
 
-    At the end, `eof_received()` is called and then `connection_lost(None)`, whatever it answers. A
-    protocol method that raises is reported, and reading goes on.
+    At the end, `eof_received()` is called and then `connection_lost(None)`, regardless of its
+    result. If a protocol method raises, the error is reported and reading continues.
     """
 
     def close(self) -> None:
-        """Read no more, and close; then `connection_lost(None)`."""
+        """Stop reading, close, and call `connection_lost(None)`."""
 
     def is_closing(self) -> bool:
         """Return whether the transport is closed or about to be."""
@@ -741,22 +743,22 @@ class ReadPipeTransport(asyncio.ReadTransport):
         """Return whether received bytes are delivered: neither paused nor closing."""
 
     def pause_reading(self) -> None:
-        """Deliver nothing until `resume_reading()`; a full pipe holds the writer back."""
+        """Deliver nothing until `resume_reading()`; a full pipe then blocks the writer."""
 
     def resume_reading(self) -> None:
-        """Deliver received bytes again; what has come in the meantime comes in a coming pass."""
+        """Deliver received bytes again; those received meanwhile are delivered in a later pass."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Call the methods of `protocol` from now on."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that is called; after `connection_lost`, `None`."""
+        """Return the current protocol; `None` after `connection_lost`."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
-        """Return the file object as `pipe`, or what the maker added; else `default`."""
+        """Return the file object for `pipe`, or the value in `extra`; else `default`."""
 
     def __del__(self) -> None:
-        """Close what was left open, with a `ResourceWarning`."""
+        """Close a transport that was left open, with a `ResourceWarning`."""
 
     @property
     def _loop(self) -> Core: ...
@@ -764,39 +766,39 @@ class ReadPipeTransport(asyncio.ReadTransport):
     def _fileno(self) -> int: ...
     @property
     def _pipe(self) -> _File | None:
-        """The file object, which the transport closes; `None` once closed."""
+        """The file object, which the transport closes; `None` after closing."""
     @_pipe.setter
     def _pipe(self, value: _File | None) -> None: ...
 
 @final
 class WritePipeTransport(asyncio.Transport):
-    """A transport that writes to a pipe; made by `connect_write_pipe()`.
+    """A transport that writes to a pipe; created by `connect_write_pipe()`.
 
-    It ends when the reading end is closed: with a `BrokenPipeError` if bytes wait or are written.
-    Like asyncio's it counts as an `asyncio.Transport`, although it reads nothing.
+    It closes when the reading end is closed, with a `BrokenPipeError` if bytes are buffered or
+    written. Like asyncio's, it is an `asyncio.Transport`, although it cannot read.
     """
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Write bytes, now or when there is room, without blocking.
 
         Args:
-            data: may be changed once this has returned.
+            data: any bytes-like object; it may be changed after the call.
 
         Raises:
-            AssertionError: `data` is no bytes-like object.
+            AssertionError: `data` is not a bytes-like object.
         """
 
     def write_eof(self) -> None:
-        """Write what waits, then close: a pipe has no other way to say that no more will come."""
+        """Write what is buffered, then close: a pipe has no other way to signal EOF."""
 
     def can_write_eof(self) -> bool:
         """Return `True`."""
 
     def close(self) -> None:
-        """Write what waits, then close; then `connection_lost(None)`."""
+        """Write what is buffered, close, and call `connection_lost(None)`."""
 
     def abort(self) -> None:
-        """Close at once and drop what the kernel has not taken; then `connection_lost(None)`."""
+        """Close at once, discarding the write buffer, and call `connection_lost(None)`."""
 
     def is_closing(self) -> bool:
         """Return whether the transport is closed or about to be."""
@@ -805,13 +807,13 @@ class WritePipeTransport(asyncio.Transport):
         """Call the methods of `protocol` from now on."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that is called; after `connection_lost`, `None`."""
+        """Return the current protocol; `None` after `connection_lost`."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
-        """Return the file object as `pipe`, or what the maker added; else `default`."""
+        """Return the file object for `pipe`, or the value in `extra`; else `default`."""
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set when the protocol is told to pause and to resume writing, as on a `SocketTransport`.
+        """Set the limits for `pause_writing()` and `resume_writing()`, as on a `SocketTransport`.
 
         Raises:
             ValueError: not `high >= low >= 0`.
@@ -821,10 +823,10 @@ class WritePipeTransport(asyncio.Transport):
         """Return `(low, high)`, in bytes."""
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes the kernel has not taken yet."""
+        """Return the number of buffered bytes: those that the kernel has not accepted yet."""
 
     def __del__(self) -> None:
-        """Close what was left open, with a `ResourceWarning`."""
+        """Close a transport that was left open, with a `ResourceWarning`."""
 
     @property
     def _loop(self) -> Core: ...
@@ -832,66 +834,66 @@ class WritePipeTransport(asyncio.Transport):
     def _fileno(self) -> int: ...
     @property
     def _pipe(self) -> _File | None:
-        """The file object, which the transport closes; `None` once closed."""
+        """The file object, which the transport closes; `None` after closing."""
     @_pipe.setter
     def _pipe(self, value: _File | None) -> None: ...
     @property
     def _protocol_paused(self) -> bool:
-        """Whether the protocol was told to pause writing."""
+        """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
 
 @final
 class SockCall(Coroutine[Any, Any, Any]):
-    """A call on a socket: the coroutine that `sock_recv` and its kin return."""
+    """The coroutine that `sock_recv` and the other native `sock_*` methods return."""
 
     def __await__(self) -> Generator[Any, None, Any]:
-        """Return an iterator that drives it."""
+        """Return an iterator that runs the call."""
 
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> asyncio.Future[None]: ...
     def send(self, value: object, /) -> asyncio.Future[None]:
-        """Run until it must wait; `value` is ignored.
+        """Run the call until it has to wait; `value` is ignored.
 
         Raises:
-            StopIteration: it is done, with the value of the `await`.
-            RuntimeError: it was awaited before.
+            StopIteration: the call is done; the exception carries its result.
+            RuntimeError: the call was already awaited.
         """
 
     def throw(
         self, type: object, value: object = None, traceback: TracebackType | None = None, /
     ) -> NoReturn:
-        """Raise an exception where it waits."""
+        """Raise an exception at the point where the call waits."""
 
     def close(self) -> None:
-        """End it where it waits."""
+        """End the call without a result."""
 
     @property
     def cr_await(self) -> asyncio.Future[None] | None:
-        """What it waits for."""
+        """The future that the call waits for; `None` while it does not wait."""
     @property
     def cr_running(self) -> bool: ...
 
 @final
 class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
-    """A transport over a datagram socket; made by the loop, not by calling the class.
+    """A transport over a datagram socket; created by the loop, not by calling the class.
 
-    Several datagrams are received in one system call, and delivered as if each had come in a turn
-    of its own. Small ones that are sent in the protocol's callbacks, or after another in the same
-    pass, go out together when those are over. Like asyncio's, it is a `Transport` by class, but
-    what is sent has boundaries: `write()` and its like raise `NotImplementedError`.
+    Several datagrams are received in one system call, and delivered as if each had arrived in a
+    separate turn. Small datagrams that are sent in the protocol's callbacks, or after another one
+    in the same pass, are sent together at the end of the callback or pass. Like asyncio's, it is
+    also a `Transport`, but `write()` and similar methods raise `NotImplementedError`.
     """
 
     def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:  # noqa: ANN401 - as asyncio's.
-        """Send a datagram, now or soon, without blocking (but for looking up a host's name).
+        """Send a datagram, now or soon, without blocking (except to look up a host name).
 
-        An error of the network goes to `error_received`; the endpoint lives.
+        A network error is passed to `error_received`; the endpoint stays open.
 
         Args:
-            data: may be changed once this has returned. When empty, Python before 3.13 sends
-                nothing.
-            addr: where to; `None` on an endpoint with a `remote_addr`.
+            data: any bytes-like object; it may be changed after the call. If it is empty, nothing
+                is sent before Python 3.13.
+            addr: the destination; `None` on an endpoint with a `remote_addr`.
 
         Raises:
-            TypeError: `data` is no bytes-like object.
+            TypeError: `data` is not a bytes-like object.
             ValueError: `addr` is not the endpoint's `remote_addr`.
         """
 
@@ -910,9 +912,9 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
     def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes the kernel has not taken yet.
+        """Return the number of buffered bytes: those that the kernel has not accepted yet.
 
-        As in asyncio, each datagram counts for 8 bytes more since Python 3.13.
+        As in asyncio, each datagram counts for 8 more bytes from Python 3.13 on.
         """
 
     def __del__(self) -> None: ...
@@ -924,94 +926,94 @@ class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
     def _address(self) -> Any: ...  # noqa: ANN401 - as asyncio's.
     @property
     def _conn_lost(self) -> int:
-        """0 while open; above, counts what was sent too late."""
+        """0 while open; set to 1 by closing or an error, and incremented by each later `sendto`."""
     @property
     def _protocol_paused(self) -> bool: ...
 
 @final
 class SSLTransport(asyncio.Transport):
-    """The transport of a TLS connection; made by the loop, not by calling the class.
+    """The transport of a TLS connection; created by the loop, not by calling the class.
 
-    It stands between the application's protocol and a `SocketTransport`, whose protocol it is. It
-    does what asyncio's own does, in the same order and with the same exceptions.
+    It is the protocol of a `SocketTransport` and the transport of the application's protocol. It
+    behaves like asyncio's, with the same order of calls and the same exceptions.
     """
 
     def write_eof(self) -> None:
         """Raise `NotImplementedError`: TLS cannot be half-closed."""
 
     def close(self) -> None:
-        """Send what is buffered, say goodbye and wait for the peer's, but not for ever."""
+        """Send what is buffered, then close_notify; wait for the peer's until the timeout."""
 
     def _force_close(self, exc: BaseException | None) -> None:
-        """Close as `abort()`; `exc` is what `connection_lost` is given. asyncio's TLS calls it."""
+        """Close like `abort()`, with `connection_lost(exc)`. Called by asyncio's TLS."""
 
     @property
     def _is_direct(self) -> bool:
-        """Whether records are read and written past `_ssl`: see `YAMANOTE_NO_OPENSSL`."""
+        """Whether the loop calls OpenSSL directly, without `_ssl`; see `YAMANOTE_NO_OPENSSL`."""
 
     def _feed(self, ciphertext: ReadableBuffer) -> None:
-        """Take what came before the handshake began."""
+        """Pass on data that was received before the handshake began."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio's.
-        """Return what is known of the connection.
+        """Return information about the connection.
 
         Args:
             name: `sslcontext`; after the handshake also `ssl_object`, `peercert`, `cipher` and
-                `compression`; or what the stream below knows.
-            default: returned where nothing is known.
+                `compression`; or a name that the underlying stream transport knows.
+            default: returned for every other name.
         """
 
     def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Hold the peer back at `high` bytes that nobody reads, until there are `low`.
+        """Stop receiving at `high` bytes of undelivered data, and resume at `low`.
 
         Raises:
             ValueError: not `high >= low >= 0`.
         """
 
     def get_read_buffer_limits(self) -> tuple[int, int]:
-        """Return `(low, high)`."""
+        """Return `(low, high)`, in bytes."""
 
     def get_read_buffer_size(self) -> int:
-        """Return how many bytes came and were not decrypted."""
+        """Return the number of bytes that were received and are not decrypted yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake. This and the next four are called by the stream below."""
+        """Begin the handshake. The underlying stream calls this and the next four methods."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the application, in a later pass."""
+        """Call the application's `connection_lost`, in a later pass."""
 
     def eof_received(self) -> bool:
         """End the connection; true keeps the stream open until the application has read."""
 
     def pause_writing(self) -> None:
-        """Keep ciphertext from the stream."""
+        """Stop writing ciphertext to the stream."""
 
     def resume_writing(self) -> None:
-        """Give the stream ciphertext again."""
+        """Write ciphertext to the stream again."""
 
     def _check_handshake_timeout(self) -> None:
-        """End a connection whose handshake is not done. The timer's."""
+        """Timer callback: abort the connection if the handshake is unfinished."""
 
     def _check_shutdown_timeout(self) -> None:
-        """End a connection whose peer does not say goodbye. The timer's."""
+        """Timer callback: abort the connection if the peer's close_notify is still missing."""
 
     @property
     def _loop(self) -> Core: ...
     @property
     def _protocol_paused(self) -> bool:
-        """Whether the protocol was told to pause writing."""
+        """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
     @property
     def _sendfile_compatible(self) -> Enum:
-        """What `loop.sendfile()` asks: always `FALLBACK`, by reading and writing."""
+        """Always `FALLBACK`: `loop.sendfile()` reads and writes the file."""
     @property
     def _start_tls_compatible(self) -> bool:
-        """True: `loop.start_tls()` takes it, for TLS in TLS."""
+        """True: `loop.start_tls()` accepts the transport, for TLS in TLS."""
     @property
     def _ssl_protocol(self) -> Self:
-        """Itself: under this name, programs look for what the stream below calls."""
+        """Itself: asyncio's transport has its `SSLProtocol` here, which programs look up."""
     @property
     def _sslcontext(self) -> ssl.SSLContext:
-        """What they look for there, most of all; others ask for the extra info of that name."""
+        """The context, which programs look up as `_ssl_protocol._sslcontext`."""
     @property
     def _app_reading_paused(self) -> bool:
-        """Whether `pause_reading()` is in force."""
+        """Whether reading is paused."""
