@@ -1,14 +1,14 @@
-//! Threads that ask for the GIL when the interpreter has begun to end: none of their Rust runs any more.
+//! Hangs threads that request the GIL during interpreter finalization, before any of their Rust code unwinds.
 //!
-//! Before 3.14, CPython ends such a thread with `pthread_exit`, wherever it asks: while it waits for the GIL,
-//! or between two instructions of some Python code that Rust has called. glibc then unwinds the stack by
-//! force. Rust's destructors would run without the GIL, and a `catch_unwind` or an `extern "C"` function in
-//! the way aborts the process. CPython 3.14 lets the thread hang instead, and so do we on older ones.
+//! Before 3.14, CPython ends such a thread with `pthread_exit` at the point of the request: while it waits for the
+//! GIL, or between two bytecode instructions of Python code that was called from Rust. glibc then performs a forced
+//! unwind of the stack. Rust destructors would run without the GIL, and a `catch_unwind` or an `extern "C"` function
+//! on the stack aborts the process. CPython 3.14 hangs the thread instead; this module does so on older versions.
 
-/// Has every forced unwind of the ending interpreter stop in front of the first Rust function that has
-/// anything to do for it: a destructor, a `catch_unwind`, an `extern "C"` boundary. The thread hangs there.
+/// Stops every forced unwind during finalization at the first Rust function with unwind actions: a destructor, a
+/// `catch_unwind`, an `extern "C"` boundary. The thread hangs there.
 ///
-/// Of all Rust that is linked together with this crate, PyO3 included. May be called again, by any thread.
+/// This covers all Rust code linked together with this crate, PyO3 included. May be called repeatedly, on any thread.
 #[inline]
 pub fn hang_instead_of_unwinding() {
     #[cfg(unwinds_by_force)]
@@ -26,7 +26,7 @@ mod personality {
 
     use pyo3::ffi;
 
-    /// What the unwinder asks, function by function, whether there is anything to do (Itanium C++ ABI, 2.5.2).
+    /// The routine that the unwinder calls for each frame to find its unwind actions (Itanium C++ ABI, 2.5.2).
     type Personality = unsafe extern "C" fn(
         version: c_int,
         actions: c_int,
@@ -36,8 +36,8 @@ mod personality {
     ) -> c_int;
 
     unsafe extern "C" {
-        /// Where the unwind tables of every Rust function find the personality routine. On ELF systems LLVM makes
-        /// one such variable, writable and hidden, for all that is linked together; the linker keeps one.
+        /// The variable through which the unwind tables of all Rust functions refer to the personality routine. On ELF
+        /// systems LLVM emits it into each object file, writable and hidden, and the linker keeps one.
         #[link_name = "DW.ref.rust_eh_personality"]
         static REFERENCE: AtomicPtr<c_void>;
     }
@@ -46,11 +46,11 @@ mod personality {
         fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     }
 
-    /// Rust's own routine, from the first call of `replace` on.
+    /// Rust's own routine; set by the first call of `replace`.
     static ORIGINAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-    /// `int Py_IsFinalizing(void)`. Looked up, for an extension that is built for several versions of Python runs on
-    /// those that have one of the names.
+    /// `int Py_IsFinalizing(void)`. Looked up at run time: an extension built for the stable ABI runs on versions of
+    /// Python that export it under either of the names.
     static IS_FINALIZING: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
     const NAMES: [&CStr; 2] = [c"Py_IsFinalizing", c"_Py_IsFinalizing"];
@@ -60,11 +60,11 @@ mod personality {
 
     pub(super) fn replace() {
         let ours = personality as Personality as *mut c_void;
-        // SAFETY: the variable above: a pointer, aligned as one, that the unwinder only reads.
+        // SAFETY: the variable above holds an aligned pointer, which the unwinder only reads.
         let reference = unsafe { &REFERENCE };
         let before = reference.load(Ordering::Acquire);
         if before != ours && find() {
-            // First, so that the routine finds it. Two threads store the same.
+            // Stored first, because our routine reads it. Two threads would store the same value.
             ORIGINAL.store(before, Ordering::Release);
             reference.store(ours, Ordering::Release);
         }
@@ -72,7 +72,7 @@ mod personality {
 
     fn find() -> bool {
         let found = NAMES.iter().find_map(|name| {
-            // SAFETY: null stands for all that the program has loaded for everyone; the name ends with a zero byte.
+            // SAFETY: null is `RTLD_DEFAULT`, the global symbol scope; the name is NUL-terminated.
             let found = unsafe { dlsym(ptr::null_mut(), name.as_ptr()) };
             (!found.is_null()).then_some(found)
         });
@@ -93,23 +93,24 @@ mod personality {
             }
         }
         let original = ORIGINAL.load(Ordering::Acquire);
-        // SAFETY: what the variable held before: a routine of this type.
+        // SAFETY: the previous value of the variable, a routine of this type.
         let original = unsafe { mem::transmute::<*mut c_void, Personality>(original) };
-        // SAFETY: the unwinder's own arguments, passed on.
+        // SAFETY: the unwinder's arguments are passed on unchanged.
         unsafe { original(version, actions, class, exception, context) }
     }
 
-    /// Whether the interpreter is ending, or has ended. A thread that is cancelled by something else unwinds as ever.
+    /// Returns whether the interpreter is finalizing or finalized. Otherwise a forced unwind has another cause, such as
+    /// `pthread_cancel`, and proceeds.
     fn is_ending() -> bool {
-        // SAFETY: may be called from any thread at any time.
+        // SAFETY: may be called on any thread at any time.
         if unsafe { ffi::Py_IsInitialized() } == 0 {
             return true;
         }
         let found = IS_FINALIZING.load(Ordering::Acquire);
-        // SAFETY: not null where the routine is ours, and a function of this type under either name.
+        // SAFETY: not null once our routine is installed; under either name it is a function of this type.
         let is_finalizing =
             unsafe { mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(found) };
-        // SAFETY: may be called from any thread at any time.
+        // SAFETY: may be called on any thread at any time.
         unsafe { is_finalizing() != 0 }
     }
 }

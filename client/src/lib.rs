@@ -1,9 +1,9 @@
 //! Rust futures as Python awaitables, for extension modules written with [PyO3](pyo3).
 //!
-//! On a yamanote loop an awaitable made here is polled on the loop's own
-//! thread, in place: whoever awaits it polls it, and a wake has it polled again between two Python
-//! callbacks. No thread is switched and the GIL is not handed over. On every other asyncio loop the same functions go
-//! through [`pyo3-async-runtimes`](https://docs.rs/pyo3-async-runtimes), so one extension serves all.
+//! On a yamanote loop, the future is polled on the loop's own thread: first when its awaitable is awaited, then,
+//! after each wake, between two Python callbacks. No thread is switched, and the GIL is not handed over. On every
+//! other asyncio loop, the same functions use
+//! [`pyo3-async-runtimes`](https://docs.rs/pyo3-async-runtimes), so one extension works on all loops.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -23,14 +23,14 @@
 //! | --- | --- | --- |
 //! | [`future_into_py`] | `Send` | the loop's thread, between Python callbacks |
 //! | [`local_future_into_py`] | any; yamanote only | the loop's thread, between Python callbacks |
-//! | [`spawn`] | `Send`, much to compute | a worker that never takes the GIL |
+//! | [`spawn`] | `Send`, compute-intensive | a worker thread that never takes the GIL |
 //! | [`into_future`] | a Python awaitable, as a Rust future | |
 //!
-//! Cancelling the awaiting task drops the future; dropping what [`into_future`] made cancels the
+//! Cancelling the awaiting task drops the future; dropping a future made by [`into_future`] cancels the
 //! Python task. A panic becomes a `RuntimeError`.
 //!
-//! An extension has its own copy of tokio, and what it awaits of tokio's (timers, sockets) belongs to the runtime of
-//! this crate: `pyo3_async_runtimes::tokio::get_runtime()`. Only plain C passes between the extension and yamanote.
+//! An extension has its own copy of tokio. The tokio timers and sockets that it awaits belong to the runtime of this
+//! crate, `pyo3_async_runtimes::tokio::get_runtime()`. The extension and yamanote share only a C interface.
 
 #[doc(hidden)]
 pub mod abi;
@@ -57,15 +57,15 @@ pub use remote::EventLoop;
 #[cfg(feature = "tokio")]
 pub use runtime::spawn;
 
-/// An awaitable for a future that any thread may poll.
+/// Returns an awaitable for a future that any thread may poll.
 ///
-/// On yamanote it is polled by whoever awaits it, inside the awaiting task's context, and again after
-/// each wake; a future that is ready at once costs no turn of the loop. Elsewhere this is
+/// On yamanote, the future is polled in the awaiting task's context when it is awaited, and again after each wake; a
+/// future that is ready at once costs no turn of the loop. On other loops this is
 /// `pyo3_async_runtimes::tokio::future_into_py`.
 ///
 /// # Errors
 ///
-/// `RuntimeError` when no event loop runs on this thread, or it cannot take the future.
+/// `RuntimeError` if no event loop is running on this thread, or its C interface has an incompatible version.
 #[cfg(feature = "tokio")]
 pub fn future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
@@ -81,13 +81,13 @@ where
     }
 }
 
-/// An awaitable for a future that stays on the loop's thread, and need not be `Send`.
+/// Returns an awaitable for a future that stays on the loop's thread, and need not be `Send`.
 ///
-/// It is dropped there, too: an awaitable whose last reference goes on another thread sends it home.
+/// The future is also dropped there, even if the last reference to its awaitable is released on another thread.
 ///
 /// # Errors
 ///
-/// `RuntimeError` when no loop of yamanote's runs on this thread.
+/// `RuntimeError` if no yamanote loop is running on this thread.
 pub fn local_future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,
@@ -114,28 +114,28 @@ where
     raw::spawn(py, future, flags).map_err(|refused| match refused {
         raw::Refused::Error(error) => error,
         raw::Refused::Foreign(_) => pyo3::exceptions::PyRuntimeError::new_err(
-            "a future that is not Send can be awaited on yamanote's loop only",
+            "a future that is not Send can be awaited only on yamanote's loop",
         ),
     })
 }
 
-/// How many futures of the whole process are alive on yamanote's loops, those of [`spawn`] included.
+/// Returns the number of live futures on yamanote's loops in this process, those of [`spawn`] included.
 ///
 /// # Errors
 ///
-/// `RuntimeError` when no event loop runs on this thread.
+/// `RuntimeError` if no event loop is running on this thread.
 pub fn live_futures(py: Python<'_>) -> PyResult<usize> {
     raw::live(py)
 }
 
-/// The loop that runs on this thread.
+/// Returns the loop that is running on this thread.
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     GET.import(py, "asyncio.events", "get_running_loop")?
         .call0()
 }
 
-/// Has `callback` called soon, from any thread, on a loop that is not yamanote's.
+/// Schedules `callback` from any thread, on a loop that is not yamanote's.
 fn call_soon_threadsafe(
     event_loop: &Bound<'_, PyAny>,
     callback: &Bound<'_, PyAny>,

@@ -13,14 +13,14 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::remote::EventLoop;
 
-/// A Python awaitable as a Rust future, on the loop that runs on this thread.
+/// Turns a Python awaitable into a Rust future, on the loop that is running on this thread.
 ///
-/// It runs as a task of its own, in a copy of the current context, from now on. Dropping the future cancels
-/// the task.
+/// The awaitable is scheduled at once, as a task in a copy of the current context. Dropping the future cancels the
+/// task.
 ///
 /// # Errors
 ///
-/// `RuntimeError` when no event loop runs on this thread, `TypeError` when the object cannot be awaited.
+/// `RuntimeError` if no event loop is running on this thread; `TypeError` if the object is not awaitable.
 pub fn into_future(awaitable: Bound<'_, PyAny>) -> PyResult<PyFuture> {
     let event_loop = EventLoop::running(awaitable.py())?;
     on_loop(event_loop, awaitable)
@@ -41,7 +41,7 @@ pub(crate) fn on_loop(event_loop: EventLoop, awaitable: Bound<'_, PyAny>) -> PyR
     Ok(PyFuture { cell, event_loop })
 }
 
-/// What [`into_future`] makes.
+/// The future that [`into_future`] returns: resolves to the awaitable's result or exception.
 pub struct PyFuture {
     cell: Arc<Cell>,
     event_loop: EventLoop,
@@ -79,13 +79,13 @@ impl Drop for PyFuture {
         }
         let cancel = move |py: Python<'_>| {
             if let Some(task) = task {
-                // Ignored: the loop is closed, and has dropped the task.
+                // Ignored: fails only if the loop is closed, and then the task does not run.
                 let _ = task.bind(py).call_method0(intern!(py, "cancel"));
             }
             drop(result);
         };
         if self.event_loop.is_here() {
-            // Ignored when the interpreter is gone.
+            // Ignored: fails only if the interpreter is finalized, and the task with it.
             let _ = Python::try_attach(cancel);
         } else {
             self.event_loop.call(cancel);
@@ -99,13 +99,13 @@ impl fmt::Debug for PyFuture {
     }
 }
 
-/// What the task's end leaves and the future finds, on whichever threads the two are.
+/// The state that the task and the future share, possibly on different threads.
 #[derive(Default)]
 struct Cell(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Until it has ended.
+    /// The task; `None` before it starts and after it is done.
     task: Option<Py<PyAny>>,
     result: Option<PyResult<Py<PyAny>>>,
     waker: Option<Waker>,
@@ -113,12 +113,12 @@ struct Inner {
 }
 
 impl Cell {
-    // No Python code runs while it is locked.
+    // No Python code may run while the lock is held.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// On the loop's thread: what goes unwanted is dropped there.
+    /// Stores the result and wakes the future. Called on the loop's thread, where an unwanted result is dropped.
     fn finish(&self, result: PyResult<Py<PyAny>>) {
         let mut inner = self.lock();
         let task = inner.task.take();
@@ -137,12 +137,12 @@ impl Cell {
     }
 }
 
-/// Makes the task. On the loop's thread.
+/// Creates the task. Called on the loop's thread.
 fn start(cell: &Arc<Cell>, awaitable: &Bound<'_, PyAny>) -> PyResult<()> {
     static ENSURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = awaitable.py();
     if cell.lock().dropped {
-        // Like a task that is cancelled before it starts: a coroutine is closed, not left to warn.
+        // As in a task that is cancelled before it starts, close a coroutine: it would warn otherwise.
         if let Some(close) = awaitable.getattr_opt(intern!(py, "close"))? {
             close.call0()?;
         }

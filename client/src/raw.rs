@@ -1,4 +1,4 @@
-//! The capsule, called: with `finalizing` the only room with `unsafe`.
+//! Calls through the capsule. Only this module and `finalizing` contain `unsafe` code.
 
 use std::any::Any;
 use std::ffi::{c_int, c_void};
@@ -18,17 +18,17 @@ use pyo3::prelude::*;
 
 use crate::abi::{self, Api, PollableFunctions};
 
-/// The table of the yamanote in this process; null until the first loop of its was seen.
+/// The function table of the yamanote in this process; null until its first loop is seen.
 static API: AtomicPtr<Api> = AtomicPtr::new(ptr::null_mut());
 
-/// Why a future was given back.
+/// Why `spawn` did not take a future.
 pub(crate) enum Refused<F> {
-    /// The loop that runs on this thread is not yamanote's.
+    /// The loop running on this thread is not yamanote's; the future is returned.
     Foreign(F),
     Error(PyErr),
 }
 
-/// An awaitable of the loop that runs on this thread.
+/// Returns an awaitable that polls `future` on the loop running on this thread.
 pub(crate) fn spawn<'py, F, T>(
     py: Python<'py>,
     future: F,
@@ -46,8 +46,8 @@ where
     let data = Box::into_raw(Box::new(future));
     let mut awaitable = ptr::null_mut();
     let functions: *const PollableFunctions = &raw const *Body::<F, T>::FUNCTIONS;
-    // SAFETY: attached; null stands for the running loop; the functions are those of what `data` points at, and
-    // say `ANY_THREAD` only where the caller's future is `Send`; `awaitable` is writable.
+    // SAFETY: attached; null means the running loop; the functions match the type that `data` points to; callers
+    // set `ANY_THREAD` only for a future that is `Send`; `awaitable` is writable.
     let code = unsafe {
         (api.spawn)(
             ptr::null_mut(),
@@ -58,10 +58,10 @@ where
         )
     };
     if code == abi::OK {
-        // SAFETY: a new reference, as `OK` says.
+        // SAFETY: on `OK`, `awaitable` is a new reference.
         return Ok(unsafe { Bound::from_owned_ptr(py, awaitable) });
     }
-    // SAFETY: made above, and still ours, as the code says.
+    // SAFETY: created above; on any other code it is still ours.
     let future = *unsafe { Box::from_raw(data) };
     Err(if code == abi::FOREIGN {
         Refused::Foreign(future)
@@ -70,7 +70,7 @@ where
     })
 }
 
-/// The table, or `None` while the process has shown none and the running loop has none.
+/// Returns the table, or `None` if none was seen so far and the running loop has none.
 fn api(py: Python<'_>) -> PyResult<Option<&'static Api>> {
     let known = API.load(Ordering::Acquire);
     if !known.is_null() {
@@ -80,25 +80,25 @@ fn api(py: Python<'_>) -> PyResult<Option<&'static Api>> {
     look_up(&crate::running_loop(py)?)
 }
 
-/// The table of a loop, or `None` when it is not yamanote's.
+/// Returns the table of a loop, or `None` if the loop is not yamanote's.
 #[cold]
 fn look_up(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<&'static Api>> {
     let Some(capsule) = event_loop.getattr_opt(abi::ATTRIBUTE)? else {
         return Ok(None);
     };
-    // SAFETY: attached; anything may be asked whether it is a capsule of that name.
+    // SAFETY: attached; the function accepts any object.
     if unsafe { ffi::PyCapsule_IsValid(capsule.as_ptr(), abi::NAME.as_ptr()) } == 0 {
         return Err(PyRuntimeError::new_err(
-            "__yamanote_c_api__ is no capsule of yamanote's",
+            "__yamanote_c_api__ is not yamanote's capsule",
         ));
     }
-    // SAFETY: as just checked.
+    // SAFETY: the object is a capsule of that name, as just checked.
     let table = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), abi::NAME.as_ptr()) };
-    // SAFETY: every version of the table begins with its version and size.
+    // SAFETY: in every version, the table begins with its version and size.
     let [version, size] = unsafe { table.cast::<[u32; 2]>().read() };
     if version >> 16 != u32::from(abi::MAJOR) || (size as usize) < size_of::<Api>() {
         return Err(PyRuntimeError::new_err(format!(
-            "this yamanote speaks version {}.{} of its C interface, the extension {}.{}",
+            "yamanote has version {}.{} of its C interface, but the extension needs {}.{}",
             version >> 16,
             version & 0xffff,
             abi::MAJOR,
@@ -107,7 +107,7 @@ fn look_up(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<&'static Api>> {
     }
     crate::finalizing::hang_instead_of_unwinding();
     API.store(table.cast(), Ordering::Release);
-    // SAFETY: a table of our version, at least as long as ours, which lives as long as the process.
+    // SAFETY: a table of our major version, at least as long as ours, which lives as long as the process.
     Ok(Some(unsafe { &*table.cast::<Api>() }))
 }
 
@@ -124,13 +124,13 @@ fn error(py: Python<'_>, code: c_int) -> PyErr {
     })
 }
 
-/// How many futures of any extension are alive on yamanote's loops.
+/// Returns the number of live futures of all extensions on yamanote's loops.
 pub(crate) fn live(py: Python<'_>) -> PyResult<usize> {
-    // SAFETY: takes nothing.
+    // SAFETY: without preconditions.
     Ok(api(py)?.map_or(0, |api| unsafe { (api.live)() }))
 }
 
-/// The functions of one type of future.
+/// The `PollableFunctions` for one type of future.
 struct Body<F, T>(F, T);
 
 impl<F, T> Body<F, T>
@@ -148,12 +148,12 @@ where
         waker: *const abi::Waker,
         result: *mut *mut ffi::PyObject,
     ) -> c_int {
-        // SAFETY: borrowed for the call: `ManuallyDrop` leaves the loop's own reference in place.
+        // SAFETY: the waker is borrowed for the call: `ManuallyDrop` keeps the loop's reference.
         let waker = ManuallyDrop::new(unsafe { Waker::new(waker.cast(), &WAKER) });
         let poll = |py: Python<'_>| {
-            // SAFETY: made by `spawn`, alive, and polled by one caller at a time.
+            // SAFETY: created by `spawn`, alive, and polled by one caller at a time.
             let future = unsafe { &mut *data.cast::<F>() };
-            // SAFETY: in a box of its own, never moved until dropped there.
+            // SAFETY: boxed, and never moved until it is dropped in place.
             let future = unsafe { Pin::new_unchecked(future) };
             let polled = catch_unwind(AssertUnwindSafe(|| {
                 let _inside = crate::runtime::enter();
@@ -166,7 +166,7 @@ where
             let error = match polled {
                 Ok(None) => return abi::PENDING,
                 Ok(Some(Ok(object))) => {
-                    // SAFETY: writable for the call.
+                    // SAFETY: `result` is writable during the call.
                     unsafe { result.write(object.into_ptr()) };
                     return abi::READY;
                 }
@@ -176,15 +176,15 @@ where
             error.restore(py);
             abi::FAILED
         };
-        // SAFETY: called attached. Tells this copy of PyO3 so: references may be dropped at once.
+        // SAFETY: called attached. This informs this copy of PyO3, so that it drops references at once.
         unsafe { Python::attach_unchecked(poll) }
     }
 
     unsafe extern "C" fn drop(data: *mut c_void) {
         let release = |_: Python<'_>| {
-            // SAFETY: made by `spawn` and dropped once, here.
+            // SAFETY: created by `spawn`, and dropped once, here.
             let future = unsafe { Box::from_raw(data.cast::<F>()) };
-            // Ignored: the panic hook has printed it, and there is nobody to tell.
+            // Ignored: the panic hook has printed the panic, and there is no caller to receive it.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         };
         // SAFETY: called attached.
@@ -202,7 +202,7 @@ fn into_python<'py, T: IntoPyObject<'py>>(
         .map_err(Into::into)
 }
 
-/// A panic as the exception that the awaiting task gets.
+/// Returns the exception that the awaiting task gets for a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
     let said = panic
         .downcast_ref::<String>()
@@ -212,45 +212,45 @@ pub(crate) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
     PyRuntimeError::new_err(format!("a Rust future panicked: {said}"))
 }
 
-/// The table that a waker's functions are called through: a waker comes from it, so it was found.
+/// Returns the table for a waker's functions: wakers exist only after the table was found.
 fn waking() -> &'static Api {
-    // SAFETY: published before the first future was spawned, and with it before the first waker.
+    // SAFETY: published before the first future was spawned, hence before the first waker existed.
     unsafe { &*API.load(Ordering::Acquire) }
 }
 
 static WAKER: RawWakerVTable = RawWakerVTable::new(
     |waker| {
-        // SAFETY: a waker's pointer is a live reference of yamanote's.
+        // SAFETY: a waker's pointer is a live reference to a waker of yamanote's.
         let clone = unsafe { (waking().waker_clone)(waker.cast()) };
         RawWaker::new(clone.cast(), &WAKER)
     },
-    // SAFETY: as above, and gives the reference up.
+    // SAFETY: as above; the call consumes the reference.
     |waker| unsafe { (waking().waker_wake)(waker.cast()) },
-    // SAFETY: as above, borrowed.
+    // SAFETY: as above; the call borrows the reference.
     |waker| unsafe { (waking().waker_wake_by_ref)(waker.cast()) },
-    // SAFETY: as above, and gives the reference up.
+    // SAFETY: as above; the call consumes the reference.
     |waker| unsafe { (waking().waker_drop)(waker.cast()) },
 );
 
-/// One of yamanote's loops, for any thread.
+/// A reference to one of yamanote's loops, usable on any thread.
 pub(crate) struct Remote {
     api: &'static Api,
     raw: *const abi::Loop,
 }
 
-// SAFETY: `wake`, `submit`, `loop_retain` and `loop_release` may be called by any thread.
+// SAFETY: `wake`, `submit`, `loop_retain` and `loop_release` may be called on any thread.
 unsafe impl Send for Remote {}
 // SAFETY: as above.
 unsafe impl Sync for Remote {}
 
 impl Remote {
-    /// `None` when the loop is not yamanote's.
+    /// Returns `None` if the loop is not yamanote's.
     pub(crate) fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let Some(api) = look_up(event_loop)? else {
             return Ok(None);
         };
         let mut raw = ptr::null();
-        // SAFETY: attached, a live object, and `raw` is writable.
+        // SAFETY: attached; the object is alive, and `raw` is writable.
         match unsafe { (api.loop_acquire)(event_loop.as_ptr(), &raw mut raw) } {
             abi::OK => Ok(Some(Self { api, raw })),
             abi::FOREIGN => Ok(None),
@@ -263,15 +263,15 @@ impl Remote {
         unsafe { (self.api.wake)(self.raw) == abi::OK }
     }
 
-    /// Has `call` called on the loop's thread, with `None` by anyone when the loop is closed first. `false` when it
-    /// is closed already: `call` was dropped.
+    /// Schedules `call` on the loop's thread. If the loop is closed first, `call` gets `None`, on any thread. Returns
+    /// `false` if the loop is closed already; `call` was then dropped.
     pub(crate) fn submit(&self, call: impl FnOnce(Option<Python<'_>>) + Send + 'static) -> bool {
         let call: Call = Box::new(call);
         let data = Box::into_raw(Box::new(call));
-        // SAFETY: a live reference; `called` takes what `data` is, once.
+        // SAFETY: a live reference; `called` accepts this type of `data`, and is called at most once.
         let code = unsafe { (self.api.submit)(self.raw, Some(called), data.cast()) };
         if code != abi::OK {
-            // SAFETY: made above, and still ours, as the code says.
+            // SAFETY: created above; on any code but `OK` it is still ours.
             drop(unsafe { Box::from_raw(data) });
         }
         code == abi::OK
@@ -281,12 +281,12 @@ impl Remote {
 type Call = Box<dyn FnOnce(Option<Python<'_>>) + Send>;
 
 unsafe extern "C" fn called(data: *mut c_void, status: c_int) {
-    // SAFETY: made by `submit`, called once.
+    // SAFETY: created by `submit`, and consumed once, here.
     let call = *unsafe { Box::from_raw(data.cast::<Call>()) };
-    // Ignored: the panic hook has printed it, and the loop has nobody to tell.
+    // Ignored: the panic hook has printed the panic, and there is no caller to receive it.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         if status == abi::OK {
-            // SAFETY: attached, as the status says.
+            // SAFETY: `OK` means that the thread is attached.
             unsafe { Python::attach_unchecked(|py| call(Some(py))) };
         } else {
             call(None);
@@ -307,7 +307,7 @@ impl Clone for Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        // SAFETY: the reference that this value stands for.
+        // SAFETY: releases the reference that this value owns.
         unsafe { (self.api.loop_release)(self.raw) };
     }
 }

@@ -1,4 +1,4 @@
-//! A loop as other threads know it.
+//! Handles to a loop for other threads.
 
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -9,9 +9,10 @@ use pyo3::types::PyCFunction;
 use crate::python::{self, PyFuture};
 use crate::raw::Remote;
 
-/// An event loop, for any thread to keep and call.
+/// A handle to an event loop, which any thread may keep and use.
 ///
-/// On yamanote none of its methods but [`into_future`](Self::into_future) takes the GIL.
+/// For a yamanote loop, no method except [`running`](Self::running) and [`into_future`](Self::into_future) needs the
+/// GIL.
 #[derive(Clone, Debug)]
 pub struct EventLoop {
     kind: Kind,
@@ -25,11 +26,11 @@ enum Kind {
 }
 
 impl EventLoop {
-    /// The loop that runs on this thread.
+    /// Returns the loop that is running on this thread.
     ///
     /// # Errors
     ///
-    /// `RuntimeError` when there is none.
+    /// `RuntimeError` if no loop is running.
     pub fn running(py: Python<'_>) -> PyResult<Self> {
         let event_loop = crate::running_loop(py)?;
         let kind = match Remote::new(&event_loop)? {
@@ -42,7 +43,7 @@ impl EventLoop {
         })
     }
 
-    /// Has `call` called on the loop's thread in a coming turn, or dropped when the loop is closed.
+    /// Schedules `call` for a later turn on the loop's thread. If the loop is closed first, `call` is dropped.
     pub fn call(&self, call: impl FnOnce(Python<'_>) + Send + 'static) {
         match &self.kind {
             Kind::Yamanote(remote) => {
@@ -54,7 +55,7 @@ impl EventLoop {
             }
             Kind::Other(event_loop) => {
                 let event_loop = Arc::clone(event_loop);
-                // Ignored when the interpreter is gone: so is the loop.
+                // Ignored: fails only if the interpreter is finalized, and the loop with it.
                 Python::try_attach(move |py| {
                     let call = std::sync::Mutex::new(Some(call));
                     let callback =
@@ -64,7 +65,7 @@ impl EventLoop {
                                 call(arguments.py());
                             }
                         })?;
-                    // Ignored: a closed loop calls nobody.
+                    // Ignored: fails only if the loop is closed, which then drops the call.
                     drop(crate::call_soon_threadsafe(event_loop.bind(py), &callback));
                     PyResult::Ok(())
                 });
@@ -72,7 +73,7 @@ impl EventLoop {
         }
     }
 
-    /// Ends the loop's wait, if it waits; its turn then finds what other means have left for it.
+    /// Ends the loop's wait, if it is waiting, so that it makes a turn.
     pub fn wake(&self) {
         match &self.kind {
             Kind::Yamanote(remote) => {
@@ -83,16 +84,17 @@ impl EventLoop {
         }
     }
 
-    /// [`into_future`](crate::into_future) on this loop, from whichever thread.
+    /// Like [`into_future`](crate::into_future), on this loop, from any thread.
     ///
     /// # Errors
     ///
-    /// What `asyncio.ensure_future` raises when called on the loop's own thread; elsewhere, that comes as the future's result.
+    /// On the loop's own thread, what `asyncio.ensure_future` raises. On other threads, the future resolves to that
+    /// error.
     pub fn into_future(&self, awaitable: Bound<'_, PyAny>) -> PyResult<PyFuture> {
         python::on_loop(self.clone(), awaitable)
     }
 
-    /// Whether this is the thread that the loop ran on when it was asked for.
+    /// Returns whether the current thread is the one on which this handle was created by `running`.
     pub(crate) fn is_here(&self) -> bool {
         thread::current().id() == self.home
     }

@@ -5,11 +5,11 @@ pub(crate) use with_tokio::enter;
 #[cfg(feature = "tokio")]
 pub use with_tokio::spawn;
 
-/// What there is to be inside of without tokio.
+/// Replaces `EnterGuard` without tokio.
 #[cfg(not(feature = "tokio"))]
 pub(crate) struct Nothing;
 
-/// Enters nothing.
+/// Does nothing: without tokio there is no runtime to enter.
 #[cfg(not(feature = "tokio"))]
 pub(crate) fn enter() -> Nothing {
     Nothing
@@ -29,19 +29,19 @@ mod with_tokio {
 
     use crate::{future_into_py, raw};
 
-    /// What tokio's timers and sockets look for where they are made.
+    /// Enters the runtime, which tokio's timers and sockets look up when they are created.
     pub(crate) fn enter() -> EnterGuard<'static> {
         get_runtime().enter()
     }
 
-    /// An awaitable for a future that runs on a worker thread, from now on.
+    /// Starts a future on a worker thread, and returns an awaitable for its result.
     ///
-    /// Workers never take the GIL: results are converted on the loop's thread, many for each time that it is
-    /// woken. Dropping or cancelling the awaitable aborts the future at its next `await`.
+    /// Workers never take the GIL: results are converted on the loop's thread, several per wake. Dropping or
+    /// cancelling the awaitable aborts the future at its next `await`.
     ///
     /// # Errors
     ///
-    /// `RuntimeError` when no event loop runs on this thread.
+    /// `RuntimeError` if no event loop is running on this thread.
     pub fn spawn<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
     where
         F: Future<Output = PyResult<T>> + Send + 'static,
@@ -50,7 +50,7 @@ mod with_tokio {
         future_into_py(py, Spawned(get_runtime().spawn(future)))
     }
 
-    /// A task that does not outlive its awaitable.
+    /// A tokio task that is aborted when this is dropped, so that it does not outlive its awaitable.
     struct Spawned<T>(JoinHandle<PyResult<T>>);
 
     impl<T> Future for Spawned<T> {

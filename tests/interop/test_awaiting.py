@@ -134,7 +134,7 @@ def test_a_future_need_not_be_sendable() -> None:
 
 def test_a_local_future_is_refused_on_other_loops() -> None:
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="yamanote's loop only"):
+        with pytest.raises(RuntimeError, match="only on yamanote's loop"):
             rust.local(1)
 
     asyncio.run(main())
