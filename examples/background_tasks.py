@@ -1,4 +1,4 @@
-"""A task beside the main one: keep a reference to it, look at its errors, end it."""
+"""Background tasks: keep a reference, report their errors, and cancel them at the end."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,20 +8,20 @@ import yamanote
 
 
 class Background:
-    """Holds tasks that nobody awaits: the loop itself only refers to them weakly."""
+    """Keeps references to tasks that are not awaited: the loop itself holds only weak ones."""
 
     def __init__(self) -> None:
-        """Starts with no task."""
+        """Starts without tasks."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Runs `coroutine` beside everything else."""
+        """Runs `coroutine` as a background task."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """Cancels what still runs and waits until it has cleaned up."""
+        """Cancels the tasks that are still running, and waits for them to end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -33,7 +33,7 @@ class Background:
 
 
 async def heartbeat() -> None:
-    """Beats for ever."""
+    """Prints at regular intervals until it is cancelled."""
     try:
         while await asyncio.sleep(0.003, "alive"):
             pass
@@ -42,12 +42,12 @@ async def heartbeat() -> None:
 
 
 async def fail() -> None:
-    """Fails, and somebody should know."""
+    """Raises an exception, which should be reported."""
     raise ValueError("out of luck")
 
 
 async def main() -> None:
-    """Does its own work with two tasks in the background."""
+    """Runs with two tasks in the background."""
     background = Background()
     background.start(heartbeat())
     background.start(fail())

@@ -1,4 +1,4 @@
-"""Many jobs, a few at a time: `gather` keeps the order, a `Semaphore` keeps the bound."""
+"""Bounded concurrency: `gather` keeps the order of results, a `Semaphore` limits the callers."""
 
 import asyncio
 
@@ -6,16 +6,16 @@ import yamanote
 
 
 class Service:
-    """Something that dislikes more than a few callers at once."""
+    """A service that supports only a few callers at once."""
 
     def __init__(self, most_at_once: int) -> None:
-        """Allows `most_at_once` callers; the others wait their turn."""
+        """Allows `most_at_once` callers; further ones wait."""
         self._places = asyncio.Semaphore(most_at_once)
         self._callers = 0
         self.most_seen = 0
 
     async def square(self, number: int) -> int:
-        """Takes a moment, and answers."""
+        """Returns the square of a number after a short delay."""
         async with self._places:
             self._callers += 1
             self.most_seen = max(self.most_seen, self._callers)
@@ -25,9 +25,9 @@ class Service:
 
 
 async def main() -> None:
-    """Asks twelve times, never more than three at once."""
+    """Makes twelve calls, at most three at once."""
     service = Service(most_at_once=3)
-    # The answers come in the order of the questions, whichever was ready first.
+    # The results are in the order of the calls, not of their completion.
     print(await asyncio.gather(*(service.square(number) for number in range(12))))
     print("at most", service.most_seen, "at once")
 

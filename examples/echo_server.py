@@ -1,6 +1,6 @@
 """A TCP server and its client with asyncio's streams.
 
-Nothing here but the last line knows which loop it runs on.
+Only the last line depends on the event loop.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ import yamanote
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends every line back, in capitals, until the client has no more."""
+    """Sends every line back in upper case until the client closes its side."""
     async for line in reader:
         writer.write(line.upper())
-        # Waits while the client is slower than we are; without it, memory would be the buffer.
+        # Waits while the client reads too slowly; without it, the write buffer would grow.
         await writer.drain()
     writer.close()
     await writer.wait_closed()
 
 
 async def ask(port: int, lines: list[str]) -> list[str]:
-    """Sends `lines` and returns the answers."""
+    """Sends `lines` and returns the replies."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.writelines(f"{line}\n".encode() for line in lines)
     writer.write_eof()
@@ -31,7 +31,7 @@ async def ask(port: int, lines: list[str]) -> list[str]:
 
 async def main() -> None:
     """Serves two clients at once."""
-    # Port 0: the system picks a free one.
+    # Port 0: the system picks a free port.
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server:

@@ -1,4 +1,4 @@
-"""Reads and writes files while the loop goes on: yamanote.fs is `open()`, awaited."""
+"""Reads and writes files without blocking the loop, with the awaitable `open()` of yamanote.fs."""
 
 import asyncio
 import tempfile
@@ -9,7 +9,7 @@ from yamanote import fs
 
 
 async def count_words(path: Path) -> int:
-    """How many words there are in a file; other tasks run while the disk is waited for."""
+    """Returns the number of words in a file; other tasks run during the disk access."""
     words = 0
     async with fs.open(path, encoding="utf-8") as file:
         async for line in file:
@@ -18,7 +18,7 @@ async def count_words(path: Path) -> int:
 
 
 async def main() -> None:
-    """Writes three files and reads them at the same time."""
+    """Writes three files, then reads them concurrently."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.txt") for number in range(1, 4)]
         texts = ["one two\n" * number for number in range(1, 4)]

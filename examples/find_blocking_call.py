@@ -1,6 +1,6 @@
-"""Something blocks the loop, and debug mode says who.
+"""Finding code that blocks the loop, with debug mode.
 
-Any call that takes long without `await` stops everything else: no request is answered meanwhile.
+A long call without `await` blocks all other tasks: no request is answered meanwhile.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ import yamanote
 
 
 def read_slow_disk() -> str:
-    """Stands for a library that knows nothing of asyncio."""
+    """Simulates a blocking function of a library that does not support asyncio."""
     time.sleep(0.2)
     return "contents"
 
 
 async def culprit() -> str:
-    """Calls it directly. Debug mode logs this task, and the line it is at."""
+    """Calls it directly. Debug mode logs this task and its current line."""
     return read_slow_disk()
 
 
 async def innocent() -> str:
-    """Calls it in a thread; the loop goes on."""
+    """Calls it on a thread, so that the loop keeps running."""
     return await asyncio.to_thread(read_slow_disk)
 
 
@@ -34,6 +34,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s %(message)s")
-    # The same as `python -X dev` or PYTHONASYNCIODEBUG=1. Slow means over 0.1 seconds, unless
-    # `loop.slow_callback_duration` says otherwise.
+    # Equivalent to `python -X dev` or PYTHONASYNCIODEBUG=1. The threshold for slow calls is
+    # `loop.slow_callback_duration`, 0.1 seconds by default.
     yamanote.run(main(), debug=True)

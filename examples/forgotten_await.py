@@ -1,6 +1,6 @@
-"""A coroutine that nobody awaits does nothing, and Python says so.
+"""A coroutine that is never awaited does not run; Python warns about it.
 
-Debug mode also says where it was made.
+In debug mode, the warning also tells where the coroutine was created.
 """
 
 import asyncio
@@ -9,13 +9,13 @@ import yamanote
 
 
 async def save(document: str) -> None:
-    """Stands for something that should really happen."""
+    """Simulates an operation that must not be forgotten."""
     await asyncio.sleep(0)
     print("saved", document)
 
 
 async def main() -> None:
-    """Forgets once, and once does not."""
+    """Calls it once without `await` and once with it."""
     save("the first")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     await save("the second")
 

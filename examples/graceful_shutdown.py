@@ -1,4 +1,4 @@
-"""A server that ends well on SIGTERM and Ctrl-C: no new clients, the present ones are finished."""
+"""A graceful shutdown on SIGTERM and Ctrl-C: accept no new clients, finish the current ones."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import yamanote
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Takes its time over one line."""
+    """Answers one line, slowly."""
     line = await reader.readline()
     writer.write(b"one moment\n")
     await asyncio.sleep(0.2)
@@ -19,7 +19,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def main() -> None:
-    """Serves until a signal says stop."""
+    """Serves until a signal arrives."""
     clients: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ import yamanote
 
 
 async def main() -> None:
-    """Says hello, and which loop it runs on."""
+    """Prints a greeting and the class of the running loop."""
     print("Hello")
     await asyncio.sleep(0.01)
     print("from", type(asyncio.get_running_loop()).__module__.partition(".")[0])

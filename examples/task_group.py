@@ -1,4 +1,4 @@
-"""Tasks that stand and fall together."""
+"""A task group: if one task fails, the others are cancelled."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import yamanote
 
 
 async def step(name: str, seconds: float) -> str:
-    """Takes `seconds`, or notices that the others have failed."""
+    """Takes `seconds`, unless it is cancelled because another task has failed."""
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
@@ -16,16 +16,16 @@ async def step(name: str, seconds: float) -> str:
 
 
 async def fail() -> None:
-    """Is the one that goes wrong."""
+    """Raises an exception after a short time."""
     await asyncio.sleep(0.01)
     raise ValueError("no such thing")
 
 
 async def main() -> None:
-    """Runs a group that succeeds and one that does not."""
+    """Runs a group that succeeds and one that fails."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(step(name, 0.01)) for name in ("one", "two")]
-    # The block ends when all of its tasks have.
+    # The block ends when all of its tasks are done.
     print([task.result() for task in tasks])
 
     try:

@@ -1,4 +1,4 @@
-"""Giving up in time, and cleaning up when somebody else gave up."""
+"""Timeouts, and cleaning up on cancellation."""
 
 import asyncio
 
@@ -6,19 +6,19 @@ import yamanote
 
 
 async def download(name: str, seconds: float) -> str:
-    """Stands for work that may take too long."""
+    """Simulates work that may take too long."""
     print(name, "starts")
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        # The place to undo half-done work. Raise it again: whoever cancelled is waiting for that.
+        # Undo unfinished work here, then raise it again: the code that cancelled expects it.
         print(name, "cleans up")
         raise
     return f"{name} is here"
 
 
 async def main() -> None:
-    """Waits for a quick one, gives up on a slow one, cancels a third."""
+    """Awaits a fast download, times out on a slow one, and cancels a third."""
     print(await asyncio.wait_for(download("quick", 0.01), timeout=10))
 
     try:

@@ -1,6 +1,6 @@
 """A web application on uvicorn and Starlette, served on yamanote.
 
-From the command line the same is `uvicorn --loop yamanote:new_event_loop module:app`.
+The equivalent command line is `uvicorn --loop yamanote:new_event_loop module:app`.
 """
 
 import uvicorn
@@ -13,7 +13,7 @@ import yamanote
 
 
 async def hello(request: Request) -> JSONResponse:
-    """Greets whoever asks."""
+    """Responds with a greeting."""
     return JSONResponse({"hello": request.path_params["name"]})
 
 
@@ -22,7 +22,7 @@ app = Starlette(routes=[Route("/hello/{name}", hello)])
 
 async def main() -> None:
     """Serves until SIGTERM or Ctrl-C."""
-    # Port 0: the system picks a free one, and uvicorn's log says which.
+    # Port 0: the system picks a free port, which uvicorn logs.
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="info"))
     await server.serve()
 

@@ -1,4 +1,4 @@
-"""A queue between a producer and its workers; the queue's size is what holds the producer back."""
+"""A queue between a producer and its workers; a full queue makes the producer wait."""
 
 import asyncio
 
@@ -13,12 +13,12 @@ async def work(queue: "asyncio.Queue[int]", results: list[int]) -> None:
             await asyncio.sleep(0.001)
             results.append(number * number)
         finally:
-            # In `finally`: a job that fails is done too, or `join` would wait for it for ever.
+            # In `finally`, so that a failed job counts as done; otherwise `join` never returns.
             queue.task_done()
 
 
 async def main() -> None:
-    """Feeds twenty jobs to three workers through a queue of five."""
+    """Passes twenty jobs to three workers through a queue of size five."""
     queue: asyncio.Queue[int] = asyncio.Queue(maxsize=5)
     results: list[int] = []
     workers = [asyncio.create_task(work(queue, results)) for _ in range(3)]

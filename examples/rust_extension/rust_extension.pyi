@@ -5,7 +5,7 @@ from typing import Any, final
 
 @final
 class Client:
-    """An HTTP client that keeps its connections: make one, and use it for all requests."""
+    """An HTTP client that reuses its connections: create one, and use it for all requests."""
 
     def __new__(cls) -> Client: ...
     def get(self, url: str) -> Coroutine[Any, Any, Response]:
@@ -16,7 +16,7 @@ class Client:
 
 @final
 class Response:
-    """What a server answered."""
+    """The response of a server."""
 
     @property
     def status(self) -> int: ...
@@ -25,7 +25,7 @@ class Response:
 
 @final
 class Redis:
-    """One connection, which all its users' commands share."""
+    """One connection, shared by the commands of all its users."""
 
     @staticmethod
     def connect(url: str) -> Coroutine[Any, Any, Redis]:
@@ -35,7 +35,7 @@ class Redis:
         """Set a key."""
 
     def get(self, key: str) -> Coroutine[Any, Any, bytes | None]:
-        """Return the value of a key, or `None`."""
+        """Return the value of a key, or `None` if there is no such key."""
 
     def incr(self, key: str) -> Coroutine[Any, Any, int]:
-        """Add one to a number; return the sum."""
+        """Increment the number at a key; return the new value."""

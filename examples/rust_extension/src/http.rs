@@ -4,7 +4,7 @@ use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// Keeps its connections: make one, and use it for all requests.
+/// An HTTP client that reuses its connections: create one, and use it for all requests.
 #[pyclass(frozen)]
 pub(crate) struct Client(reqwest::Client);
 
@@ -47,7 +47,7 @@ impl Client {
             let response = request.send().await.map_err(raised)?;
             let status = response.status().as_u16();
             let body = response.bytes().await.map_err(raised)?;
-            // On yamanote this runs on the loop's thread, which has the GIL already.
+            // On yamanote this runs on the loop's thread, which already holds the GIL.
             Python::attach(|py| {
                 let body = PyBytes::new(py, &body).unbind();
                 Ok(Response { status, body })

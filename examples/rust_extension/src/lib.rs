@@ -1,6 +1,6 @@
-//! An HTTP client and a Redis client, written with two crates, for Python coroutines.
+//! An HTTP client and a Redis client for Python coroutines, based on two Rust crates.
 //!
-//! Nothing here knows which event loop will await it.
+//! The code does not depend on the event loop that awaits it.
 
 mod http;
 mod redis;

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
 use redis::aio::MultiplexedConnection;
 
-/// One connection, which all its users' commands share.
+/// One connection, shared by the commands of all its users.
 #[pyclass(frozen)]
 pub(crate) struct Redis(MultiplexedConnection);
 
@@ -30,12 +30,12 @@ impl Redis {
         self.ask::<()>(py, redis::cmd("SET").arg(key).arg(value))
     }
 
-    /// The value of a key, or `None`.
+    /// Get the value of a key. Awaited, it returns `bytes`, or `None` if there is no such key.
     fn get<'py>(&self, py: Python<'py>, key: String) -> PyResult<Bound<'py, PyAny>> {
         self.ask::<Option<Vec<u8>>>(py, redis::cmd("GET").arg(key))
     }
 
-    /// Add one to a number; awaited, it returns the sum.
+    /// Increment the number at a key. Awaited, it returns the new value.
     fn incr<'py>(&self, py: Python<'py>, key: String) -> PyResult<Bound<'py, PyAny>> {
         self.ask::<i64>(py, redis::cmd("INCR").arg(key))
     }

@@ -1,6 +1,6 @@
-"""The example's clients against servers on the same loop, on yamanote and on asyncio.
+"""Tests the example's clients with servers on the same loop, on yamanote and on asyncio.
 
-REDIS_URL runs the Redis tests against a real server; without it, a small one here answers.
+With REDIS_URL the Redis tests use a real server; without it, the small one in this file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncGenerator[int]:
-    """A server on a port of its own; the connections that clients keep are cut at the end."""
+    """Runs a server on a free port; the connections that clients keep open are cut at the end."""
     writers: set[asyncio.StreamWriter] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,7 +63,7 @@ async def serving(handler: Handler) -> AsyncGenerator[int]:
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers each request with its method, path and body."""
+    """Replies to each request with its method, path and body."""
     while True:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         method, path, _ = head.split(" ", 2)
@@ -78,13 +78,13 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Reads until the client goes away."""
+    """Reads until the client disconnects."""
     while await reader.read(1024):
         pass
 
 
 async def redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Speaks as much of the Redis protocol as the example needs."""
+    """Implements the part of the Redis protocol that the example uses."""
     values: dict[bytes, bytes] = {}
     while True:
         count = int((await reader.readline())[1:] or b"0")
