@@ -1,4 +1,4 @@
-"""Promises about figures, and whether a run keeps them.
+"""Bounds on figures, and whether a run meets them.
 
 A file of bounds is a JSON list. Each bound names a workload and a measure and says either
 `{"to": "uvloop", "at_most": 0.85}`, a ratio of medians, or `{"to": "best", "at_most": "spread"}`:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bound:
-    """One promise."""
+    """One bound."""
 
     workload: str
     measure: str

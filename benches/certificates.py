@@ -1,4 +1,4 @@
-"""A certificate for the servers under test, made for the run."""
+"""A certificate for the servers under test, created for each run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trustme
 
 @dataclass(frozen=True)
 class Files:
-    """PEM files: who signed, the key, and the chain that a server shows."""
+    """PEM files: the authority's certificate, the key, and the server's certificate chain."""
 
     authority: Path
     key: Path
@@ -23,7 +23,7 @@ class Files:
 
 @functools.cache
 def files() -> Files:
-    """Give the files, which live as long as this process."""
+    """Return the files, which exist as long as this process."""
     folder = Path(tempfile.mkdtemp(prefix="yamanote-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = Files(folder / "authority.pem", folder / "key.pem", folder / "chain.pem")

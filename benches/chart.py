@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The Yamanote line is yellow-green; everybody else stays in the background.
+#: yamanote in the yellow-green of the Yamanote line; muted colours for the other loops.
 COLOURS = {"yamanote": "#80c241", "uvloop": "#5b7fa6", "asyncio": "#b4bcc6"}
 OTHER_COLOUR = "#d9b38c"
 
@@ -50,7 +50,7 @@ class Line:
 
 
 def draw(title: str, subtitle: str, columns: list[Column], lines: list[Line]) -> str:
-    """Draw the chart; every cell has its own scale, from zero."""
+    """Draw the chart; every cell has its own scale, which starts at zero."""
     bars = max(len(cell) for line in lines for cell in line.cells)
     line_height = NAME_HEIGHT + bars * BAR_STEP + LINE_GAP
     width = 2 * MARGIN + NAME_WIDTH + CELL_WIDTH * len(columns)
@@ -85,7 +85,7 @@ def draw_line(line: Line, y: int, width: int) -> Iterator[str]:
 
 
 def draw_cell(cell: list[Bar], x: int, y: int) -> Iterator[str]:
-    """Draw the bars of one cell, the longest as long as there is room."""
+    """Draw the bars of one cell; the longest fills its width."""
     longest = max(bar.value for bar in cell) or 1.0
     for row, bar in enumerate(cell):
         top = y + row * BAR_STEP

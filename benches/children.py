@@ -1,7 +1,7 @@
-"""What a child process costs: starting one, and reading from one.
+"""The cost of a child process: starting it, and reading from it or writing to it.
 
-`python benches/children.py --loop yamanote` measures one loop, by itself, in this process and
-prints JSON. `compare.py` starts it afresh for each loop and round.
+`python benches/children.py --loop yamanote` measures one loop in this process and prints JSON.
+`compare.py` starts a new process for each loop and round.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from itertools import repeat
 
 import micro
 
-#: As on any Unix; a program that does nothing.
+#: A program that does nothing, and exists on every Unix.
 TRUE = "/bin/true"
 
 MIB = 1 << 20
 
 
 def spawn(loop: asyncio.AbstractEventLoop, operations: int) -> micro.Timed:
-    """Start a child that ends at once, and wait for it."""
+    """Start a child that exits at once, and wait for it."""
 
     async def main() -> None:
         for _ in repeat(None, operations):

@@ -1,8 +1,8 @@
 """All loops side by side: `python benches/compare.py --quick`.
 
-Within each round the loops take turns, each time in another order, so that whatever else happens on
-the machine happens to all of them. Prints the median, the quartiles and the CPU time of each
-workload and the ratio to uvloop; writes every sample to a JSON file.
+Each round measures all loops, in a different order each time, so that other load on the machine
+affects all of them alike. Prints the median, the quartiles and the CPU time of each workload and
+the ratio to uvloop; writes every sample to a JSON file.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 
-#: A handful of rows that shows the shape of things in a few minutes.
+#: A few representative rows, for a run of a few minutes.
 QUICK = re.compile(
     r"micro/|echo/(protocol|streams|unix)/1KiB/(10|100)$|echo/(sock|udp)/1KiB/10$|echo/\w+/64KiB/10$"
     r"|children/spawn|sendfile/1MiB/10$|connect/protocol"
 )
 
-#: Longer than any loop needs for all workloads of a script.
+#: Seconds; more than any loop needs for all workloads of a script.
 SCRIPT_PATIENCE_S = 300.0
 
 
@@ -54,11 +54,11 @@ class Plan:
     seconds: float
 
     def wants(self, name: str) -> bool:
-        """Say whether a workload is part of the run."""
+        """Return whether a workload is part of the run."""
         return bool(self.only.search(name)) and (not self.quick or bool(QUICK.search(name)))
 
     def order(self, round_number: int, extra: Iterable[str] = ()) -> list[str]:
-        """Give the loops in a round's order: rotated, and every other time reversed."""
+        """Return the loops in the order of a round: rotated, and reversed in every other round."""
         names = [*self.loops, *extra]
         start = round_number // 2 % len(names)
         names = names[start:] + names[:start]
@@ -66,7 +66,7 @@ class Plan:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmarks that the command line selects."""
     options = arguments()
     plan = Plan(
         loops.choose(options.loops),
@@ -76,7 +76,7 @@ def main() -> None:
         options.seconds,
     )
     chosen = [workload for workload in streams.workloads() if plan.wants(workload.name)]
-    native = tools() if chosen else None  # Whatever fails here should fail before the long wait.
+    native = tools() if chosen else None  # Before the long run, in case the build fails.
     interference = machine.Interference()
     started = time.monotonic()
     rows = {row.name: row for row in run_script(plan, "micro", micro.WORKLOADS)}
@@ -147,7 +147,7 @@ def run_script(plan: Plan, script: str, workloads: Iterable[str]) -> list[Row]:
                     row.fail(loop, str(error))
                 continue
             for name, samples in said.items():
-                # The middle one: a new process per round, not repetition, is what varies.
+                # The median: samples vary between processes, not between repetitions in one.
                 if samples:
                     rows[name].add(loop, sorted(samples, key=lambda it: it["cpu_ns"])[1])
                 else:
@@ -156,7 +156,7 @@ def run_script(plan: Plan, script: str, workloads: Iterable[str]) -> list[Row]:
 
 
 def samples_of(script: str, loop: str, names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
-    """Let a new process measure one loop."""
+    """Measure one loop in a new process."""
     only = f"^({'|'.join(names)})$"
     command = [sys.executable, str(HERE / f"{script}.py"), "--loop", loop, "--only", only]
     try:
@@ -181,12 +181,12 @@ def run_streams(plan: Plan, native: Tools, chosen: Iterable[streams.Workload]) -
     for workload in chosen:
         row = Row(workload.name)
         rows.append(row)
-        # The limit knows one way to serve: it stands beside the loops' fastest.
+        # The pure-Rust server has only one mode, which is compared with the loops' fastest.
         extra = [LIMIT] if workload.mode == "protocol" else []
         for number_of_round in range(plan.rounds):
             for loop in plan.order(number_of_round, extra):
                 if loop in row.failures:
-                    continue  # It would fail again, and patience takes long.
+                    continue  # It would fail again, after a long timeout.
                 progress(number_of_round, plan, workload.name, loop)
                 sample_streams(row, workload.measure, native, loop, plan.seconds)
     return rows
@@ -199,7 +199,7 @@ def sample_streams(
     loop: str,
     seconds: float,
 ) -> None:
-    """Take one sample, or note why there is none."""
+    """Take one sample, or store the reason why there is none."""
     try:
         row.add(loop, measure(native, loop, seconds))
     except ProcessError as error:
@@ -207,13 +207,13 @@ def sample_streams(
 
 
 def progress(number_of_round: int, plan: Plan, what: str, loop: str) -> None:
-    """Say what is being measured."""
+    """Report what is being measured."""
     line = f"[round {number_of_round + 1}/{plan.rounds}] {what}: {loop}"
     print(line, file=sys.stderr, flush=True)
 
 
 def print_row(row: Row) -> None:
-    """Print a workload's table: of each measure the median, (the quartiles) and the ratio."""
+    """Print a workload's table: the median, (quartiles) and ratio of each measure."""
     print(f"\n{row.name}")
     measures = row.measures()
     print("  " + " " * 10 + "".join(f"{heading(measure):>8}{'':24}" for measure in measures))
@@ -225,7 +225,7 @@ def print_row(row: Row) -> None:
 
 
 def cell(row: Row, loop: str, measure: str) -> str:
-    """Write one loop's figures of one measure."""
+    """Format one loop's figures of one measure."""
     summary = row.summary(loop, measure)
     if summary is None:
         return " " * 32
@@ -237,7 +237,7 @@ def cell(row: Row, loop: str, measure: str) -> str:
 
 
 def print_ratios(rows: Iterable[Row], names: list[str]) -> None:
-    """Print one line per workload: each loop's most telling median over uvloop's."""
+    """Print one line per workload: the ratio of each loop's main measure to uvloop's."""
     columns = [*(name for name in names if name != loops.BASELINE), LIMIT]
     print(f"\n{f'ratio to {loops.BASELINE}':32}" + "".join(f"{name:>10}" for name in columns))
     for row in rows:
@@ -251,7 +251,7 @@ def print_ratios(rows: Iterable[Row], names: list[str]) -> None:
 
 
 def default_path() -> Path:
-    """Name the results after the time and the commit."""
+    """Return a path that is named after the time and the commit."""
     name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{machine.commit() or 'no-commit'}.json"
     return HERE / "results" / name
 

@@ -26,10 +26,10 @@ from tools import Tools, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: The ones that a user chooses between; `--loops` adds others.
+#: The loops that users choose from; `--loops` selects others.
 LOOPS = ("asyncio", "uvloop", "yamanote")
 
-#: As many as a busy service behind a proxy sees at once.
+#: Connections: as many as a busy service behind a proxy has at once.
 CONNECTIONS = 32
 
 POST_BYTES = 4096
@@ -59,7 +59,7 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the table: what the client asks of a server."""
+    """A row of the table: the request that the client sends to a server."""
 
     name: str
     mode: str
@@ -67,7 +67,7 @@ class Case:
 
 
 def http(path: str, expected: int, *more: str) -> tuple[str, ...]:
-    """Ask for a path, and for a body of so many bytes."""
+    """Return the client's options to request a path and to expect a body of that many bytes."""
     return (f"--path={path}", f"--expect-body={expected}", *more)
 
 
@@ -154,12 +154,12 @@ def print_table(rows: dict[str, Row], names: list[str]) -> None:
 
 
 def baseline_of(names: list[str]) -> str:
-    """Say what ratios are taken to: uvloop, or the first loop where there is no uvloop."""
+    """Return the baseline of the ratios: uvloop, or the first loop if it is not installed."""
     return loops.BASELINE if loops.BASELINE in names else names[0]
 
 
 def cell(row: Row, loop: str, baseline: str, measure: str) -> str:
-    """Write a median and its ratio; every loop has been measured when this is called."""
+    """Format a median and its ratio; to be called after all loops were measured."""
     summary, ratio = row.summary(loop, measure), row.ratio(loop, baseline, measure)
     assert summary is not None
     assert ratio is not None
@@ -193,7 +193,7 @@ def write(rows: dict[str, Row], names: list[str], took: str, stolen: float | Non
 
 
 def bars(row: Row, names: list[str], measure: str) -> list[chart.Bar]:
-    """Turn one cell of the table into bars."""
+    """Return the bars for one cell of the table."""
     baseline = baseline_of(names)
     drawn: list[chart.Bar] = []
     for loop in names:

@@ -1,4 +1,4 @@
-"""Samples of a workload on each loop, and what they say."""
+"""Samples of a workload on each loop, and their statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Summary:
-    """Where the samples lie."""
+    """Median and quartiles of the samples."""
 
     median: float
     low: float
@@ -41,15 +41,15 @@ class Row:
     failures: dict[str, list[str]] = field(default_factory=dict[str, "list[str]"])
 
     def add(self, loop: str, sample: dict[str, float]) -> None:
-        """Keep a sample."""
+        """Add a sample."""
         self.samples.setdefault(loop, []).append(sample)
 
     def fail(self, loop: str, reason: str) -> None:
-        """Keep the reason why there is no sample."""
+        """Store the reason why there is no sample."""
         self.failures.setdefault(loop, []).append(reason)
 
     def measures(self) -> list[str]:
-        """Name what was measured, the most telling first."""
+        """Return the names of the measures, the main one first."""
         for samples in self.samples.values():
             return list(samples[0])
         return []
@@ -65,18 +65,18 @@ class Row:
         return ours.median / theirs.median if ours and theirs else None
 
 
-#: Words in a measure's name, and what stands above its column instead.
+#: Words in the name of a measure, and their replacements in column headings.
 UNITS = {"ns": "ns", "us": "µs", "kib": "KiB", "rps": "messages/s"}
 
 
 def heading(measure: str) -> str:
-    """Write `cpu_us` as `CPU µs`."""
+    """Format a name as a heading: `cpu_us` becomes `CPU µs`."""
     words = [UNITS.get(word, word) for word in measure.split("_")]
     return " ".join(words).replace("cpu", "CPU")
 
 
 def number(value: float) -> str:
-    """Write a figure with three digits that mean something."""
+    """Format a figure with three significant digits."""
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,8 +1,8 @@
-"""What an `await` of a Rust future costs, by way of pyo3-async-runtimes and by yamanote's own.
+"""The cost of awaiting a Rust future, with pyo3-async-runtimes and with yamanote's interface.
 
-`make bench-futures`, or `python benches/futures.py` where `tests/rust_extension` is installed. CPU
-time of the whole process (the runtime's threads are part of the price) and wall time, in
-microseconds for each `await`; medians of rounds that take turns.
+Run `make bench-futures`, or `python benches/futures.py` if `tests/rust_extension` is installed.
+Prints the CPU time of the whole process (the runtime's threads are part of the cost) and the wall
+time, in microseconds per `await`: medians over rounds, each of which measures all rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import loops
 
-#: Loop and way.
+#: The event loop and the interface for each column.
 RIVALS = (
     ("asyncio", "bridged"),
     ("uvloop", "bridged"),
@@ -33,12 +33,12 @@ Make: TypeAlias = Callable[[], Awaitable[object]]
 
 
 async def bare() -> int:
-    """Return at once: what a coroutine in Python costs."""
+    """Return at once: the cost of a coroutine in Python."""
     return 1
 
 
 def futures(way: str, port: int) -> dict[str, Make]:
-    """What is awaited, by its name."""
+    """Return the functions that create the awaitables, by row name."""
     rust: Any = importlib.import_module("yamanote_testing")
     if way == "spawned":
         return {"ready": lambda: rust.spawned(1, 0), "yielding": lambda: rust.spawned(1, 1)}
@@ -55,9 +55,9 @@ def futures(way: str, port: int) -> dict[str, Make]:
     }
 
 
-#: How many at once, and how many in all.
+#: Number of concurrent awaits, and number of awaits in total.
 SIZES = ((1, 5_000), (100, 10_000), (10_000, 20_000))
-#: These wait or connect: fewer will do, and 10,000 connections are too many.
+#: Rows that wait or connect: fewer awaits suffice, and 10,000 connections are too many.
 SLOW = {"timer": 200, "socket": 200}
 
 
@@ -74,13 +74,13 @@ async def gathered(make: Make, count: int, width: int) -> None:
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the socket future."""
+    """Serve the socket future's connection."""
     writer.write(await reader.read(1))
     writer.close()
 
 
 async def sample(way: str) -> dict[str, tuple[float, float]]:
-    """Measure all; CPU and wall microseconds by row."""
+    """Measure all rows; return CPU and wall microseconds by row."""
     server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=1000)
     port = server.sockets[0].getsockname()[1]
     rows: dict[str, tuple[float, float]] = {}
@@ -110,7 +110,7 @@ def measure(loop_name: str, way: str) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    """Measure in turns, and print a table."""
+    """Measure all columns round by round, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sample", nargs=2, metavar=("LOOP", "WAY"))

@@ -1,4 +1,4 @@
-"""The event loops by name; the importable ones take part."""
+"""The event loops by name; those that can be imported take part."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: In the order of the tables. Each has a `new_event_loop` in the module of its name.
 NAMES = ("asyncio", "uvloop", "rloop", "rsloop", "zuvloop", "yamanote")
 
-#: What ratios are taken to.
+#: The baseline of the ratios.
 BASELINE = "uvloop"
 
 #: The one whose figures are judged.
@@ -21,12 +21,12 @@ OURS = "yamanote"
 
 
 def available() -> list[str]:
-    """Name the loops that are installed here."""
+    """Return the names of the installed loops."""
     return [name for name in NAMES if importlib.util.find_spec(name) is not None]
 
 
 def choose(names: str | None) -> list[str]:
-    """Check a comma-separated list of names; `None` is everything available.
+    """Check a comma-separated list of names; `None` means all available loops.
 
     Raises:
         SystemExit: a loop is unknown or not installed.
@@ -42,7 +42,7 @@ def choose(names: str | None) -> list[str]:
 
 
 def new(name: str) -> asyncio.AbstractEventLoop:
-    """Make a loop of the kind that `name` names."""
+    """Create a loop of the kind `name`."""
     module = importlib.import_module(name)
     factory = cast("Callable[[], asyncio.AbstractEventLoop]", module.new_event_loop)
     return factory()

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: nothing that names a person, a host or a directory."""
+"""The machine and software of a run, without names of persons, hosts or directories."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def facts(names: list[str]) -> dict[str, object]:
 
 
 def version(loop: str) -> str | None:
-    """Give a loop's version; asyncio's is Python's."""
+    """Return a loop's version; that of asyncio is Python's."""
     try:
         return importlib.metadata.version(loop)
     except importlib.metadata.PackageNotFoundError:
@@ -45,7 +45,7 @@ def version(loop: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Name the checked-out commit, with `+` if something is changed; `None` outside a checkout."""
+    """Return the checked-out commit, with `+` if there are changes; `None` outside a checkout."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ def commit() -> str | None:
 
 
 def processor() -> str:
-    """Name the processor as the system does."""
+    """Return the processor's name as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except FileNotFoundError:
@@ -64,14 +64,14 @@ def processor() -> str:
 
 
 class Interference:
-    """What else ran while we measured: on a shared machine, the first thing to look at."""
+    """Measures interference by other load during a run, which distorts results on shared hosts."""
 
     def __init__(self) -> None:
-        """Start to watch."""
+        """Start the measurement."""
         self._start = self._ticks()
 
     def stolen(self) -> float | None:
-        """Share of the CPU time since the start that the hypervisor gave to others."""
+        """The share of CPU time since the start that the hypervisor gave to other guests."""
         start, now = self._start, self._ticks()
         if start is None or now is None:
             return None

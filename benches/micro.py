@@ -1,7 +1,7 @@
-"""What the loop itself costs: workloads without a socket, in time per operation.
+"""The cost of the loop itself: workloads without connections, in time per operation.
 
-`python benches/micro.py --loop yamanote` measures one loop, by itself, in this process and prints
-JSON. `compare.py` starts it afresh for each loop and round.
+`python benches/micro.py --loop yamanote` measures one loop in this process and prints JSON.
+`compare.py` starts a new process for each loop and round.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from itertools import repeat
 
 import loops
 
-#: Does all of a workload's operations on the loop that it was made for.
+#: Runs all operations of a workload on the loop that it was created for.
 Timed = Callable[[], object]
 
-#: Callbacks in a busy turn of a busy server; a longer queue would measure the cache.
+#: Callbacks per turn, as on a busy server; a longer queue would measure CPU caches.
 BATCH = 100
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One question, and how often to ask it."""
+    """One workload, and its number of operations."""
 
     name: str
     operations: int
@@ -54,17 +54,17 @@ def workload(
 
 
 def nothing() -> None:
-    """Be called."""
+    """Do nothing."""
 
 
 def nothing_with_three(_a: object, _b: object, _c: object) -> None:
-    """Be called with three arguments."""
+    """Do nothing with three arguments."""
 
 
 def in_batches(
     loop: asyncio.AbstractEventLoop, operations: int, batch: Callable[[], object]
 ) -> Timed:
-    """Call `batch`, worth `BATCH` operations, once a turn until all are done."""
+    """Call `batch`, which runs `BATCH` operations, once per turn until all are done."""
 
     def timed() -> None:
         left = operations // BATCH
@@ -110,7 +110,7 @@ def call_soon_3(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 @workload(operations=200_000)
 def chain(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Turn once: each callback schedules the next."""
+    """Make one turn: each callback schedules the next."""
 
     def timed() -> None:
         left = operations
@@ -153,7 +153,7 @@ def threadsafe_round_trip(loop: asyncio.AbstractEventLoop, operations: int) -> T
 
 @workload(operations=100_000)
 def threadsafe_burst(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Schedule from another thread without waiting for an answer."""
+    """Schedule from another thread without waiting for the callback."""
 
     def timed() -> None:
         def foreign() -> None:
@@ -183,7 +183,7 @@ def executor(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 @workload(operations=200_000)
 def timer_cancel(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Schedule a timer and cancel it, as a timeout that is not needed does."""
+    """Schedule a timer and cancel it, like a timeout that does not expire."""
 
     def batch() -> None:
         call_later = loop.call_later
@@ -274,7 +274,7 @@ def queue_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 
 class PipeReader(asyncio.Protocol):
-    """Asks for the next message once the last one has arrived."""
+    """Requests the next message when the last one has arrived."""
 
     def __init__(self, size: int, ask: Callable[[], object]) -> None:
         """Expect messages of that many bytes."""
@@ -290,7 +290,7 @@ class PipeReader(asyncio.Protocol):
 
 
 def through_a_pipe(loop: asyncio.AbstractEventLoop, messages: int, size: int) -> Timed:
-    """Write one message after the other into a pipe whose other end the loop reads, too."""
+    """Write one message after the other to a pipe whose other end is read by the same loop."""
 
     async def main() -> None:
         read_fd, write_fd = os.pipe()
@@ -326,7 +326,7 @@ def pipe_100_b(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 @workload(operations=5_000)
 def pipe_64_kib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Pass 64 KiB, all that a pipe takes at once, through a pipe."""
+    """Pass 64 KiB, the capacity of a pipe, through a pipe."""
     return through_a_pipe(loop, operations, 64 * 1024)
 
 
@@ -338,7 +338,7 @@ def pipe_1_mib(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 @workload(operations=20_000)
 def reader_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Send a byte through a socket to a reader, and let another reader get it back."""
+    """Send a byte through a socket to a reader, which sends it back to another reader."""
 
     def timed() -> None:
         ours, theirs = socket.socketpair()
@@ -369,7 +369,7 @@ def reader_ping_pong(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 
 class Sink(asyncio.DatagramProtocol):
-    """Counts what comes, and completes a future when all of a batch is there."""
+    """Counts datagrams, and completes a future when a batch is complete."""
 
     def __init__(self) -> None:
         """Expect nothing yet."""
@@ -385,7 +385,7 @@ class Sink(asyncio.DatagramProtocol):
 
 @workload(operations=64_000)
 def udp_blast(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Send a datagram of 1 KiB, one of 32 in a turn, and receive it on the same loop."""
+    """Send a datagram of 1 KiB, 32 per turn, and receive it on the same loop."""
     data, burst = bytes(1024), 32
 
     async def main() -> None:
@@ -409,7 +409,7 @@ def udp_blast(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
 
 @workload(operations=20_000)
 def getaddrinfo_literal(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Ask for the address that an address literal is."""
+    """Resolve an address literal."""
 
     async def main() -> None:
         for _ in repeat(None, operations):
@@ -420,7 +420,7 @@ def getaddrinfo_literal(loop: asyncio.AbstractEventLoop, operations: int) -> Tim
 
 @workload(operations=2_000)
 def getaddrinfo_localhost(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
-    """Ask for the addresses of a name that the hosts file knows."""
+    """Resolve a name that is in the hosts file."""
 
     async def main() -> None:
         for _ in repeat(None, operations):
@@ -430,7 +430,7 @@ def getaddrinfo_localhost(loop: asyncio.AbstractEventLoop, operations: int) -> T
 
 
 def measure(loop_name: str, question: Workload, repeats: int) -> list[dict[str, float]]:
-    """Time a workload on a new loop, after a short run that lets the interpreter specialise it."""
+    """Time a workload on a new loop, after a short run in which the interpreter specializes it."""
     loop = loops.new(loop_name)
     samples: list[dict[str, float]] = []
     try:

@@ -1,4 +1,4 @@
-"""What the demo's applications serve, so that the demo can check what comes back."""
+"""The responses of the demo's applications, which the demo checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 TEXT = "Hello, world!"
 
-#: The sort of object that an API gives: a few fields and a short list.
+#: A typical API response: a few fields and a short list.
 OBJECT = {
     "id": 29,
     "name": "Yamanote Line",
@@ -17,5 +17,5 @@ OBJECT = {
 
 
 def dumps(value: object) -> str:
-    """Write JSON the way that Starlette writes it; aiohttp is told to do the same."""
+    """Format JSON like Starlette; aiohttp is configured to use this, too."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""A child process as the benchmarks see it: lines from it, its CPU time, its memory."""
+"""A child process of a benchmark: its output lines, its CPU time, its memory."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-#: Longer than anything here needs to start or to answer, short enough to wait for.
+#: Seconds; more than any child needs to start or to respond.
 PATIENCE_S = 30.0
 
 
 class ProcessError(Exception):
-    """A child did not do what it should; the message says which and why."""
+    """A child failed; the message says which and why."""
 
 
 class Process:
-    """A child that talks in lines and ends when its stdin closes.
+    """A child that communicates in lines and ends when its stdin is closed.
 
-    A context manager: on the way out the child is gone, however it behaved.
+    A context manager: on exit the child has ended, by force if necessary.
     """
 
     def __init__(self, command: Sequence[str | Path]) -> None:
         """Start the child."""
         self.command = " ".join(part.name if isinstance(part, Path) else part for part in command)
-        # A file, not a pipe: a child that complains a lot must not wait for us to read it.
+        # A file, not a pipe: a child must not block on a full pipe of error messages.
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in __exit__
         self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints
@@ -41,7 +41,7 @@ class Process:
         self._unread = b""
 
     def __enter__(self) -> Self:
-        """Give the process."""
+        """Return the process."""
         return self
 
     def __exit__(
@@ -68,7 +68,7 @@ class Process:
         """Wait for the child's next line.
 
         Raises:
-            ProcessError: it ended or stayed silent for too long; with what it wrote to stderr.
+            ProcessError: it ended or timed out; the message includes its stderr.
         """
         assert self._child.stdout is not None
         deadline = time.monotonic() + patience_s
@@ -98,7 +98,7 @@ class Process:
             raise ProcessError(f"{self.command}: {self._last_words()}") from None
 
     def finish(self) -> str:
-        """Close the child's stdin, wait for its end and give the rest of what it wrote.
+        """Close the child's stdin, wait for it to exit, and return the rest of its output.
 
         Raises:
             ProcessError: it failed or did not end.
@@ -112,20 +112,20 @@ class Process:
         return (self._unread + rest).decode()
 
     def cpu_s(self) -> float:
-        """CPU seconds, user and system, of all threads that the child ever had."""
+        """CPU seconds, user and system, of all current and past threads of the child."""
         if sys.platform == "linux":
-            # The clock that clock_getcpuclockid(3) gives for a process, to the nanosecond.
+            # The clock of clock_getcpuclockid(3) for the process, with nanosecond resolution.
             return time.clock_gettime(~self.pid << 3 | 2)
         return clock_to_s(self._ps("time="))
 
     def rss_bytes(self) -> int:
-        """Resident memory now."""
+        """Current resident memory."""
         if sys.platform == "linux":
             return self._status("VmRSS")
         return int(self._ps("rss=")) * 1024
 
     def peak_rss_bytes(self) -> int:
-        """Resident memory at its highest; where the system does not say, resident memory now."""
+        """Peak resident memory; current resident memory if the system does not report a peak."""
         return self._status("VmHWM") if sys.platform == "linux" else self.rss_bytes()
 
     def _status(self, field: str) -> int:
@@ -142,7 +142,7 @@ class Process:
         return answer.stdout.strip()
 
     def complaint(self) -> str:
-        """Give the last line that the child wrote to stderr so far; empty if there is none."""
+        """Return the last line that the child has written to stderr; empty if there is none."""
         written = os.pread(self._complaints.fileno(), 1 << 20, 0).decode(errors="replace")
         return (written.strip().splitlines() or [""])[-1]
 

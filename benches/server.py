@@ -1,6 +1,6 @@
-"""A server on one loop, in a process of its own: the thing that is measured.
+"""The server under test: one loop in a separate process.
 
-Prints its port, or its path, serves, and ends when stdin closes.
+Prints its port, or its path, serves, and ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ import loops
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-#: What the `BufferedProtocol` offers and the stream handler asks for: asyncio's own stream limit.
+#: Read size of the `BufferedProtocol` and the stream handler: asyncio's default stream limit.
 READ_BYTES = 64 * 1024
 
-#: What `sendfile` is asked to send.
+#: Size of the file for `sendfile`.
 FILE_BYTES = 1024 * 1024
 
 HOST = "127.0.0.1"
 
-#: Room for a thousand connections that come at once.
+#: Backlog for a thousand simultaneous connections.
 BACKLOG = 1024
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What a server over TLS needs: PEM files."""
+    """The PEM files of a TLS server."""
 
     key: str
     chain: str
 
     def context(self) -> ssl.SSLContext:
-        """Make the context of a server, with Python's own settings."""
+        """Return a server context with Python's default settings."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain, self.key)
         return context
 
 
 class EchoProtocol(asyncio.Protocol):
-    """Writes what it is given."""
+    """Writes back what it receives."""
 
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # Not all peers derive from it.
+        """Store the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # Not a base class on all loops.
 
     def data_received(self, data: bytes) -> None:
         """Send it back."""
@@ -62,34 +62,34 @@ class EchoProtocol(asyncio.Protocol):
 
 
 class BufferedEchoProtocol(asyncio.BufferedProtocol):
-    """Lets the loop read into its own buffer, and writes a copy of what came."""
+    """Receives into its own buffer, and writes back a copy."""
 
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        """Make the buffer."""
+        """Create the buffer."""
         self.view = memoryview(bytearray(READ_BYTES))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # Not all peers derive from it.
+        """Store the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # Not a base class on all loops.
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Offer the whole buffer."""
+        """Return the whole buffer."""
         return self.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Send it back, as `bytes`: the buffer is filled again before a slow peer took it."""
+        """Send back a copy: the buffer may be refilled before a slow peer has read the data."""
         self.transport.write(bytes(self.view[:nbytes]))
 
 
 class DatagramEchoProtocol(asyncio.DatagramProtocol):
-    """Sends back what it is given."""
+    """Sends back each datagram."""
 
     transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -98,7 +98,7 @@ class DatagramEchoProtocol(asyncio.DatagramProtocol):
 
 
 async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send back what comes, the way that asyncio's documentation does."""
+    """Send back what is received, as in asyncio's documentation."""
     while data := await reader.read(READ_BYTES):
         writer.write(data)
         await writer.drain()
@@ -150,14 +150,14 @@ async def serve_sock(_tls: Keys | None) -> None:
 
 
 async def echo_sock(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
-    """Send back what comes, on a bare socket."""
+    """Send back what is received, on a plain socket."""
     with connection:
         while data := await loop.sock_recv(connection, READ_BYTES):
             await loop.sock_sendall(connection, data)
 
 
 async def serve_sendfile(_tls: Keys | None) -> None:
-    """Answer each request with a file, as a server of static files does."""
+    """Respond to each request with a file, like a server of static files."""
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryFile() as file:
         file.write(os.urandom(FILE_BYTES))
@@ -168,7 +168,7 @@ async def serve_sendfile(_tls: Keys | None) -> None:
             await loop.sendfile(transport, file)
 
         class FileProtocol(EchoProtocol):
-            """Takes whatever comes for a request."""
+            """Takes any received data as a request."""
 
             def data_received(self, data: bytes) -> None:
                 self.task = loop.create_task(answer(self.transport))
@@ -185,17 +185,17 @@ async def serve_datagrams(_tls: Keys | None) -> None:
 
 
 async def announce(server: asyncio.AbstractServer) -> None:
-    """Print the port of a server that accepts already, and leave it to its work."""
+    """Print the port of a server that is accepting, and serve forever."""
     sockets = cast("asyncio.Server", server).sockets
     print(sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 
 def listening() -> socket.socket:
-    """Listen, and print the port: what connects before the framework is up waits in the backlog.
+    """Listen, and print the port; early connections wait in the backlog for the framework.
 
-    The socket names its protocol, as the one that a framework opens by host and port does: for
-    others, asyncio does not set `TCP_NODELAY` on what it accepts.
+    The socket is created with an explicit protocol, as by a framework that opens it by host and
+    port: asyncio sets `TCP_NODELAY` on accepted sockets only then.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setblocking(False)
@@ -250,16 +250,16 @@ MODES: dict[str, Callable[[Keys | None], Coroutine[object, object, None]]] = {
 
 
 def end_with_stdin() -> None:
-    """Wait, in a thread that costs nothing meanwhile, for the parent to close or to die.
+    """Wait on an idle thread until the parent closes stdin or dies, then exit.
 
-    Ending is not measured and must not depend on the loop under test: no clean-up.
+    The exit is not measured and must not depend on the loop under test, so there is no clean-up.
     """
     sys.stdin.buffer.read()
     os._exit(0)
 
 
 def main() -> None:
-    """Serve in one mode on one loop."""
+    """Serve one mode on one loop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", required=True, choices=loops.available())
     parser.add_argument("--mode", required=True, choices=MODES)

@@ -1,7 +1,7 @@
-"""What a server costs: the CPU time that it spends on a message, on a connection, on an idle one.
+"""The cost of a server: CPU time per message and per connection, memory per idle connection.
 
-The server runs in a process of its own, the native load client in another; the server's CPU time is
-read while every connection is silent, before and after the measured window.
+The server and the native load client run in separate processes. The server's CPU time is read
+before and after the measured window, while all connections are idle.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
     from tools import Tools
 
-#: The name under which the pure-Rust echo server takes part, as the limit.
+#: The name of the pure-Rust echo server, which takes part as the limit.
 LIMIT = "tokio"
 
 SERVER = Path(__file__).with_name("server.py")
 MODES = ("protocol", "buffered", "streams", "sock")
 
-#: A `Protocol` over TLS; not with the limit, which has none.
+#: A `Protocol` over TLS; not for the pure-Rust server, which has no TLS.
 TLS = "tls"
 TLS_ECHO = ((1, 10), (1, 100), (64, 10))
 SIZES_KIB = (1, 16, 64, 256)
 CONNECTIONS = (1, 10, 100, 1000)
 
-#: More at once would not fit into the server's receive buffer, and a lost datagram ends a sample.
+#: More would overflow the server's receive buffer, and a lost datagram ends a sample.
 DATAGRAM_CLIENTS = (1, 10, 50)
 
-#: Connections that open and close at once; enough to keep both sides busy.
+#: Connections that open and close concurrently; enough to keep both sides busy.
 CONNECTING = 10
 IDLE = 10_000
 IDLE_TLS = 1000
 
-#: To open them all, one after the other, on a machine that does other things too.
+#: Seconds to open all connections, one after the other, on a busy machine.
 OPENING_S = 240.0
 
 Sample = dict[str, float]
@@ -50,7 +50,7 @@ Sample = dict[str, float]
 
 @dataclass(frozen=True)
 class Echo:
-    """Messages of one size, there and back, over a number of connections."""
+    """Round trips of messages of one size over a number of connections."""
 
     mode: str
     size_kib: int
@@ -58,7 +58,7 @@ class Echo:
 
     @property
     def name(self) -> str:
-        """Name the row."""
+        """The name of the row."""
         return f"echo/{self.mode}/{self.size_kib}KiB/{self.connections}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
@@ -71,14 +71,14 @@ class Echo:
 
 @dataclass(frozen=True)
 class SendFile:
-    """A file of a MiB as the answer to each request."""
+    """A response of 1 MiB from a file for each request."""
 
     connections: int
     mode: str = "sendfile"
 
     @property
     def name(self) -> str:
-        """Name the row."""
+        """The name of the row."""
         return f"{self.mode}/1MiB/{self.connections}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
@@ -96,7 +96,7 @@ class Connect:
 
     @property
     def name(self) -> str:
-        """Name the row."""
+        """The name of the row."""
         return f"connect/{self.mode}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
@@ -107,22 +107,22 @@ class Connect:
 
 @dataclass(frozen=True)
 class Idle:
-    """Memory of a connection that waits."""
+    """Memory per idle connection."""
 
     mode: str
     connections: int
 
     @property
     def name(self) -> str:
-        """Name the row."""
+        """The name of the row."""
         return f"idle/{self.mode}/{self.connections}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
-        """Take one sample; takes as long as it takes to open the connections."""
+        """Take one sample; the time is spent on opening the connections."""
         del seconds
         allow_descriptors(self.connections + 100)
         with server(tools, loop, self.mode) as process:
-            with idle(tools, process, 1):  # What is allocated once is not the connections'.
+            with idle(tools, process, 1):  # First, one-time allocations are made.
                 pass
             before = process.rss_bytes()
             with idle(tools, process, self.connections):
@@ -134,7 +134,7 @@ Workload: TypeAlias = "Echo | SendFile | Connect | Idle"
 
 
 def workloads() -> Iterator[Workload]:
-    """Give all rows, in the order of the table."""
+    """Return all rows, in the order of the table."""
     for mode in MODES:
         for size_kib in SIZES_KIB:
             for connections in CONNECTIONS:
@@ -155,9 +155,9 @@ def workloads() -> Iterator[Workload]:
 
 
 def server(tools: Tools, loop: str, mode: str, *, tls: bool = False) -> EchoServer:
-    """Start a server; it accepts connections when this returns.
+    """Start a server, which accepts connections when this returns.
 
-    With `tls`, and in the mode of that name, over TLS.
+    It uses TLS with `tls`, and in the mode of that name.
     """
     if loop == LIMIT:
         return EchoServer([tools.echo])
@@ -169,14 +169,14 @@ def server(tools: Tools, loop: str, mode: str, *, tls: bool = False) -> EchoServ
 
 
 class EchoServer(Process):
-    """A server under test, and where it listens, as the load client wants it."""
+    """A server under test, with its address in the format of the load client."""
 
     def __init__(self, command: Sequence[str | Path], authority: Path | None = None) -> None:
         """Start the server and wait for its port, or its Unix socket's path.
 
         Args:
-            command: what to run.
-            authority: who signed its certificate; without TLS, `None`.
+            command: the command line of the server.
+            authority: the PEM file of the certificate's authority; `None` without TLS.
         """
         super().__init__(command)
         self.client_options = [] if authority is None else [f"--tls={authority}"]
@@ -194,7 +194,7 @@ class EchoServer(Process):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """End the child, which leaves the file of its Unix socket to us."""
+        """End the child, and remove the file of its Unix socket, which it leaves behind."""
         super().__exit__(_type, _error, _traceback)
         if self.where.startswith("unix:"):
             Path(self.where.removeprefix("unix:")).unlink(missing_ok=True)
@@ -208,16 +208,16 @@ def drive(
     seconds: float,
     warmup_s: float = 0.2,
 ) -> Sample:
-    """Run the load client against a server and add the server's CPU time to what it says.
+    """Run the load client against a server, and add the server's CPU time to its output.
 
     Raises:
-        ProcessError: an answer was wrong or did not come.
+        ProcessError: a reply was wrong or missing.
     """
     arguments = [*arguments, *process.client_options]
     window = [f"--seconds={seconds}", f"--warmup={warmup_s}", "--gate=yes"]
     try:
         with Process([tools.load, mode, process.where, *arguments, *window]) as client:
-            client.read_line()  # It is warm now and waits for our word.
+            client.read_line()  # The client has warmed up and waits for the start.
             cpu_s = process.cpu_s()
             client.write_line("go")
             said = cast("dict[str, float]", json.loads(client.read_line()))
@@ -236,7 +236,7 @@ def drive(
 
 
 def idle(tools: Tools, process: EchoServer, connections: int) -> Process:
-    """Open connections that have been used once and then wait; closed with the process."""
+    """Open connections that are used once and then stay idle; they close with the process."""
     options = [f"--connections={connections}", *process.client_options]
     client = Process([tools.load, "idle", process.where, *options])
     try:

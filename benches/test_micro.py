@@ -1,7 +1,7 @@
 """The micro workloads under pytest-benchmark: `pytest benches`.
 
-Good for a quick look at one loop and for `--benchmark-compare`; `compare.py` is what figures are
-quoted from, because here one process measures everything, one loop after the other.
+Useful for a quick look at one loop and for `--benchmark-compare`. Published figures come from
+`compare.py`, because here a single process measures all loops, one after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Benchmark(Protocol):
-    """What is used of pytest-benchmark's fixture, which has no types of its own."""
+    """The used part of pytest-benchmark's fixture, which is untyped."""
 
     group: str | None
     extra_info: dict[str, object]
@@ -26,13 +26,13 @@ class Benchmark(Protocol):
     def pedantic(
         self, target: Callable[..., object], *, setup: Callable[[], Any], rounds: int
     ) -> None:
-        """Time `target`, which is called with what `setup` gives, once per round."""
+        """Time `target`, called once per round with the result of `setup`."""
 
 
 @pytest.mark.parametrize("loop_name", loops.available())
 @pytest.mark.parametrize("workload", micro.WORKLOADS.values(), ids=micro.WORKLOADS)
 def test_micro(benchmark: Benchmark, workload: micro.Workload, loop_name: str) -> None:
-    """Time a tenth of the workload, ten times; the figures are for all of its operations."""
+    """Time a tenth of the workload ten times; a figure covers all operations of a round."""
     operations = workload.operations // 10
     benchmark.group = f"{workload.name}, {operations:,} operations"
     benchmark.extra_info["operations"] = operations

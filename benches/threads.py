@@ -1,10 +1,9 @@
-"""One loop per thread against one per process: what is lost to sharing an interpreter.
+"""One loop per thread compared with one per process: the cost of sharing an interpreter.
 
 `python benches/threads.py` runs each workload on one loop, then on as many loops as there are
-cores (`--loops`), in threads and in processes, round by round in turn. It prints wall time for each
-operation of a loop, so a perfect machine shows the same figure in every column; medians of rounds.
-With a GIL, threads take turns: there the column of the threads is that of one loop, times their
-number.
+cores (`--loops`), in threads and in processes, round by round. It prints the wall time per
+operation of a loop, as the median of the rounds. With perfect scaling, all columns show the same
+figure. With a GIL, the column for threads is that of one loop times the number of threads.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ CALLBACKS = 200_000
 MESSAGES = 10_000
 MESSAGE = bytes(1024)
 
-#: Longer than any round; without it, one worker that fails would leave the others waiting.
+#: Seconds; more than any round takes. If one worker fails, the others stop waiting after it.
 PATIENCE_S = 120.0
 
 
 class Barrier(Protocol):
-    """Of threads or of processes."""
+    """A barrier for threads or processes."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the others."""
@@ -45,7 +44,7 @@ class Barrier(Protocol):
 
 
 class Results(Protocol):
-    """A queue of threads or of processes."""
+    """A queue for threads or processes."""
 
     def put(self, item: float, /) -> None:
         """Adds seconds."""
@@ -69,12 +68,12 @@ def chain(loop: asyncio.AbstractEventLoop, operations: int) -> None:
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes."""
+    """Sends back what it receives."""
 
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
+        """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -83,10 +82,10 @@ class Echo(asyncio.Protocol):
 
 
 class Ping(Echo):
-    """Sends the next message when all of the last has come back."""
+    """Sends the next message when the last has come back completely."""
 
     def __init__(self, messages: int) -> None:
-        """Nothing has been sent yet."""
+        """Start without sending."""
         self.done = asyncio.get_running_loop().create_future()
         self.messages = messages
         self.missing = 0
@@ -98,7 +97,7 @@ class Ping(Echo):
         return self
 
     def data_received(self, data: bytes) -> None:
-        """Count."""
+        """Count the bytes; send the next message when all have arrived."""
         self.missing -= len(data)
         if not self.missing:
             self.messages -= 1
@@ -109,7 +108,7 @@ class Ping(Echo):
 
 
 def echo(loop: asyncio.AbstractEventLoop, operations: int) -> None:
-    """1 KiB there and back over TCP, server and client on the same loop, ten connections."""
+    """Round trips of 1 KiB over TCP on ten connections, server and client on the same loop."""
 
     async def main() -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0)
@@ -133,11 +132,11 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
 
 
 def work(loop_name: str, workload: str, together: Barrier, results: Results) -> None:
-    """Make a loop, begin with the others, and say how many seconds it took."""
+    """Create a loop, start together with the other workers, and report the seconds."""
     run, operations = WORKLOADS[workload]
     loop = loops.new(loop_name)
     try:
-        run(loop, operations // 20)  # Warms caches, and the interpreter's specializer.
+        run(loop, operations // 20)  # Warms up caches and the specializing interpreter.
         together.wait(PATIENCE_S)
         started = time.perf_counter()
         run(loop, operations)
@@ -147,7 +146,7 @@ def work(loop_name: str, workload: str, together: Barrier, results: Results) -> 
 
 
 def measure(loop_name: str, workload: str, count: int, *, in_threads: bool) -> float:
-    """The slowest of `count` loops: seconds for all of its operations."""
+    """Return the seconds that the slowest of `count` loops took for all of its operations."""
     if in_threads:
         together: Barrier = threading.Barrier(count)
         results: Any = queue.SimpleQueue[float]()

@@ -1,4 +1,4 @@
-"""The native programs of `benches/native`: built when they are missing or out of date."""
+"""The native programs of `benches/native`, built if they are missing or out of date."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SOURCES = ROOT / "benches" / "native"
 
 @dataclass(frozen=True)
 class Tools:
-    """Where the programs are."""
+    """The paths of the programs."""
 
     load: Path
     echo: Path
 
 
 def tools() -> Tools:
-    """Give the programs, building them first if that is needed.
+    """Return the programs, after building them if necessary.
 
     Raises:
-        SystemExit: cargo is missing or the build failed; cargo has said why.
+        SystemExit: cargo is missing, or the build failed with cargo's error messages.
     """
     directory = target_directory() / "release"
     found = Tools(directory / "load", directory / "echo")
@@ -35,12 +35,12 @@ def tools() -> Tools:
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
             raise SystemExit("the load client could not be built")
         for program in (found.load, found.echo):
-            program.touch()  # cargo leaves a program alone that would come out the same.
+            program.touch()  # cargo does not rewrite a program that is up to date.
     return found
 
 
 def is_fresh(found: Tools) -> bool:
-    """Say whether both programs are newer than all of their sources."""
+    """Return whether both programs are newer than all of their sources."""
     if not (found.load.exists() and found.echo.exists()):
         return False
     built = min(found.load.stat().st_mtime, found.echo.stat().st_mtime)
@@ -49,7 +49,7 @@ def is_fresh(found: Tools) -> bool:
 
 
 def target_directory() -> Path:
-    """Ask cargo where it builds: `CARGO_TARGET_DIR` and its configuration have a say."""
+    """Return cargo's target directory, which depends on its environment and configuration."""
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     try:
         answer = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

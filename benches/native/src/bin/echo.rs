@@ -1,6 +1,6 @@
-//! The limit: the echo server that one would write in Rust on tokio, with no Python in sight.
+//! The limit: a typical echo server in Rust on tokio, without Python.
 //!
-//! One current-thread runtime, one task per connection. Prints its port, ends when stdin closes.
+//! One current-thread runtime, one task per connection. Prints its port, and ends when stdin is closed.
 
 use std::{
     io::{self, Read, Write},
@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// The read size of the loops under test; never touched beyond what a message fills.
+/// The read size of the loops under test; memory beyond the size of a message is never touched.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 fn main() -> io::Result<()> {
@@ -28,7 +28,7 @@ async fn serve() -> io::Result<()> {
     writeln!(stdout, "{}", listener.local_addr()?.port())?;
     stdout.flush()?;
     thread::spawn(|| {
-        // An unreadable stdin is as closed as an ended one.
+        // Ignored: an error on stdin counts as closed, too.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         process::exit(0);
     });
@@ -36,7 +36,7 @@ async fn serve() -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         tokio::spawn(async move {
-            // Ignored: a peer that resets its connection is its own problem.
+            // Ignored: a reset by the peer affects only its own connection.
             let _ = echo(stream).await;
         });
     }

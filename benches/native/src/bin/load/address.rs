@@ -1,4 +1,4 @@
-//! Where the server is, and how to reach it.
+//! The address of the server, and connecting to it.
 
 use std::{
     fmt, io,
@@ -25,7 +25,7 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Connects; TCP with `TCP_NODELAY`, as every loop under test sets it.
+    /// Connects; TCP with `TCP_NODELAY`, like every loop under test.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Inet(address) => {

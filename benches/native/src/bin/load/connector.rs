@@ -1,4 +1,4 @@
-//! Connections, with TLS or without.
+//! Connections, with or without TLS.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -16,10 +16,10 @@ use crate::{
     options::Options,
 };
 
-/// What a certificate must be for.
+/// The server name that a certificate must be valid for.
 const NAME: &str = "localhost";
 
-/// Opens connections to the server; clones share what they know.
+/// Opens connections to the server; clones share the configuration.
 #[derive(Clone)]
 pub(crate) struct Connector {
     address: Address,
@@ -34,7 +34,7 @@ impl Connector {
         })
     }
 
-    /// Connects, and shakes hands where TLS was asked for.
+    /// Connects, and performs the handshake if TLS is configured.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let stream = self.address.connect().await?;
         match &self.tls {
@@ -47,7 +47,7 @@ impl Connector {
     }
 }
 
-/// TLS that trusts what the authority in a PEM file has signed, and begins each connection anew.
+/// A TLS configuration that trusts the authority in a PEM file and never resumes a session.
 fn tls(authority: &Path) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(authority).map_err(io::Error::other)?;

@@ -12,26 +12,26 @@ use tokio::io::ReadBuf;
 
 use crate::address::Stream;
 
-/// As much as a server may send at once without costing us a second system call.
+/// The read size: what a server may send at once without a second system call here.
 const SCRATCH_BYTES: usize = 256 * 1024;
 
 thread_local! {
-    /// What was read is judged at once and dropped, so all connections share one buffer.
+    /// Data is checked and discarded at once, so all connections share one buffer.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
 }
 
-/// What a mode does with the bytes that come back.
+/// Checks the bytes of a reply, for one mode.
 pub(crate) trait Reply {
-    /// Takes the next bytes; says whether the reply is complete.
+    /// Checks the next bytes; returns whether the reply is complete.
     ///
-    /// An error is a wrong reply: it ends the connection.
+    /// An error means a wrong reply, and ends the connection.
     fn accept(&mut self, bytes: &[u8]) -> io::Result<bool>;
 }
 
-/// Sends `request` and hands what comes back to `reply` until it is complete.
+/// Sends `request`, and passes received bytes to `reply` until it is complete.
 ///
-/// Writes and reads at the same time: a server that echoes a large message while it still arrives
-/// would otherwise wait for us to read while we wait for it to read.
+/// Writes and reads concurrently: a server may echo a large message before it has arrived completely, and
+/// both sides would deadlock if neither read.
 pub(crate) async fn converse(
     stream: &mut dyn Stream,
     request: &[u8],
@@ -52,7 +52,7 @@ pub(crate) async fn converse(
     .await
 }
 
-/// Sends what the kernel takes, or what TLS makes of it; says whether some is left.
+/// Sends as much as the kernel accepts, encrypted with TLS; returns whether some is left.
 fn send(
     stream: &mut dyn Stream,
     context: &mut Context<'_>,

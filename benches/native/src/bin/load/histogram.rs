@@ -1,4 +1,4 @@
-//! Latencies, kept to within 1.6 % in a fixed 30 KiB.
+//! A histogram of latencies with an error of at most 1.6 %, in a fixed 30 KiB.
 
 use std::{fmt, time::Duration};
 
@@ -31,9 +31,9 @@ impl Histogram {
         self.count
     }
 
-    /// The latency that the `fraction` of the fastest messages did not exceed, in microseconds.
+    /// Returns the `fraction` quantile of the latencies, in microseconds.
     ///
-    /// `None` if nothing was recorded.
+    /// Returns `None` if nothing was recorded.
     pub(crate) fn quantile_us(&self, fraction: f64) -> Option<f64> {
         #[expect(
             clippy::cast_precision_loss,

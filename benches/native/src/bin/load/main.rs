@@ -1,7 +1,7 @@
-//! The load client: keeps a number of connections busy and says how fast the answers came.
+//! The load client: keeps a number of connections busy and reports throughput and latencies.
 //!
-//! One thread, so that on a two-core machine the server has the other core to itself. All
-//! answers are checked: a fast wrong server must not win.
+//! It uses one thread, so that on a two-core machine the server has the other core to itself. All
+//! replies are checked: a fast but wrong server must not win.
 
 mod address;
 mod connector;
@@ -58,7 +58,7 @@ fn start(options: &Options) -> io::Result<()> {
     })
 }
 
-/// Warms up, waits for the word if told to, measures, prints.
+/// Warms up, waits for the start signal if `--gate` is set, measures, and prints the result.
 async fn measure(mut workers: Vec<impl Work>, options: &Options) -> io::Result<()> {
     let patience = Duration::from_secs_f64(options.patience_s);
     let mut outcome;
@@ -68,7 +68,7 @@ async fn measure(mut workers: Vec<impl Work>, options: &Options) -> io::Result<(
     }
     if options.gate {
         say("ready")?;
-        // Nothing else is under way, so the thread may block: every connection is silent.
+        // The thread may block: no operation is in progress, and every connection is idle.
         if io::stdin().read_line(&mut String::new())? == 0 {
             return Err(io::Error::other("stdin was closed before the start"));
         }
@@ -82,11 +82,11 @@ async fn measure(mut workers: Vec<impl Work>, options: &Options) -> io::Result<(
     if options.gate {
         wait_for_end_of_input()?;
     }
-    drop(workers); // Only now: closing is not part of what was measured.
+    drop(workers); // Not earlier: closing must not be measured.
     Ok(())
 }
 
-/// Opens everything, uses it once, holds it.
+/// Opens all connections, uses each once, and holds them open.
 async fn hold(mut workers: Vec<EchoWork>, options: &Options) -> io::Result<()> {
     if options.size > 0 {
         for worker in &mut workers {
@@ -114,7 +114,7 @@ fn fail_on_errors(outcome: &Outcome) -> io::Result<()> {
 
 fn json(options: &Options, outcome: &Outcome) -> String {
     let requests = outcome.latencies.count();
-    #[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^53 messages")]
+    #[expect(clippy::cast_precision_loss, reason = "a count stays below 2^53")]
     let rps = requests as f64 / outcome.seconds;
     let quantile = |fraction| {
         outcome

@@ -1,4 +1,4 @@
-//! What a connection does in each mode.
+//! The work of a connection in each mode.
 
 use std::{
     io,
@@ -38,7 +38,7 @@ async fn open(options: &Options) -> io::Result<Vec<Box<dyn Stream>>> {
     Ok(streams)
 }
 
-/// A server that is stuck must not hold us up for the minutes that the kernel would wait.
+/// Connects with a timeout: for a stuck server the kernel would wait for minutes.
 pub(crate) async fn in_time<T>(
     options: &Options,
     step: impl Future<Output = io::Result<T>>,
@@ -49,7 +49,7 @@ pub(crate) async fn in_time<T>(
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
 }
 
-/// `echo`, and `idle`, which does it once.
+/// `echo`, and `idle`, which echoes once.
 pub(crate) struct EchoWork {
     stream: Box<dyn Stream>,
     messages: Messages,
@@ -75,7 +75,7 @@ impl Work for EchoWork {
     }
 }
 
-/// `http`: the same request again and again on one connection.
+/// `http`: repeats a request on one connection.
 pub(crate) struct HttpWork {
     stream: Box<dyn Stream>,
     request: Rc<[u8]>,
@@ -137,7 +137,7 @@ impl Work for HttpWork {
     }
 }
 
-/// `connect`: a connection per message, closed in good order by both sides.
+/// `connect`: one connection per message, closed by both sides in an orderly way.
 pub(crate) struct ConnectWork {
     connector: Connector,
     messages: Messages,
@@ -163,7 +163,7 @@ impl Work for ConnectWork {
             converse(&mut stream, message, &mut Echo { expected: message }).await?;
         }
         stream.shutdown().await?;
-        // The message ends when the server has closed too: its part of the work is then included.
+        // The message ends when the server has closed, too, so that its close is measured.
         match stream.read(&mut [0]).await? {
             0 => Ok(()),
             _ => Err(io::Error::other("bytes after the end of the echo")),
@@ -171,7 +171,7 @@ impl Work for ConnectWork {
     }
 }
 
-/// `udp`: a datagram there and back.
+/// `udp`: the round trip of a datagram.
 pub(crate) struct UdpWork {
     socket: UdpSocket,
     messages: Messages,

@@ -137,7 +137,7 @@ fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
         .map_err(|_| format!("{name} needs a whole number, not {value:?}"))
 }
 
-/// A day at most: what is longer is a typing mistake, and `Duration` has limits.
+/// At most a day: more is a typing mistake, and `Duration` is limited.
 fn seconds(name: &str, value: &str) -> Result<f64, String> {
     match value.parse() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),

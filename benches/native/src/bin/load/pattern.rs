@@ -1,15 +1,15 @@
-//! Bytes that show when they come back late, twice or out of order.
+//! A byte pattern that reveals lost, duplicated or reordered data.
 
 use std::{io, rc::Rc};
 
 use crate::conversation::Reply;
 
-/// A prime, so that no power-of-two slip in a buffer goes unnoticed.
+/// A prime, so that a shift by a power of two is detected.
 const PERIOD: usize = 251;
 
 /// The messages of one connection: each starts one byte further into a repeating pattern.
 ///
-/// All connections share the bytes; a thousand of them at 256 KiB cost one message of memory.
+/// All connections share the bytes: a thousand of them with 256 KiB need the memory of one message.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages {
     bytes: Rc<[u8]>,
@@ -27,7 +27,7 @@ impl Messages {
         }
     }
 
-    /// The same messages, starting elsewhere: what one connection gets is wrong on another.
+    /// Returns the same messages with another start, so that data of another connection is detected.
     pub(crate) fn for_connection(&self, number: usize) -> Self {
         Self {
             next: number * 17 % PERIOD,
@@ -42,7 +42,7 @@ impl Messages {
     }
 }
 
-/// Compares what comes back with what was sent.
+/// Compares the echo with what was sent.
 #[derive(Debug)]
 pub(crate) struct Echo<'a> {
     pub(crate) expected: &'a [u8],

@@ -1,13 +1,13 @@
-//! An HTTP/1.1 response, read as it arrives.
+//! An incremental parser for an HTTP/1.1 response.
 
 use std::io;
 
 use crate::conversation::Reply;
 
-/// More than any server sends here; without it a server that never ends its head fills memory.
+/// The limit of a line, more than any server needs here; bounds memory if a head never ends.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// Reads one response; `status` and `body_bytes` mean something once `accept` said "complete".
+/// Parses one response; `status` and `body_bytes` are valid after `accept` has returned `true`.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     state: State,
@@ -17,7 +17,7 @@ pub(crate) struct Response {
     chunked: bool,
     pub(crate) status: u16,
     pub(crate) body_bytes: u64,
-    /// The server asked to close the connection after this response.
+    /// Whether the server closes the connection after this response.
     pub(crate) close: bool,
 }
 
@@ -74,7 +74,7 @@ impl Response {
         here as u64
     }
 
-    /// Adds to the line; once it ends, acts on it. Returns what follows.
+    /// Appends to the line; when it is complete, interprets it. Returns the remaining bytes.
     fn take_line<'a>(&mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
             self.line.extend_from_slice(bytes);
@@ -91,7 +91,7 @@ impl Response {
         let text = std::str::from_utf8(&line).map_err(|_| wrong("the head is not text"))?;
         self.on_line(text)?;
         line.clear();
-        self.line = line; // Its memory is used again.
+        self.line = line; // Reuse its memory.
         Ok(&bytes[end + 1..])
     }
 
@@ -178,7 +178,7 @@ fn wrong(message: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// Every split into two reads, and byte by byte, must give the same answer.
+    /// Every split into two reads, and reading byte by byte, must give the same result.
     fn read(text: &str) -> io::Result<Response> {
         for split in 0..text.len() {
             let mut response = Response::default();

@@ -1,4 +1,4 @@
-//! Many workers at once, for a while.
+//! Runs many workers concurrently until a limit.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,20 +11,20 @@ use tokio::{task::LocalSet, time::timeout};
 
 use crate::histogram::Histogram;
 
-/// One connection's work, repeated.
+/// The repeated work of one connection.
 pub(crate) trait Work: 'static {
-    /// One message and its answer. After an error the worker is dropped.
+    /// Sends one message and receives its reply. After an error the worker is dropped.
     async fn once(&mut self) -> io::Result<()>;
 }
 
-/// When a worker stops: never in the middle of a message.
+/// When a worker stops, always between two messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     Seconds(f64),
     Messages(u64),
 }
 
-/// What a run gave.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) latencies: Histogram,
@@ -33,9 +33,9 @@ pub(crate) struct Outcome {
     pub(crate) first_error: Option<String>,
 }
 
-/// Lets all workers work until the limit and gives back those that are still sound.
+/// Runs all workers until the limit, and returns those that had no error.
 ///
-/// The outcome is an error only if the server did not answer for `patience` beyond the limit.
+/// Fails only if the server has not replied within `patience` after the limit.
 pub(crate) async fn run<W: Work>(
     workers: Vec<W>,
     limit: Limit,
@@ -82,7 +82,7 @@ pub(crate) async fn run<W: Work>(
     Ok((sound, outcome))
 }
 
-/// What the workers of a run share.
+/// State shared by the workers of a run.
 struct Board {
     deadline: Option<Instant>,
     messages_left: Cell<u64>,
