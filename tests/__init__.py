@@ -1,1 +1,1 @@
-"""Behaviour tests run on asyncio's loop, which is the specification, and on ours."""
+"""Behaviour tests run on asyncio's loop, which is the specification, and on yamanote's."""

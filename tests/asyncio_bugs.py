@@ -1,7 +1,7 @@
-"""Bugs of asyncio itself, in the releases that have them.
+"""Bugs of asyncio itself, with the releases that have them.
 
-asyncio is the specification, so a test that our loop passes and one old release of asyncio fails
-needs a reason. This is where it is given.
+asyncio is the specification, so a test that yamanote passes and a release of asyncio fails needs a
+reason. It is given here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 @dataclass(frozen=True)
 class AsyncioBug:
-    """A fault in some releases of CPython's asyncio."""
+    """A bug in some releases of CPython's asyncio."""
 
     issue: str
     effect: str
@@ -22,7 +22,7 @@ class AsyncioBug:
     fixed: tuple[int, int, int]
 
     def skip_asyncio(self, loop_name: str) -> None:
-        """Skips the test on asyncio's own loop where the running release has the fault."""
+        """Skips the test on asyncio's own loop if the running release has the bug."""
         if loop_name == "asyncio" and self.first <= sys.version_info[:3] < self.fixed:
             pytest.skip(f"{self.issue}: {self.effect}")
 

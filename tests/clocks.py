@@ -1,4 +1,4 @@
-"""Loops whose time stands still until a test moves it."""
+"""Loops whose clock stands still until a test advances it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FakeClockLoop(asyncio.AbstractEventLoop):
-    """Mixed into a loop, makes its `time()` the attribute `now`."""
+    """A mixin for loops: `time()` returns the attribute `now`."""
 
     #: Seconds.
     now: float = 1000.0
@@ -30,7 +30,7 @@ class _YamanoteLoop(FakeClockLoop, yamanote.Loop):
     pass
 
 
-#: Keys as in `tests.loops.LOOPS`.
+#: The keys are those of `tests.loops.LOOPS`.
 FAKE_CLOCK_LOOPS: dict[str, Callable[[], FakeClockLoop]] = {
     "asyncio": _AsyncioLoop,
     "yamanote": _YamanoteLoop,

@@ -1,4 +1,4 @@
-"""Fixtures for every test: a loop of each kind, what it reported, and a guard against hangs."""
+"""Fixtures for every test: a loop of each kind, its reports, and a guard against hangs."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "hang_after(seconds): a longer allowance than --hang-after for this test"
     )
-    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What tests start, and what that starts, can say where it crashed.
+    # Child processes, and their children, report where they crashed.
     os.environ.setdefault("PYTHONFAULTHANDLER", "1")
-    # Output is captured at the descriptor while a test runs; what the guard dumps must not be.
+    # Output is captured at the descriptor while a test runs; the guard's dump must bypass that.
     config.stash[_guard_fd] = os.dup(sys.__stderr__.fileno() if sys.__stderr__ else 2)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Gives back what `pytest_configure` took."""
+    """Restores what `pytest_configure` changed."""
     faulthandler.cancel_dump_traceback_later()
-    # Nothing was taken if another plugin's configuration failed before ours.
+    # Nothing was changed if another plugin's configuration failed first.
     if (descriptor := config.stash.get(_guard_fd, None)) is not None:
         os.close(descriptor)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Arms the hang guard: all stacks are dumped and the whole run ends with exit code 1.
+    """Arms the hang guard: it dumps all stacks and ends the whole run with exit code 1.
 
-    A C thread does it, so it works while the loop under test holds the GIL. The allowance is for
-    set-up, call and tear-down together.
+    The guard is a C thread, so it works even if the loop under test holds the GIL. The timeout
+    covers set-up, call and tear-down together.
     """
     allowance = float(str(item.config.getoption("--hang-after")))
     if allowance <= 0:
@@ -87,15 +87,16 @@ def loop_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def loop_factory(loop_name: str) -> LoopFactory:
-    """Makes loops of the kind under test. The test closes what it makes."""
+    """Creates loops of the kind under test. The test closes them."""
     return LOOPS[loop_name]
 
 
 @pytest.fixture
 def reported() -> list[dict[str, Any]]:
-    """The contexts given to `loop`'s exception handler.
+    """The contexts passed to `loop`'s exception handler.
 
-    A test that provokes a report asserts on it and clears the list: anything left fails the test.
+    A test that provokes a report asserts on it and clears the list: any remaining report fails the
+    test.
     """
     return []
 
@@ -104,15 +105,15 @@ def reported() -> list[dict[str, Any]]:
 def loop(
     loop_factory: LoopFactory, reported: list[dict[str, Any]]
 ) -> Iterator[asyncio.AbstractEventLoop]:
-    """A stopped loop of each kind; the test fails if it reported anything unexpected."""
-    # Only what the test makes is collected below; with all that pytest has imported, each
-    # collection took thirty times as long.
+    """A stopped loop of each kind; the test fails on any unexpected report."""
+    # Only objects made by the test are collected below: with everything that pytest has imported,
+    # each collection took thirty times as long.
     gc.freeze()
     instance = loop_factory()
     instance.set_exception_handler(lambda _, context: reported.append(context))
     yield instance
     instance.close()
-    # Futures and tasks report from their finalizers what nobody looked at.
+    # Futures and tasks report unretrieved exceptions from their finalizers.
     gc.collect()
     gc.unfreeze()
     assert reported == []

@@ -1,4 +1,4 @@
-"""Forked children of the test process, which report what they found."""
+"""Forked children of the test process, which report results to it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds a child may take before it counts as hung.
+#: Seconds after which a child counts as hung.
 PATIENCE_S = 30
 
 
 def in_child(work: Callable[[], Any]) -> str:
-    """What `work` returns in a forked child, in Python's notation, or the traceback of its error.
+    """Returns the `repr` of what `work` returns in a forked child, or the traceback of its error.
 
-    The caller waits: a loop that runs here does nothing meanwhile. The child ends with
-    `os._exit()`, or by a signal when it hangs.
+    The call blocks, so a loop on this thread does nothing meanwhile. The child ends with
+    `os._exit()`, or by a signal if it hangs.
     """
     child, reader = start_child(work)
     return answer(child, reader)
 
 
 def start_child(work: Callable[[], Any]) -> tuple[int, int]:
-    """Fork; returns the child's process id and the descriptor to read its answer from."""
+    """Forks; returns the child's process id and the descriptor to read its report from."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # The hang guard is a thread, and Python warns of forking a process with threads.
+        # The hang guard is a thread, and Python warns about forking a process with threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
@@ -48,7 +48,7 @@ def start_child(work: Callable[[], Any]) -> tuple[int, int]:
 
 
 def answer(child: int, reader: int) -> str:
-    """What the child reported; it is reaped, and must have ended well."""
+    """Returns the child's report, reaps the child, and checks its exit code."""
     parts: list[bytes] = []
     while part := os.read(reader, 65536):
         parts.append(part)

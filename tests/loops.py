@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-#: By the name of the module that offers `new_event_loop`, so that a child process can import it.
+#: Keyed by the module with `new_event_loop`, so that a child process can import it.
 LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
     "yamanote": yamanote.new_event_loop,

@@ -1,4 +1,4 @@
-"""What Linux tells about a process: whether it sleeps, how often it woke, what it costs."""
+"""Facts from Linux about a process: whether it sleeps, how often it woke, its CPU time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ LINUX = sys.platform == "linux"
 
 @dataclass(frozen=True)
 class Activity:
-    """What a process has done so far, all its threads together."""
+    """What a process has done so far, summed over its threads."""
 
-    #: Times that a thread went to sleep of its own accord: every wake-up ends in one.
+    #: Voluntary context switches: every wake-up ends in one.
     sleeps: int
-    #: Processor time in clock ticks.
+    #: CPU time in clock ticks.
     ticks: int
-    #: Threads that are not asleep: they run, or would if another process let them.
+    #: Threads that are not asleep: running, or runnable.
     awake: int
 
 
 def thread_count(pid: int) -> int:
-    """Threads of the process, those that Python does not know of included."""
+    """Returns the number of threads of the process, including those unknown to Python."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def activity(pid: int) -> Activity:
-    """What the process has done so far."""
+    """Returns what the process has done so far."""
     sleeps = ticks = awake = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for line in (thread / "status").read_text().splitlines():
@@ -42,10 +42,10 @@ def activity(pid: int) -> Activity:
 
 
 def wait_until_idle(pid: int, *, quiet_s: float = 0.03) -> None:
-    """Returns once all threads of the process have slept for `quiet_s` seconds.
+    """Returns after all threads of the process have slept for `quiet_s` seconds.
 
-    That nothing was done is not enough: on a busy machine, a process may be about to do it.
-    A no-op where there is no /proc; what follows is then only a little less strict.
+    An unchanged CPU time is not enough: on a busy machine, a runnable process may not have run yet.
+    Without /proc this is a no-op, and the test is a little less strict.
     """
     if not LINUX:
         return
@@ -56,10 +56,10 @@ def wait_until_idle(pid: int, *, quiet_s: float = 0.03) -> None:
 
 
 def children() -> set[str]:
-    """The process ids of this process's children, zombies included."""
+    """Returns the process ids of this process's children, zombies included."""
     found: set[str] = set()
     for thread in Path("/proc/self/task").iterdir():
-        # Ignored: a thread that has just ended.
+        # Ignored: the thread has just ended.
         with contextlib.suppress(FileNotFoundError):
             found.update((thread / "children").read_text().split())
     return found

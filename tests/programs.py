@@ -1,7 +1,7 @@
-"""Child processes that run Python: a few lines on the loop under test, or whatever else.
+"""Child processes that run Python: a few lines on the loop under test, or any other code.
 
-A child that crashes fails its test, wherever the test looks, and says where it was: the stacks of
-its threads are in what it wrote.
+A child that crashes fails its test, whatever the test checks, and its output has the stacks of its
+threads.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-#: Seconds a child may take before it counts as hung. Generous: the machine may be busy.
+#: Seconds after which a child counts as hung. Generous, because the machine may be busy.
 PATIENCE_S = 40.0
 
-#: How a child starts that can say where it crashed.
+#: Options with which a child reports where it crashed.
 PYTHON = (sys.executable, "-X", "faulthandler")
 
-#: Signals by which no child ends that a test has not killed.
+#: Signals that mean a crash, unless the test has sent them.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
@@ -33,8 +33,8 @@ def must_not_crash(code: int | None, said: str | None) -> None:
     """Fails if a child has crashed.
 
     Args:
-        code: its exit code; `None` if it still runs.
-        said: what it wrote, with its stacks.
+        code: its exit code; `None` if it is still running.
+        said: its output, with its stacks.
     """
     if code is not None and -code in CRASHES:
         raise AssertionError(f"the child ended by {signal.Signals(-code).name}\n{said or ''}")
@@ -46,10 +46,10 @@ def run_python(
     env: dict[str, str] | None = None,
     timeout: float = PATIENCE_S,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the interpreter of this process as a child, to its end.
+    """Runs this process's interpreter in a child until it exits.
 
     Args:
-        arguments: its command line.
+        arguments: the command line of the child.
         cwd: its working directory, if not that of this process.
         env: its whole environment, if not that of this process.
         timeout: seconds after which it counts as hung.
@@ -68,12 +68,12 @@ def run_python(
 
 
 class Child(subprocess.Popen[str]):
-    """A child whose last words are looked at."""
+    """A child whose output and exit code are checked for a crash."""
 
     def communicate(
         self, input: str | None = None, timeout: float | None = None
     ) -> tuple[str, str]:
-        """What it writes until its end, which must be no crash."""
+        """Returns its output until it exits, and checks that it has not crashed."""
         output, errors = super().communicate(input, timeout)
         must_not_crash(self.returncode, errors)
         return output, errors
@@ -88,7 +88,7 @@ class Child(subprocess.Popen[str]):
 class Program:
     """Runs source code with `new_event_loop` and `run` imported from the module under test.
 
-    The source also finds `asyncio` imported. Warnings are errors in the child, as they are here.
+    `asyncio` is imported, too. Warnings are errors in the child, as they are here.
     """
 
     module: str

@@ -1,4 +1,4 @@
-"""What is ready before the loop hears of it is told of in the next turn, as asyncio does."""
+"""I/O that is ready before the loop learns of it is reported in the next turn, as on asyncio."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ LOCALHOST = "127.0.0.1"
 
 
 class Noting(asyncio.Protocol, asyncio.DatagramProtocol):
-    """Notes that something came."""
+    """Appends a note when data has arrived."""
 
     def __init__(self, order: list[str]) -> None:
-        """Nothing yet."""
+        """Start without notes."""
         self.order = order
         self.lost = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
-        """Came by a stream."""
+        """Data arrived on a stream."""
         self.order.append("ready")
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """Came by itself."""
+        """A datagram arrived."""
         self.order.append("ready")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """It is over."""
+        """The connection is closed."""
         self.lost.set_result(None)
 
 
@@ -79,7 +79,7 @@ async def socket_as_a_pipe(order: list[str]) -> None:
 
 
 async def datagrams(order: list[str]) -> None:
-    """A datagram that waits."""
+    """A datagram that is already received."""
     loop = asyncio.get_running_loop()
     ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     ours.bind((LOCALHOST, 0))
@@ -123,7 +123,7 @@ async def writer(order: list[str]) -> None:
 
 
 async def afterwards(order: list[str]) -> None:
-    """Notes what a callback does that is scheduled now, when both have happened."""
+    """Schedules a callback that appends to `order`, and returns when the I/O has, too."""
     loop = asyncio.get_running_loop()
     loop.call_soon(order.append, "later")
     deadline = loop.time() + PATIENCE_S
@@ -135,7 +135,7 @@ async def afterwards(order: list[str]) -> None:
 def test_what_is_ready_already_is_told_of_in_the_next_turn(
     loop: asyncio.AbstractEventLoop, case: Callable[[list[str]], Coroutine[Any, Any, None]]
 ) -> None:
-    """Who connects a pipe and closes the one before it (asyncssh) hears of the data first."""
+    """In asyncssh: it connects a pipe, closes the previous one, and needs the data first."""
     order: list[str] = []
     loop.run_until_complete(case(order))
     assert order == ["ready", "later"]

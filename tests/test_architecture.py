@@ -1,4 +1,4 @@
-"""Is the map of the sources true? Who may name whom, and where the risky things live."""
+"""Is the map of the sources true? Which module may use which, and where risky code is allowed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
-# Lower rooms first: a room may name itself and the rooms before it.
+# Lower rooms first: a room may use itself and the rooms before it.
 LAYERS = (
     "sys",
     "ffi",
@@ -27,15 +27,15 @@ LAYERS = (
     "event_loop",
 )
 
-# What only these rooms may write.
+# Only these rooms may contain the pattern.
 ROOMS_OF = {
     r"\bpyo3::ffi\b": ("ffi",),
     r"\blibc::": ("sys",),
     r"\btokio::": ("driver",),
     r"\bunsafe\b": ("ffi", "sys", "driver"),
-    # They panic where there is no memory for the string: `name!` of `ffi/names.rs` does not.
+    # They panic if there is no memory for the string; `name!` of `ffi/names.rs` does not.
     r"\bintern!|\bPyString::intern\b": (),
-    # So do these: `ffi/make.rs` has others.
+    # These panic, too: `ffi/make.rs` has replacements.
     r"\bPy(String|Bytes|Int|Float|Tuple|List|Dict|Slice)::new\b": ("ffi",),
     r"\.import\(": ("ffi",),
 }
@@ -44,7 +44,7 @@ MOST_LINES = 600
 
 
 def rust_files() -> Iterator[tuple[str, Path]]:
-    """Each file of the crate with its room; `lib.rs` is above them all and has none."""
+    """Yields each file of the crate with its room; `lib.rs` is above all rooms and has none."""
     for path in sorted((ROOT / "src").rglob("*.rs")):
         room = path.relative_to(ROOT / "src").parts[0].removesuffix(".rs")
         if room != "lib":
@@ -52,12 +52,12 @@ def rust_files() -> Iterator[tuple[str, Path]]:
 
 
 def code_of(path: Path) -> str:
-    """A Rust file's text without its comments."""
+    """Returns the text of a Rust file without its comments."""
     return re.sub(r"//[^\n]*", "", path.read_text())
 
 
 def named_rooms(path: Path) -> set[str]:
-    """The names at the top of the crate that a file uses, by whichever path it reaches them."""
+    """Returns the top-level modules of the crate that a file uses, by any form of path."""
     module = path.relative_to(ROOT / "src").with_suffix("").parts
     depth = len(module) - (module[-1] == "mod")
     code = code_of(path)
@@ -71,7 +71,7 @@ def named_rooms(path: Path) -> set[str]:
 
 
 def heads(group: str) -> Iterator[str]:
-    """The first name of each path in the rest of a `use crate::{` group."""
+    """Returns the first name of each path in the rest of a `use crate::{` group."""
     level = 0
     path = ""
     for character in group:
@@ -130,7 +130,7 @@ def test_no_file_has_grown_a_second_noun() -> None:
         path
         for folder in ("src", "python", "benches", "examples")
         for path in (ROOT / folder).rglob("*")
-        # The stub is a manual, as long as what it describes.
+        # The stub is a manual, so it is as long as what it describes.
         if path.suffix in {".rs", ".py"} and "target" not in path.parts
     ]
     assert sources, "no sources found"

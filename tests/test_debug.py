@@ -1,4 +1,4 @@
-"""Debug mode: what it finds, what it names, and how it is switched on."""
+"""Debug mode: what it detects and reports, and how it is enabled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clocked(loop_name: str) -> Iterator[FakeClockLoop]:
-    """A loop in debug mode whose callbacks take as long as they say, by its own clock."""
+    """A loop in debug mode with its own clock, which callbacks advance."""
     instance = FAKE_CLOCK_LOOPS[loop_name]()
     instance.set_debug(True)
     yield instance
@@ -181,7 +181,7 @@ def test_scheduling_from_any_thread_is_allowed_while_the_loop_is_stopped(
     assert ran == ["ran"]
 
 
-# --- coroutines where callbacks belong --------------------------------------------------------
+# --- coroutines instead of callbacks -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_coroutine_is_no_callback(
     loop: asyncio.AbstractEventLoop, method: str, before: tuple[int, ...], named: str
 ) -> None:
     async def coroutine_function() -> None:
-        """Never runs."""
+        """Is never run."""
 
     coroutine = coroutine_function()
     loop.set_debug(True)
@@ -208,7 +208,7 @@ def test_a_coroutine_is_no_callback(
     coroutine.close()
 
 
-# --- where things were made -------------------------------------------------------------------
+# --- where things were created -----------------------------------------------------------------
 
 
 def test_coroutines_remember_their_origin_while_a_debug_loop_runs(
@@ -243,7 +243,7 @@ def test_debug_mode_can_be_switched_while_the_loop_runs(
     async def depth_after(debug: bool) -> int:
         loop.set_debug(debug)
         assert loop.get_debug() is debug
-        # The switch is thrown by a callback of its own.
+        # The mode is switched in a separate callback.
         await asyncio.sleep(0)
         return sys.get_coroutine_origin_tracking_depth()
 
@@ -297,7 +297,7 @@ def test_closing_is_logged(
     assert caplog.text.count(f"Close {shown}") == 1
 
 
-# --- how it is switched on --------------------------------------------------------------------
+# --- how it is enabled --------------------------------------------------------------------------
 
 SHOW_DEBUG = """
 loop = new_event_loop()

@@ -1,4 +1,4 @@
-"""`getaddrinfo` and `getnameinfo` answer what `socket` answers."""
+"""`getaddrinfo` and `getnameinfo` return the results of those in `socket`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class NoThreads(concurrent.futures.ThreadPoolExecutor):
-    """Takes no job."""
+    """An executor that refuses jobs."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> NoReturn:
-        """Fails the test that needs it."""
+        """Fails the test."""
         raise AssertionError("no thread should be needed for this")
 
 
 def outcome(call: Callable[[], object]) -> tuple[object, ...]:
-    """What `call` returned, or the type and arguments of what it raised."""
+    """Returns the result of `call`, or the type and arguments of its exception."""
     try:
         return "returned", call()
     except Exception as error:
@@ -34,13 +34,13 @@ def outcome(call: Callable[[], object]) -> tuple[object, ...]:
 
 
 def untyped(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, to be called with what its annotations forbid."""
+    """Returns the same function without types, to be called with arguments that they forbid."""
     return function
 
 
 NUMERIC = socket.AI_NUMERICHOST
 
-#: Host, port and keywords. None of them asks a name server.
+#: Host, port and keywords. None of them queries a name server.
 ADDRESSES: list[tuple[Any, Any, dict[str, Any]]] = [
     ("127.0.0.1", 80, {}),
     ("127.0.0.1", 0, {"type": socket.SOCK_STREAM}),
@@ -65,7 +65,7 @@ ADDRESSES: list[tuple[Any, Any, dict[str, Any]]] = [
     ("255.255.255.255", 80, {"type": socket.SOCK_STREAM}),
     ("0.0.0.0", 80, {"type": socket.SOCK_STREAM}),
     ("127.0.0.1", 80, {"type": int(socket.SOCK_STREAM), "family": int(socket.AF_INET)}),
-    # The old spellings that the C library reads as IPv4 addresses.
+    # Old notations that the C library reads as IPv4 addresses.
     ("127.1", 80, {"flags": NUMERIC}),
     ("0x7f.0.0.1", 80, {"flags": NUMERIC}),
     ("0177.0.0.1", 80, {"flags": NUMERIC}),
@@ -210,7 +210,7 @@ def test_wrong_arguments_are_a_type_error(loop: asyncio.AbstractEventLoop) -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 def test_a_literal_needs_no_thread(loop: asyncio.AbstractEventLoop, loop_name: str) -> None:
-    """Asyncio asks a thread for literals too, so this is about ours alone."""
+    """Asyncio uses a thread for literals, too, so this test is for yamanote only."""
     if loop_name == "asyncio":
         pytest.skip("asyncio's loop looks literals up in a thread")
 
@@ -247,7 +247,7 @@ def test_look_ups_can_be_cancelled_and_their_answers_are_dropped(
             task.cancel()
         return await asyncio.gather(*asking, return_exceptions=True)
 
-    # An answer from the hosts file may be there before the cancellation.
+    # A result from the hosts file may arrive before the cancellation.
     assert {type(result) for result in loop.run_until_complete(main())} <= {
         list,
         asyncio.CancelledError,

@@ -1,4 +1,4 @@
-"""The program everybody writes, and the mistakes everybody makes, as they are under asyncio."""
+"""Typical programs and typical mistakes: the same behaviour as on asyncio."""
 
 from __future__ import annotations
 
@@ -413,11 +413,11 @@ def test_run_cancels_what_is_left_in_the_background(program: Program) -> None:
 
 
 async def forgotten() -> None:
-    """A coroutine that somebody forgets to await."""
+    """A coroutine that is never awaited."""
 
 
 def forget(coroutine_function: Any) -> None:  # noqa: ANN401
-    """Calls a coroutine function as if it were a plain one."""
+    """Calls a coroutine function without `await`."""
     coroutine_function()
     gc.collect()
 
@@ -448,7 +448,7 @@ def test_a_pending_task_that_is_destroyed_says_so(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, object]]
 ) -> None:
     async def main() -> None:
-        # The future and the task hold each other and nobody holds them.
+        # The future and the task refer to each other, and there is no other reference.
         asyncio.ensure_future(wait_for_ever())  # noqa: RUF006  # this is the mistake
         await asyncio.sleep(0)
         gc.collect()
@@ -496,7 +496,7 @@ def test_run_of_something_else_than_a_coroutine_is_a_clear_error(program: Progra
     except (TypeError, ValueError) as error:
         print(type(error).__name__, str(error).partition(",")[0])
     """)
-    # 3.14 takes any awaitable, and says so.
+    # 3.14 accepts any awaitable, and its message says so.
     expected = {"ValueError a coroutine was expected\n", "TypeError An asyncio.Future\n"}
     assert child.stdout in expected
     assert child.stderr == ""
@@ -514,7 +514,7 @@ def test_a_blocking_call_shows_in_debug_mode_with_the_culprit(
     loop.set_debug(True)
     loop.slow_callback_duration = 0.01
     loop.run_until_complete(main())
-    # A busy machine may make other steps slow too; this one is slow anywhere.
+    # On a busy machine other steps may be slow, too; this one always is.
     pattern = r"Executing <Task .* coro=<.*culprit\(\) .*> took \d+\.\d{3} seconds"
     assert any(re.fullmatch(pattern, record.getMessage()) for record in caplog.records)
 
@@ -575,7 +575,7 @@ def test_an_async_with_that_is_cancelled_leaves_its_block(
     events: list[str] = []
 
     class Resource:
-        """Says when it is opened and closed."""
+        """Records when it is opened and closed."""
 
         async def __aenter__(self) -> None:
             events.append("opened")

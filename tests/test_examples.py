@@ -1,4 +1,4 @@
-"""Every example runs and prints what it promises."""
+"""Every example runs and prints the expected output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 pytestmark = pytest.mark.slow
 
-#: What the examples print that neither log nor serve.
+#: The output of the examples that neither log nor serve.
 OUTPUTS = {
     "background_tasks": """\
 a background task failed: out of luck
@@ -69,12 +69,12 @@ OTHERS = {"find_blocking_call", "forgotten_await", "graceful_shutdown", "uvicorn
 
 
 def command(name: str) -> list[str]:
-    """Runs the example called `name`."""
+    """Returns the command that runs the example `name`."""
     return [*PYTHON, str(EXAMPLES / f"{name}.py")]
 
 
 def run(name: str) -> tuple[str, str]:
-    """Standard output and standard error of an example that ends by itself."""
+    """Returns the standard output and standard error of an example that exits on its own."""
     child = subprocess.run(command(name), capture_output=True, check=False, text=True, timeout=40)
     assert child.returncode == 0, child.stderr
     return child.stdout, child.stderr
@@ -84,7 +84,7 @@ def run(name: str) -> tuple[str, str]:
 def serving(
     name: str, port_pattern: str
 ) -> Generator[tuple[subprocess.Popen[str], int], None, None]:
-    """A server's process, and the port that it printed."""
+    """Yields a server's process and the port that it has printed."""
     with subprocess.Popen(
         command(name),
         stdout=subprocess.PIPE,
@@ -123,7 +123,7 @@ def test_an_example_prints_what_it_promises(name: str) -> None:
 def test_the_blocking_call_is_found() -> None:
     output, errors = run("find_blocking_call")
     assert output == "contents\ncontents\n"
-    # A busy machine may make other steps slow too; this one is slow anywhere.
+    # On a busy machine other steps may be slow, too; this one always is.
     assert re.search(
         r"^WARNING Executing <Task .*name='culprit' .* took \d+\.\d+ seconds$", errors, re.M
     )

@@ -1,4 +1,4 @@
-"""Work handed to threads: `run_in_executor` and the default executor's life."""
+"""Work on threads: `run_in_executor` and the lifetime of the default executor."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_jobs_run_at_the_same_time(loop: asyncio.AbstractEventLoop) -> None:
     together = threading.Barrier(4)
 
     async def main() -> list[int]:
-        # All four are in the barrier at once, or none gets out.
+        # The barrier opens only if all four run at once.
         return sorted(
             await asyncio.gather(*(loop.run_in_executor(None, together.wait) for _ in range(4)))
         )
@@ -163,7 +163,7 @@ def test_a_job_that_had_not_started_is_cancelled(loop: asyncio.AbstractEventLoop
         blocking = loop.run_in_executor(None, release.wait)
         queued = loop.run_in_executor(None, ran.append, "ran")
         queued.cancel()
-        # The future tells the executor in a turn of its own.
+        # The future notifies the executor in a separate turn.
         await asyncio.wait([queued])
         await asyncio.sleep(0)
         release.set()
@@ -177,7 +177,7 @@ def test_a_job_that_had_not_started_is_cancelled(loop: asyncio.AbstractEventLoop
 
 def test_a_coroutine_is_refused_in_debug_mode(loop: asyncio.AbstractEventLoop) -> None:
     async def coroutine_function() -> None:
-        """Never called."""
+        """Is never called."""
 
     not_a_job: Callable[[], Any] = coroutine_function
     loop.set_debug(True)
@@ -257,6 +257,6 @@ def test_close_shuts_the_executor_down_without_waiting(loop: asyncio.AbstractEve
     loop.run_until_complete(main())
     loop.close()
     assert threads[0].is_alive()
-    # Its result finds the loop closed, and that is nobody's error.
+    # The result arrives on a closed loop, which must not be reported as an error.
     release.set()
     threads[0].join()

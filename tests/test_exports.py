@@ -24,7 +24,7 @@ PUBLIC = {"EventLoopPolicy", "Loop", "__version__", "install", "new_event_loop",
 
 
 def functions() -> list[Callable[..., object]]:
-    """What Python code the package offers: its functions and the methods it gives `Loop`."""
+    """The Python code of the package: its functions, and the methods that it adds to `Loop`."""
     mine: list[Callable[..., object]] = [yamanote.install, yamanote.new_event_loop, yamanote.run]
     for owner in (yamanote.EventLoopPolicy, *yamanote.Loop.__mro__):
         if owner.__module__.startswith("yamanote"):
@@ -40,7 +40,7 @@ def functions() -> list[Callable[..., object]]:
 
 
 def run_python(code: str, *options: str) -> str:
-    """What a fresh interpreter prints for `code`."""
+    """Returns what a new interpreter prints for `code`."""
     child = programs.run_python(*options, "-c", code)
     assert child.returncode == 0, child.stderr
     return child.stdout.strip()
@@ -105,8 +105,8 @@ def test_the_metadata_has_the_version_and_no_runtime_dependency() -> None:
     assert metadata["License-Expression"] == "MIT OR Apache-2.0"
 
 
-# Everything that hangs off the standard library's modules, two levels deep: module attributes,
-# and the attributes of their classes.
+# Everything in the standard library's modules, two levels deep: module attributes, and the
+# attributes of their classes.
 SNAPSHOT = """
 import asyncio, selectors, signal, socket, ssl, sys, threading, types
 
@@ -127,7 +127,7 @@ before, state_before = snapshot(), state()
 import yamanote
 after, state_after = snapshot(), state()
 changed = [key for key in before if before[key] is not after.get(key)]
-# A submodule that nobody had imported yet is not a change.
+# A newly imported submodule is not a change.
 added = [key for key in after.keys() - before.keys() if (key[0], "__name__") in before
          and not isinstance(after[key], types.ModuleType)]
 print(changed, added, state_before == state_after)
@@ -152,7 +152,7 @@ def test_importing_leaves_the_gil_off() -> None:
 
 
 def test_native_classes_make_no_instances() -> None:
-    """One that was made without its value would crash the interpreter."""
+    """An instance created without its Rust value would crash the interpreter."""
     classes: list[type[object]] = [
         _yamanote.Handle,
         _yamanote.SockCall,

@@ -1,4 +1,4 @@
-"""Forks: the child may use the loop or another, and the parent notices nothing."""
+"""Forks: the child may use the loop or another one, without any effect on the parent."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ needs_proc = pytest.mark.skipif(not LINUX, reason="looks into /proc")
 
 @pytest.fixture
 def ours() -> Iterator[yamanote.Loop]:
-    """A loop of ours, for what asyncio's cannot do: its child shares the parent's epoll set."""
+    """A loop of yamanote's: asyncio's loop shares its epoll set with a forked child."""
     loop = yamanote.new_event_loop()
     yield loop
     loop.close()
 
 
 async def everything() -> str:
-    """Uses a bit of all that a loop offers; `ok` when it works."""
+    """Uses a bit of everything that a loop offers; returns `ok` if it works."""
     loop = asyncio.get_running_loop()
     await asyncio.create_task(asyncio.sleep(0.001))
     threaded = loop.create_future()
@@ -88,7 +88,7 @@ def stop_watching(
 
 @contextlib.asynccontextmanager
 async def serving() -> AsyncGenerator[tuple[str, int], None]:
-    """An echo server's address."""
+    """Runs an echo server and yields its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -177,7 +177,7 @@ def test_a_child_can_run_the_loop_in_a_thread(ours: yamanote.Loop) -> None:
 def test_servers_and_watched_descriptors_of_an_idle_loop_work_in_the_child(
     ours: yamanote.Loop,
 ) -> None:
-    """As in a server that forks its workers after it has bound its sockets."""
+    """As in a server that forks its workers after binding its sockets."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"%d" % os.getpid())
@@ -320,7 +320,7 @@ def test_a_child_that_closes_an_idle_loop_leaves_the_parent_alone(ours: yamanote
 def test_a_child_that_leaves_a_callback_by_system_exit_sends_and_takes_nothing(
     program: Program,
 ) -> None:
-    """What the parent wrote in the same callback is sent once, and its connections are its own."""
+    """Data written before the fork is sent once; the parent's connections stay its own."""
     source = """
     import os, socket, sys, warnings
     warnings.simplefilter("ignore")
@@ -395,7 +395,7 @@ def test_a_loop_that_ran_in_a_thread_of_the_parent_is_idle_in_the_child(
 
 
 def test_a_child_wakes_only_its_own_loop_from_another_thread(ours: yamanote.Loop) -> None:
-    """The parent's loop waits meanwhile: neither a call nor a signal in the child ends that."""
+    """The parent's loop waits meanwhile; neither a call nor a signal in the child wakes it."""
     woken: list[float] = []
 
     def handle(_signal: int, _frame: object) -> None:
@@ -502,7 +502,7 @@ def test_a_child_that_closes_the_loop_keeps_no_descriptor_of_it(ours: yamanote.L
         loop.close()
         return descriptors() - before
 
-    # One is the pipe for the answer.
+    # One is the pipe for the report.
     assert len(eval(in_child(work))) <= 1
     assert len(eval(in_child(close_only))) <= 1
     loop.close()
@@ -545,7 +545,7 @@ def test_generations_of_children_do_not_pile_up_descriptors(ours: yamanote.Loop)
     while found.startswith(("'", '"')):
         found = eval(found)
     numbers: list[int] = eval(found)
-    # Each holds the pipe to its own parent.
+    # Each child holds the pipe to its own parent.
     assert numbers[-1] - numbers[1] <= len(numbers)
 
 
@@ -553,12 +553,12 @@ def test_generations_of_children_do_not_pile_up_descriptors(ours: yamanote.Loop)
 
 
 def square(number: int) -> int:
-    """Run in another process."""
+    """Runs in another process."""
     return number * number
 
 
 def run_a_loop(number: int) -> int:
-    """Run in another process, on a loop of its own."""
+    """Runs in another process, on a new loop."""
 
     async def main() -> int:
         await everything()

@@ -1,7 +1,7 @@
-"""What belongs to the loop's thread, used from others: it raises or is safe, and corrupts nothing.
+"""Objects of the loop's thread used on other threads: each call raises or is safe.
 
-asyncio makes no promise here, so most of this asks yamanote only. Free-threaded builds are what it
-is for; the others switch threads often instead.
+asyncio gives no guarantee here, so most tests run on yamanote only. They are meant for
+free-threaded builds; on others, the interpreter switches threads often.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _threads_switch_often() -> Iterator[None]:
-    """With a GIL, every few bytecodes."""
+    """With a GIL, switches threads every few bytecodes."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield
@@ -42,7 +42,7 @@ def _threads_switch_often() -> Iterator[None]:
 
 @pytest.fixture
 def ours() -> Iterator[asyncio.AbstractEventLoop]:
-    """Our loop only: asyncio's may well be broken by what follows."""
+    """A loop of yamanote's: these tests may break asyncio's."""
     loop = yamanote.new_event_loop()
     reported: list[object] = []
     loop.set_exception_handler(lambda _, context: reported.append(context))
@@ -56,7 +56,7 @@ def ours() -> Iterator[asyncio.AbstractEventLoop]:
 def hammering(
     blow: Callable[[], object], *, threads: int = THREADS
 ) -> Generator[list[Exception], None, None]:
-    """Has threads call `blow` again and again until the block ends; yields what it raised."""
+    """Calls `blow` repeatedly on several threads until the block ends; yields its exceptions."""
     raised: list[Exception] = []
     over = threading.Event()
     together = threading.Barrier(threads + 1)
@@ -68,7 +68,7 @@ def hammering(
                 blow()
             except Exception as error:
                 raised.append(error)
-                del error  # Its traceback holds what is being hammered.
+                del error  # Its traceback refers to the object under test.
 
     workers = [threading.Thread(target=hammer) for _ in range(threads)]
     for worker in workers:
@@ -83,14 +83,14 @@ def hammering(
 
 
 def refused(raised: list[Exception]) -> None:
-    """Asserts that nothing but a `RuntimeError` came out."""
+    """Asserts that only `RuntimeError`s were raised."""
     others = [error for error in raised if not isinstance(error, RuntimeError)]
     raised.clear()
     assert others == []
 
 
 def refusal(call: Callable[[], object]) -> str:
-    """What a `RuntimeError` said: `pytest.raises` is too slow to hammer with."""
+    """Returns the message of a `RuntimeError`; `pytest.raises` is too slow for these loops."""
     try:
         call()
     except RuntimeError as error:
@@ -99,32 +99,32 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 class Counting(asyncio.Protocol):
-    """Counts what it receives."""
+    """Counts received bytes."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start at zero."""
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.received = 0
         self.more = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        """Some more."""
+        """Add to the count."""
         self.received += len(data)
         self.more.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Once."""
+        """Record that the connection is lost; it must happen once."""
         assert not self.lost.done()
         self.lost.set_result(None)
 
     async def has_more(self) -> None:
-        """Waits for the next arrival."""
+        """Waits for the next data."""
         self.more.clear()
         await self.more.wait()
 
 
 async def connected() -> tuple[asyncio.Transport, Counting, asyncio.Transport, Counting]:
-    """Both ends of a connection, on the running loop."""
+    """Connects two ends on the running loop."""
     loop = asyncio.get_running_loop()
     near, far = socket.socketpair()
     one, counts_one = await loop.create_connection(Counting, sock=near)
@@ -133,7 +133,7 @@ async def connected() -> tuple[asyncio.Transport, Counting, asyncio.Transport, C
 
 
 def test_the_gil_stays_off() -> None:
-    """Importing the extension is no reason to turn it on."""
+    """Importing the extension must not enable the GIL."""
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         pytest.skip("this interpreter has a GIL")
     assert not vars(sys)["_is_gil_enabled"]()
@@ -142,7 +142,7 @@ def test_the_gil_stays_off() -> None:
 def test_a_running_loop_is_neither_run_nor_closed_by_others(
     ours: asyncio.AbstractEventLoop,
 ) -> None:
-    """In CPython 3.13.0, asyncio's loop takes itself for stopped once a second run was refused."""
+    """In CPython 3.13.0, asyncio's loop takes itself for stopped after it refused a second run."""
 
     def misuse() -> None:
         assert refusal(ours.run_forever) == "This event loop is already running"
@@ -179,7 +179,7 @@ def test_a_fork_that_did_not_happen_changes_nothing(ours: asyncio.AbstractEventL
 
 
 def test_scheduling_from_the_wrong_thread_does_no_harm(ours: asyncio.AbstractEventLoop) -> None:
-    """What the loop's thread schedules itself runs, in order."""
+    """What the loop's thread schedules still runs, in order."""
     seen: list[int] = []
 
     def misuse() -> None:
@@ -203,7 +203,7 @@ def test_scheduling_from_the_wrong_thread_does_no_harm(ours: asyncio.AbstractEve
 def test_a_loop_that_stops_and_runs_takes_what_every_thread_schedules(
     ours: asyncio.AbstractEventLoop,
 ) -> None:
-    """Between runs it belongs to whoever calls in, for the call; what is not refused runs once."""
+    """While it is stopped, any thread may call into it; a call that is not refused runs once."""
     asked: list[str] = []
     seen: list[str] = []
 
@@ -219,14 +219,14 @@ def test_a_loop_that_stops_and_runs_takes_what_every_thread_schedules(
             schedule()
             ours.run_until_complete(asyncio.sleep(0))
     refused(raised)
-    # Behind all that was asked for.
+    # This runs after everything scheduled before.
     ours.call_later(0, ours.stop)
     ours.run_forever()
     assert sorted(seen) == sorted(asked)
 
 
 def test_timers_are_cancelled_by_every_thread_at_once(ours: asyncio.AbstractEventLoop) -> None:
-    """Under the sweeps of those that are dead, and while others fire."""
+    """While cancelled timers are swept, and while others fire."""
     fired: list[int] = []
     handles: list[asyncio.TimerHandle] = []
 
@@ -252,7 +252,7 @@ def test_timers_are_cancelled_by_every_thread_at_once(ours: asyncio.AbstractEven
 
 
 def test_transports_used_by_every_thread_at_once_go_on(ours: asyncio.AbstractEventLoop) -> None:
-    """Everything that does not close; what the loop's thread writes arrives all the same."""
+    """All methods but closing ones; data written by the loop's thread must still arrive."""
 
     async def main() -> None:
         one, counts_one, other, counts = await connected()
@@ -286,7 +286,7 @@ def test_transports_used_by_every_thread_at_once_go_on(ours: asyncio.AbstractEve
         one.close()
         other.resume_reading()
         other.close()
-        # What the threads wrote last may still be in the buffer of one.
+        # The last bytes from the threads may still be in a write buffer.
         await asyncio.gather(counts_one.lost, counts.lost)
 
     ours.run_until_complete(main())
@@ -306,7 +306,7 @@ def test_a_transport_that_every_thread_closes_is_lost_once(
                 getattr(other, how)()
 
             with hammering(misuse) as raised:
-                # A thread may have ended the writing by now.
+                # A thread may have ended the writing side by now.
                 with contextlib.suppress(RuntimeError):
                     one.write(b"y")
                 for _ in range(5):
@@ -322,7 +322,7 @@ def test_a_transport_that_every_thread_closes_is_lost_once(
 def test_collections_in_every_thread_free_what_is_dead_and_nothing_else(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Handles, timers, transports and tasks in cycles, while other threads collect."""
+    """Handles, timers, transports and tasks in cycles, while other threads run the collector."""
     watched: list[weakref.ref[Counting]] = []
 
     async def main() -> None:
@@ -348,7 +348,7 @@ def test_collections_in_every_thread_free_what_is_dead_and_nothing_else(
 
 
 def test_the_last_references_are_dropped_in_other_threads(loop_factory: LoopFactory) -> None:
-    """Of handles, transports and, at the end, the loop."""
+    """References to handles, transports and, at the end, the loop."""
 
     def drop(things: list[object]) -> None:
         thread = threading.Thread(target=things.clear)

@@ -1,4 +1,4 @@
-"""`yamanote.fs`: files without blocking, on both loops, with the errors of the blocking calls."""
+"""`yamanote.fs`: non-blocking file access on both loops, with the errors of the blocking calls."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_paths_are_looked_at_and_changed(loop: asyncio.AbstractEventLoop, tmp_pa
 def test_the_loop_turns_while_a_call_blocks(
     loop: asyncio.AbstractEventLoop, tmp_path: Path
 ) -> None:
-    """A named pipe without a writer blocks whoever opens it."""
+    """Opening a named pipe blocks until it has a writer."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
 
@@ -144,7 +144,7 @@ def test_a_file_that_nobody_waits_for_any_more_is_closed(
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        # Its opening ends now, and with the reader's end closed a writer is refused.
+        # The pending open() ends now; as the reading end is then closed, writing fails.
         async with fs.open(path, "wb", buffering=0) as writer:
 
             async def fill() -> None:
@@ -191,6 +191,6 @@ def test_a_forked_child_has_file_threads_of_its_own(tmp_path: Path) -> None:
         print(loop.run_until_complete(fs.read_text(path)))
         loop.close()
         """
-    # Forking a process with threads is deprecated, and done all the same.
+    # Forking a process with threads is deprecated, but programs do it.
     done = Program("yamanote").run(source, "-W", "ignore")
     assert done.stdout == "child\n", done.stderr

@@ -1,4 +1,4 @@
-"""The guards of this suite do fail what they are meant to fail."""
+"""The guards of this suite fail the tests that they are meant to fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def run_pytest(directory: Path, source: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs a file of tests under this suite's conftest, in a process of its own."""
+    """Runs a file of tests under this suite's conftest, in another process."""
     path = directory / "test_inner.py"
     path.write_text(source)
     options = ("-p", "tests.conftest", "-p", "no:cacheprovider", *options)
@@ -61,7 +61,7 @@ def test_is_slow():
     assert child.returncode == 0, child.stdout
 
 
-#: The signal, and the function that the stack shows.
+#: The signal, and the function that the stack must show.
 CRASHED = r"(?s)the child ended by SIG.* in crash"
 
 

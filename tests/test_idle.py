@@ -1,4 +1,4 @@
-"""An idle server costs nothing: one thread, no wake-ups, no processor time."""
+"""An idle server costs nothing: one thread, no wake-ups, no CPU time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
-#: Long enough for a poll of any usual period to show: ten times a second would show five times.
+#: Long enough to reveal polling at any usual rate: ten times a second would show five times.
 OBSERVED_S = 0.5
 
 SERVER = """

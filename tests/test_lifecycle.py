@@ -265,7 +265,7 @@ def test_stop_before_the_future_is_done_is_an_error(loop: asyncio.AbstractEventL
     loop.call_soon(loop.stop)
     with pytest.raises(RuntimeError, match=r"Event loop stopped before Future completed\."):
         loop.run_until_complete(future)
-    # Its completion does not stop a later run: nothing of the first run is left on it.
+    # Its completion must not stop a later run: no done callback of the first run remains on it.
     ran: list[str] = []
     future.set_result(None)
     loop.call_soon(loop.call_soon, ran.append, "second turn")
@@ -299,7 +299,7 @@ def test_callbacks_of_the_last_turn_still_run(loop: asyncio.AbstractEventLoop) -
 
 
 def errors_of(*calls: Callable[[], object]) -> list[str]:
-    """The `RuntimeError` messages of `calls`."""
+    """Returns the `RuntimeError` messages of `calls`."""
     messages: list[str] = []
     for call in calls:
         with pytest.raises(RuntimeError) as caught:
@@ -337,7 +337,7 @@ def test_no_loop_runs_inside_another(
             loop.run_until_complete(main())
             == ["Cannot run the event loop while another loop is running"] * 2
         )
-        # The refusal left both usable.
+        # Both loops are still usable after the refusal.
         assert inner.run_until_complete(asyncio.sleep(0, "inner")) == "inner"
         assert loop.run_until_complete(asyncio.sleep(0, "outer")) == "outer"
     finally:
@@ -371,7 +371,7 @@ def test_two_loops_run_in_two_threads_at_once(loop_factory: LoopFactory) -> None
         try:
 
             async def main() -> int:
-                # Both threads are inside a running loop here, or neither gets further.
+                # Both threads are inside a running loop here; otherwise neither continues.
                 together.wait()
                 await asyncio.sleep(0.001)
                 return number
@@ -486,7 +486,7 @@ def test_an_exit_raised_by_a_callback_leaves_run_forever(
     assert not loop.is_running()
     with pytest.raises(RuntimeError, match="no running event loop"):
         asyncio.get_running_loop()
-    # Nothing is lost: the rest of the batch runs next time.
+    # Nothing is lost: the rest of the batch runs in the next run.
     run_one_turn(loop)
     assert ran == ["behind it in the batch"]
 
@@ -566,13 +566,13 @@ def test_asyncgen_hooks_are_installed_while_running_and_put_back(
         assert tuple(sys.get_asyncgen_hooks()) == (firstiter, finalizer)
     finally:
         sys.set_asyncgen_hooks(*before)
-    # A refused nested run does not take the hooks of the run that is going on.
+    # A refused nested run must not reset the hooks of the outer run.
     assert inside[0] == inside[2]
     assert inside[0] != (firstiter, finalizer)
 
 
 async def numbers(on_close: Callable[[], object]) -> AsyncGenerator[int, None]:
-    """Counts for ever; calls `on_close` in the end, a turn after it was asked to close."""
+    """Counts forever; calls `on_close` when closed, one turn after `aclose()`."""
     try:
         number = 0
         while True:
@@ -679,7 +679,7 @@ BASES: list[type[asyncio.BaseEventLoop]] = [asyncio.SelectorEventLoop, yamanote.
 @pytest.mark.parametrize("base", BASES)
 def test_a_loop_can_be_subclassed(base: type[asyncio.BaseEventLoop]) -> None:
     class Counting(base):  # type: ignore[misc, valid-type]
-        """Counts what goes through two overridden methods."""
+        """Counts the calls of two overridden methods."""
 
         def __init__(self, start: int) -> None:
             super().__init__()
@@ -710,7 +710,7 @@ def test_a_loop_can_be_subclassed(base: type[asyncio.BaseEventLoop]) -> None:
 
 
 def drop(things: list[Any]) -> None:
-    """Lets go of `things`, which must hold the last references to what is in it."""
+    """Clears `things`, which must hold the last references to its items."""
     things.clear()
     gc.collect()
 
@@ -725,7 +725,7 @@ def test_a_loop_dropped_unclosed_warns(loop_factory: LoopFactory) -> None:
 
 def test_a_closed_loop_is_freed_with_all_it_held(loop_factory: LoopFactory) -> None:
     class Callback:
-        """Refers back to the loop, so that only the collector can free both."""
+        """Refers to the loop, so that only the collector can free both."""
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self.loop = loop
@@ -747,7 +747,7 @@ def test_a_closed_loop_is_freed_with_all_it_held(loop_factory: LoopFactory) -> N
 
 def test_a_loop_dropped_unclosed_is_freed_with_all_it_held(loop_factory: LoopFactory) -> None:
     class Callback:
-        """Refers back to the loop, so that only the collector can free both."""
+        """Refers to the loop, so that only the collector can free both."""
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self.loop = loop
@@ -766,7 +766,7 @@ def test_a_loop_dropped_unclosed_is_freed_with_all_it_held(loop_factory: LoopFac
     del loop, callback
     with pytest.warns(ResourceWarning, match="unclosed event loop"):
         drop(things)
-    # What the warning had brought back: Python 3.15 clears weak references after finalizers only.
+    # Objects resurrected by the warning: Python 3.15 clears weak references only after finalizers.
     gc.collect()
     assert [reference() for reference in watched] == [None, None]
 
@@ -788,7 +788,7 @@ def test_a_loop_dropped_unclosed_is_freed_with_handles_that_its_callbacks_hold(
     loop = loop_factory()
     owners = [Owner() for _ in range(6)]
     for number, owner in enumerate(owners):
-        # Held by others and by nobody in turns; the last of each kind is held.
+        # Held or not in turns; the last of each kind is held.
         loop.call_soon(owner.run)
         loop.call_later(3600, owner.run)
         if number % 2:
@@ -807,7 +807,7 @@ def test_a_loop_dropped_unclosed_is_freed_with_handles_that_its_callbacks_hold(
 
 def test_close_lets_go_of_queued_callbacks_at_once(loop: asyncio.AbstractEventLoop) -> None:
     class Callback:
-        """Something a weak reference can watch."""
+        """A callable that supports weak references."""
 
         def __call__(self, *_: object) -> None: ...
 
@@ -823,7 +823,7 @@ def test_close_lets_go_of_queued_callbacks_at_once(loop: asyncio.AbstractEventLo
 
 def test_a_callback_that_ran_is_let_go_of(loop: asyncio.AbstractEventLoop) -> None:
     class Callback:
-        """Something a weak reference can watch."""
+        """A callable that supports weak references."""
 
         def __call__(self, *_: object) -> None: ...
 

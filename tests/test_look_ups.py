@@ -1,4 +1,4 @@
-"""Look-ups that take long: nobody waits for them who did not ask."""
+"""Slow look-ups: only their own callers wait for them."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ PATIENCE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def ours_only(loop_name: str) -> Iterator[None]:
-    """Asyncio's look-ups share the default executor, which is what this is about."""
+    """Asyncio's look-ups share the default executor, which is what these tests are about."""
     if loop_name == "asyncio":
         pytest.skip("asyncio's look-ups wait for each other in the default executor")
     yield
-    # By now the loop is closed.
+    # The loop is closed by now.
     for thread in look_up_threads():
         thread.join(PATIENCE_S)
 
 
 class Resolver:
-    """`socket.getaddrinfo` that does not answer for names that begin with `slow`."""
+    """A `socket.getaddrinfo` that blocks for names that begin with `slow`."""
 
     def __init__(self) -> None:
-        """Holds back whoever asks."""
+        """Blocks slow look-ups until they are released."""
         self.held = threading.Event()
         self.released = threading.Event()
         self.asked: list[str] = []
         self._genuine = socket.getaddrinfo
 
     def __call__(self, host: Any, *arguments: Any) -> Any:  # noqa: ANN401 - as socket's.
-        """Answers, or waits."""
+        """Returns at once, or blocks."""
         self.asked.append(host)
         if str(host).startswith("slow"):
             self.held.set()
@@ -59,7 +59,7 @@ class Resolver:
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
-    """In the place of `socket.getaddrinfo`; whoever still waits at the end is let go."""
+    """Replaces `socket.getaddrinfo`; releases blocked callers at the end."""
     resolver = Resolver()
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     yield resolver
@@ -67,7 +67,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
 
 
 def look_up_threads() -> list[threading.Thread]:
-    """The threads that wait for the resolver, or for something to do."""
+    """Returns the look-up threads, busy or idle."""
     return [thread for thread in threading.enumerate() if thread.name == "yamanote-dns"]
 
 
@@ -123,7 +123,7 @@ def test_a_cancelled_caller_goes_on_at_once(
             await waiting
         resolver.released.set()
         await loop.getaddrinfo("localhost", 80)
-        # The one that was cancelled before its turn was never asked for.
+        # The look-up that was cancelled while queued was never made.
         assert resolver.asked == ["slow", "localhost"]
 
     loop.run_until_complete(main())
@@ -226,7 +226,7 @@ def test_debug_mode_logs_and_answers_the_same(
 
 @pytest.mark.parametrize("end", ["loop.close()", "del loop", "pass", "raise SystemExit(0)"])
 def test_the_program_ends_during_a_look_up(program: Program, end: str) -> None:
-    """A hang would be ended by the other end's patience; `socket` is patched in the child."""
+    """A hang would end with the other end's timeout; `socket` is patched in the child."""
     result = program.run(
         f"""
         import socket, threading, warnings

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-#: Seconds to wait for something that is bound to happen. Generous: the machine may be busy.
+#: Seconds to wait for something that must happen. Generous, because the machine may be busy.
 PATIENCE_S = 30.0
 
-#: More than a pipe takes.
+#: More than the capacity of a pipe.
 MORE_THAN_FITS = 1024 * 1024
 
 
 class Recorder(asyncio.Protocol):
-    """Writes down how it is called; `on` says what to do in a method, after that."""
+    """Records its calls; `on` maps a method to a function to call afterwards."""
 
     def __init__(self, on: Mapping[str, Callable[[Any], object]] | None = None) -> None:
-        """Nothing was called yet."""
+        """Start without calls."""
         self.on = dict(on or {})
         self.calls: list[str] = []
         self.received = bytearray()
@@ -45,47 +45,47 @@ class Recorder(asyncio.Protocol):
         self._changed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         self.transport = transport
         self._record("connection_made")
 
     def data_received(self, data: bytes) -> None:
-        """Keeps the bytes. Repeated calls count once: the kernel decides where bytes are cut."""
+        """Stores the bytes. Repeated calls count once: the kernel decides how data is split."""
         assert type(data) is bytes
         assert data
         self.received += data
         self._record("data_received")
 
     def eof_received(self) -> bool:
-        """Answers what makes a socket's transport stay open; a pipe's closes all the same."""
+        """Returns what keeps a socket's transport open; a pipe's closes nevertheless."""
         self._record("eof_received")
         return True
 
     def pause_writing(self) -> None:
-        """Writes it down."""
+        """Records the call."""
         self._record("pause_writing")
 
     def resume_writing(self) -> None:
-        """Writes it down."""
+        """Records the call."""
         self._record("resume_writing")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Keeps the exception."""
+        """Stores the exception."""
         self.lost_with = exc
         self._record("connection_lost")
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns when `condition` holds; it is looked at again after every call."""
+        """Returns when `condition` holds; it is evaluated after every call."""
         while not condition():
             self._changed.clear()
             await asyncio.wait_for(self._changed.wait(), PATIENCE_S)
 
     async def until_called(self, name: str, times: int = 1) -> None:
-        """Returns when `name` was called so often."""
+        """Returns when `name` was called that often."""
         await self.until(lambda: self.calls.count(name) >= times)
 
     async def until_received(self, count: int) -> None:
-        """Returns when so many bytes have come."""
+        """Returns when that many bytes have arrived."""
         await self.until(lambda: len(self.received) >= count)
 
     def _record(self, name: str) -> None:
@@ -97,19 +97,19 @@ class Recorder(asyncio.Protocol):
 
 
 def reading_end(fd: int) -> io.FileIO:
-    """A file object that closes `fd`."""
+    """Returns a file object that closes `fd`."""
     return io.FileIO(fd, "r")
 
 
 def writing_end(fd: int) -> io.FileIO:
-    """A file object that closes `fd`."""
+    """Returns a file object that closes `fd`."""
     return io.FileIO(fd, "w")
 
 
 async def connect_reader(
     fd: int, on: Mapping[str, Callable[[Any], object]] | None = None
 ) -> tuple[Any, Recorder]:
-    """A transport that reads from `fd`."""
+    """Connects a transport that reads from `fd`."""
     loop = asyncio.get_running_loop()
     return await loop.connect_read_pipe(lambda: Recorder(on), reading_end(fd))
 
@@ -117,25 +117,25 @@ async def connect_reader(
 async def connect_writer(
     fd: int, on: Mapping[str, Callable[[Any], object]] | None = None
 ) -> tuple[Any, Recorder]:
-    """A transport that writes to `fd`."""
+    """Connects a transport that writes to `fd`."""
     loop = asyncio.get_running_loop()
     return await loop.connect_write_pipe(lambda: Recorder(on), writing_end(fd))
 
 
 async def turns(count: int) -> None:
-    """Lets the loop turn."""
+    """Runs some turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Turns the loop until `condition` holds."""
-    while not condition():  # noqa: ASYNC110 - nobody tells when it begins to hold.
+    """Runs turns of the loop until `condition` holds."""
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for.
         await asyncio.sleep(0)
 
 
 def is_open(fd: int) -> bool:
-    """Whether this process has a descriptor `fd`."""
+    """Returns whether this process has a descriptor `fd`."""
     try:
         os.fstat(fd)
     except OSError:
@@ -144,13 +144,13 @@ def is_open(fd: int) -> bool:
 
 
 def read_all(fd: int) -> bytes:
-    """Reads to the end, and closes. Blocks."""
+    """Reads until the end, and closes. Blocks."""
     with io.FileIO(fd, "r") as file:
         return file.readall()
 
 
 def socket_pair() -> tuple[int, int]:
-    """Two connected Unix sockets, as bare descriptors."""
+    """Returns the descriptors of two connected Unix sockets."""
     ours, theirs = socket.socketpair()
     return ours.detach(), theirs.detach()
 
@@ -249,7 +249,7 @@ def test_an_object_without_a_descriptor_is_refused(
 
 
 def test_the_null_device_can_be_written(loop: asyncio.AbstractEventLoop) -> None:
-    """It cannot be waited for, and need not be."""
+    """Epoll cannot wait for it, which is not necessary."""
 
     async def main() -> None:
         transport, protocol = await connect_writer(os.open(os.devnull, os.O_WRONLY))
@@ -300,7 +300,7 @@ def test_megabytes_pass_in_order_and_writing_is_paused_meanwhile(
 
 
 def test_pausing_and_resuming_alternate(loop: asyncio.AbstractEventLoop) -> None:
-    """A FIFO of 10 MiB: the writer obeys, the reader is slow."""
+    """10 MiB through a FIFO: the writer obeys flow control, the reader is slow."""
 
     async def main() -> None:
         read_fd, write_fd = os.pipe()
@@ -343,7 +343,7 @@ def test_pausing_and_resuming_alternate(loop: asyncio.AbstractEventLoop) -> None
 def test_a_named_fifo_carries_ten_megabytes(
     loop: asyncio.AbstractEventLoop, tmp_path: Path
 ) -> None:
-    """Through streams: `drain()` waits for a reader in another thread."""
+    """With streams: `drain()` waits for a reader on another thread."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     data = os.urandom(10 * MORE_THAN_FITS)
@@ -391,7 +391,7 @@ def test_a_fifo_without_a_writer_waits_for_one(
 
 
 def test_a_stream_reader_reads_a_pipe(loop: asyncio.AbstractEventLoop) -> None:
-    """Lines, exact counts, the rest; more than its limit, so that it pauses the transport."""
+    """Lines, exact counts, the rest; more than the limit, so that it pauses the transport."""
     data = os.urandom(3 * MORE_THAN_FITS)
 
     async def main() -> None:
@@ -495,7 +495,7 @@ def test_writing_to_a_closed_reader_is_a_broken_pipe(
 
 
 def test_a_peer_that_sends_to_a_writing_end_ends_it(loop: asyncio.AbstractEventLoop) -> None:
-    """The other end of a pipe never sends; asyncio takes anything to read for its end."""
+    """The other end of a pipe never sends; asyncio takes any readable data for EOF."""
 
     async def main() -> None:
         read_fd, write_fd = socket_pair()
@@ -600,7 +600,7 @@ def test_a_writer_can_be_ended_in_any_method(
 def test_a_raising_method_is_reported_and_the_rest_goes_on(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], method: str
 ) -> None:
-    """Unlike a socket's, a pipe's transport survives a raising `data_received`."""
+    """Unlike a socket's transport, a pipe's survives an exception in `data_received`."""
     error = RuntimeError("on purpose")
 
     def fail(_: object) -> None:
@@ -698,7 +698,7 @@ def test_a_new_protocol_takes_over(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
-    """Both ends of a pseudo-terminal, which the test may close."""
+    """Yields both ends of a pseudo-terminal, which the test may close."""
     ends = os.openpty()
     tty.setraw(ends[1])
     yield ends
@@ -727,7 +727,7 @@ def test_a_terminal_is_read_until_it_is_hung_up(
 
 
 def test_every_line_of_a_terminal_is_read(loop: asyncio.AbstractEventLoop) -> None:
-    """A terminal gives one line at a time, however much there is room for."""
+    """read(2) returns one line of a terminal at a time, however large the buffer is."""
 
     async def main() -> None:
         main_fd, side_fd = os.openpty()
@@ -746,7 +746,7 @@ def test_every_line_of_a_terminal_is_read(loop: asyncio.AbstractEventLoop) -> No
 def test_a_file_made_blocking_by_another_process_does_not_stop_the_loop(
     loop: asyncio.AbstractEventLoop, make: Callable[[], tuple[int, int]]
 ) -> None:
-    """Shells do so to the terminal that they share with us."""
+    """Shells do this to the terminal that they share with the program."""
 
     async def main() -> None:
         write_fd, read_fd = make()
@@ -791,7 +791,7 @@ def test_a_terminal_holds_back_its_writer(
 def test_one_descriptor_of_a_terminal_is_read_and_written(
     loop: asyncio.AbstractEventLoop, terminal: tuple[int, int]
 ) -> None:
-    """Two transports over the same number: the second must be able to wait, too."""
+    """Two transports with the same descriptor number: the second must be able to wait, too."""
     data = os.urandom(300_000)
 
     async def main() -> None:
@@ -822,7 +822,7 @@ def copy(fd: int, count: int) -> None:
 
 
 def start_shell(fd: int) -> subprocess.Popen[bytes]:
-    """A shell on a terminal, whose descriptor becomes the shell's."""
+    """Starts a shell on a terminal; the descriptor then belongs to the shell."""
     shell = subprocess.Popen(["/bin/sh"], stdin=fd, stdout=fd, stderr=fd)
     os.close(fd)
     return shell
@@ -846,7 +846,7 @@ def test_a_shell_answers_through_a_terminal(loop: asyncio.AbstractEventLoop) -> 
 
 @pytest.mark.skipif(not LINUX, reason="packets in a pipe are Linux's")
 def test_packets_of_a_pipe_are_all_read(loop: asyncio.AbstractEventLoop) -> None:
-    """In packet mode a read gives one packet, however much there is room for."""
+    """In packet mode read(2) returns one packet, however large the buffer is."""
 
     async def main() -> None:
         read_fd, write_fd = os.pipe2(os.O_DIRECT)

@@ -1,4 +1,4 @@
-"""`EventLoopPolicy` and `install()`, wherever asyncio still has policies."""
+"""`EventLoopPolicy` and `install()`, on versions whose asyncio has policies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.programs import run_python
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# asyncio's own functions are deprecated from 3.14; that they say so is no concern of these tests.
+# asyncio's functions are deprecated from 3.14 on; their warnings do not matter here.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*asyncio.*_event_loop_policy.*:DeprecationWarning"),
     pytest.mark.skipif(sys.version_info >= (3, 16), reason="asyncio's policies end with 3.15"),
@@ -24,13 +24,13 @@ pytestmark = [
 
 @pytest.fixture
 def _policy_put_back() -> Iterator[None]:
-    """Puts back the policy that was there."""
+    """Restores the previous policy."""
     yield
     asyncio.set_event_loop_policy(None)  # pyright: ignore[reportDeprecated]
 
 
 async def running() -> asyncio.AbstractEventLoop:
-    """The loop it runs on."""
+    """Returns the running loop."""
     return asyncio.get_running_loop()
 
 

@@ -1,4 +1,4 @@
-"""`add_reader` and `add_writer`: level-triggered, replaceable, safe against reused descriptors."""
+"""`add_reader` and `add_writer`: level-triggered, replaceable, safe when descriptors are reused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Two connected sockets that do not block."""
+    """Two connected non-blocking sockets."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -32,7 +32,7 @@ def pair() -> Iterator[Pair]:
 
 
 def fill(sock: socket.socket) -> None:
-    """Sends until nothing more fits."""
+    """Sends until the kernel accepts no more."""
     try:
         while True:
             sock.send(bytes(65536))
@@ -41,7 +41,7 @@ def fill(sock: socket.socket) -> None:
 
 
 def drain(sock: socket.socket) -> int:
-    """Receives all there is; returns how much that was."""
+    """Receives all there is; returns the number of bytes."""
     total = 0
     try:
         while chunk := sock.recv(65536):
@@ -184,7 +184,7 @@ def test_a_reader_may_remove_itself(loop: asyncio.AbstractEventLoop, pair: Pair)
 def test_a_reader_may_remove_another_that_is_ready_too(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
-    """Whichever runs first removes the other, and the other does not run."""
+    """The callback that runs first removes the other, which then must not run."""
     calls: list[int] = []
 
     def read(number: int) -> None:
@@ -245,7 +245,7 @@ def test_a_descriptor_that_is_closed_and_reused_gets_no_old_events(
     theirs.close()
     new, its_peer = socket.socketpair()
     with new, its_peer:
-        # The lowest free number is taken again; if not, there is nothing to be seen here.
+        # The lowest free number is reused; otherwise there is nothing to test.
         same = new if new.fileno() == number else its_peer
         assert same.fileno() == number
         other = its_peer if same is new else new
@@ -299,7 +299,7 @@ def test_a_negative_descriptor_is_a_value_error(loop: asyncio.AbstractEventLoop)
 def test_an_object_closed_while_it_is_watched_can_be_removed(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
-    """As anyio does: it closes the socket first; the number is gone by then."""
+    """As in anyio, which closes the socket first, so that the object has no number any more."""
     ours, theirs = pair
     loop.add_reader(ours, print)
     ours.close()
@@ -347,7 +347,7 @@ def test_a_closed_descriptor_is_an_os_error(loop: asyncio.AbstractEventLoop) -> 
 
 @pytest.mark.skipif(not LINUX, reason="a kqueue watches files")
 def test_a_regular_file_is_refused(loop: asyncio.AbstractEventLoop) -> None:
-    """Epoll cannot watch it; asyncio lets its `PermissionError` through."""
+    """Epoll cannot watch it; asyncio passes on the `PermissionError`."""
     with open(__file__, "rb") as file, pytest.raises(PermissionError) as caught:
         loop.add_reader(file, print)
     assert caught.value.args == (errno.EPERM, os.strerror(errno.EPERM))
@@ -360,7 +360,7 @@ def test_a_descriptor_of_a_transport_is_refused(
         closed = asyncio.Event()
 
         class Accepted(asyncio.Protocol):
-            """Tells when the server's side of the connection is gone."""
+            """Records when the server's side of the connection is closed."""
 
             def connection_lost(self, exc: Exception | None) -> None:
                 closed.set()

@@ -1,4 +1,4 @@
-"""`yamanote.run()`: does it do what `asyncio.run()` does, on our loop?"""
+"""`yamanote.run()`: does it do what `asyncio.run()` does, on yamanote's loop?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 async def answer() -> int:
-    """A main that does nothing much."""
+    """A trivial main coroutine."""
     await asyncio.sleep(0)
     return 42
 

@@ -1,4 +1,4 @@
-"""`call_soon` and `call_soon_threadsafe`: what runs when, in which context, and what comes back."""
+"""`call_soon` and `call_soon_threadsafe`: order, context, and the returned handle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def noop(*_: object) -> None:
 
 @pytest.fixture(params=["call_soon", "call_soon_threadsafe"])
 def schedule(request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop) -> Schedule:
-    """Either way to have something called in a coming turn."""
+    """Schedules by one of the two methods."""
     method: Schedule = getattr(loop, request.param)
     return method
 
@@ -98,7 +98,7 @@ def test_arguments_are_passed_on(
 
 def test_any_callable_is_called(loop: asyncio.AbstractEventLoop, schedule: Schedule) -> None:
     class Shapes:
-        """Has the four shapes of a callable that are not functions."""
+        """Callables of four kinds that are not functions."""
 
         def __init__(self, *received: object) -> None:
             seen.append(("class", received))
@@ -345,7 +345,7 @@ def test_the_context_is_left_when_a_callback_raises(
     schedule(fail, context=context)
     run_one_turn(loop)
     assert variable.get() == "default"
-    # Still entered, it could not be entered here.
+    # It could not be entered here if it were still entered.
     assert context.run(variable.get) == "inside"
     assert len(reported) == 1
     reported.clear()
@@ -364,7 +364,7 @@ def test_a_context_that_is_already_entered_is_an_error_and_the_loop_lives(
     context.run(run_one_turn, loop)
     assert ran == ["next"]
     if sys.version_info >= (3, 12):
-        # The handler is called in the handle's context, which is as impossible to enter.
+        # The exception handler is called in the handle's context, which cannot be entered either.
         assert reported == []
         assert "Unhandled error in exception handler" in caplog.text
     else:
@@ -375,7 +375,7 @@ def test_a_context_that_is_already_entered_is_an_error_and_the_loop_lives(
 def test_a_context_that_is_none_is_an_error_and_the_loop_lives(
     loop: asyncio.AbstractEventLoop, schedule: Schedule, reported: list[dict[str, object]]
 ) -> None:
-    """Asyncio finds out when it runs the callback; refusing it at once is as good."""
+    """Asyncio raises when it runs the callback; raising at once would be as good."""
     try:
         schedule(noop, context="not a context")
     except TypeError:
@@ -469,7 +469,7 @@ def test_cancelling_what_has_run_changes_nothing_but_the_mark(
 
 
 class Token:
-    """Something a weak reference can watch, and that can be called."""
+    """A callable that supports weak references."""
 
     def __call__(self, *_: object) -> None:
         """Does nothing."""
@@ -508,7 +508,7 @@ def test_get_context_gives_the_context_of_the_callback(
 @pytest.mark.parametrize("debug", [False, True])
 def test_repr_is_the_one_asyncio_prints(loop: asyncio.AbstractEventLoop, debug: bool) -> None:
     loop.set_debug(debug)
-    # Both on one line, as in debug mode it is part of what they print.
+    # Both are created on one line, which is part of their `repr` in debug mode.
     ours, theirs = loop.call_soon(noop, 1, "two"), asyncio.Handle(noop, (1, "two"), loop)
     assert repr(ours) == repr(theirs)
     assert repr(ours).startswith("<Handle noop(")
@@ -537,7 +537,7 @@ def test_cancelling_from_another_thread_waits_for_a_callback_that_has_started(
     def callback() -> None:
         started.set()
         cancelling.wait()
-        # Time for a cancel() that does not wait to return, and so to be found out.
+        # Gives a `cancel()` that does not wait time to return, so that it is detected.
         time.sleep(0.05)
         events.append("callback ends")
         loop.stop()
@@ -579,7 +579,7 @@ def test_a_callback_cancelled_from_another_thread_before_its_turn_never_runs(
 
 
 class Rude(BaseException):
-    """Not an `Exception`, and not one of the two that leave the loop."""
+    """Neither an `Exception` nor one of the two exceptions that end the run."""
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, asyncio.CancelledError, GeneratorExit, Rude])
@@ -659,7 +659,7 @@ def test_debug_mode_adds_where_the_handle_was_created(
     run_one_turn(loop)
     (context,) = reported
     assert set(context) == {"message", "exception", "handle", "source_traceback"}
-    # Its last entry is the line above that queued the callback.
+    # The last entry is the line above, which scheduled the callback.
     last = context["source_traceback"][-1]
     assert last.filename == __file__
     assert last.line == "schedule(fail)"

@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C, plain handlers, and the loop's own handlers. All of them are really sent."""
+"""Signals: Ctrl-C, plain handlers, and the loop's own handlers. All signals are real."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def finish(child: subprocess.Popen[str]) -> tuple[str, str, int]:
-    """Standard output, standard error and exit code of a child that is about to end."""
+    """Returns standard output, standard error and exit code of a child that is about to exit."""
     output, errors = child.communicate(timeout=40)
     return output, errors, child.returncode
 
@@ -108,7 +108,7 @@ def test_ctrl_c_ends_run_and_cancels_the_main_task(program: Program) -> None:
 
 
 def test_ctrl_c_ends_a_plain_sleep_with_a_traceback(program: Program) -> None:
-    """The must-show: `run(asyncio.sleep(3600))` and nothing else."""
+    """The essential case: only `run(asyncio.sleep(3600))`."""
     with program.start("print('ready'); run(asyncio.sleep(3600))", "-u") as child:
         wait_until_idle(child.pid)
         child.send_signal(signal.SIGINT)
@@ -329,7 +329,7 @@ def test_a_graceful_shutdown_by_sigterm(program: Program) -> None:
 
 
 def test_threads_and_children_do_not_take_the_loops_signals(program: Program) -> None:
-    """The signal may be delivered to any thread; the loop's handler runs on the loop's."""
+    """The kernel may deliver the signal to any thread; the handler runs on the loop's thread."""
     source = """
     import signal, threading
 
@@ -365,12 +365,12 @@ CATCHABLE = (
 
 
 def ignore(*_: object) -> None:
-    """Handles a signal by doing nothing."""
+    """Ignores a signal."""
 
 
 @pytest.fixture
 def harmless() -> Iterator[None]:
-    """Signals that end no process, so that a handler not in force is a failure and no more."""
+    """Ignores the signals of these tests, so that a missing handler only fails a test."""
     before = {number: signal.signal(number, ignore) for number in CATCHABLE}
     yield
     for number, handler in before.items():
@@ -378,7 +378,7 @@ def harmless() -> Iterator[None]:
 
 
 def run_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], bool]) -> None:
-    """Runs `loop` until `condition` holds; looked at again after each of its turns."""
+    """Runs `loop` until `condition` holds, which is evaluated after each turn."""
 
     def look() -> None:
         if condition():
@@ -392,7 +392,7 @@ def run_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], bool]) ->
 
 @pytest.mark.usefixtures("harmless")
 def test_a_handler_is_in_force_when_add_returns(loop: asyncio.AbstractEventLoop) -> None:
-    """A signal before the loop runs is kept for it."""
+    """A signal that arrives before the loop runs is kept."""
     ran: list[str] = []
 
     def add_another() -> None:
@@ -492,7 +492,7 @@ def test_a_burst_that_fills_the_wake_up_pipe_still_reaches_the_handler(
     def complain(args: sys.UnraisableHookArgs) -> None:
         complaints.append(args.exc_type)
 
-    # CPython complains of each byte that did not fit; it says nothing else.
+    # CPython warns about each byte that did not fit, and about nothing else.
     monkeypatch.setattr(sys, "unraisablehook", complain)
     loop.add_signal_handler(signal.SIGUSR1, ran.append, "ran")
     for _ in range(1000):
@@ -533,7 +533,7 @@ def test_a_signal_must_be_a_number(loop: asyncio.AbstractEventLoop, number: obje
 
 def test_a_coroutine_is_no_handler(loop: asyncio.AbstractEventLoop) -> None:
     async def coroutine_function() -> None:
-        """Never runs."""
+        """Is never run."""
 
     coroutine = coroutine_function()
     for thing in (coroutine_function, coroutine):
@@ -564,12 +564,12 @@ def test_only_the_main_thread_can_add_handlers(loop: asyncio.AbstractEventLoop) 
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
-# --- the wake-up descriptor -------------------------------------------------------------------
+# --- the wakeup fd ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def wakeup_fd_of_ones_own() -> Generator[int, None, None]:
-    """A wake-up descriptor set by the program before any loop ran."""
+    """A wakeup fd set by the program before any loop ran."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
@@ -581,7 +581,7 @@ def wakeup_fd_of_ones_own() -> Generator[int, None, None]:
 
 
 def current_wakeup_fd() -> int:
-    """The wake-up descriptor in force."""
+    """Returns the current wakeup fd."""
     descriptor = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(descriptor)
     return descriptor
@@ -624,7 +624,7 @@ def test_a_loop_in_another_thread_leaves_the_wake_up_descriptor_alone(
 
 
 def test_signals_are_left_as_they_were_found() -> None:
-    """Guards this file itself: the tests above that run in this process clean up."""
+    """Checks this file itself: the tests that run in this process must clean up."""
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     assert current_wakeup_fd() == -1

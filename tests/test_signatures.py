@@ -1,7 +1,7 @@
-"""Do our methods take what the running interpreter's own take?
+"""Do our methods accept the parameters of the running interpreter's own?
 
-asyncio's code calls a loop's hooks with keywords that it added in the same release. Here such a
-keyword fails a test, and no program.
+asyncio calls a loop's hooks with keywords that were added in the same release. A missing keyword
+fails a test here, and not a user's program.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _DATAGRAM: Any = vars(selector_events)["_SelectorDatagramTransport"]
 _WRITE_PIPE: Any = vars(unix_events)["_UnixWritePipeTransport"]
 _TLS: Any = vars(sslproto)["_SSLProtocolTransport"]
 
-#: Ours, and the class of asyncio's that it stands for.
+#: Our classes, each with the asyncio class that it replaces.
 PAIRS: dict[str, tuple[Any, Any]] = {
     "loop": (yamanote.Loop, _LOOP),
     "handle": (_yamanote.Handle, events.Handle),
@@ -45,7 +45,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
 
 _OWN_STEP = "a step of asyncio's own transport, which only itself calls"
 
-#: What asyncio's class has and ours does without, by pattern, each with the reason.
+#: Members of asyncio's class that ours lacks, by pattern, each with the reason.
 DONE_WITHOUT: dict[str, dict[str, str]] = {
     "loop": {
         "_accept_connection": "accepting is native (`_listen`)",
@@ -135,7 +135,7 @@ DONE_WITHOUT: dict[str, dict[str, str]] = {
     },
 }
 
-#: Methods whose signature is another one, with the reason.
+#: Methods with a different signature, each with the reason.
 OTHER_SIGNATURES: dict[str, dict[str, str]] = {
     name: {"__del__": "asyncio keeps a module alive in a default argument"}
     for name in ("stream", "datagram", "read pipe", "write pipe", "tls", "child")
@@ -145,12 +145,12 @@ if sys.version_info < (3, 13, 3):
         "create_task": "keywords go to the interpreter's own, which refuses them in its words",
     }
 
-#: Keywords that ours take already where the running asyncio does not know them.
+#: Keywords that ours accept even if the running asyncio does not have them.
 NEW_KEYWORDS = {"context"} if sys.version_info < (3, 15) else set[str]()
 
 
 def methods(theirs: type[object]) -> Iterator[str]:
-    """The names of what can be called on instances of a class of asyncio's."""
+    """Returns the names of the callables on instances of a class of asyncio's."""
     for name in dir(theirs):
         if not hasattr(object, name):
             member = inspect.getattr_static(theirs, name)
@@ -159,13 +159,13 @@ def methods(theirs: type[object]) -> Iterator[str]:
 
 
 def reason(table: dict[str, dict[str, str]], kind: str, name: str) -> str | None:
-    """Why `name` is an exception, if it is one."""
+    """Returns the reason why `name` is excepted, if it is."""
     reasons = table.get(kind, {})
     return next((why for pattern, why in reasons.items() if fnmatch.fnmatch(name, pattern)), None)
 
 
 def parameters(function: object) -> list[tuple[str, Any, object]]:
-    """Names, kinds and defaults of what follows `self`."""
+    """Returns the names, kinds and defaults of the parameters after `self`."""
     assert callable(function)
     listed = list(inspect.signature(function).parameters.values())
     assert listed[0].name == "self"
@@ -226,7 +226,7 @@ def test_run_takes_what_asyncios_takes() -> None:
 
 
 def test_a_keyword_that_ours_lacks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison itself."""
+    """Tests the comparison itself."""
 
     class Newer(_LOOP):  # type: ignore[misc]
         def call_soon(

@@ -1,4 +1,4 @@
-"""Children: every argument, every way to end, many at once. All of them are real."""
+"""Child processes: every argument, every kind of exit, many at once. All of them are real."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change 
 
 
 def python(source: str) -> tuple[str, ...]:
-    """The command for a child that runs a few lines of Python."""
+    """Returns the command for a child that runs a few lines of Python."""
     return sys.executable, "-S", "-c", textwrap.dedent(source)
 
 
 async def output_of(*command: str, **arguments: Any) -> str:
-    """What a child prints; it must end well."""
+    """Returns the output of a child, which must exit with 0."""
     child = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **arguments
     )
@@ -48,12 +48,12 @@ async def output_of(*command: str, **arguments: Any) -> str:
 
 
 def wait_for_the_end(pid: int) -> None:
-    """Blocks, so that the loop cannot look; whoever reaps the child still finds it."""
+    """Blocks the loop until the child has exited, without reaping it."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def reap(pid: int) -> None:
-    """As somebody else might."""
+    """Reaps the child, as other code of the program might."""
     os.waitpid(pid, 0)
 
 
@@ -62,42 +62,42 @@ def transport_of(child: asyncio.subprocess.Process) -> Any:  # noqa: ANN401
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - nobody tells when it begins to hold.
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for.
         await asyncio.sleep(0.001)
 
 
 class Recorder(asyncio.SubprocessProtocol):
-    """Notes what it is told, in order."""
+    """Records the calls that it gets, in order."""
 
     def __init__(self) -> None:
-        """Nothing was told yet."""
+        """Start without calls."""
         self.told: list[str | tuple[int | str, Exception | None]] = []
         self.data = {1: b"", 2: b""}
         self.lost = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note it."""
+        """Record the call."""
         self.told.append("made")
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Keep it."""
+        """Store the data."""
         self.data[fd] += data
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        """Note which, and why."""
+        """Record the descriptor and the exception."""
         self.told.append((fd, exc))
 
     def process_exited(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.told.append("exited")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note it, and tell who waits."""
+        """Record the call, and notify the waiter."""
         self.told.append(("lost", exc))
         self.lost.set_result(None)
 
 
-# --- ways to end ----------------------------------------------------------------------------------
+# --- ways to exit ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])
@@ -191,7 +191,7 @@ def test_a_child_that_somebody_else_reaps_ends_with_255_and_a_warning(
     assert "exit status already read" in caplog.text
 
 
-# --- what the protocol hears ----------------------------------------------------------------------
+# --- calls of the protocol ------------------------------------------------------------------------
 
 
 def test_the_protocol_hears_of_pipes_exit_and_end_in_order(
@@ -367,7 +367,7 @@ def test_a_child_inherits_only_the_descriptors_it_is_passed(
     nothing, passed, inheritable = loop.run_until_complete(main())
     os.close(reader)
     os.close(writer)
-    # One is the listing's own.
+    # One descriptor is used for the listing itself.
     assert len(nothing) == 4
     assert reader in passed
     assert len(passed) == 5
@@ -499,7 +499,7 @@ def test_two_hundred_children_at_once_leave_nothing_behind(
         await asyncio.gather(*(one(number) for number in range(200)))
 
     started: list[int] = []
-    # Before 3.12, asyncio has a thread for each child; one of an earlier test's may still be there.
+    # Before 3.12, asyncio has a thread per child, and one of an earlier test may still exist.
     threads = [set(threading.enumerate())]
     before = descriptors(), children()
     loop.run_until_complete(main())
@@ -510,7 +510,7 @@ def test_two_hundred_children_at_once_leave_nothing_behind(
 
 
 def test_a_loop_in_any_thread_runs_children(loop_factory: LoopFactory) -> None:
-    """Several at once, and none in the main thread: no watcher and no SIGCHLD are needed."""
+    """Several loops at once, none in the main thread: no child watcher or SIGCHLD is needed."""
 
     async def main(number: int) -> None:
         for _ in range(5):
@@ -597,7 +597,7 @@ def test_a_child_that_the_kernel_reaps_itself_is_not_waited_for(
     assert "exit status already read" in caplog.text
 
 
-# --- endings before the child's -------------------------------------------------------------------
+# --- endings before the child's exit --------------------------------------------------------------
 
 
 @needs_proc
@@ -633,7 +633,7 @@ def test_cancelling_the_start_leaves_no_child_and_no_descriptor(
 
 @needs_proc
 def test_cancelling_the_start_does_not_wait_for_a_grandchild(tmp_path: Path) -> None:
-    """It has the pipe, too. Before 3.14 asyncio waits until nobody has."""
+    """The grandchild also holds the pipe. Before 3.14, asyncio waits until it is closed there."""
     file = tmp_path / "grandchild"
 
     async def main() -> int:
@@ -689,7 +689,7 @@ def test_close_after_the_exit_reports_the_real_exit_code(loop_name: str) -> None
 
 
 def test_a_forgotten_transport_warns_and_kills(program: Program) -> None:
-    """Its loop is closed, so nothing keeps it any more."""
+    """The loop is closed, so nothing refers to the transport any more."""
     if program.module == "asyncio" and sys.version_info < (3, 12):
         pytest.skip("the thread that waits for the child keeps it")
     source = """

@@ -1,4 +1,4 @@
-"""Tasks and futures as the loop makes them, and what travels with them."""
+"""Tasks and futures as the loop creates them, with their contexts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 
 async def answer() -> int:
-    """The shortest coroutine that waits."""
+    """A minimal coroutine that waits."""
     await asyncio.sleep(0)
     return 42
 
@@ -255,7 +255,7 @@ def test_a_made_to_measure_eager_factory_makes_its_own_tasks(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     class MyTask(asyncio.Task[Any]):
-        """A task of one's own."""
+        """A subclass of `Task`."""
 
     async def main() -> type[object]:
         task = loop.create_task(answer(), name="mine")
@@ -464,13 +464,13 @@ def test_cancelling_a_sleep_takes_its_timer_away(loop: asyncio.AbstractEventLoop
     loop.run_until_complete(main())
     run_one_turn(loop)
     gc.collect()
-    # Still in the heap is fine, still armed is not.
+    # It may still be in the heap, but must not be armed.
     assert len(watched) == 1
     handle = watched[0]()
     assert handle is None or handle.cancelled()
 
 
-# --- what nobody looked at --------------------------------------------------------------------
+# --- unretrieved exceptions -------------------------------------------------------------------
 
 
 def test_an_exception_nobody_retrieved_is_reported(
@@ -532,7 +532,7 @@ def test_a_thread_submits_a_coroutine_and_waits_for_it(loop: asyncio.AbstractEve
     loop.run_forever()
     thread.join()
     assert outcomes == [42, ZeroDivisionError, True]
-    # The cancellation was queued before the stop, so the task knows of it.
+    # The cancellation was queued before the stop, so the task is cancelled.
     for task in asyncio.all_tasks(loop):
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(task)

@@ -1,4 +1,4 @@
-"""Many threads at once: one loop hammered by all, and a loop in each. For free-threaded builds."""
+"""Many threads: one loop used by all, and a loop in each. For free-threaded builds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THREADS = 4
 
 
 def in_threads(work: Callable[[int], None]) -> list[threading.Thread]:
-    """Starts `work` in several threads that begin together; it gets its thread's number."""
+    """Starts `work(number)` on several threads, which begin together."""
     together = threading.Barrier(THREADS)
 
     def begin(number: int) -> None:
@@ -29,7 +29,7 @@ def in_threads(work: Callable[[int], None]) -> list[threading.Thread]:
 
 
 def join(threads: list[threading.Thread]) -> None:
-    """Waits for all of them."""
+    """Joins all threads."""
     for thread in threads:
         thread.join()
 
@@ -68,7 +68,7 @@ def test_each_thread_runs_a_loop_of_its_own(loop_factory: LoopFactory) -> None:
 def test_a_cancellation_from_a_thread_and_the_run_race_without_harm(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Whoever wins, a callback runs once or never, and the others are not touched."""
+    """Whichever comes first, a callback runs at most once, and others are not affected."""
     each = 1000
     cancelled: list[int] = []
     kept: list[int] = []
@@ -112,7 +112,7 @@ def test_threads_that_call_while_the_loop_closes_are_refused_or_ignored(
                 outcomes.append(str(error))
 
         threads = in_threads(hammer)
-        # A turn here would run ever longer, as the threads queue faster than it works.
+        # One turn would not end: the threads schedule faster than it runs the callbacks.
         loop.close()
         join(threads)
         assert outcomes == ["Event loop is closed"] * THREADS

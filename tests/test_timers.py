@@ -1,4 +1,4 @@
-"""`call_later`, `call_at`, and the clock they go by."""
+"""`call_later`, `call_at`, and the loop's clock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noop(*_: object) -> None:
 
 @pytest.fixture
 def clocked(loop_name: str) -> Iterator[FakeClockLoop]:
-    """A loop whose `time()` is its attribute `now`."""
+    """A loop whose `time()` returns its attribute `now`."""
     instance = FAKE_CLOCK_LOOPS[loop_name]()
     yield instance
     instance.close()
@@ -69,7 +69,7 @@ def test_a_timer_is_never_early(loop: asyncio.AbstractEventLoop, delay_s: float)
     late: list[float] = []
 
     def fire(deadline: float) -> None:
-        # The clock's resolution is what asyncio allows itself; so do we.
+        # asyncio allows itself the clock's resolution, and so does yamanote.
         late.append(loop.time() + time.get_clock_info("monotonic").resolution - deadline)
         if len(late) < 10:
             again()
@@ -93,7 +93,7 @@ def test_timers_fire_in_the_order_of_their_deadlines(clocked: FakeClockLoop) -> 
     for delay in delays:
         clocked.call_later(delay, ran.append, delay)
     run_one_turn(clocked)
-    # Those in the past are ordered among themselves too.
+    # Timers in the past are also ordered among themselves.
     assert ran == sorted(delay for delay in delays if delay <= 0)
     clocked.now += 500
     run_one_turn(clocked)
@@ -103,7 +103,7 @@ def test_timers_fire_in_the_order_of_their_deadlines(clocked: FakeClockLoop) -> 
 def test_timers_with_one_deadline_fire_in_the_order_they_were_made(
     clocked: FakeClockLoop, loop_name: str
 ) -> None:
-    """Asyncio calls this order undefined, and its heap does mix four and more; ours keeps it."""
+    """Asyncio leaves this order undefined, and its heap mixes four timers; yamanote keeps it."""
     count = 3 if loop_name == "asyncio" else 500
     ran: list[int] = []
     for number in range(count):
@@ -180,7 +180,7 @@ def test_an_earlier_timer_made_while_a_later_one_waits_fires_first(
         ran.append("earlier")
         loop.stop()
 
-    # An hour apart: a machine that stalls for a moment does not make both due.
+    # An hour apart, so that a stalled machine does not make both due.
     loop.call_later(3600, ran.append, "later")
     loop.call_later(0.005, loop.call_later, 0.005, earlier)
     loop.run_forever()
@@ -219,7 +219,7 @@ def test_a_timer_survives_a_stop(loop: asyncio.AbstractEventLoop) -> None:
     ran: list[str] = []
     fired = loop.call_later(0.02, ran.append, "fired")
     run_one_turn(loop)
-    # It may be due already: the machine may have stalled meanwhile.
+    # It may be due already, because the machine may have stalled.
     assert not ran or loop.time() >= fired.when()
     loop.call_later(0.03, loop.stop)
     loop.run_forever()
@@ -267,7 +267,7 @@ def test_a_huge_delay_is_only_a_long_wait(loop: asyncio.AbstractEventLoop, delay
 def test_an_idle_loop_with_only_a_huge_delay_can_be_woken(
     loop: asyncio.AbstractEventLoop, delay_s: float
 ) -> None:
-    """The wait itself is armed with the delay here, as no earlier timer hides it."""
+    """The wait is armed with the huge delay itself, because there is no earlier timer."""
 
     async def main() -> str:
         handle = loop.call_later(delay_s, noop)
@@ -349,7 +349,7 @@ def test_an_integer_and_anything_like_a_float_is_a_delay(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     class Delay(float):
-        """As a library's own duration type might be."""
+        """Like a duration type of a library."""
 
     ran: list[str] = []
     loop.call_later(0, ran.append, "int")
@@ -449,7 +449,7 @@ def test_when_is_the_deadline(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.mark.parametrize("when", [10**9, 0, -3, 2**53 - 1, 1e9, 2.5, float(2**60)])
 def test_when_is_what_was_given(loop: asyncio.AbstractEventLoop, when: float) -> None:
-    """An integer stays one: aiohttp rounds its timeouts up to whole seconds."""
+    """An integer stays an integer: aiohttp rounds its timeouts up to whole seconds."""
     handle = loop.call_at(when, noop)
     assert handle.when() == when
     assert type(handle.when()) is type(when)
@@ -466,7 +466,7 @@ def test_timer_handles_are_ordered_by_their_deadlines(loop: asyncio.AbstractEven
     assert not late < early
     assert not early >= late
     assert early != late
-    # Same deadline, callback and arguments: equal, and so not different in order.
+    # Same deadline, callback and arguments: they are equal, and neither is less than the other.
     twin = loop.call_at(10, noop)
     assert early == twin
     assert early <= twin
@@ -492,19 +492,19 @@ def test_timer_handles_have_no_order_with_anything_else(
 @pytest.mark.parametrize("debug", [False, True])
 def test_repr_is_the_one_asyncio_prints(loop: asyncio.AbstractEventLoop, debug: bool) -> None:
     loop.set_debug(debug)
-    # Both on one line, as in debug mode it is part of what they print.
+    # Both are created on one line, which is part of their `repr` in debug mode.
     ours, theirs = loop.call_at(5.5, noop, 1), asyncio.TimerHandle(5.5, noop, (1,), loop)
     assert repr(ours) == repr(theirs)
     assert repr(ours).startswith("<TimerHandle when=5.5 noop(")
     ours.cancel()
-    # Told apart from its loop, as it is not in the loop's queue and must not count there.
+    # It is not in the loop's queue, and must not count there.
     asyncio.Handle.cancel(theirs)
     assert repr(ours) == repr(theirs)
     assert repr(ours).startswith("<TimerHandle cancelled when=5.5")
 
 
 class Token:
-    """Something a weak reference can watch, and that can be called."""
+    """A callable that supports weak references."""
 
     def __call__(self, *_: object) -> None:
         """Does nothing."""
@@ -542,7 +542,7 @@ def test_cancel_may_be_repeated_and_come_late(loop: asyncio.AbstractEventLoop) -
 def test_cancelled_timers_are_swept_before_their_deadline(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Asyncio's rule: over 100 scheduled and over half of them cancelled."""
+    """Asyncio's rule: more than 100 scheduled, and more than half of them cancelled."""
     handles = [loop.call_later(3600 + number, noop) for number in range(1000)]
     watched = [weakref.ref(handle) for handle in handles]
     kept = handles[::10]
@@ -642,7 +642,7 @@ def test_a_clock_may_go_backwards(clocked: FakeClockLoop) -> None:
 
 
 def test_a_clock_patched_onto_an_instance_counts_too(loop: asyncio.AbstractEventLoop) -> None:
-    """As test suites do it with `mock.patch.object(loop, "time", ...)`."""
+    """As test suites do with `mock.patch.object(loop, "time", ...)`."""
     now = 5000.0
     loop.time = lambda: now  # type: ignore[method-assign]
     ran: list[str] = []
@@ -662,7 +662,7 @@ def test_an_error_in_a_fake_clock_leaves_the_loop(loop_name: str) -> None:
     base: Any = FAKE_CLOCK_LOOPS[loop_name]
 
     class BrokenClock(base):  # type: ignore[misc]
-        """Stands still, or fails."""
+        """Stands still, or raises."""
 
         now: float
         broken = False
@@ -689,7 +689,7 @@ def test_an_error_in_a_fake_clock_leaves_the_loop(loop_name: str) -> None:
 def test_a_clock_too_coarse_for_its_resolution_does_not_stop_the_timers(
     loop: asyncio.AbstractEventLoop, loop_name: str, now: float
 ) -> None:
-    """To such a number a nanosecond may be added, and it stays what it was."""
+    """Adding a nanosecond to such a number does not change it."""
     if loop_name == "asyncio" and sys.version_info < (3, 15):
         pytest.skip("asyncio before 3.15 adds its clock's resolution, and waits for ever")
     loop.time = lambda: now  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Unix sockets: servers, connections, their addresses and their ends."""
+"""Unix sockets: servers, connections, addresses and closing."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ CLEANS_UP = pytest.mark.skipif(
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where a server may listen. Relative: an address takes 107 bytes, a test's directory more."""
+    """A relative path to listen on: an address is limited to 107 bytes."""
     monkeypatch.chdir(tmp_path)
     return "socket"
 
 
 def is_socket(path: str) -> bool:
-    """Whether a socket's file is there."""
+    """Returns whether `path` is a socket file."""
     return Path(path).is_socket()
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes."""
+    """Sends back what it receives."""
 
     transport: asyncio.Transport
     living: ClassVar[set[Echo]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.living.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Is gone."""
+        """Removes itself from the open connections."""
         self.living.remove(self)
 
     def data_received(self, data: bytes) -> None:
-        """Sends it back."""
+        """Sends the data back."""
         self.transport.write(data)
 
 
 async def ended(server: asyncio.AbstractServer) -> None:
-    """Closes a server and waits for its connections, which `wait_closed()` does from 3.12 on."""
+    """Closes a server and waits for its connections, as `wait_closed()` does from 3.12 on."""
     server.close()
     await server.wait_closed()
     while Echo.living:  # noqa: ASYNC110 - protocols come and go.
@@ -74,7 +74,7 @@ async def ended(server: asyncio.AbstractServer) -> None:
 async def pair(
     kind: Callable[[], Recorder] = Recorder, *, kernel_buffer: int | None = None
 ) -> tuple[asyncio.Transport, Recorder, socket.socket]:
-    """A transport over one end of a socket pair, and the other end, which blocks."""
+    """A transport over one end of a socket pair, and the other end, a blocking socket."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE_S)
     if kernel_buffer is not None:
@@ -186,7 +186,7 @@ def test_abstract_addresses(loop: asyncio.AbstractEventLoop) -> None:
 
 @pytest.mark.skipif(not LINUX, reason="other file systems and addresses have other limits")
 def test_a_name_that_is_no_text_goes_around(loop: asyncio.AbstractEventLoop, path: str) -> None:
-    """Also one as long as an address may be."""
+    """Also for the longest possible address."""
     name = b"\xff" * 107
     accepted: list[Recorder] = []
 
@@ -338,7 +338,7 @@ def test_a_file_that_is_no_longer_the_servers_stays(
 def test_removing_the_file_blocks_in_no_code_but_asyncios(
     loop: asyncio.AbstractEventLoop, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tools that refuse blocking calls in a loop's thread let asyncio's own file make these."""
+    """Tools that forbid blocking calls on a loop's thread allow these only in asyncio's code."""
 
     def refusing(function: Callable[[str], object]) -> Callable[[str], object]:
         def refuse(path: str) -> object:
@@ -409,7 +409,7 @@ def test_an_accepted_socket_becomes_a_transport(loop: asyncio.AbstractEventLoop,
 
 
 def test_megabytes_go_both_ways(loop: asyncio.AbstractEventLoop) -> None:
-    """More than the kernel takes: the socket must be watched for room from then on."""
+    """More than the kernel buffers, so the socket must be watched for writability from then on."""
     data = os.urandom(MORE_THAN_FITS)
 
     async def main() -> None:
@@ -423,7 +423,7 @@ def test_megabytes_go_both_ways(loop: asyncio.AbstractEventLoop) -> None:
             await sending
             assert protocol.received == data
             assert transport.get_write_buffer_size() == 0
-            # What comes after the first time without room arrives, too.
+            # Data that is sent after the first full buffer arrives, too.
             peer.sendall(b"more")
             await protocol.until_received(len(data) + 4)
             transport.write(data)
@@ -436,7 +436,7 @@ def test_megabytes_go_both_ways(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_paused_reader_is_not_woken_by_its_writes(loop: asyncio.AbstractEventLoop) -> None:
-    """The registration is renewed while nothing may be read: what has come is there afterwards."""
+    """Watching for writability must not consume the read readiness: the data arrives on resume."""
 
     async def main() -> None:
         transport, protocol, peer = await pair(kernel_buffer=4096)
@@ -495,7 +495,7 @@ def test_we_may_close_our_half_first(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_peer_that_goes_while_bytes_wait(loop: asyncio.AbstractEventLoop) -> None:
-    """Unread bytes make the kernel reset the connection."""
+    """With unread bytes, the kernel resets the connection on close."""
 
     async def main() -> None:
         transport, protocol, peer = await pair(kernel_buffer=4096)
@@ -532,7 +532,7 @@ def test_a_thousand_connections(
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Enough for a thousand connections."""
+    """Raises the limit of descriptors for a thousand connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     yield

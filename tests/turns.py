@@ -1,4 +1,4 @@
-"""Turns of a loop, one at a time."""
+"""Single turns of a loop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ if TYPE_CHECKING:
 
 
 def run_one_turn(loop: asyncio.AbstractEventLoop) -> None:
-    """Looks at I/O and timers once, and runs what is ready then. Never waits."""
+    """Polls I/O and timers once, and runs what is ready. Never waits."""
     loop.stop()
     loop.run_forever()
