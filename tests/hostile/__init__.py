@@ -1,1 +1,1 @@
-"""What must not end a process or a loop, nor lose a byte: each on asyncio and on ours."""
+"""Misuse that must not end a process or a loop, nor lose data: on asyncio and on yamanote."""

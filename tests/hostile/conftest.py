@@ -1,4 +1,4 @@
-"""Fixtures for programs and kernels that misbehave."""
+"""Fixtures for misbehaving programs and kernels."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.hostile import faults as faults_module
 
 @pytest.fixture(scope="session")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> faults_module.Faults:
-    """Has chosen calls of child processes fail; skips where that cannot be done."""
+    """Makes chosen calls of child processes fail; skips the test where that is not possible."""
     return faults_module.build(tmp_path_factory.mktemp("faults"))

@@ -1,4 +1,4 @@
-"""Calls that fail on purpose: a library in front of the C library, for child processes."""
+"""Fault injection: a preloaded library in front of the C library, for child processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 SOURCE = Path(__file__).with_name("faults.c")
 
-#: For the top of a child's source: `fail("accept4=1@1-1")` there replaces what was set before, and
-#: `calls("accept4")` tells how often that was called since.
+#: To be put at the top of a child's source: `fail("accept4=1@1-1")` then replaces the faults set
+#: before, and `calls("accept4")` returns the number of calls since.
 CONTROL = """
 import ctypes, errno, os
 
@@ -27,30 +27,30 @@ def calls(name):
 
 
 def fault(name: str, error: int, first: int = 1, last: int = 0) -> str:
-    """The calls number `first` to `last` of a function fail with an `errno`.
+    """Returns a fault: calls number `first` to `last` of a function fail with an `errno`.
 
     Args:
-        name: the function of the C library; for those without one, the system call.
+        name: the function of the C library, or the system call if it has no function.
         error: the number, from `errno`.
-        first: the first call that fails, from 1.
-        last: the last one; 0 for all that follow.
+        first: the number of the first call that fails, from 1.
+        last: the number of the last call that fails; 0 means all from `first` on.
     """
     return f"{name}={error}@{first}-{last}"
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Has calls of a child process fail."""
+    """Makes calls of a child process fail."""
 
     library: Path
 
     def environment(self, *faults: str) -> dict[str, str]:
-        """Variables for a child in which these fail, from its very beginning."""
+        """Returns environment variables for a child in which these calls fail from the start."""
         return {"LD_PRELOAD": str(self.library), "FAULTS": ",".join(faults)}
 
 
 def build(directory: Path) -> Faults:
-    """Compiles the library, or skips the test that asks for it."""
+    """Compiles the library, or skips the test that uses it."""
     if sys.platform != "linux":
         pytest.skip("a library is put in front of the C library by Linux's LD_PRELOAD")
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")

@@ -1,11 +1,11 @@
-"""A sandbox of the kernel's own (seccomp), for the top of a child's source."""
+"""A kernel sandbox (seccomp), for the top of a child's source."""
 
 from __future__ import annotations
 
 import platform
 import sys
 
-#: By machine: the numbers of the calls that sandboxes deny, and asyncio can do without.
+#: By machine: numbers of system calls that sandboxes deny and that asyncio does not need.
 NUMBERS: dict[str, dict[str, int]] = {
     "x86_64": {
         "timerfd_create": 283,
@@ -29,8 +29,8 @@ NUMBERS: dict[str, dict[str, int]] = {
 
 AVAILABLE = sys.platform == "linux" and platform.machine() in NUMBERS
 
-#: `deny(error)` there has all of them fail from then on, but those that are named after it, in the
-#: process and its children.
+#: `deny(error)` then makes all of them fail, except those named after it, in the process and its
+#: children.
 CONTROL = f"""
 import ctypes, errno, platform, struct
 

@@ -1,29 +1,29 @@
-"""What protocols, sockets and files have in common whose steps fail, one at a time."""
+"""The common part of protocols, sockets and files whose steps fail, one at a time."""
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-#: Of any kind.
+#: Any object.
 Transport: TypeAlias = Any
 
 
 class Own(BaseException):
-    """No `Exception`, and nothing that Python or asyncio knows."""
+    """A `BaseException` that neither Python nor asyncio knows."""
 
 
 class Faults:
     """Counts the steps, and fails at one of them."""
 
     def __init__(self, at: int, error: type[BaseException]) -> None:
-        """Has step number `at` raise `error`."""
+        """Make step number `at` raise `error`."""
         self.left = at
         self.error = error
         self.has_raised = False
         self.is_on = True
 
     def step(self) -> None:
-        """One step further."""
+        """Count a step, or raise."""
         if not self.is_on or self.has_raised:
             return
         if self.left == 0:
@@ -33,12 +33,12 @@ class Faults:
 
 
 class Faulty:
-    """Looking an attribute up is a step, where it is not our own."""
+    """Each lookup of an attribute counts as a step, except for private ones of this class."""
 
     faults: Faults
 
     def __getattribute__(self, name: str) -> Transport:
-        """A step, then the attribute."""
+        """Count a step, then return the attribute."""
         if not name.startswith("_") and name not in ("faults", "close", "is_closed"):
             object.__getattribute__(self, "faults").step()
         return object.__getattribute__(self, name)

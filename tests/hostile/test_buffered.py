@@ -1,4 +1,4 @@
-"""Protocols that subclass nothing, and say by their methods how they want their bytes."""
+"""Protocols without a base class, whose methods show how they receive data."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Anything: TypeAlias = Any  # Loops, transports and arguments of every kind.
 
 
 class Buffered:
-    """`get_buffer` and `buffer_updated`, and no class of asyncio's."""
+    """`get_buffer` and `buffer_updated`, without a base class of asyncio's."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without data."""
         self.transport: Any = None
         self.received = bytearray()
         self.changed = asyncio.Event()
@@ -31,33 +31,33 @@ class Buffered:
         self._buffer = bytearray(5)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         self.transport = transport
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Room for a few bytes."""
+        """Returns a buffer for a few bytes."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Keeps them."""
+        """Stores the bytes."""
         self.received += self._buffer[:nbytes]
         self.changed.set()
 
     def pause_writing(self) -> None:
-        """Writes on."""
+        """Keeps writing."""
 
     def resume_writing(self) -> None:
-        """Writes on."""
+        """Keeps writing."""
 
     def eof_received(self) -> None:
         """Lets the transport close."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the test."""
+        """Notifies the test."""
         self.lost.set_result(exc)
 
     async def until(self, expected: bytes) -> None:
-        """Returns when all of it has come, and nothing else."""
+        """Returns when exactly the expected data has arrived."""
         while len(self.received) < len(expected):
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), PATIENCE_S)
@@ -65,20 +65,20 @@ class Buffered:
 
 
 class Both(Buffered):
-    """Has `data_received`, too: asyncio calls that where a protocol is no `BufferedProtocol`."""
+    """Also has `data_received`, which asyncio calls unless it is a `BufferedProtocol`."""
 
     def data_received(self, data: bytes) -> None:
-        """Keeps them, and says how they came."""
+        """Stores the data, and records the method."""
         self.received += b"as bytes: " + data
         self.changed.set()
 
 
 class Base(Buffered, asyncio.BaseProtocol):
-    """One whose class says only that it is a protocol."""
+    """A subclass of `BaseProtocol`."""
 
 
 async def over_a_socket(factory: Anything) -> tuple[Anything, socket.socket]:
-    """A protocol, connected, and its peer."""
+    """Connects a protocol over a socket; returns it with its peer."""
     loop: Any = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     _, protocol = await loop.create_connection(factory, sock=ours)
@@ -87,7 +87,7 @@ async def over_a_socket(factory: Anything) -> tuple[Anything, socket.socket]:
 
 @pytest.mark.parametrize("factory", [Buffered, Base])
 def test_one_without_data_received_is_a_buffered_protocol(factory: type[Buffered]) -> None:
-    """On asyncio it lacks `data_received`, which ends the connection."""
+    """On asyncio the missing `data_received` ends the connection."""
 
     async def main() -> None:
         protocol, peer = await over_a_socket(factory)
@@ -131,7 +131,7 @@ def test_a_property_that_raises_is_there(
     class Raising(Buffered):
         @property
         def data_received(self) -> Anything:
-            """Not there when it is asked for."""
+            """Raises when it is looked up."""
             raise ZeroDivisionError
 
     async def main() -> None:
@@ -148,7 +148,7 @@ def test_a_property_that_raises_is_there(
 
 
 class Subclass(Buffered, asyncio.BufferedProtocol):
-    """One of asyncio's kind."""
+    """A subclass of asyncio's `BufferedProtocol`."""
 
 
 @pytest.mark.parametrize("factory", [Buffered, Base, Subclass])
@@ -171,7 +171,7 @@ def test_a_read_pipe_fills_the_buffer(factory: type[Buffered]) -> None:
 def test_a_read_pipe_reports_a_buffer_that_is_none(size: int) -> None:
     class Refusing(Buffered):
         def get_buffer(self, sizehint: int) -> Anything:
-            """Nothing to write to."""
+            """Returns no buffer."""
             return bytes(size)
 
     reported: list[dict[str, Any]] = []
@@ -228,19 +228,19 @@ async def _until(condition: Anything) -> None:
 
 
 class Plain(asyncio.Protocol):
-    """The server's end: says that it is ready, and then speaks TLS."""
+    """The server's end: sends that it is ready, then switches to TLS."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without data."""
         self.received = bytearray()
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         self.transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        """Upgrades after the first bytes, and answers the next ones."""
+        """Upgrades after the first bytes, and replies to the next ones."""
         self.received += data
         if bytes(self.received) == b"STARTTLS":
             self.transport.write(b"OK")
@@ -255,12 +255,12 @@ class Plain(asyncio.Protocol):
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the test."""
+        """Notifies the test."""
         self.ended.set_result(None)
 
 
 async def upgrade_a_client(factory: type[Buffered]) -> None:
-    """Speaks plain text, then TLS, with the same protocol."""
+    """Sends plain text, then uses TLS, with the same protocol."""
     loop: Any = asyncio.get_running_loop()
     made: list[Plain] = []
 
@@ -273,7 +273,7 @@ async def upgrade_a_client(factory: type[Buffered]) -> None:
     transport.write(b"STARTTLS")
     await protocol.until(b"OK")
     secure = await loop.start_tls(transport, protocol, client_context(), server_hostname=NAME)
-    # Until then, asyncio's server has no transport to answer with.
+    # Until then, asyncio's server has no transport to reply with.
     await made[0].upgrading
     secure.write(b"a secret that is long")
     await protocol.until(b"OKA SECRET THAT IS LONG")
@@ -291,5 +291,5 @@ def test_start_tls_keeps_a_buffered_client(loop: asyncio.AbstractEventLoop) -> N
 
 @pytest.mark.parametrize("factory", [Buffered, Base])
 def test_start_tls_keeps_a_buffered_client_of_no_class(factory: type[Buffered]) -> None:
-    """On asyncio it lacks `data_received`."""
+    """On asyncio, `data_received` is missing."""
     yamanote.run(upgrade_a_client(factory))

@@ -1,4 +1,4 @@
-"""Objects that hold each other in chains as long as memory allows."""
+"""Objects that refer to each other in chains, as long as memory allows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.programs import Program
 
-#: Each makes a chain of `LENGTH` links and returns the last.
+#: Each creates a chain of `LENGTH` links and returns the last.
 CHAINS = {
     "handles": """
 def chain(loop):
@@ -159,7 +159,7 @@ print("end")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAINS)
 def test_a_chain_is_dropped_link_by_link(kind: str) -> None:
-    # What asyncio's are made of is the interpreter's business: 3.13 crashes on the smaller stack.
+    # asyncio's objects are the interpreter's: 3.13 crashes on the smaller stack.
     # A thread has a smaller stack.
     again = """
 threading.stack_size(256 * 1024)

@@ -1,6 +1,6 @@
-"""A program closes the descriptors of a loop: an exception says so, and the loop can be closed.
+"""A program closes the descriptors of a loop: an exception reports it, and the loop can be closed.
 
-`os.closerange` is what daemons do; elsewhere a number is closed twice.
+Daemons use `os.closerange`; other programs close a number twice by mistake.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.programs import Program
 
-# What the loop has of its own is closed by number, so that the child's output stays.
+# The loop's own descriptors are closed by number, so that the child's output stays open.
 _BEGIN = """
 import contextlib, errno, os, socket, threading
 

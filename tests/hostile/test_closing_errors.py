@@ -1,4 +1,4 @@
-"""A descriptor that cannot be closed is told of, as on asyncio, and the loop goes on."""
+"""A failure to close a descriptor is reported, as on asyncio, and the loop goes on."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ LOCALHOST = ("127.0.0.1", 0)
 
 
 class Recorder(asyncio.Protocol):
-    """Tells of its end, once."""
+    """Records its end, which must come once."""
 
     def __init__(self) -> None:
-        """Not ended yet."""
+        """Start as open."""
         self.made: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.ends: list[Exception | None] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Notes the transport."""
+        """Stores the transport."""
         self.made.set_result(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Notes the end."""
+        """Records the end."""
         self.ends.append(exc)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """Nothing comes."""
+        """Does nothing."""
 
 
 class Unclosable(socket.socket):
-    """Is closed, and says that it failed."""
+    """A socket whose `close()` closes it, then raises."""
 
     error: type[BaseException] = OSError
 
     def close(self) -> None:
-        """Closes it, and fails."""
+        """Closes it, and raises."""
         super().close()
         raise self.error("close() fails")
 
 
 class UnclosableFile:
-    """The same of a pipe."""
+    """A file object that does the same."""
 
     def __init__(self, fd: int) -> None:
         """Owns `fd`."""
         self.fd = fd
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         return self.fd
 
     def close(self) -> None:
-        """Closes it, and fails."""
+        """Closes it, and raises."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -76,19 +76,19 @@ class UnclosableFile:
 
 
 async def ended(protocol: Recorder) -> None:
-    """Waits for `connection_lost`, and what comes with it."""
+    """Waits for `connection_lost` and the report."""
     await until(lambda: protocol.ends)
     await asyncio.sleep(0)
     assert len(protocol.ends) == 1
 
 
 def close_behind(transport: asyncio.BaseTransport, key: str = "socket") -> None:
-    """Closes the descriptor, which the transport does not know."""
+    """Closes the descriptor without the transport's knowledge."""
     os.close(transport.get_extra_info(key).fileno())
 
 
 async def tcp(end: str) -> None:
-    """A connection of ours."""
+    """A client connection."""
     loop = asyncio.get_running_loop()
     with socket.create_server(LOCALHOST) as listener:
         transport, protocol = await loop.create_connection(Recorder, *listener.getsockname())
@@ -98,7 +98,7 @@ async def tcp(end: str) -> None:
 
 
 async def accepted(end: str) -> None:
-    """A connection that a server accepted; the server knows that it is gone."""
+    """A connection that a server accepted, and that the server counts as closed."""
     loop = asyncio.get_running_loop()
     made: asyncio.Future[Recorder] = loop.create_future()
 
@@ -118,7 +118,7 @@ async def accepted(end: str) -> None:
 
 
 async def tls(end: str) -> None:
-    """The same, encrypted."""
+    """An accepted connection over TLS."""
     loop = asyncio.get_running_loop()
     made: asyncio.Future[Recorder] = loop.create_future()
 
@@ -192,7 +192,7 @@ def test_a_descriptor_that_was_closed_behind_the_transport_is_reported(
 
 
 def sockets(error: type[BaseException]) -> tuple[Unclosable, socket.socket]:
-    """Two that are connected; ours cannot be closed."""
+    """A pair of connected sockets; ours cannot be closed."""
     plain, peer = socket.socketpair()
     ours = Unclosable(fileno=plain.detach())
     ours.error = error
@@ -249,7 +249,7 @@ def test_a_socket_whose_close_exits_ends_the_run_and_is_closed(
 async def make_one(
     loop: asyncio.AbstractEventLoop, sock: socket.socket
 ) -> tuple[asyncio.Transport, Recorder]:
-    """A transport over `sock`."""
+    """Creates a transport over `sock`."""
     return await loop.create_connection(Recorder, sock=sock)
 
 

@@ -1,4 +1,4 @@
-"""The loop's own coroutines keep the rules of Python's."""
+"""The loop's own coroutines follow Python's rules for coroutines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_nothing_can_be_sent_to_what_has_not_begun(
     call: Any = loop.sock_recv(sock, 1)
     with pytest.raises(TypeError, match="can't send non-None value to a just-started coroutine"):
         call.send(1)
-    # It has not begun yet, and may.
+    # It has not started, so it may still be awaited.
     assert call.send(None) is not None
     call.close()
 

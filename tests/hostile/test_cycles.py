@@ -1,8 +1,7 @@
-"""A connection that fails leaves nothing to the collector.
+"""A failed connection leaves no reference cycles.
 
-A server that meets bad peers all day must not wait for the collector to free each of them: its
-memory and its descriptors. Every way is taken with the collector off, and then the collector is
-asked what it finds.
+Otherwise memory and descriptors of a server with many bad peers would depend on the collector. Each
+test runs with the collector disabled, and then checks what the collector finds.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ SOON_S = 0.02
 
 
 class Scene:
-    """What the ways share: made before, and so not looked at.
+    """What the tests share: created before, and so not counted.
 
     Attributes:
         loop: the running loop.
-        server_side: a server's context.
-        client_side: of a client that trusts it.
-        doubting: of one that does not.
-        path: where there is no file.
+        server_side: the context of a server.
+        client_side: the context of a client that trusts it.
+        doubting: the context of a client that does not.
+        path: a path without a file.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
-        """Makes the contexts."""
+        """Creates the contexts."""
         self.loop = loop
         self.path = str(folder / "nothing")
         self.server_side = server_context()
@@ -54,7 +53,7 @@ class Scene:
     async def server(
         self, factory: Callable[[], asyncio.BaseProtocol] = asyncio.Protocol, **options: Any
     ) -> AsyncGenerator[tuple[str, int]]:
-        """A TLS server; its address."""
+        """Runs a TLS server and yields its address."""
         server = await self.loop.create_server(
             factory, LOCALHOST, 0, ssl=self.server_side, **options
         )
@@ -81,7 +80,7 @@ class Scene:
 
 @contextlib.contextmanager
 def silence() -> Generator[tuple[str, int]]:
-    """The address of a listener that says nothing."""
+    """Yields the address of a listener that sends nothing."""
     with socket.create_server((LOCALHOST, 0)) as listener:
         yield listener.getsockname()
 
@@ -210,10 +209,10 @@ async def a_program_is_not_found(scene: Scene) -> None:
         await asyncio.create_subprocess_exec(scene.path)
 
 
-#: Whether asyncio keeps who waits for a transport from the exception that ends the wait.
+#: Whether asyncio breaks the cycle of the frame that waits for a transport and its exception.
 FORGETS_WHO_WAITS = sys.version_info >= (3, 14, 10)
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-#: Where that wait is in the interpreter's own `create_connection()`, on our loop, too.
+#: Ways in which the waiting frame is in asyncio's `create_connection()`, which our loop uses, too.
 IN_ASYNCIO = (
     a_certificate_is_refused,
     a_server_says_nothing,
@@ -223,7 +222,7 @@ IN_ASYNCIO = (
     a_servers_factory_raises,
     a_clients_factory_raises,
 )
-#: Where it is in what our loop does itself.
+#: Ways in which the waiting frame is in a method that our loop replaces.
 IN_OURS = (
     a_client_says_nothing,
     a_client_talks_nonsense,
@@ -242,7 +241,7 @@ OTHERS = (
 
 
 async def everything_ends() -> None:
-    """The connections that are over are told so, and the servers' handshakes end."""
+    """Waits until protocols know that connections are lost, and servers' handshakes have ended."""
     for _ in range(10):
         await asyncio.sleep(0)
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
@@ -271,7 +270,7 @@ def test_the_collector_finds_nothing_when(
         await way(scene)
         await everything_ends()
 
-    # What the first time leaves in caches is no leftover.
+    # Run once before: objects that it leaves in caches do not count.
     loop.run_until_complete(main())
     gc.collect()
     gc.disable()

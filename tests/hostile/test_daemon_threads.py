@@ -1,7 +1,7 @@
-"""The program ends while a daemon thread runs a loop, or calls one: it ends well.
+"""The program exits cleanly while a daemon thread runs a loop, or calls one.
 
-Before 3.14, CPython ends such a thread where it asks for the GIL next, wherever that is: in the
-middle of a callback, of a destructor, of a property that native code has looked up.
+Before 3.14, CPython ends such a thread at its next request for the GIL, which may be in the middle
+of a callback, of a destructor, or of an attribute lookup by native code.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.programs import Program
 
-# The last object to go lets others have the GIL, when the interpreter has begun to end already:
-# then every thread is ended that asks for it.
+# The last object to be finalized releases the GIL after finalization has begun: then every thread
+# that requests it is ended.
 _BEGIN = """
 import contextlib, hashlib, os, socket, threading, time
 

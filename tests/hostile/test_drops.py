@@ -1,4 +1,4 @@
-"""Objects that are dropped while no loop runs: they go at once, as on asyncio."""
+"""Objects that are dropped while no loop is running are freed at once, as on asyncio."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from tests.loops import LoopFactory
 
-#: Calls something somewhere.
+#: Calls a function on some thread.
 Where = Callable[[Callable[[], None]], None]
 
 
 class Watched:
-    """Something that says when it goes."""
+    """Records its own finalization."""
 
     def __init__(self, gone: list[str], name: str) -> None:
-        """Remember where to say it."""
+        """Stores the list to record it in."""
         self.gone = gone
         self.name = name
 
@@ -35,7 +35,7 @@ class Watched:
         """Do nothing: a callback."""
 
     def __del__(self) -> None:
-        """Say it."""
+        """Records it."""
         self.gone.append(self.name)
 
 
@@ -63,7 +63,7 @@ REFUSED: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.fixture(params=["here", "on another thread"])
 def where(request: pytest.FixtureRequest) -> Where:
-    """Calls on this thread, and on one of which the loop knows nothing."""
+    """Calls on this thread, and on a thread that the loop does not know."""
 
     def elsewhere(work: Callable[[], None]) -> None:
         failures: list[BaseException] = []
@@ -103,7 +103,7 @@ def test_a_refused_call_keeps_nothing(loop_factory: LoopFactory, where: Where, c
 
 
 def refused_calls(loop: Any, count: int) -> None:  # noqa: ANN401 - It is called wrongly.
-    """Calls that fail, with errors that nothing keeps."""
+    """Makes calls that fail, with exceptions that are not kept."""
     for _ in range(count):
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(print)
@@ -133,7 +133,7 @@ def test_what_a_handle_holds_goes_when_it_is_cancelled(
     )
 
     def work() -> None:
-        # Made on this thread: without a GIL the objects of another one go when that comes to it.
+        # Created on this thread: without a GIL, objects of another thread are freed there, later.
         for make in schedule:
             for count in (0, 1, 4, 5):
                 gone.clear()
@@ -147,14 +147,14 @@ def test_what_a_handle_holds_goes_when_it_is_cancelled(
 
 
 class Protocol(asyncio.Protocol):
-    """One whose end can be seen."""
+    """A protocol that supports weak references."""
 
 
 @pytest.fixture
 def transport(
     loop: asyncio.AbstractEventLoop,
 ) -> Iterator[tuple[asyncio.Transport, weakref.ref[Protocol]]]:
-    """An open transport, and its protocol, which nothing else holds."""
+    """Returns an open transport, and its protocol, to which there is no other reference."""
     left, right = socket.socketpair()
     with right:
         made = loop.run_until_complete(loop.create_connection(Protocol, sock=left))
@@ -185,7 +185,7 @@ def test_what_a_native_coroutine_holds_goes_when_it_is_closed(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
     class Buffer(bytearray):
-        """One that can be watched."""
+        """A buffer that supports weak references."""
 
     left, right = socket.socketpair()
     with left, right:

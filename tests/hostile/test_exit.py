@@ -1,4 +1,4 @@
-"""What is left open when the interpreter ends: Python's own warnings, or nothing."""
+"""Objects left open when the interpreter exits: Python's own warnings, or nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.programs import Program
 
-#: Everything that warns when it is forgotten, kept by what the interpreter clears last.
+#: Everything that warns when it is not closed, kept by what the interpreter clears last.
 LEFT_OVER = """
 import os, socket, sys
 
@@ -42,7 +42,7 @@ kept.kept = kept
 kept.all = loop.run_until_complete(main())
 """
 
-#: Ways of keeping it until late.
+#: Ways to keep it until late.
 KEEPERS = {
     "module": "sys.modules['kept'] = kept",
     "global": "",
@@ -52,7 +52,7 @@ KEEPERS = {
 
 
 def complaints(errors: str) -> list[str]:
-    """Lines with an exception that is no warning of Python's."""
+    """Returns lines with an exception other than Python's own warnings."""
     return [line for line in errors.splitlines() if re.match(r"(\w+\.)*\w+Error\b", line)]
 
 

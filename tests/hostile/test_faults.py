@@ -1,4 +1,4 @@
-"""Calls of the kernel that fail, once or for good: nothing falls silent, and no loop ends."""
+"""System calls that fail, once or permanently: no source falls silent, and no loop ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.hostile.faults import Faults
     from tests.programs import Program
 
-#: What accept(2) may answer for one connection, and what it lacks; the kernel's own order.
+#: Errors of accept(2) that concern one connection, and those for lack of resources.
 ACCEPT_ERRORS = [
     errno.EPERM,
     errno.EINVAL,
@@ -112,7 +112,7 @@ def test_a_server_that_cannot_accept_for_long_accepts_when_it_can(
 
 
 def test_a_set_that_cannot_be_made_anew_serves_on(program: Program, faults: Faults) -> None:
-    """A watched file that lives on under another number can be told of only by a new set."""
+    """A watched file that stays open under another number leaves only with the epoll set."""
     source = """
     import socket
 
@@ -148,7 +148,7 @@ def test_a_set_that_cannot_be_made_anew_serves_on(program: Program, faults: Faul
 def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
     program: Program, faults: Faults
 ) -> None:
-    """One call fails once, with any error: bytes come through, or `connection_lost()` does."""
+    """Each call fails once, with any error: data arrives, or `connection_lost()` is called."""
     source = """
     import socket
 

@@ -1,4 +1,4 @@
-"""Handles that are looked at, changed and called by others than the loop that made them."""
+"""Handles that are inspected, modified and called by other code than their loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Schedule = Callable[..., asyncio.Handle]
 
 
 def schedulers(loop: asyncio.AbstractEventLoop) -> dict[str, Schedule]:
-    """The ways to get a handle, for what is due at once."""
+    """Returns the methods that schedule a handle that is due at once."""
     return {
         "call_soon": loop.call_soon,
         "call_soon_threadsafe": loop.call_soon_threadsafe,
@@ -39,19 +39,19 @@ def ignores(*_: object) -> None:
 
 
 class Calls:
-    """A callback that remembers what it was called with."""
+    """A callback that records its arguments."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Start without calls."""
         self.seen: list[tuple[object, ...]] = []
 
     def __call__(self, *arguments: object) -> None:
-        """Remember it."""
+        """Record the arguments."""
         self.seen.append(arguments)
 
 
 def attributes_of(handle: object) -> Any:  # noqa: ANN401 - Private names, unknown to type checkers.
-    """The handle, with its attributes."""
+    """Returns the handle, untyped, for access to its attributes."""
     return handle
 
 
@@ -85,7 +85,7 @@ def test_a_callback_that_raises_is_reported_however_many_arguments_it_has(
 def test_a_handle_shows_all_its_arguments(
     loop: asyncio.AbstractEventLoop, how: str, count: int
 ) -> None:
-    loop.set_debug(True)  # Newer versions show arguments only then.
+    loop.set_debug(True)  # Newer versions show arguments only in debug mode.
     handle = attributes_of(schedulers(loop)[how](ignores, *range(count)))
     assert handle._args == tuple(range(count))
     assert f"ignores({', '.join(map(str, range(count)))})" in repr(handle)
@@ -264,7 +264,7 @@ def test_a_handle_is_not_made_copied_or_turned_into_another(
     run_once(loop)
 
 
-#: Everything that asyncio's slot descriptors can do to a handle, at each point of its life.
+#: All operations of asyncio's slot descriptors on a handle, at each point of its life.
 DESCRIPTORS = """
 import contextvars, gc, itertools, sys
 def ignores(*_): pass
@@ -353,7 +353,7 @@ print("survived")
 
 @pytest.mark.slow
 def test_asyncio_s_slot_descriptors_break_no_handle() -> None:
-    # asyncio's own loop ends with an AttributeError where a slot was deleted: no right value.
+    # asyncio's loop ends with an AttributeError if a slot was deleted: there is no right value.
     done = Program("yamanote").run(DESCRIPTORS, "-X", "faulthandler")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "survived\n", done.stderr
@@ -380,7 +380,7 @@ def test_asyncio_s_slot_descriptors_read_what_a_handle_holds(
 
 def test_a_cycle_through_asyncio_s_slots_is_collected(loop: asyncio.AbstractEventLoop) -> None:
     class Marker:
-        """Something to watch."""
+        """An object that supports weak references."""
 
     slots: Any = asyncio.Handle
     for name in ("_repr", "_source_traceback", "_callback", "_context"):

@@ -1,4 +1,4 @@
-"""The package imported again, and in interpreters beside the main one."""
+"""The package is imported again, and in subinterpreters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.programs import Program
 
-#: What a second import must not disturb: handles, kept blocks of memory, loops of before and after.
+#: What a second import must not disturb: handles, cached memory, loops from before and after.
 AGAIN = """
 import gc, importlib, os, signal, sys, unittest.mock
 import yamanote
@@ -94,7 +94,7 @@ def test_a_second_import_of_the_package_displaces_nothing() -> None:
     assert done.stdout == "end\n"
 
 
-#: `run(config, source)`: what `source` prints in a new interpreter of that kind.
+#: `run(config, source)` returns what `source` prints in a new interpreter with that config.
 INTERPRETERS = """
 import sys
 try:

@@ -1,4 +1,4 @@
-"""The loop looks at the kernel before each pass: what one end sent is soon at the other."""
+"""The loop polls the kernel before each pass, so that data is seen after few turns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[socket.socket, socket.socket]:
 async def connected(
     pair: tuple[socket.socket, socket.socket], factory: Callable[[], Recorder] = Recorder
 ) -> AsyncGenerator[Ends, None]:
-    """A transport at each end, closed at last."""
+    """Connects a transport at each end; closes them at the end."""
     loop = asyncio.get_running_loop()
     one = await loop.create_connection(Recorder, sock=pair[0])
     other = await loop.create_connection(factory, sock=pair[1])
@@ -61,7 +61,7 @@ def test_bytes_are_received_after_two_turns(
                 one.write(b"%d" % number)
                 await turns(2)
                 assert bytes(protocol.received) == b"012"[: number + 1]
-            # And back again, by the callback that received.
+            # And back again, sent by the receiving callback.
             protocol.on["data_received"] = lambda _: other.write(b"pong")
             one.write(b"ping")
             await turns(3)
@@ -88,7 +88,7 @@ def test_the_end_of_the_stream_is_seen_after_two_turns(
 def test_a_close_is_seen_after_three_turns(
     loop: asyncio.AbstractEventLoop, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    """One of them is for the socket to be closed in."""
+    """One of the turns is needed to close the socket."""
 
     async def main() -> None:
         async with connected(pair) as ((one, _), (_, protocol)):

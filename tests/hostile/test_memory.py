@@ -1,4 +1,4 @@
-"""A want of memory is an error of what asked for it: no process ends, and no byte is lost."""
+"""Lack of memory raises an error in the code that needs it: no process ends, no data is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.programs import Program
 
-#: What a child finds before its program: `spare` bytes may still be had after `cap`.
+#: Defined before a child's program: after `cap`, `spare` more bytes can be allocated.
 CAPPED = """
 import resource, socket, os, ssl
 
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(program: Program, source: str) -> str:
-    """What the child prints; it ends well and says nothing of a panic."""
+    """Returns the output of the child, which must exit with 0 and report no panic."""
     child = program.run(CAPPED + source, env={"RUST_BACKTRACE": "0"})
     assert child.returncode == 0, child.stderr
     assert "panicked" not in child.stderr
@@ -221,7 +221,7 @@ main()
     )
 
 
-#: Allocations of Python's fail in turn (`_testcapi.set_nomemory`), each in a fork of its own.
+#: Python's allocations fail one after the other (`_testcapi.set_nomemory`), each in a fork.
 FAILING = """
 import _testcapi, faulthandler, gc, os, signal, socket, sys
 import linecache, logging, traceback

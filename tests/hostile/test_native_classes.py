@@ -1,4 +1,4 @@
-"""Native classes whose instances are asked for, copied, derived from, or looked at half-made."""
+"""Native classes: creating, copying and subclassing them, and inspecting unfinished instances."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ print("survived")
 
 
 def survives(program: str) -> None:
-    """The program comes to its end."""
+    """Asserts that the program runs to its end."""
     done = Program("yamanote").run(program, "-X", "faulthandler", "-W", "ignore")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("survived\n"), done.stderr

@@ -15,9 +15,9 @@ NESTS = pytest.mark.parametrize("module", MODULES)
 
 
 def nested(program: Program, module: str, source: str, output: str) -> None:
-    """Runs `source` where `apply` is `module`'s, and expects `output` and nothing else."""
+    """Runs `source` with the `apply` of `module`, and expects exactly `output`."""
     pytest.importorskip(module, reason=f"{module} is not among what the tests install")
-    # `nest_asyncio` itself uses what Python deprecates; and its own loops say nothing of that.
+    # `nest_asyncio` uses deprecated functions; warnings are not the subject of these tests.
     preamble = f"import warnings\nwarnings.simplefilter('ignore')\nfrom {module} import apply\n"
     done = program.run(preamble + source)
     assert (done.stdout, done.stderr, done.returncode) == (output, "", 0)

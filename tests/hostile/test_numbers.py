@@ -1,4 +1,4 @@
-"""Numbers that are only compared, added or passed on may be any that Python has."""
+"""Numbers that are only compared, added or passed on may have any type that Python accepts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.tls.certificates import NAME, client_context, server_context
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# asyncio leaves the sockets that could not listen to the collector.
+# asyncio leaves sockets whose listen() failed to the collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-#: Whatever stands for one.
+#: Any object that serves as a number.
 Number: TypeAlias = Any
 
 NAN = float("nan")
@@ -38,76 +38,76 @@ class Whole(int):
 
 
 class Indexed:
-    """No number but an index."""
+    """An object with only `__index__`."""
 
     def __index__(self) -> int:
-        """The index."""
+        """Returns the index."""
         return 5
 
 
 class Floating:
-    """No number but convertible to one."""
+    """An object with only `__float__`."""
 
     def __float__(self) -> float:
-        """The number."""
+        """Returns the number."""
         return 0.0
 
 
 class Scalar:
-    """Adds and compares as the scalars of numpy do, and is of no class of Python's."""
+    """Adds and compares like the scalars of numpy, without a base class of Python's."""
 
     def __init__(self, value: float) -> None:
-        """Stands for `value`."""
+        """Stores `value`."""
         self.value = value
 
     def _of(self, other: Number) -> float:
         return other.value if isinstance(other, Scalar) else other
 
     def __repr__(self) -> str:
-        """How it is shown."""
+        """Returns a representation."""
         return f"Scalar({self.value})"
 
     def __float__(self) -> float:
-        """The number."""
+        """Returns the number."""
         return float(self.value)
 
     def __radd__(self, other: Number) -> Scalar:
-        """A sum."""
+        """Adds."""
         return Scalar(self._of(other) + self.value)
 
     def __sub__(self, other: Number) -> Scalar:
-        """A difference."""
+        """Subtracts."""
         return Scalar(self.value - self._of(other))
 
     def __mul__(self, other: Number) -> Scalar:
-        """A product."""
+        """Multiplies."""
         return Scalar(self.value * self._of(other))
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Number) -> Scalar:
-        """A quotient."""
+        """Divides."""
         return Scalar(self.value // self._of(other))
 
     def __lt__(self, other: Number) -> bool:
-        """Less."""
+        """Compares."""
         return self.value < self._of(other)
 
     def __le__(self, other: Number) -> bool:
-        """Less, or equal."""
+        """Compares."""
         return self.value <= self._of(other)
 
     def __gt__(self, other: Number) -> bool:
-        """Greater."""
+        """Compares."""
         return self.value > self._of(other)
 
     def __ge__(self, other: Number) -> bool:
-        """Greater, or equal."""
+        """Compares."""
         return self.value >= self._of(other)
 
 
 def named(number: object) -> str:
-    """Tells `5` from another class's `5`."""
+    """Returns a text that distinguishes a `5` from another class's `5`."""
     return f"{type(number).__name__} {number!r:.20}"
 
 
@@ -130,17 +130,17 @@ LIMITS: list[Any] = [
 
 
 def skip_not_a_number(loop_name: str, number: Number) -> None:
-    """Skips it on asyncio."""
+    """Skips the test on asyncio if the number is NaN."""
     if loop_name == "asyncio" and number != number:
         pytest.skip("asyncio hands it to the selector, which refuses it on some versions")
 
 
-#: What asyncio's own check of a limit refuses, or could not multiply: set behind its back.
+#: Limits that asyncio's check refuses or cannot multiply, and that are set in private attributes.
 ODD_LIMITS: list[Any] = [-1, -1e6, 0, None, "5", Indexed()]
 
 
 async def told(factory: Callable[[], asyncio.BaseProtocol], kind: str, data: bytes) -> None:
-    """Has a protocol receive `data` and the end over a transport of that kind."""
+    """Makes a protocol receive `data` and EOF over a transport of that kind."""
     loop = asyncio.get_running_loop()
     if kind == "socket":
         ours, peer = socket.socketpair()
@@ -254,7 +254,7 @@ SETTERS = ["set_write_buffer_limits", "set_read_buffer_limits"]
 
 
 async def answers(transport: object, setter: str) -> list[object]:
-    """What setting all those marks comes to."""
+    """Returns the results of setting all those limits."""
     found: list[object] = []
     for marks in MARKS:
         try:
@@ -268,7 +268,7 @@ async def answers(transport: object, setter: str) -> list[object]:
 
 
 async def transports() -> dict[str, Any]:
-    """One of each kind that has water marks."""
+    """Yields a transport of each kind that has write buffer limits."""
     loop = asyncio.get_running_loop()
     made: dict[str, Any] = {}
     ours, peer = socket.socketpair()
@@ -286,7 +286,7 @@ async def transports() -> dict[str, Any]:
 
 
 async def tls_transport(server: asyncio.Server) -> Number:
-    """A client's, of a server that is told nothing."""
+    """Connects a TLS client to a server."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(
         asyncio.Protocol,
@@ -298,7 +298,7 @@ async def tls_transport(server: asyncio.Server) -> Number:
 
 
 async def all_answers() -> dict[str, list[object]]:
-    """What every kind of transport answers."""
+    """Returns the results of every kind of transport."""
     loop = asyncio.get_running_loop()
     made = await transports()
     server = await loop.create_server(asyncio.Protocol, *LOCALHOST, ssl=server_context())
@@ -418,7 +418,7 @@ def test_a_delay_that_cannot_be_added_is_refused_in_pythons_words(
 
 
 def refusal(now: float, delay: Number) -> str:
-    """What Python says when it is added; asyncio has its own words for None."""
+    """Returns Python's message for adding the object; asyncio has its own for None."""
     if delay is None:
         return "delay must not be None"
     with pytest.raises((TypeError, OverflowError)) as added:

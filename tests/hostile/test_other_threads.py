@@ -1,4 +1,4 @@
-"""A loop that is busy, and other threads that want to run."""
+"""A busy loop, and other threads that want to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A thread that gets its turn after seconds only is as good as starved.
+#: Seconds after which a waiting thread counts as starved.
 TIMES = 10
 
 
@@ -26,7 +26,7 @@ def test_other_threads_run_while_callbacks_are_no_functions_of_pythons(
         ready.setblocking(False)
         loop.add_writer(ready, native)
         for _ in range(TIMES):
-            # By then the loop waits for nothing, and calls nothing else.
+            # By then the loop waits for nothing, and runs no other callbacks.
             waker = threading.Timer(0.01, loop.call_soon_threadsafe, (loop.stop,))
             waker.start()
             loop.run_forever()

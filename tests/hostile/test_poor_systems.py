@@ -1,4 +1,4 @@
-"""Sandboxes and old kernels that deny what the loop would like to use: it uses what is left."""
+"""Sandboxes and old kernels that deny system calls: the loop uses the alternatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.hostile.faults import Faults
     from tests.programs import Program
 
-#: Something of everything that could have been denied.
+#: Uses every feature that could be denied.
 EVERYTHING = """
 class Receiver(asyncio.DatagramProtocol):
     def __init__(self, count):
@@ -82,7 +82,7 @@ async def child():
 
 
 def allowed(program: Program, error: int) -> list[str]:
-    """What asyncio cannot do without: its server is deaf where `accept4()` is denied by `EPERM`."""
+    """System calls that asyncio needs: its server cannot accept without `accept4()` on `EPERM`."""
     return ["accept4"] if program.module == "asyncio" and error == errno.EPERM else []
 
 
@@ -171,7 +171,7 @@ def test_a_timer_denied_while_the_loop_runs_fires_all_the_same(
 def test_a_firewall_that_denies_one_datagram_costs_no_other(
     program: Program, faults: Faults
 ) -> None:
-    """`EPERM` is also a firewall's answer: to one datagram, by whichever call it is sent."""
+    """A firewall also causes `EPERM`: for one datagram, with any of the system calls."""
     source = """
     async def main():
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Protocols, factories and buffers that are wrong end what they belong to, and nothing else."""
+"""Faulty protocols, factories and buffers end their own connection, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 pytestmark = [
-    # asyncio leaves what a failed constructor has made to the collector.
+    # asyncio leaves what a failed constructor has created to the collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
 def nothing() -> Transport:
-    """A factory that forgets to return."""
+    """A factory without `return`."""
 
 
 def test_a_factory_that_makes_nothing_is_refused(
@@ -40,15 +40,15 @@ def test_a_factory_that_makes_nothing_is_refused(
                 loop.connect_read_pipe(nothing, reading),
                 loop.connect_write_pipe(nothing, writing),
             ]
-            if loop_name != "asyncio":  # Which waits for ever.
+            if loop_name != "asyncio":  # asyncio waits forever.
                 calls.append(loop.subprocess_exec(nothing, "/bin/true"))
             for call in calls:
                 with pytest.raises(AttributeError, match="NoneType"):
                     await call
-                gc.collect()  # asyncio has made a transport, and leaves it.
+                gc.collect()  # asyncio has created a transport, and does not close it.
 
     loop.run_until_complete(main())
-    # The child without a protocol has ended, and there was no protocol to tell.
+    # The child without a protocol has exited, and there was no protocol to call.
     assert {type(context["exception"]) for context in reported} <= {AttributeError}
     reported.clear()
 
@@ -63,7 +63,7 @@ def test_a_server_whose_factory_makes_nothing_serves_on(loop: asyncio.AbstractEv
             with socket.socket() as peer:
                 peer.setblocking(False)
                 await loop.sock_connect(peer, server.sockets[0].getsockname())
-                gc.collect()  # asyncio leaves the refused one to it.
+                gc.collect()  # asyncio leaves the refused transport to the collector.
                 peer.shutdown(socket.SHUT_WR)
                 for _ in range(10):
                     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What tells of errors may fail too, or do anything to the loop that it is told from."""
+"""Error reports may fail themselves, or use the loop that they come from in any way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unprintable:
         raise ValueError("the callback's")
 
     def __repr__(self) -> str:
-        """How it is shown."""
+        """Raises."""
         raise LookupError("the repr's")
 
 
@@ -41,7 +41,7 @@ def fail() -> None:
 
 @contextlib.contextmanager
 def broken_logger(error: BaseException) -> Generator[None]:
-    """The logger of asyncio raises what only its filters can: handlers catch their own."""
+    """Makes asyncio's logger raise, with a filter: exceptions in log handlers are caught."""
 
     def refuse(_: logging.LogRecord) -> bool:
         raise error
@@ -55,7 +55,7 @@ def broken_logger(error: BaseException) -> Generator[None]:
 
 @pytest.fixture
 def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What `sys.unraisablehook` was told."""
+    """The arguments of calls of `sys.unraisablehook`."""
     told: list[Any] = []
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
@@ -66,14 +66,14 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def survives(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the loop still runs a callback, in this run."""
+    """Returns whether the loop still runs a callback, in this run."""
     loop.call_soon(loop.stop)
     loop.run_forever()
     return True
 
 
 def echoes(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether two streams over the loop still reach each other."""
+    """Returns whether two streams over the loop still communicate."""
 
     async def main() -> bytes:
         ours, peer = socket.socketpair()
@@ -280,7 +280,7 @@ def test_a_hook_for_the_unraisable_that_raises_is_told_of_by_python(program: Pro
 
 
 def reenter(loop: asyncio.AbstractEventLoop, transports: list[asyncio.Transport]) -> None:
-    """What a destructor or a `repr` may do at any time."""
+    """Does what a destructor or a `repr` may do at any time."""
     if loop.is_closed():
         return
     gc.collect()
@@ -297,7 +297,7 @@ def reenter(loop: asyncio.AbstractEventLoop, transports: list[asyncio.Transport]
 
 
 def closes_between_runs(loop_name: str) -> None:
-    """Skips asyncio where what re-enters the loop finds it stopped, and closes it."""
+    """Skips asyncio where the re-entering code finds the loop stopped, and closes it."""
     if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
         pytest.skip("asyncio of 3.13 lets go between its own steps, and fails on a closed loop")
 
@@ -314,7 +314,7 @@ def test_a_destructor_may_reenter_the_loop_and_raise_anything(
     transports: list[asyncio.Transport] = []
 
     class Dying(asyncio.Protocol):
-        """A callback, an argument, a protocol."""
+        """A callback, argument or protocol that is finalized."""
 
         def __call__(self, *_: object) -> None:
             pass

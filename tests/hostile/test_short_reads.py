@@ -1,4 +1,4 @@
-"""The kernel ends a read before the end of what there is: what lies behind is read all the same."""
+"""The kernel ends a read early although there is more data: the rest is read nevertheless."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.tls.peers import connect
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    #: What has come, up to so many bytes.
+    #: Returns received data, at most that many bytes.
     Read = Callable[[int], Awaitable[bytes]]
-    #: Reads from a socket in one of asyncio's ways, and how to end that.
+    #: Reads from a socket with one of asyncio's interfaces; with a function to end it.
     Open = Callable[[socket.socket], Awaitable[tuple[Read, Callable[[], None]]]]
-    #: A connected pair, and what puts the bytes `EXPECTED` into it, in pieces.
+    #: A connected pair, and a function that sends `EXPECTED` through it, in pieces.
     Source = Callable[[], tuple[socket.socket, socket.socket, Callable[[], None]]]
 
-#: Seconds after which what is still missing counts as forgotten.
+#: Seconds after which missing data counts as forgotten.
 PATIENCE_S = 20.0
 EXPECTED = b"onetwothree"
 WORDS = (b"one", b"two", b"three")
@@ -37,20 +37,20 @@ pytestmark = pytest.mark.skipif(
 
 
 class Collector(asyncio.Protocol):
-    """Keeps what comes until it is asked for."""
+    """Stores received data until it is read."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without data."""
         self.came = bytearray()
         self.news = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        """Keeps `data`."""
+        """Stores `data`."""
         self.came += data
         self.news.set()
 
     async def read(self, _most: int) -> bytes:
-        """Waits for something, and returns all that came."""
+        """Waits for data, and returns all of it."""
         await self.news.wait()
         self.news.clear()
         came, self.came = bytes(self.came), bytearray()
@@ -58,20 +58,20 @@ class Collector(asyncio.Protocol):
 
 
 class BufferedCollector(asyncio.BufferedProtocol):
-    """The same with a buffer of its own."""
+    """The same, with its own buffer."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without data."""
         self.collector = Collector()
         self.buffer = bytearray(65536)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Always the same one."""
+        """Returns the same buffer each time."""
         assert sizehint
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Keeps what came."""
+        """Stores the received bytes."""
         self.collector.data_received(bytes(self.buffer[:nbytes]))
 
 
@@ -161,7 +161,7 @@ def unix_descriptors_in_the_middle() -> tuple[socket.socket, socket.socket, Call
 
 
 def unix_credentials() -> tuple[socket.socket, socket.socket, Callable[[], None]]:
-    """Each word from another process."""
+    """Sends each word from a different process."""
     ours, theirs = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
@@ -173,7 +173,7 @@ def unix_credentials() -> tuple[socket.socket, socket.socket, Callable[[], None]
 
 
 def unix_credentials_from_now_on() -> tuple[socket.socket, socket.socket, Callable[[], None]]:
-    """The same; they are asked for when a loop already reads."""
+    """The same, but credentials are enabled after a loop has begun to read."""
     ours, theirs = socket.socketpair()
     twin = ours.dup()
 
@@ -212,7 +212,7 @@ SOURCES = (
 
 
 async def received(read: Read, count: int) -> bytes:
-    """What has come when `count` bytes have, or the other end has closed, or time is over."""
+    """Returns received data: `count` bytes, or less at EOF or after the timeout."""
     got = bytearray()
 
     async def all_of_it() -> None:
@@ -268,7 +268,7 @@ def test_each_urgent_byte_is_passed(loop: asyncio.AbstractEventLoop, reader: Ope
                 theirs.send(b"!", socket.MSG_OOB)
                 theirs.sendall(after)
                 came = await received(read, len(text) - 1)
-                # Where its mark has moved on, the byte counts as an ordinary one.
+                # After the urgent mark has moved on, the byte counts as an ordinary one.
                 assert came.replace(b"!", b"") == before + after
             close()
 
@@ -304,7 +304,7 @@ def test_what_lies_behind_an_urgent_byte_is_read_after_a_pause(
 
 
 def test_a_request_in_pieces_is_answered(loop: asyncio.AbstractEventLoop) -> None:
-    """Neither end says anything more until the other one has."""
+    """Both ends send only after they have received."""
 
     class Server(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -373,7 +373,7 @@ def test_a_terminal_is_read_line_after_line(loop: asyncio.AbstractEventLoop) -> 
 def test_a_pipe_is_read_packet_after_packet(
     loop: asyncio.AbstractEventLoop, before: int, cls: type[Collector] | None
 ) -> None:
-    """The writer may choose packets at any time."""
+    """The writer may switch to packet mode at any time."""
     reading, writing = os.pipe()
     with open(writing, "wb", 0) as stream, open(reading, "rb", 0) as file:
         stream.write(b"." * before)

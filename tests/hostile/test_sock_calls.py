@@ -1,6 +1,7 @@
-"""Sockets that are closed while a call of the loop's waits on them.
+"""Sockets that are closed while a call of the loop's waits for them.
 
-asyncio's calls wait for ever then: nothing tells its selector. So these are for our loop only.
+On asyncio such calls wait forever, because its selector is not notified. So these tests are for our
+loop only.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def stack() -> Iterator[contextlib.ExitStack]:
 
 
 def pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Two connected sockets that do not block."""
+    """Two connected non-blocking sockets."""
     one, other = (stack.enter_context(sock) for sock in socket.socketpair())
     one.setblocking(False)
     other.setblocking(False)
@@ -43,7 +44,7 @@ def pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
 
 
 def receiving(name: str, *arguments: Any) -> Callable[[Any, contextlib.ExitStack], Call]:
-    """A call that waits for bytes which do not come."""
+    """A call that waits for data."""
 
     def make(loop: Anything, stack: contextlib.ExitStack) -> Call:
         sock, _ = pair(stack)
@@ -60,13 +61,13 @@ def accepting(loop: Anything, stack: contextlib.ExitStack) -> Call:
 
 
 def sending(loop: Anything, stack: contextlib.ExitStack) -> Call:
-    """A call that waits for room."""
+    """A call that waits for writability."""
     sock, _ = pair(stack)
     return sock, lambda: loop.sock_sendall(sock, bytes(16 << 20))
 
 
 def connecting(loop: Anything, stack: contextlib.ExitStack) -> Call:
-    """A call that waits for a server which has no more room."""
+    """A call that waits for a server with a full backlog."""
     server = stack.enter_context(socket.socket())
     server.bind(("127.0.0.1", 0))
     server.listen(0)
@@ -91,17 +92,17 @@ CALLS = {
 
 
 def close(sock: socket.socket, _: contextlib.ExitStack) -> None:
-    """As programs do."""
+    """Closes the socket object."""
     sock.close()
 
 
 def close_detached(sock: socket.socket, _: contextlib.ExitStack) -> None:
-    """By its number, which the object has given away."""
+    """Closes the number after the object was detached."""
     os.close(sock.detach())
 
 
 def close_and_reuse(sock: socket.socket, stack: contextlib.ExitStack) -> None:
-    """Another file has the number at once."""
+    """Closes it, and reuses the number for another file."""
     number = sock.fileno()
     sock.close()
     one, other = pair(stack)
@@ -109,7 +110,7 @@ def close_and_reuse(sock: socket.socket, stack: contextlib.ExitStack) -> None:
 
 
 def close_and_keep_open(sock: socket.socket, stack: contextlib.ExitStack) -> None:
-    """The file lives on under another number."""
+    """Closes it, but the file stays open under another number."""
     stack.enter_context(sock.dup())
     sock.close()
 
@@ -118,7 +119,7 @@ WAYS = [close, close_detached, close_and_reuse, close_and_keep_open]
 
 
 async def outcome(task: asyncio.Task[Any]) -> BaseException | None:
-    """How a call ended; fails when it does not."""
+    """Returns how a call ended; fails if it has not."""
     done, _ = await asyncio.wait([task], timeout=PATIENCE_S)
     assert done, "the call waits for ever"
     return task.exception()
@@ -206,7 +207,7 @@ def test_a_loop_that_was_stopped_meanwhile_notices_when_it_runs_again(
 
 
 def test_a_reader_on_the_same_socket_is_left_alone(stack: contextlib.ExitStack) -> None:
-    """Asyncio calls no reader of a closed descriptor, and keeps it."""
+    """Asyncio calls no reader of a closed descriptor, and does not remove it."""
     loop = yamanote.new_event_loop()
 
     async def main() -> None:

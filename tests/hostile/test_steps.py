@@ -1,4 +1,4 @@
-"""Every step of every source fails once: it is told of, the source ends, and the loop goes on."""
+"""Every step of every source fails once: it is reported, the source ends, and the loop goes on."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 pytestmark = [
-    # asyncio leaves what a failed constructor has made to the collector.
+    # asyncio leaves what a failed constructor has created to the collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 PATIENCE_S = 30.0
-#: More than the kernel takes, of a pipe or with `SMALL_BUFFER`.
+#: More than the kernel buffers, for a pipe or with `SMALL_BUFFER`.
 MUCH = bytes(200_000)
 SMALL_BUFFER = 4096
-#: Steps that any source has.
+#: Steps that every source has.
 MANY = 5
-#: Passes of the loop in which a connection that has failed is over.
+#: Passes of the loop after which a failed connection has ended.
 PASSES = 100
 
 
 class Plain(Faulty, asyncio.Protocol):
-    """Calls are steps, too. Answers what it receives, and closes at the end."""
+    """A protocol whose calls are steps. Echoes what it receives, and closes at the end."""
 
     def __init__(self, faults: Faults) -> None:
-        """Fails as `faults` says."""
+        """Store `faults`."""
         self.faults = faults
 
     def connection_made(self, transport: Transport) -> None:
-        """Notes the transport."""
+        """Stores the transport."""
         self.faults.step()
         transport.set_write_buffer_limits(high=1000)
         self._transport = transport
@@ -51,12 +51,12 @@ class Plain(Faulty, asyncio.Protocol):
         transport.write(b"hello")
 
     def data_received(self, data: bytes) -> None:
-        """Answers."""
+        """Echoes."""
         self.faults.step()
         self._transport.write(MUCH)
 
     def eof_received(self) -> bool | None:
-        """Lets it end."""
+        """Lets the transport close."""
         self.faults.step()
         return None
 
@@ -69,15 +69,15 @@ class Plain(Faulty, asyncio.Protocol):
         self.faults.step()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Notes the end."""
+        """Records the end."""
         self.faults.step()
 
 
 class Buffered(Faulty, asyncio.BufferedProtocol):
-    """The same with a buffer of its own."""
+    """The same, with its own buffer."""
 
     def __init__(self, faults: Faults) -> None:
-        """Fails as `faults` says."""
+        """Store `faults`."""
         self.faults = faults
 
     connection_made = Plain.connection_made
@@ -86,34 +86,34 @@ class Buffered(Faulty, asyncio.BufferedProtocol):
     connection_lost = Plain.connection_lost
 
     def eof_received(self) -> bool | None:
-        """Lets it end."""
+        """Lets the transport close."""
         self.faults.step()
         return None
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """A small one."""
+        """Returns a small buffer."""
         self.faults.step()
         return bytearray(10)
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Answers."""
+        """Echoes."""
         self.faults.step()
         self._transport.write(MUCH)
 
 
 class Reading(Faulty, asyncio.Protocol):
-    """For the end of a pipe that reads."""
+    """A protocol for the reading end of a pipe."""
 
     def __init__(self, faults: Faults) -> None:
-        """Fails as `faults` says."""
+        """Store `faults`."""
         self.faults = faults
 
     def connection_made(self, transport: Transport) -> None:
-        """Notes the transport."""
+        """Stores the transport."""
         self.faults.step()
 
     def data_received(self, data: bytes) -> None:
-        """Answers."""
+        """A step."""
         self.faults.step()
 
     eof_received = Plain.eof_received
@@ -121,20 +121,20 @@ class Reading(Faulty, asyncio.Protocol):
 
 
 class Datagrams(Faulty, asyncio.DatagramProtocol):
-    """Answers each datagram, and tells when it has had one or heard of an error."""
+    """Echoes each datagram, and notifies after a datagram or an error."""
 
     def __init__(self, faults: Faults) -> None:
-        """Fails as `faults` says."""
+        """Store `faults`."""
         self.faults = faults
 
     def connection_made(self, transport: Transport) -> None:
-        """Notes the transport."""
+        """Stores the transport."""
         self.faults.step()
         transport.set_write_buffer_limits(high=0)
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: Transport) -> None:
-        """Answers."""
+        """Echoes."""
         self.faults.step()
         self._transport.sendto(data, addr)
 
@@ -148,16 +148,16 @@ class Datagrams(Faulty, asyncio.DatagramProtocol):
 
 
 class FaultySocket(Faulty, socket.socket):
-    """Whatever is asked of it is a step, and closing fails when it is done."""
+    """A socket on which each attribute lookup is a step; `close()` closes it, then may raise."""
 
     def close(self) -> None:
-        """Closes it, and fails."""
+        """Closes it, and may raise."""
         super().close()
         self.faults.step()
 
 
 class File(Faulty):
-    """A file that is no more than its descriptor."""
+    """A file object with only a descriptor."""
 
     def __init__(self, fd: int, faults: Faults) -> None:
         """Owns `fd`."""
@@ -165,16 +165,16 @@ class File(Faulty):
         self._fd = fd
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Returns the descriptor."""
         self.faults.step()
         return self._fd
 
     def is_closed(self) -> bool:
-        """Whether it was closed: asking is no step."""
+        """Returns whether it was closed; not a step."""
         return self._fd < 0
 
     def close(self) -> None:
-        """Closes it, and fails."""
+        """Closes it, and may raise."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -182,7 +182,7 @@ class File(Faulty):
 
 
 async def sees_the_end(peer: socket.socket) -> None:
-    """The peer says something and that it is done, then reads all there is."""
+    """Sends something and EOF as the peer, then reads to the end."""
     loop = asyncio.get_running_loop()
     peer.setblocking(False)
     with contextlib.suppress(OSError):  # Reset, or no longer connected.
@@ -193,7 +193,7 @@ async def sees_the_end(peer: socket.socket) -> None:
 
 
 async def client(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtocol]) -> None:
-    """A connection over a socket of ours."""
+    """A client connection."""
     ours, peer = socket.socketpair()
     with peer:
         with contextlib.suppress(faults.error):
@@ -202,7 +202,7 @@ async def client(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtoc
             return
         faults.is_on = False
         ours.close()
-        gc.collect()  # asyncio has made a transport, and leaves it.
+        gc.collect()  # asyncio has created a transport, and does not close it.
 
 
 async def tcp_server(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtocol]) -> None:
@@ -222,7 +222,7 @@ async def tcp_server(faults: Faults, protocol: Callable[[Faults], asyncio.BasePr
 
 
 async def tls_server(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtocol]) -> None:
-    """An accepted connection, encrypted."""
+    """An accepted connection over TLS."""
     loop = asyncio.get_running_loop()
 
     def factory() -> asyncio.BaseProtocol:
@@ -285,7 +285,7 @@ async def write_pipe(faults: Faults, protocol: Callable[[Faults], asyncio.BasePr
 
 
 async def datagrams(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtocol]) -> None:
-    """A datagram endpoint that hears of errors."""
+    """A datagram endpoint that gets errors."""
     loop = asyncio.get_running_loop()
     ours, peer = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     with peer:
@@ -305,7 +305,7 @@ async def datagrams(faults: Faults, protocol: Callable[[Faults], asyncio.BasePro
         answered = asyncio.ensure_future(loop.sock_recv(peer, 10))
         await until(lambda: answered.done() or faults.has_raised)
         answered.cancel()
-    # The peer is gone, which the kernel tells of.
+    # The peer is gone, which the kernel reports.
     transport.sendto(b"y", None)
     for _ in range(5):
         await asyncio.sleep(0)
@@ -319,7 +319,7 @@ async def datagrams(faults: Faults, protocol: Callable[[Faults], asyncio.BasePro
 
 
 async def socket_client(faults: Faults, _: object) -> None:
-    """A socket that fails, under a protocol that does not."""
+    """A failing socket, with a protocol that does not fail."""
     plain, peer = socket.socketpair()
     ours = FaultySocket.__new__(FaultySocket)
     ours.faults = faults
@@ -335,18 +335,18 @@ async def socket_client(faults: Faults, _: object) -> None:
             return
         faults.is_on = False
         ours.close()
-        gc.collect()  # asyncio has made a transport, and leaves it.
+        gc.collect()  # asyncio has created a transport, and does not close it.
 
 
 class Children(Faulty, asyncio.SubprocessProtocol):
-    """Of a child that says a word."""
+    """The protocol of a child that prints a word."""
 
     def __init__(self, faults: Faults) -> None:
-        """Fails as `faults` says."""
+        """Store `faults`."""
         self.faults = faults
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Notes the transport."""
+        """Stores the transport."""
         self.faults.step()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -365,7 +365,7 @@ class Children(Faulty, asyncio.SubprocessProtocol):
 
 
 async def child(faults: Faults, protocol: Callable[[Faults], asyncio.BaseProtocol]) -> None:
-    """A child, to its end."""
+    """Runs a child until it exits."""
     loop = asyncio.get_running_loop()
     make: Any = protocol
     try:
@@ -408,12 +408,12 @@ NOT_ON_ASYNCIO = {
 
 
 def descriptors() -> int:
-    """How many are open."""
+    """Returns the number of open descriptors."""
     return len(os.listdir("/dev/fd"))
 
 
 def settled(loop: asyncio.AbstractEventLoop, expected: int) -> int:
-    """How many descriptors are open when what ends has ended."""
+    """Returns the number of open descriptors after all endings have been processed."""
     for _ in range(PASSES):
         if descriptors() == expected:
             break

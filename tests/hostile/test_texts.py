@@ -1,4 +1,4 @@
-"""What is said about wrong arguments and failures: asyncio's words, on each interpreter."""
+"""Messages for wrong arguments and failures: asyncio's texts, on each interpreter."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Anything: TypeAlias = Any  # Loops, transports and arguments of every kind.
 
 
 class Odd:
-    """Has a `fileno()` of a kind."""
+    """An object whose `fileno()` returns something or raises."""
 
     def __init__(self, number: object) -> None:
-        """Answers `number`, or raises it."""
+        """Stores what `fileno()` returns or raises."""
         self._number = number
 
     def __repr__(self) -> str:
-        """The same for both loops."""
+        """Returns the same text for both loops."""
         return f"Odd({self._number!r})"
 
     def fileno(self) -> object:
-        """What it was made with."""
+        """Returns or raises what was stored."""
         if isinstance(self._number, type):
             raise self._number("no number")
         return self._number
 
 
 class Integer(int):
-    """A number of another class."""
+    """An integer of another class."""
 
 
 NUMBERS: list[Any] = [
@@ -58,7 +58,7 @@ NUMBERS: list[Any] = [
 
 
 def told(call: Callable[[], object]) -> str:
-    """What a call answers, raises and warns of."""
+    """Returns what a call returns, raises and warns about."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -70,7 +70,7 @@ def told(call: Callable[[], object]) -> str:
 
 @pytest.fixture
 def both() -> Iterator[list[Any]]:
-    """Asyncio's loop and ours."""
+    """Runs on asyncio's loop and ours."""
     loops = [factory() for factory in LOOPS.values()]
     yield loops
     for loop in loops:
@@ -110,11 +110,11 @@ LINES: list[Any] = [
 
 
 def ignore(*_: object) -> None:
-    """An exception handler that tells nothing."""
+    """An exception handler that ignores everything."""
 
 
 def answers(factory: Anything, connect: Anything, cases: list[Anything]) -> list[str]:
-    """What `writelines` answers to each case, on a transport of its own."""
+    """Returns the results of `writelines` for each case, each on a new transport."""
     loop = factory()
 
     async def main() -> list[str]:
@@ -144,7 +144,7 @@ async def stream() -> tuple[Any, Callable[[], None]]:
 
 
 async def ended() -> tuple[Any, Callable[[], None]]:
-    """One that has said that it writes no more."""
+    """A transport after `write_eof()`."""
     transport, close = await stream()
     transport.write_eof()
     return transport, close
@@ -164,7 +164,7 @@ def test_writelines_refuses_in_asyncios_words(connect: Anything) -> None:
     answered = zip(map(repr, LINES), ours, asyncios, strict=True)
     different = [(case, mine, its) for case, mine, its in answered if mine != its]
     if sys.version_info >= (3, 14):
-        # Later releases of 3.14 leave out what is false; ours does with all of them.
+        # Later releases of 3.14 omit false items; ours does so on all versions.
         different = [each for each in different if "NoneType" not in each[2]]
     assert different == []
 
@@ -205,10 +205,10 @@ def test_writelines_over_tls_refuses_in_asyncios_words() -> None:
 
 
 class Filling(asyncio.BufferedProtocol):
-    """Has a buffer."""
+    """A protocol with a buffer."""
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Room for some bytes."""
+        """Returns a buffer."""
         return bytearray(max(sizehint, 10))
 
 
@@ -254,18 +254,18 @@ def test_debug_mode_logs_the_end_of_a_stream_reader(
 
 
 class Told(asyncio.DatagramProtocol):
-    """Keeps the errors that it is told."""
+    """Stores the errors that it gets."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start without errors."""
         self.errors: list[BaseException | None] = []
 
     def error_received(self, exc: Exception) -> None:
-        """Keeps one."""
+        """Stores the error."""
         self.errors.append(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Keeps the last."""
+        """Stores the last error."""
         self.errors.append(exc)
 
 

@@ -1,4 +1,4 @@
-"""TLS where asyncio waits for ever or loses the thread, and programs that reach into a session."""
+"""TLS where asyncio waits forever or fails, and programs that use the session object directly."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def paused() -> Recorder:
 
 
 def test_closing_while_reading_is_paused_drops_what_came() -> None:
-    """Asyncio's session fails there: "application data after close notify"."""
+    """On asyncio the session fails with "application data after close notify"."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(paused)
         await in_thread(peer.send, b"trailing data")
-        # What the peer sent is there when close() is called.
+        # What the peer sent has arrived when close() is called.
         await in_thread(peer.send, b"more of it" * 1000)
         transport.close()
         assert await in_thread(peer.read_to_goodbye) == b""
@@ -59,7 +59,7 @@ def test_closing_while_reading_is_paused_drops_what_came() -> None:
 
 
 def test_a_peer_that_was_held_back_does_not_keep_a_paused_connection_open() -> None:
-    """Asyncio's fails, as above; the peer has more to send than the transport would hold."""
+    """Asyncio fails, as above; the peer sends more than the transport buffers."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(paused)
@@ -81,13 +81,13 @@ def test_a_peer_that_was_held_back_does_not_keep_a_paused_connection_open() -> N
 
 @pytest.mark.parametrize("again", [False, True])
 def test_closing_a_paused_connection_whose_peer_has_gone_ends_it(again: bool) -> None:
-    """Asyncio's waits for ever: it has begun to end it, and set no timer for that."""
+    """Asyncio waits forever: it has begun the shutdown, without a timer."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(paused)
         await in_thread(peer.send, b"trailing data")
         peer.sock.shutdown(socket.SHUT_WR)
-        # The transport learns of it when there is no protocol to tell.
+        # The transport notices it when there is no protocol to call.
         while "read=polling" in repr(transport):
             await turns(1)
         transport.close()
@@ -129,10 +129,10 @@ def test_what_came_while_paused_is_delivered_when_reading_goes_on(
 
 
 class Upgrading(asyncio.Protocol):
-    """Begins TLS at once, and answers by the transport that it knows of."""
+    """Starts TLS at once, and replies on the transport that it knows."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Drives `start_tls` by hand: nothing but the wake-up leads to the new transport."""
+        """Runs `start_tls` by hand: only its result refers to the new transport."""
         self.transport: Any = transport
         loop: Any = asyncio.get_running_loop()
         self.lost = loop.create_future()
@@ -148,16 +148,16 @@ class Upgrading(asyncio.Protocol):
         upgrade.send(None).add_done_callback(started)
 
     def data_received(self, data: bytes) -> None:
-        """Sends it back."""
+        """Sends the data back."""
         self.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the test."""
+        """Notifies the test."""
         self.lost.set_result(None)
 
 
 def test_the_first_bytes_after_start_tls_find_the_new_transport() -> None:
-    """Asyncio delivers them before `start_tls()` returns: they are answered in plain text."""
+    """Asyncio delivers them before `start_tls()` returns: the reply is then plain text."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ def test_the_first_bytes_after_start_tls_find_the_new_transport() -> None:
                 except ssl.SSLWantReadError:
                     theirs.sendall(outgoing.read())
                     incoming.write(theirs.recv(1 << 16))
-            # The last words of the handshake and the first of the application, together.
+            # The last bytes of the handshake and the first of the application, together.
             peer.session.write(b"hello")
             theirs.sendall(outgoing.read())
             return peer.read(5)
@@ -230,7 +230,7 @@ def test_a_session_made_inside_the_making_of_another_takes_nothing_from_it() -> 
 def test_a_callback_of_a_new_handshake_may_receive_with_the_loop(
     loop: asyncio.AbstractEventLoop, tmp_path: Anything
 ) -> None:
-    """TLS 1.2 shakes hands anew while records are read, which runs the context's callbacks."""
+    """TLS 1.2 may renegotiate during a read, which calls the context's callbacks."""
     files: Files = write_files(tmp_path)
 
     async def main() -> None:
@@ -239,7 +239,7 @@ def test_a_callback_of_a_new_handshake_may_receive_with_the_loop(
             theirs.send(bytes(10_000))
 
             def on_name(*_: object) -> None:
-                # A call that succeeds at once: it uses what the loop reads with.
+                # A call that succeeds at once, and uses the loop's read buffers.
                 call: Any = loop.sock_recv(ours, 5000)
                 try:
                     call.send(None)
@@ -274,7 +274,7 @@ ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 
 @needs_openssl
 def test_only_the_loops_thread_reads_and_writes_a_session() -> None:
-    """On asyncio two threads in one session corrupt it, or the process."""
+    """On asyncio, two threads in one session corrupt it or the process."""
 
     async def main() -> None:
         server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
@@ -290,7 +290,7 @@ def test_only_the_loops_thread_reads_and_writes_a_session() -> None:
         ):
             with pytest.raises(RuntimeError, match="Non-thread-safe operation"):
                 await in_thread(call)
-        # What only looks is allowed, and what we do ourselves.
+        # Reading properties is allowed, and so is the loop's own work.
         assert await in_thread(session.getpeercert) == session.getpeercert()
         assert await in_thread(session.version) == "TLSv1.3"
         assert session.context is writer.get_extra_info("sslcontext")
@@ -347,36 +347,36 @@ def test_threads_that_use_a_session_do_not_corrupt_it() -> None:
 
 
 class Raising(ssl.SSLContext):
-    """One that makes no sessions."""
+    """A context that cannot create sessions."""
 
     def wrap_bio(self, *_: object, **__: object) -> Anything:
-        """Fails."""
+        """Raises."""
         raise ZeroDivisionError
 
 
 class Session(ssl.SSLObject):
-    """A class of the program's own."""
+    """A session class of the program."""
 
 
 class OfItsOwn(ssl.SSLContext):
-    """One that makes sessions of another class."""
+    """A context that creates sessions of another class."""
 
     sslobject_class = Session
 
 
 class Counting(ssl.SSLContext):
-    """One that counts its sessions."""
+    """A context that counts its sessions."""
 
     made = 0
 
     def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
-        """Counts, and makes one."""
+        """Counts and creates a session."""
         self.made += 1
         return super().wrap_bio(*arguments, **keywords)
 
 
 def trusting(kind: type[ssl.SSLContext]) -> Anything:
-    """A client's context of a class of the program's own."""
+    """Returns a client's context of a class of the program."""
     context = kind(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

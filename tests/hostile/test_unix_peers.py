@@ -1,4 +1,4 @@
-"""Unix sockets without names, and peers that hang up while we only wait to write."""
+"""Unnamed Unix sockets, and peers that hang up while the transport only waits to write."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from tests.tcp.recorders import PATIENCE_S, Recorder
 
 
 class Datagrams(asyncio.DatagramProtocol):
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
-        """Nothing has come."""
+        """Start without calls."""
         self.received: list[tuple[bytes, object]] = []
         self.errors: list[Exception] = []
         self.changed = asyncio.Event()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """Keeps it, with what it came from."""
+        """Stores data and sender."""
         self.received.append((data, addr))
         self.changed.set()
 
     def error_received(self, exc: Exception) -> None:
-        """Keeps it."""
+        """Stores the error."""
         self.errors.append(exc)
         self.changed.set()
 
     async def until(self, count: int) -> None:
-        """Returns when so many calls came."""
+        """Returns when that many calls were made."""
         while len(self.received) + len(self.errors) < count:
             self.changed.clear()
             await asyncio.wait_for(self.changed.wait(), PATIENCE_S)
 
 
 def test_a_datagram_endpoint_over_a_socketpair_sends_and_receives() -> None:
-    """Asyncio's takes the peer, whose name is empty, for none: `sendto()` ends the endpoint."""
+    """Asyncio takes the peer's empty name for no peer: `sendto()` ends the endpoint."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ def test_a_datagram_endpoint_over_a_socketpair_sends_and_receives() -> None:
         ours.sendto(bytearray(b"third"))
         ours.sendto(b"large" * 2000)
         await other.until(4)
-        # As `recvfrom` has it.
+        # The sender, as `recvfrom` returns it.
         expected = [b"first", b"second", b"third", b"large" * 2000]
         assert other.received == [(data, None) for data in expected]
         for number in range(300):
@@ -149,12 +149,12 @@ def test_a_write_pipe_notices_that_its_socket_was_hung_up(
 
 
 class Ended(asyncio.BaseProtocol):
-    """Tells when the connection is over."""
+    """Records when the connection is over."""
 
     def __init__(self) -> None:
-        """It is not yet."""
+        """Start as open."""
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is."""
+        """The connection is over."""
         self.ended.set_result(None)

@@ -1,4 +1,4 @@
-"""`signal.set_wakeup_fd()` is the program's, and Ctrl-C is heard whatever it does with it."""
+"""`signal.set_wakeup_fd()` belongs to the program, and Ctrl-C works whatever it does with it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ loop.close()
 
 
 def test_a_handler_of_the_loop_runs_beside_a_descriptor_of_the_program(loop_name: str) -> None:
-    """The handlers of asyncio take the program's descriptor away; ours pass the bytes on."""
+    """Asyncio's handlers replace the program's descriptor; ours forward the bytes to it."""
     if loop_name == "asyncio":
         pytest.skip("asyncio's add_signal_handler() displaces the program's descriptor")
     source = """
@@ -151,12 +151,12 @@ print("kept")
     [
         "signal.set_wakeup_fd(-1)",
         "signal.set_wakeup_fd(theirs.fileno())",
-        # What another loop of asyncio's does beside this one.
+        # The effect of another loop of asyncio's.
         "other = asyncio.SelectorEventLoop()\n"
         "    other.add_signal_handler(signal.SIGUSR1, print)\n"
         "    other.remove_signal_handler(signal.SIGUSR1)\n"
         "    other.close()",
-        # Another of ours.
+        # Another loop of ours.
         "other = new_event_loop()\n"
         "    other.add_signal_handler(signal.SIGUSR1, print)\n"
         "    other.close()",

@@ -1,4 +1,4 @@
-"""Bytes given to `write()` are with the kernel when the callback returns, or when it looks."""
+"""Data passed to `write()` is sent when the callback returns, or before the callback can notice."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture(params=list(PAIRS))
 def pair(request: pytest.FixtureRequest) -> Pair:
-    """Our socket and the peer's, which does not block: what it does not have yet it says."""
+    """Our socket and the peer's non-blocking one, which shows what has arrived."""
     ours, peer = PAIRS[request.param]()
     peer.setblocking(False)
     return ours, peer
 
 
 async def writes_in_bursts(transport: asyncio.WriteTransport, peer: socket.socket) -> None:
-    """Writes as servers do, head and body: a transport may learn from it to send them together."""
+    """Writes head and body separately, as servers do: the transport may learn to combine them."""
     for _ in range(3):
         transport.write(b"head")
         transport.write(b"body")
@@ -57,7 +57,7 @@ def test_what_was_written_and_drained_is_with_the_kernel(
                 await writes_in_bursts(writer.transport, peer)
             for part in (b"one", b"two"):
                 writer.write(part)
-                # Returns in this very step: the rest of it may block.
+                # Returns in this very step, because the rest of it may block.
                 await writer.drain()
                 assert peer.recv(100) == part
             writer.write(b"three")
@@ -131,7 +131,7 @@ def test_another_callback_of_the_same_pass_finds_everything_sent(
 def test_a_protocol_method_finds_sent_what_one_before_it_wrote(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
-    """Two reads of one event are two callbacks."""
+    """Two reads for one event are two callbacks."""
     found: list[bytes] = []
 
     async def main() -> None:
@@ -241,7 +241,7 @@ def test_a_write_that_fails_does_not_take_those_before_it(
             await writes_in_bursts(transport, peer)
             transport.write(b"head")
             transport.write(b"body")
-            # No socket takes bytes that do not lie side by side.
+            # Sockets accept only contiguous bytes.
             transport.write(memoryview(b"abcdef")[::2])
             assert peer.recv(100) == b"headbody"
             await protocol.until_lost()
@@ -299,7 +299,7 @@ def test_a_process_may_end_after_it_has_written(
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_fork_finds_everything_sent(program: Program) -> None:
-    """The parent's next step may be to wait for a child that waits for the answer."""
+    """The parent may then block on a child that waits for the data."""
     child = program.run(
         """
         import os, socket
@@ -383,7 +383,7 @@ def test_a_datagram_leaves_when_its_callback_returns(loop: asyncio.AbstractEvent
 def test_head_and_body_of_an_answer_leave_together(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
-    """From the second answer on: the first one shows that there are two parts."""
+    """From the second reply on: the first one shows that there are two parts."""
     if loop_name == "asyncio":
         pytest.skip("asyncio makes a system call for each")
 
@@ -415,7 +415,7 @@ def test_head_and_body_of_an_answer_leave_together(
 
 
 def segments(sock: socket.socket) -> int:
-    """How many segments with data the socket has sent (`tcpi_data_segs_out`)."""
+    """Returns the number of data segments that the socket has sent (`tcpi_data_segs_out`)."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
     (count,) = struct.unpack_from("I", info, 156)
     assert isinstance(count, int)

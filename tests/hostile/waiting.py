@@ -1,4 +1,4 @@
-"""Waiting for what no future tells of."""
+"""Waiting for conditions without an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Lets the loop go on until something is true."""
+    """Runs the loop until a condition holds."""
     for _ in itertools.count():
         if condition():
             return
