@@ -1,4 +1,4 @@
-"""Endpoints, plain sockets to talk to them, and a protocol that writes down how it is called."""
+"""Endpoints, plain sockets as their peers, and a protocol that records how it is called."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-#: Seconds to wait for something that is bound to happen. Generous: the machine may be busy.
+#: Seconds to wait for something that must happen. Generous, because the machine may be busy.
 PATIENCE_S = 10.0
 
 Address = Any
 
 
 class Recorder(asyncio.DatagramProtocol):
-    """Writes down how it is called.
+    """Records how it is called.
 
     Attributes:
-        on: what to do in a method, by its name, after it was written down.
-        calls: the methods called, without what came.
+        on: functions by method name, called after the call was recorded.
+        calls: the called methods, without `datagram_received`.
         received: data and sender of each datagram.
-        errors: what `error_received` was given.
-        lost_with: what `connection_lost` was given.
+        errors: the arguments of `error_received`.
+        lost_with: the argument of `connection_lost`.
     """
 
     def __init__(self, **on: Callable[..., object]) -> None:
-        """Is called nothing yet."""
+        """Start without calls."""
         self.on = on
         self.calls: list[str] = []
         self.received: list[tuple[bytes, Address]] = []
@@ -39,46 +39,46 @@ class Recorder(asyncio.DatagramProtocol):
 
     @property
     def transport(self) -> Any:  # noqa: ANN401 - asyncio's has more methods than its type says.
-        """The transport given to `connection_made`."""
+        """The transport passed to `connection_made`."""
         assert self.made_with is not None
         return self.made_with
 
     @property
     def data(self) -> list[bytes]:
-        """What came, without the senders."""
+        """The received data, without the senders."""
         return [data for data, _ in self.received]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         self.made_with = transport
         self._record("connection_made")
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Keeps the datagram."""
+        """Stores the datagram."""
         assert type(data) is bytes
         self.received.append((data, addr))
         self._record("datagram_received", data, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Keeps the error."""
+        """Stores the error."""
         self.errors.append(exc)
         self._record("error_received", exc)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Keeps the error."""
+        """Stores the error."""
         self.lost_with = exc
         self._record("connection_lost", exc)
 
     def pause_writing(self) -> None:
-        """Is written down."""
+        """Records the call."""
         self._record("pause_writing")
 
     def resume_writing(self) -> None:
-        """Is written down."""
+        """Records the call."""
         self._record("resume_writing")
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns when `condition` holds; it is looked at again after every call."""
+        """Returns when `condition` holds; it is evaluated after every call."""
         loop = asyncio.get_running_loop()
         while not condition():
             changed: asyncio.Future[None] = loop.create_future()
@@ -89,11 +89,11 @@ class Recorder(asyncio.DatagramProtocol):
                 raise AssertionError(f"waited in vain after {self.calls}") from None
 
     async def until_received(self, count: int) -> None:
-        """Returns when so many datagrams have come."""
+        """Returns when that many datagrams have arrived."""
         await self.until(lambda: len(self.received) >= count)
 
     async def until_called(self, name: str) -> None:
-        """Returns when `name` is among the calls."""
+        """Returns when `name` was called."""
         await self.until(lambda: name in self.calls)
 
     def _record(self, name: str, *arguments: object) -> None:
@@ -110,7 +110,7 @@ class Recorder(asyncio.DatagramProtocol):
 async def endpoint(
     protocol: Recorder | None = None, **options: Any
 ) -> AsyncGenerator[Recorder, None]:
-    """An endpoint, closed at the end; on IPv4's loopback unless `options` say otherwise."""
+    """An endpoint that is closed at the end; bound to IPv4 loopback unless `options` differ."""
     recorder = Recorder() if protocol is None else protocol
     loop = asyncio.get_running_loop()
     transport, made = await loop.create_datagram_endpoint(
@@ -126,12 +126,12 @@ async def endpoint(
 
 
 def name_of(recorder: Recorder) -> Address:
-    """Where an endpoint is bound."""
+    """Returns the address that an endpoint is bound to."""
     return recorder.transport.get_extra_info("sockname")
 
 
 def bound(family: int = socket.AF_INET, address: Address = ("127.0.0.1", 0)) -> socket.socket:
-    """A blocking socket with a time limit, to talk to endpoints."""
+    """Returns a blocking socket with a timeout, as a peer of endpoints."""
     peer = socket.socket(family, socket.SOCK_DGRAM)
     peer.settimeout(PATIENCE_S)
     peer.bind(address)

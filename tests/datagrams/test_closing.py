@@ -1,4 +1,4 @@
-"""The end of an endpoint, and what is left of it: nothing."""
+"""Closing an endpoint, which must leave nothing behind."""
 
 from __future__ import annotations
 

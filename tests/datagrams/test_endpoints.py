@@ -1,4 +1,4 @@
-"""Making an endpoint, on every family, and what it says of itself."""
+"""Creating endpoints of every family, and the information that they provide."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.turns import run_one_turn
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The words changed in the course of 3.12.
+# The message changed in the course of 3.12.
 KIND_WANTED = next(
     kind
     for kind in ("datagram socket", "UDP Socket")
@@ -69,7 +69,7 @@ def test_unix_paths(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     async def main() -> None:
         here, there = str(tmp_path / "server"), str(tmp_path / "cliént")
         family = socket.AF_UNIX
-        # A stale file is in the way.
+        # A stale file blocks the path.
         bound(family, here).close()
         async with (
             endpoint(local_addr=here, family=family) as server,
@@ -139,13 +139,13 @@ def test_large_unix_datagrams_come_whole(loop: asyncio.AbstractEventLoop, tmp_pa
 
 @LINUX
 def test_other_families_by_socket(loop: asyncio.AbstractEventLoop) -> None:
-    """A netlink socket, whose addresses only Python's socket knows: the kernel answers."""
+    """A netlink socket, whose addresses only Python's socket can convert; the kernel replies."""
 
     async def main() -> None:
         kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
         kernel.bind((0, 0))
         async with endpoint(sock=kernel) as client:
-            # nlmsghdr with a type that asks for nothing and wants to be acknowledged.
+            # An nlmsghdr with a type that requests nothing but an acknowledgement.
             size, no_operation, request_and_ack = 16, 1, 5
             message = (
                 size.to_bytes(4, sys.byteorder)
@@ -258,7 +258,7 @@ def test_a_failing_factory_fails_the_call(loop: asyncio.AbstractEventLoop) -> No
     def factory() -> Recorder:
         raise LookupError("no protocol")
 
-    # asyncio leaves the socket to the collector, which warns; this one is the caller's.
+    # asyncio leaves the socket to the collector, which warns; this socket is the caller's.
     with bound() as own, pytest.raises(LookupError, match="no protocol"):
         loop.run_until_complete(loop.create_datagram_endpoint(factory, sock=own))
 
@@ -308,7 +308,7 @@ def test_what_a_transport_is(loop: asyncio.AbstractEventLoop) -> None:
             transport = server.transport
             kinds = type(transport).__mro__
             assert asyncio.Transport in kinds
-            # asyncio's own is one since Python 3.12.
+            # asyncio's own class is one since Python 3.12.
             assert asyncio.DatagramTransport in kinds or sys.version_info < (3, 12)
             assert transport.get_protocol() is server
             assert transport._loop is loop

@@ -1,4 +1,4 @@
-"""What arrives: whole, in order, each as if in a turn of its own."""
+"""Received datagrams: complete, in order, each as if in a turn of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.turns import run_one_turn
 
 
 def fill(peer: socket.socket, server: Recorder, count: int) -> list[bytes]:
-    """Sends `count` datagrams that wait in the kernel when this returns."""
+    """Sends `count` datagrams, which are in the kernel when this returns."""
     sent = [b"%d" % number for number in range(count)]
     for data in sent:
         peer.sendto(data, name_of(server))
@@ -73,7 +73,7 @@ def test_each_of_many_peers_is_told_apart(loop: asyncio.AbstractEventLoop) -> No
 def test_what_a_datagram_schedules_runs_before_the_next_comes(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """A protocol may complete a future that must be there again for the next datagram."""
+    """A protocol may complete a future that must be replaced before the next datagram."""
     events: list[object] = []
 
     async def main() -> None:
@@ -212,7 +212,7 @@ def test_a_refused_datagram_is_an_error_and_the_endpoint_lives(
             assert client.errors[0].errno is not None
             with bound(address=address) as back:
                 client.transport.sendto(b"to somebody")
-                while not client.errors[1:]:  # An error that was on its way costs a datagram.
+                while not client.errors[1:]:  # A pending error discards a datagram.
                     client.transport.sendto(b"to somebody")
                     await asyncio.sleep(0)
                     back.settimeout(0.1)
@@ -271,7 +271,7 @@ def test_a_busy_endpoint_leaves_others_their_turns(loop: asyncio.AbstractEventLo
 def test_a_socket_that_has_broken_down_does_not_keep_the_loop_busy(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Its descriptor now belongs to something that is no socket: every look at it fails."""
+    """Its descriptor now refers to something else than a socket: every receive fails."""
     null = os.open(os.devnull, os.O_RDONLY)
 
     async def main() -> None:

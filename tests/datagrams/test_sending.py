@@ -1,4 +1,4 @@
-"""What may be sent, to where, and how a sender is held back."""
+"""What may be sent, and where; and how a sender is paused."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_everything_like_bytes(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_empty_datagrams(loop: asyncio.AbstractEventLoop) -> None:
-    """Sent since Python 3.13, dropped before."""
+    """Sent from Python 3.13 on, dropped before."""
 
     async def main() -> None:
         async with endpoint() as server, endpoint(remote_addr=name_of(server)) as client:
@@ -224,7 +224,7 @@ def test_many_in_one_turn_arrive_in_order(loop: asyncio.AbstractEventLoop) -> No
 def test_the_first_of_a_callback_leaves_at_once_and_the_others_together(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
-    """Whoever looks at the buffer, or closes, sends them too: see docs/compatibility.md."""
+    """Reading the buffer size, or closing, sends them, too: see docs/compatibility.md."""
     if loop_name == "asyncio":
         pytest.skip("asyncio makes a system call for each")
 
@@ -267,13 +267,13 @@ def test_a_protocols_answers_go_out_in_order(loop: asyncio.AbstractEventLoop) ->
 
 
 def sizes(client: Recorder) -> tuple[int, int, int]:
-    """Bytes in the buffer, and its limits."""
+    """Returns the bytes in the buffer, and its limits."""
     transport: Any = client.transport
     return (transport.get_write_buffer_size(), *transport.get_write_buffer_limits())
 
 
 async def full(client: Recorder, send: Callable[[bytes], None]) -> int:
-    """Sends until the kernel takes no more; answers how many datagrams it took."""
+    """Sends until the kernel accepts no more; returns the number of datagrams."""
     data, taken = b"%06d" % 0 + bytes(994), 0
     while True:
         send(data)
@@ -312,7 +312,7 @@ def test_a_full_receiver_pauses_the_sender(
                 assert sizes(client)[0] > 20_000
                 assert transport._protocol_paused
                 assert repr(transport).count("polling") == 2
-                # Beyond the mark it is not told again.
+                # Beyond the mark, `pause_writing` is not called again.
                 send(b"%06d" % sent + bytes(994))
                 sent += 1
                 assert client.calls == ["connection_made", "pause_writing"]
@@ -375,7 +375,7 @@ def test_close_waits_for_what_is_buffered_and_abort_does_not(
 def test_any_order_of_calls_loses_nothing(
     loop: asyncio.AbstractEventLoop, tmp_path: Path, seed: int
 ) -> None:
-    """A random program: senders never overtake each other, and pause and resume alternate."""
+    """A random program: datagrams stay in order, and pause and resume alternate."""
     chance = random.Random(seed)
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""Every test here leaves no Rust future behind."""
+"""Fixtures that check that no Rust future is left behind."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from yamanote import _yamanote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Panics are provoked: Rust reads this at the first, and its backtraces take seconds to print.
+# Some tests provoke panics: Rust reads this at the first one, and a backtrace takes seconds.
 os.environ["RUST_BACKTRACE"] = "0"
 
 
 @pytest.fixture(autouse=True)
 def no_future_is_left() -> Iterator[None]:
-    """Compares the count of live futures before and after, and reports nothing unraisable."""
+    """Compares the count of live futures before and after, and fails on unraisable exceptions."""
     before = _yamanote._live_futures()
     yield
     gc.collect()

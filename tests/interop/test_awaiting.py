@@ -1,4 +1,4 @@
-"""Rust futures wherever asyncio takes a coroutine, with the same answers on every loop."""
+"""Rust futures wherever asyncio accepts a coroutine, with the same results on every loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", defau
 
 
 async def awaited(awaitable: Any) -> Any:  # noqa: ANN401 - whatever the extension gives.
-    """Awaits what is no coroutine on every loop."""
+    """Wraps an awaitable that is not a coroutine on every loop."""
     return await awaitable
 
 
@@ -31,7 +31,7 @@ def test_a_result_comes_back_whatever_it_took(loop: asyncio.AbstractEventLoop) -
         assert await rust.spawned(7, 3) == 7
         assert await rust.sleep(0.001) == 0.001
         assert await rust.ready(None) is None
-        # What would be taken apart if it were put into `StopIteration` carelessly.
+        # Values that `StopIteration` would unpack if it were raised carelessly.
         assert await rust.ready((1, 2)) == (1, 2)
         error = ValueError("a value like any other")
         assert await rust.ready(error) is error
@@ -286,7 +286,7 @@ def test_a_future_can_be_driven_by_hand() -> None:
         def call(_: object) -> None:
             called.set()
 
-        # The wake came before anybody asked to be told.
+        # The future was woken before a waker was registered.
         await asyncio.sleep(0)
         waiter.add_done_callback(call)
         await called.wait()

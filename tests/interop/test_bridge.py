@@ -1,4 +1,4 @@
-"""An extension that knows only pyo3-async-runtimes does what its own test programs do."""
+"""An extension that uses only pyo3-async-runtimes works as in that crate's own tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", defau
 
 
 async def value(number: int) -> int:
-    """Takes a turn."""
+    """Returns after one turn."""
     await asyncio.sleep(0)
     return number
 

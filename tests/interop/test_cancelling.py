@@ -1,4 +1,4 @@
-"""Whoever loses interest first, the other side is dropped; nothing is left."""
+"""If either side stops waiting, the other side is dropped, and nothing is left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Turns the loop until another thread has made it true."""
+    """Runs turns of the loop until another thread has made `condition` true."""
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline
@@ -114,7 +114,7 @@ def test_a_wake_and_a_cancellation_in_one_turn_cancel() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-        # Cancelled twice, before it hears of the first.
+        # Cancelled again before it has processed the first cancellation.
         task = asyncio.create_task(rust.never())
         await asyncio.sleep(0)
         assert task.cancel()
@@ -148,14 +148,14 @@ def test_an_awaitable_that_nobody_awaits_drops_its_future(make: str) -> None:
         del future
         assert _yamanote._live_futures() == before - 1
 
-        # In a cycle, the collector finds it.
+        # In a cycle, so that the collector frees it.
         cycle: list[Any] = [getattr(rust, make)()]
         cycle.append(cycle)
         del cycle
         gc.collect()
         assert _yamanote._live_futures() == before - 1
 
-        # Half-way through, by hand.
+        # Polled by hand, and dropped half-way.
         future = getattr(rust, make)()
         future.send(None)
         future.close()
@@ -218,7 +218,7 @@ def test_closing_the_loop_drops_what_is_left(make: str) -> None:
     assert _yamanote._live_futures() == before
     with pytest.raises(RuntimeError, match="cannot reuse"):
         kept[0].send(None)
-    # A task destroyed while it is pending says so; this one is done with.
+    # A pending task logs an error when it is destroyed; this one should not.
     kept[2]._log_destroy_pending = False
     kept.clear()
 

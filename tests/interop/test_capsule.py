@@ -17,7 +17,7 @@ import pytest
 import yamanote
 from yamanote import _yamanote
 
-Extension: TypeAlias = Any  # A module made on the spot.
+Extension: TypeAlias = Any  # The type of a module that is created at run time.
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -131,7 +131,7 @@ def test_misuse_is_an_error_code(c: Extension) -> None:
 
 
 def test_what_could_not_be_spawned_stays_the_callers(c: Extension) -> None:
-    """One allocation of Python's after the other fails; C frees what it still owns then."""
+    """Python's allocations fail one after the other; C frees what it still owns."""
     memory: Any = pytest.importorskip("_testcapi", reason="an interpreter without its own tests")
 
     async def main() -> None:
@@ -150,7 +150,7 @@ def test_what_could_not_be_spawned_stays_the_callers(c: Extension) -> None:
             finally:
                 memory.remove_mem_hooks()
             if isinstance(spawned, int):
-                spawned = None  # It could not even ask.
+                spawned = None  # It could not even be called.
             if spawned is None:
                 assert c.drops() == dropped, number
             else:

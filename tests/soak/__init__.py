@@ -1,1 +1,1 @@
-"""What stays behind after many lifecycles or connections: nothing."""
+"""Many lifecycles or connections must leave nothing behind."""

@@ -1,4 +1,4 @@
-"""What a process holds: descriptors, threads, memory."""
+"""The resources of a process: descriptors, threads, memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if LINUX else 4096
 
 @dataclass(frozen=True)
 class Resources:
-    """A look at this process. Linux only."""
+    """A snapshot of this process. Linux only."""
 
     descriptors: frozenset[str]
     threads: int
@@ -21,13 +21,13 @@ class Resources:
 
     @classmethod
     def now(cls) -> Resources:
-        """What this process holds at this moment."""
+        """Returns the current resources of this process."""
         descriptors: set[str] = set()
         for entry in Path("/proc/self/fd").iterdir():
             try:
                 descriptors.add(f"{entry.name} -> {entry.readlink()}")
             except FileNotFoundError:
-                # The descriptor that the listing itself used.
+                # Without the descriptor used by the listing itself.
                 continue
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(frozenset(descriptors), thread_count(os.getpid()), pages * PAGE_BYTES)

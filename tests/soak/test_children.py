@@ -1,4 +1,4 @@
-"""Hundreds of children start and end in every way, and leave the process as it was."""
+"""Hundreds of children start and end in every way, and leave no trace in the process."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ pytestmark = [
 ]
 
 CHILDREN = 60
-#: A leak grows in every round; an allocator that takes another arena does so in one.
+#: A leak grows in every round; an allocator that adds an arena does so in one.
 ROUNDS = 4
-#: The least that a round grew by was 0 on either loop; a leaked child's transport alone has 3 KiB.
+#: The smallest growth of a round was 0 on either loop; a leaked transport alone has 3 KiB.
 GROWTH_BYTES_PER_CHILD = 1024
 
 PIPE = subprocess.PIPE
 
 
 class Protocol(asyncio.SubprocessProtocol):
-    """Tells when everything is over."""
+    """Notifies when everything is over."""
 
     def __init__(self) -> None:
-        """It is not."""
+        """Start without a result."""
         self.over = asyncio.Event()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is."""
+        """Everything is over."""
         self.over.set()
 
 
@@ -110,7 +110,7 @@ def test_children_that_have_come_and_gone_leave_nothing_behind(
             transport = await way()
             if transport is not None:
                 watched.append(weakref.ref(transport))
-        # What was closed last is told of it in a turn to come.
+        # The last `connection_lost` is called in a later turn.
         for _ in range(5):
             await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Ten thousand connections come and go, and leave the process as it was."""
+"""Ten thousand connections come and go, and leave no trace in the process."""
 
 from __future__ import annotations
 
@@ -29,52 +29,52 @@ pytestmark = [
 ]
 
 BATCH = 100
-#: A leak grows in every round; an allocator that takes another arena does so in one. Measured on
-#: either loop: the least that a round of four grew by was zero or less.
+#: A leak grows in every round; an allocator that adds an arena does so in one. Measured on either
+#: loop: the smallest growth in four rounds was zero or less.
 ROUNDS = 4
 GROWTH_BYTES_PER_CONNECTION = 100
-#: Seconds for a batch, and for a peer that waits for the loop in the same thread.
+#: Seconds for a batch, and for a peer that waits for the loop on the same thread.
 PATIENCE_S = 30.0
 
 
 class Ledger:
-    """Counts connections, and watches everything that belongs to them."""
+    """Counts connections, and keeps weak references to everything that belongs to them."""
 
     def __init__(self) -> None:
-        """Nobody is connected."""
+        """Start without connections."""
         self.alive: weakref.WeakSet[object] = weakref.WeakSet()
         self.made = 0
         self.lost = 0
         self._changed = asyncio.Event()
 
     def note_made(self, *watched: object) -> None:
-        """A connection was made."""
+        """Counts a connection that was made."""
         self.alive.update(watched)
         self.made += 1
         self._changed.set()
 
     def note_lost(self) -> None:
-        """A connection was lost."""
+        """Counts a connection that was lost."""
         self.lost += 1
         self._changed.set()
 
     async def until(self, *, made: int, lost: int) -> None:
-        """Returns when so many connections were made, and so many lost."""
+        """Returns when that many connections were made, and that many lost."""
         while (self.made, self.lost) != (made, lost):
             self._changed.clear()
             await asyncio.wait_for(self._changed.wait(), PATIENCE_S)
 
 
 class Served(asyncio.Protocol):
-    """Answers, and leaves in one of several ways: also by accident."""
+    """Replies, and ends the connection in one of several ways, including errors."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Waits for a connection."""
+        """Start without a transport."""
         self._ledger = ledger
         self._number = ledger.made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport: a cycle, which the end of the connection breaks."""
+        """Stores the transport: a cycle, which `connection_lost` breaks."""
         assert isinstance(transport, asyncio.Transport)
         self._ledger.note_made(self, transport)
         self._transport = transport
@@ -89,7 +89,7 @@ class Served(asyncio.Protocol):
             case 1:
                 raise ZeroDivisionError
             case 2:
-                self._transport.write(bytes(1024 * 1024))  # More than the peer will read.
+                self._transport.write(bytes(1024 * 1024))  # More than the peer reads.
             case 3:
                 self._transport.write(data)
                 self._transport.write_eof()
@@ -102,7 +102,7 @@ class Served(asyncio.Protocol):
                 self._transport.write(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Counts."""
+        """Counts the end."""
         self._ledger.note_lost()
 
 
@@ -110,25 +110,25 @@ class Heir(asyncio.BufferedProtocol):
     """Takes over a connection and reads it to the end."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Has a buffer of its own."""
+        """Creates its buffer."""
         self._ledger = ledger
         self._buffer = bytearray(4096)
         ledger.alive.add(self)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Always the same."""
+        """Returns the same buffer each time."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Ignores it."""
+        """Ignores the data."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Counts."""
+        """Counts the end."""
         self._ledger.note_lost()
 
 
 async def protocols(count: int) -> Ledger:
-    """`count` connections to a server, in batches; the peers are plain sockets."""
+    """Makes `count` connections to a server, in batches; the peers are plain sockets."""
     ledger = Ledger()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Served(ledger), "127.0.0.1", 0, backlog=BATCH)
@@ -154,7 +154,7 @@ async def protocols(count: int) -> Ledger:
 
 
 async def streams(count: int) -> Ledger:
-    """`count` connections of our own to a server of streams."""
+    """Makes `count` connections from this loop to a server of streams."""
     ledger = Ledger()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,13 +184,13 @@ async def streams(count: int) -> Ledger:
 
 @dataclass(frozen=True)
 class Scene:
-    """What happens, and how often.
+    """A kind of connections, and their number.
 
     Attributes:
-        play: makes so many connections.
-        warm_up: connections before the first look: caches, arenas and free lists have their size
-            by then.
-        count: connections in all of the rounds.
+        play: makes that many connections.
+        warm_up: connections before the first measurement, after which caches, arenas and free lists
+            have their final size.
+        count: connections in all rounds together.
     """
 
     play: Callable[[int], Coroutine[object, object, Ledger]]
@@ -209,7 +209,7 @@ def test_connections_leave_nothing_behind(loop_factory: LoopFactory, scene: Scen
 
 
 def check(loop: asyncio.AbstractEventLoop, scene: Scene) -> None:
-    """Plays the scene in rounds and looks at the process after each."""
+    """Plays the scene in rounds and measures the process after each."""
     loop.run_until_complete(scene.play(scene.warm_up))
     gc.collect()
     looks = [Resources.now()]

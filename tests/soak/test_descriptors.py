@@ -23,24 +23,24 @@ pytestmark = [
 ]
 
 DESCRIPTORS = 10_000
-#: At once; the number of each is used again a hundred times.
+#: Watched at once; each number is reused a hundred times.
 TOGETHER = 100
-#: Ten thousand leaks of a hundred bytes; measured: at most 0.1 MiB.
+#: Ten thousand leaks of a hundred bytes would be 1 MiB; measured: at most 0.1 MiB.
 GROWTH_BYTES = 1024 * 1024
 
 
 def watched() -> int:
-    """How many descriptors the epoll sets of this process watch."""
+    """Returns the number of descriptors watched by the epoll sets of this process."""
     total = 0
     for entry in Path("/proc/self/fdinfo").iterdir():
-        # The descriptor that the listing itself used is gone.
+        # The descriptor used by the listing itself is gone.
         with contextlib.suppress(FileNotFoundError):
             total += entry.read_text().count("tfd:")
     return total
 
 
 async def batch(loop: asyncio.AbstractEventLoop, close_first: bool) -> None:
-    """Has readers called on `TOGETHER` descriptors, and lets go of them."""
+    """Watches `TOGETHER` descriptors with readers, then removes them."""
     pairs = [socket.socketpair() for _ in range(TOGETHER // 2)]
     called = asyncio.Semaphore(0)
 
@@ -65,7 +65,7 @@ async def batch(loop: asyncio.AbstractEventLoop, close_first: bool) -> None:
 
 
 async def calls(loop: asyncio.AbstractEventLoop, close_first: bool) -> None:
-    """Has calls wait on `TOGETHER` descriptors; half of them are cancelled."""
+    """Makes calls that wait on `TOGETHER` descriptors; half of them are cancelled."""
     pairs = [socket.socketpair() for _ in range(TOGETHER // 2)]
     tasks: list[asyncio.Task[bytes]] = []
     for pair in pairs:

@@ -1,6 +1,6 @@
-"""Rust futures by the hundred thousand, a third of them cancelled: nothing is left, nothing hangs.
+"""Rust futures by the hundred thousand, a third of them cancelled: no leak, no hang.
 
-`YAMANOTE_SOAK=1000000` sets how many; what CI runs is a size for CI.
+`YAMANOTE_SOAK=1000000` sets their number; the default is meant for CI.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ pytestmark = [
 AWAITS = int(os.environ.get("YAMANOTE_SOAK", "30000"))
 #: In flight at once.
 WIDTH = 500
-#: Measured over a million awaits: at most 0.6 MiB, whatever their number; a leak of 32 bytes for
-#: each of a million would be 30 MiB.
+#: Measured over a million awaits: at most 0.6 MiB, independent of the number; a leak of 32 bytes
+#: per await would be 30 MiB.
 GROWTH_BYTES = 4 * 1024 * 1024
 
 
 class Result:
-    """What the local futures return; a leak shows as a reference too many."""
+    """The result of local futures; a leak shows as an extra reference."""
 
 
 def makers(value: Result) -> dict[str, Callable[[random.Random], Any]]:
-    """The two paths, and how each makes a future."""
+    """Returns the two kinds of futures, with the functions that create them."""
     return {
         "local": lambda dice: rust.yielding(value, dice.randrange(2, 9)),
         "unsendable": lambda dice: rust.local(dice.randrange(2, 9)),
@@ -51,7 +51,7 @@ def makers(value: Result) -> dict[str, Callable[[random.Random], Any]]:
 
 
 async def storm(make: Callable[[random.Random], Any], count: int, dice: random.Random) -> int:
-    """Awaits `count` futures and cancels a third of them, now, soon, or some turns later."""
+    """Awaits `count` futures and cancels a third of them: at once, soon, or some turns later."""
 
     async def one(future: Any) -> None:  # noqa: ANN401 - whatever the extension gives.
         await future
@@ -63,7 +63,7 @@ async def storm(make: Callable[[random.Random], Any], count: int, dice: random.R
             for task in dice.sample(tasks, WIDTH // 8):
                 task.cancel()
             await asyncio.sleep(0)
-        # Awaitables that nobody ever awaits, too.
+        # Awaitables that are never awaited, too.
         for _ in range(WIDTH // 50):
             make(dice)
         results = await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Two hundred loops made, used and closed leave the process as it was."""
+"""Two hundred loops are created, used and closed, and leave no trace in the process."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.skipif(not LINUX, reason="looks into /proc"),
     pytest.mark.slow,
-    # A thousand lives, each with eight changes of thread: 4 s on 3.14t, and 240 where five other
-    # processes want two cores.
+    # A thousand lifecycles with eight thread switches each: 4 s on 3.14t, but 240 s if five other
+    # processes compete for two cores.
     pytest.mark.hang_after(600),
 ]
 
 LIFECYCLES = 200
-#: Lives before the first look: caches, arenas and free lists have their size by then. More than are
-#: ever alive at once: a collector without the GIL leaves up to 306 dropped loops for later.
+#: Lifecycles before the first measurement, after which caches, arenas and free lists have their
+#: final size. More than are alive at once: without the GIL, up to 306 dropped loops are pending.
 WARM_UP = 400
-#: A leak grows in every round; an allocator that takes another arena does so in one of them.
+#: A leak grows in every round; an allocator that adds an arena does so in one of them.
 ROUNDS = 3
-#: In the round that grew least, measured on either loop: 0.14 MiB at most, on 3.14t. One round may
-#: move by 7 MiB there, up and down, under asyncio too. A leak of 3 KiB a life is found.
+#: In the round with the smallest growth, on either loop: at most 0.14 MiB, on 3.14t. A round may
+#: vary by 7 MiB there, under asyncio too. A leak of 3 KiB per lifecycle is detected.
 GROWTH_BYTES = 512 * 1024
 
 
 class Watched:
-    """Something a weak reference can watch."""
+    """A callable that supports weak references."""
 
     def __call__(self, *_: object) -> None:
         """Does nothing."""
 
 
 async def ticking() -> AsyncGenerator[int, None]:
-    """Is still open when its loop closes."""
+    """An asynchronous generator that is still open when its loop is closed."""
     number = 0
     while True:
         yield number
@@ -57,7 +57,7 @@ async def ticking() -> AsyncGenerator[int, None]:
 
 
 async def everything(watched: Watched) -> None:
-    """A bit of all that a loop does."""
+    """Uses a bit of everything that a loop offers."""
     loop = asyncio.get_running_loop()
     called = asyncio.Event()
     for _ in range(50):
@@ -101,7 +101,7 @@ def well_used(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLo
 
 
 def never_run(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLoop:
-    """Has everything queued that will never run."""
+    """Schedules callbacks of all kinds that never run."""
     loop = factory()
     loop.call_soon(watched, loop)
     loop.call_later(1, watched, loop, watched)
@@ -112,7 +112,7 @@ def never_run(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLo
 
 
 def failed(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLoop:
-    """Errors of every kind, some of them leaving the loop."""
+    """Provokes errors of every kind, some of which end the run."""
 
     def fail(_: object) -> None:
         raise ZeroDivisionError
@@ -145,7 +145,7 @@ def failed(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLoop:
 
 
 def dropped(factory: LoopFactory, watched: Watched) -> asyncio.AbstractEventLoop:
-    """Never closed: its finalizer warns and closes it."""
+    """Never closes the loop: its finalizer warns and closes it."""
     loop = factory()
     loop.call_soon(watched, loop)
     loop.call_later(3600, watched, loop)

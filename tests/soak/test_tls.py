@@ -1,7 +1,7 @@
-"""TLS connections come and go, and leave the process as it was.
+"""TLS connections come and go, and leave no trace in the process.
 
-Both ends are in this process, and a handshake costs them about two milliseconds: the count is
-chosen for a minute. `YAMANOTE_SOAK_TLS=20000` asks for more.
+Both ends are in this process, and a handshake takes about two milliseconds: the default count runs
+for about a minute. `YAMANOTE_SOAK_TLS=20000` sets a larger one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ HOST = "127.0.0.1"
 
 
 class Server(asyncio.Protocol):
-    """Answers, and leaves in one of several ways."""
+    """Replies, and ends the connection in one of several ways."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Waits for a connection."""
+        """Start without a transport."""
         self._ledger = ledger
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport: a cycle, which the end of the connection breaks."""
+        """Stores the transport: a cycle, which `connection_lost` breaks."""
         assert isinstance(transport, asyncio.Transport)
         self._number = self._ledger.made
         self._ledger.note_made(self, transport)
@@ -60,12 +60,12 @@ class Server(asyncio.Protocol):
                 self._transport.write(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Counts."""
+        """Counts the end."""
         self._ledger.note_lost()
 
 
 async def connections(count: int) -> Ledger:
-    """`count` connections that get through their handshake, and a tenth more that do not."""
+    """Makes `count` connections with a handshake, and a tenth more without."""
     ledger = Ledger()
     loop = asyncio.get_running_loop()
     trusting, doubting = client_context(), client_context(trusting=False)
@@ -97,7 +97,7 @@ async def connections(count: int) -> Ledger:
             await asyncio.gather(*(client(number) for number in range(BATCH)))
             await ledger.until(made=first + BATCH, lost=first + BATCH)
             await asyncio.gather(*(doubter() for _ in range(BATCH // 10)))
-            # What the server is told of their end comes a few passes later.
+            # The server's `connection_lost` is called a few passes later.
             if handshakes := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait_for(asyncio.wait(handshakes), PATIENCE_S)
     return ledger

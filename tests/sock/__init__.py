@@ -1,1 +1,1 @@
-"""Calls on sockets of the caller's: `sock_*` and `sendfile`."""
+"""Calls on the caller's sockets: `sock_*` and `sendfile`."""

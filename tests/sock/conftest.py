@@ -1,4 +1,4 @@
-"""A pair of sockets of each kind."""
+"""Pairs of sockets of each kind."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def tcp() -> Generator[Pair, None, None]:
 
 @contextlib.contextmanager
 def udp(family: int = socket.AF_INET) -> Generator[Pair, None, None]:
-    """Two datagram sockets that know each other."""
+    """Two connected datagram sockets."""
     ours, theirs = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
     with ours, theirs:
         for sock in (ours, theirs):
@@ -75,13 +75,13 @@ def _non_blocking(*sockets: socket.socket) -> Pair:
 
 
 async def turns(count: int = 3) -> None:
-    """Lets everything that is ready run, and what that made ready."""
+    """Runs everything that is ready, and what that schedules."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def cancelled(task: asyncio.Task[object]) -> None:
-    """Cancels a task and sees it end."""
+    """Cancels a task and waits for it."""
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -89,7 +89,7 @@ async def cancelled(task: asyncio.Task[object]) -> None:
 
 
 def fill(sock: socket.socket) -> int:
-    """Sends until nothing more fits; returns how much that was."""
+    """Sends until the kernel accepts no more; returns the number of bytes."""
     total = 0
     try:
         while True:

@@ -1,4 +1,4 @@
-"""What each of the `sock_*` calls does."""
+"""The behaviour of each `sock_*` call."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ def test_both_directions_wait_at_the_same_time(loop: asyncio.AbstractEventLoop) 
 def test_what_comes_between_the_try_and_the_wait_is_noticed(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
-    """Edge-triggered readiness would be lost here."""
+    """With edge-triggered readiness, this event would be lost."""
     ours, theirs = pair
 
     async def main() -> None:
@@ -348,11 +348,11 @@ def test_wrong_arguments_are_a_type_error(
 def test_a_socket_of_another_class_is_asked_by_its_methods(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
-    """As those of proxies and tunnels, which override them."""
+    """Sockets of proxies and tunnels override these methods."""
     calls: list[str] = []
 
     class Loud(socket.socket):
-        """Shouts, and tells."""
+        """Changes the data to upper case, and records its calls."""
 
         def recv(self, *arguments: Any) -> bytes:
             calls.append("recv")

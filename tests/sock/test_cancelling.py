@@ -1,4 +1,4 @@
-"""Cancelled at every point, a `sock_*` call leaves nothing behind and loses nothing."""
+"""Cancelled at any point, a `sock_*` call leaves nothing behind and loses no data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_cancelled_receive_leaves_no_watch_and_no_hole(
         task = asyncio.ensure_future(RECEIVING[name](loop, ours))
         await turns(waited)
         await cancelled(task)
-        await turns(1)  # asyncio takes its watch away a turn later.
+        await turns(1)  # asyncio stops watching one turn later.
         assert not loop.remove_reader(ours)
         theirs.send(b"whole")
         assert await loop.sock_recv(ours, 10) == b"whole"
@@ -48,7 +48,7 @@ def test_a_cancelled_receive_leaves_no_watch_and_no_hole(
 
 
 def test_cancelling_with_the_data_on_its_way_loses_none(pair: Pair) -> None:
-    """Asyncio's own loop receives in a callback, and drops what a cancelled task leaves."""
+    """Asyncio's loop receives in a callback, and discards the data of a cancelled task."""
     ours, theirs = pair
     loop = yamanote.new_event_loop()
 
@@ -112,7 +112,7 @@ def test_a_cancelled_connect_leaves_no_watch(loop: asyncio.AbstractEventLoop) ->
             await turns(1)
             assert not loop.remove_writer(client)
 
-    # A full backlog: the kernel answers no more.
+    # A full backlog: the kernel does not respond any more.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         waiting = [socket.socket() for _ in range(3)]
@@ -189,7 +189,7 @@ def test_a_cancelled_call_lets_go_of_the_socket(loop: asyncio.AbstractEventLoop)
 
 
 def test_a_call_that_is_dropped_while_it_waits_leaves_nothing(pair: Pair) -> None:
-    """That of asyncio stays watched for; ours goes with its coroutine."""
+    """Asyncio's call is still watched; ours ends with its coroutine."""
     ours, _ = pair
     loop = yamanote.new_event_loop()
     call = loop.sock_recv(ours, 10)
@@ -205,7 +205,7 @@ def test_a_loop_that_is_closed_lets_go_of_what_waits(
 ) -> None:
     ours, _ = pair
     loop = yamanote.new_event_loop()
-    # "Task was destroyed but it is pending!"
+    # asyncio logs "Task was destroyed but it is pending!"
     reported: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: reported.append(context))
     task = loop.create_task(loop.sock_recv(ours, 10))
@@ -215,7 +215,7 @@ def test_a_loop_that_is_closed_lets_go_of_what_waits(
     del task
     gc.collect()
     reported.clear()
-    # What its report had brought back: Python 3.15 clears weak references after finalizers only.
+    # Objects resurrected by the report: Python 3.15 clears weak references only after finalizers.
     gc.collect()
     assert watch() is None
     assert not recwarn.list

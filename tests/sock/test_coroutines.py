@@ -1,4 +1,4 @@
-"""The `sock_*` calls are coroutines, to asyncio and to whoever drives them."""
+"""The `sock_*` calls are coroutines, for asyncio and for code that drives them by hand."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_what_is_thrown_in_comes_out(
     assert str(caught.value) in {"", "no"}
     with pytest.raises(RuntimeError, match="cannot reuse"):
         call.send(None)
-    # asyncio stays watching, for nobody.
+    # asyncio keeps watching, without a waiter.
     assert loop.remove_reader(ours) == (started and isinstance(loop, asyncio.SelectorEventLoop))
 
 
@@ -169,7 +169,7 @@ def test_a_finished_call_lets_go_of_its_arguments(
     loop: asyncio.AbstractEventLoop, pair: Pair
 ) -> None:
     class Buffer(bytearray):
-        """Can be watched."""
+        """A buffer that supports weak references."""
 
     ours, theirs = pair
 

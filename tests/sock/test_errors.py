@@ -1,4 +1,4 @@
-"""What the `sock_*` calls refuse, and what they pass on."""
+"""Arguments that the `sock_*` calls refuse, and errors that they pass on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.fixture(params=list(CALLS))
 def call(request: pytest.FixtureRequest) -> Call:
-    """Each of the calls."""
+    """Makes each of the calls."""
     return CALLS[request.param]
 
 
@@ -84,7 +84,7 @@ def test_the_descriptor_of_a_transport_is_not_waited_for(loop: asyncio.AbstractE
         transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
         with pytest.raises(RuntimeError, match="is used by transport"):
             await loop.sock_recv(ours, 10)
-        # Nothing has to be waited for here, as in asyncio.
+        # The call does not have to wait, as in asyncio.
         await loop.sock_sendall(ours, b"x")
         assert await loop.sock_recv(theirs, 10) == b"x"
         transport.abort()
@@ -162,7 +162,7 @@ def test_a_closed_loop_cannot_be_waited_on(loop_factory: LoopFactory, pair: Pair
     async def main() -> None:
         with pytest.raises(RuntimeError, match="Event loop is closed"):
             await closed.sock_recv(ours, 10)
-        # Nothing has to be waited for here.
+        # The call does not have to wait.
         theirs.send(b"x")
         assert await closed.sock_recv(ours, 10) == b"x"
 

@@ -1,4 +1,4 @@
-"""`loop.sendfile()` and `loop.sock_sendfile()`: what arrives, where the file stands afterwards."""
+"""`loop.sendfile()` and `loop.sock_sendfile()`: the data, and the file position afterwards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARTS = [(0, None), (1000, None), (0, 10), (123_456, 1_500_000), (2_999_999, Non
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[IO[bytes]]:
-    """A file that no kernel buffer takes at once."""
+    """A file larger than any kernel buffer."""
     path = tmp_path / "file"
     path.write_bytes(CONTENT)
     with path.open("rb") as opened:
@@ -52,7 +52,7 @@ def part(offset: int, count: int | None) -> bytes:
 
 
 def forget(file: IO[bytes]) -> None:
-    """Has the kernel let go of what it has of a file in memory, where it can be asked to."""
+    """Drops a file from the page cache, if the system supports that."""
     os.fsync(file.fileno())
     with contextlib.suppress(AttributeError):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -140,7 +140,7 @@ def test_nothing_is_read_while_a_file_is_sent(
             await sending
             await protocol.until_received(8)
             assert protocol.received == b"question"
-            # One that was paused before stays so.
+            # A transport that was paused before stays paused.
             transport.pause_reading()
             await loop.sendfile(transport, file, 0, 10)
             assert not transport.is_reading()
@@ -292,7 +292,7 @@ def test_a_cancelled_sendfile_leaves_the_transport_usable(
         with peer:
             reading = asyncio.ensure_future(read_to_end(peer))
             await read_some_then_cancel(transport)
-            # The descriptor is the transport's again, and nobody waits for it.
+            # The transport owns the descriptor again, and there is no waiter.
             with pytest.raises(RuntimeError, match="is used by transport"):
                 loop.remove_writer(transport.get_extra_info("socket"))
             assert transport.is_reading()
@@ -314,7 +314,7 @@ def test_a_cancelled_sendfile_leaves_the_transport_usable(
 
 
 def test_a_sendfile_cancelled_before_its_turn_sends_nothing(file: IO[bytes]) -> None:
-    """That of asyncio completes what was cancelled, and lets nobody write any more."""
+    """Asyncio's call completes although it is cancelled, and later writing is refused."""
     loop = yamanote.new_event_loop()
 
     async def main() -> None:
@@ -337,7 +337,7 @@ def test_a_sendfile_cancelled_before_its_turn_sends_nothing(file: IO[bytes]) -> 
 
 @pytest.mark.parametrize("waits", ["for its turn", "for room"])
 def test_an_aborted_transport_ends_a_sendfile(file: IO[bytes], waits: str) -> None:
-    """That of asyncio would wait for ever where it waits for room."""
+    """Asyncio's call would wait forever for writability."""
     loop = yamanote.new_event_loop()
 
     async def main() -> None:
@@ -363,7 +363,7 @@ def test_two_files_at_once_are_refused(loop: asyncio.AbstractEventLoop, file: IO
         with peer:
             first = asyncio.ensure_future(loop.sendfile(transport, file))
             await turns()
-            # asyncio says so with a `KeyError`.
+            # asyncio raises a `KeyError`.
             with pytest.raises((RuntimeError, KeyError)):
                 await loop.sendfile(transport, file)
             assert await read_exactly(peer, len(CONTENT)) == CONTENT

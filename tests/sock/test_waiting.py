@@ -1,4 +1,4 @@
-"""Many waits, replaced waits, and descriptors that change behind our back."""
+"""Several waits, replaced waits, and descriptors that are closed or reused meanwhile."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_thousand_calls_wait_together(loop: asyncio.AbstractEventLoop) -> None
 
 
 def test_several_calls_of_one_socket_are_all_served(pair: Pair) -> None:
-    """On asyncio the last one takes the place of the others, which wait for ever."""
+    """On asyncio, the last call replaces the others, which never complete."""
     ours, theirs = pair
     loop = yamanote.new_event_loop()
 
@@ -77,7 +77,7 @@ def test_a_reader_takes_the_place_of_a_call(loop: asyncio.AbstractEventLoop, pai
         theirs.send(b"x")
         await asyncio.wait_for(called.wait(), PATIENCE_S)
         assert not task.done()
-        # Its end does not take the reader with it.
+        # Its end does not remove the reader.
         await cancelled(task)
         await turns()
         called.clear()
@@ -164,7 +164,7 @@ def test_a_number_that_is_used_again_gets_its_own_events(loop: asyncio.AbstractE
 
 
 def test_a_socket_closed_under_a_call_does_not_disturb_its_successor(pair: Pair) -> None:
-    """On asyncio the successor's wait fails: the selector still knows the number."""
+    """On asyncio the successor's wait fails: the selector still has the number registered."""
     loop = yamanote.new_event_loop()
 
     async def main() -> None:
@@ -180,7 +180,7 @@ def test_a_socket_closed_under_a_call_does_not_disturb_its_successor(pair: Pair)
             await turns()
             pair[1].send(b"x")
             assert await asyncio.wait_for(task, PATIENCE_S) == b"x"
-            # The orphan was woken with it, and has seen that its socket is closed.
+            # The orphaned call was woken, too, and has found its socket closed.
             with pytest.raises(OSError, match="Bad file descriptor"):
                 await asyncio.wait_for(orphan, PATIENCE_S)
 
@@ -191,7 +191,7 @@ def test_a_socket_closed_under_a_call_does_not_disturb_its_successor(pair: Pair)
 def test_a_number_that_became_another_file_is_watched_anew(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Behind the back of the socket object, even: by `dup2`."""
+    """Even without the socket object knowing, by `dup2`."""
 
     async def main() -> None:
         with unix_stream() as (ours, theirs), unix_stream() as (other, its_peer):
@@ -210,7 +210,7 @@ def test_a_number_that_became_another_file_is_watched_anew(
 
 
 def test_a_file_that_lives_on_under_another_number_wakes_nobody(pair: Pair) -> None:
-    """Closed with a call waiting, and kept open by a duplicate that becomes ready."""
+    """Closed with a call waiting, but kept open by a duplicate that becomes ready."""
     loop = yamanote.new_event_loop()
 
     async def main() -> None:

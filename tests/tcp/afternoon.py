@@ -1,13 +1,13 @@
-"""Plays hostile sequences on one connection each, and writes down what its protocols see.
+"""Plays hostile sequences, one per connection, and records what the protocols see.
 
-A `Script` says what the peer does, what is done to the transport between two turns of the loop, and
-what each call of a protocol does from the inside. An `Afternoon` plays scripts on a loop, over real
-TCP connections, and writes down every protocol call. The same script must give the same record on
-every loop.
+A `Script` defines what the peer does, what is done to the transport between two turns of the loop,
+and what each protocol method does. An `Afternoon` plays scripts on a loop, over real TCP
+connections, and records every protocol call. The same script must give the same record on every
+loop.
 
-For that, each step is played until nothing moves any more, and sizes keep away from what the kernel
-decides: a write either fits into its buffers for certain or goes over every mark for certain, and
-what the peer sends is read in one go.
+Therefore each step runs until nothing more happens, and sizes avoid what depends on the kernel: a
+write either fits into its buffers for certain or exceeds every mark for certain, and what the peer
+sends fits into one read.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
     from tests.tcp.script import Op, Script
 
-#: Kernel buffers between the transport and the peer. With them 48 to 80 KiB are on the way when a
-#: send would block, measured on Linux 6.18. If left to itself the kernel lets the receiver's grow.
+#: Kernel buffers between the transport and the peer. With these sizes, 48 to 80 KiB are in flight
+#: when a send would block (measured on Linux 6.18); by default the receiver's buffer would grow.
 SEND_BUFFER = 16 * 1024
 RECEIVE_BUFFER = 32 * 1024
-#: Together they stay below the default high-water mark (64 KiB) even above a full low-water mark.
+#: Together they stay below the default high-water mark (64 KiB), even above a full low-water mark.
 SMALL = (0, 1, 17, 500, 2000)
-#: Over the high-water mark even with the kernel's buffers empty: 160 - 80 > 64.
+#: Above the high-water mark even if the kernel's buffers are empty: 160 - 80 > 64.
 BIG = (160 * 1024, 180 * 1024, 200 * 1024)
-#: At most so many big writes are on the way: fewer bytes than the higher of the two marks used.
+#: The maximum number of big writes in flight: fewer bytes than the higher of the two marks used.
 BIG_AT_ONCE = 4
 HIGHER_MARK = 1024 * 1024
-#: What the peer sends. All that may be unread fits into one read of any loop.
+#: What the peer sends. All unread data fits into one read on any loop.
 SENDS = (1, 10, 1000, 5000)
 UNREAD_LIMIT = 40 * 1024
 
-#: Rounds without anything new after which a step is over.
+#: Rounds without an event after which a step is finished.
 QUIET_TURNS = 2
-#: Seconds after which something that must happen has not. Generous: the machine may be busy.
+#: Seconds after which a missing event is an error. Generous, because the machine may be busy.
 PATIENCE_S = 10.0
 
 
@@ -58,11 +58,11 @@ class Afternoon:
         loop: not running; its exception handler is replaced.
 
     Attributes:
-        born: every protocol and transport there was, weakly.
+        born: weak references to all protocols and transports.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Opens the listeners that connections are made through."""
+        """Opens the listeners through which connections are made."""
         self.loop = loop
         self.born: list[weakref.ref[object]] = []
         self._play: _Play | None = None
@@ -81,7 +81,7 @@ class Afternoon:
         self.loop.run_until_complete(self._server.wait_closed())
 
     def play(self, script: Script) -> list[str]:
-        """Returns the record of `script` on this loop."""
+        """Plays `script` on this loop and returns its record."""
         with _Play(self.loop, script) as self._play:
             if script.accepted:
                 self._play.accept(self._server.sockets[0].getsockname())
@@ -99,17 +99,17 @@ class Afternoon:
 
     def _reported(self, _loop: object, context: dict[str, Any]) -> None:
         if self._play is None:
-            return  # Taken down in the middle: the test has failed already.
+            return  # Ended early: the test has already failed.
         message: str = context["message"]
         error = type(context.get("exception")).__name__
-        # The rest of this one is the repr of a callback of the loop's own.
+        # The rest of this message is the repr of an internal callback of the loop.
         if message.startswith("Exception in callback"):
             message = "Exception in callback"
         self._play.note(f"reported {message} {error}")
 
 
 class _Play:
-    """One connection and everything that is done to it."""
+    """One connection, and everything that is done to it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, script: Script) -> None:
         self.loop = loop
@@ -140,14 +140,14 @@ class _Play:
             self.peer.close()
 
     def note(self, event: str) -> None:
-        """Writes `event` down, with what the transport says of itself."""
+        """Records `event`, with the state of the transport."""
         transport = self.transport
         if transport is not None:
             event += " closing" if transport.is_closing() else ""
             event += " reading" if transport.is_reading() else ""
         self.record.append(event)
 
-    # Beginnings.
+    # Connecting.
 
     def make_protocol(self, *, buffered: bool) -> _Player | _BufferedPlayer:
         protocol = (_BufferedPlayer if buffered else _Player)(self, self.protocols)
@@ -156,7 +156,7 @@ class _Play:
         return protocol
 
     def connect(self, listener: socket.socket) -> None:
-        """Connects through create_connection."""
+        """Connects with `create_connection()`."""
         ours = socket.create_connection(listener.getsockname())
         self.peer, _ = listener.accept()
         task = self.loop.create_task(
@@ -170,7 +170,7 @@ class _Play:
         self.settle()
 
     def accept(self, address: tuple[str, int]) -> None:
-        """Is connected to through the server."""
+        """Accepts a connection on the server."""
         self.peer = socket.socket()
         self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self.peer.connect(address)
@@ -178,7 +178,7 @@ class _Play:
         self.settle()
 
     def made(self, transport: asyncio.Transport) -> None:
-        """Takes the new transport."""
+        """Stores the new transport."""
         assert self.transport is None
         assert self.peer is not None
         self.transport = transport
@@ -193,7 +193,7 @@ class _Play:
     # Turns.
 
     def turn(self) -> None:
-        """Turns the loop once, or less if it is made to stop or to leave."""
+        """Runs one turn of the loop, or less if a callback stops it or raises out of it."""
         self.loop.stop()
         try:
             self.loop.run_forever()
@@ -207,7 +207,7 @@ class _Play:
             self.turn()
 
     def settle(self) -> None:
-        """Turns the loop until nothing new happens."""
+        """Runs turns of the loop until nothing new happens."""
         quiet = 0
         for _ in self._rounds():
             before = len(self.record)
@@ -217,7 +217,7 @@ class _Play:
                 return
 
     def _rounds(self) -> Iterator[None]:
-        """Yields for as long as anybody would wait."""
+        """Yields until a generous limit."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             yield
@@ -238,18 +238,18 @@ class _Play:
         self._drain()
         assert self.lost, f"{self.script} is never lost: {self.record}"
         assert not self.late, f"{self.script} goes on after connection_lost: {self.record}"
-        # After an abrupt end the kernel decides how much of a big write still arrives.
+        # After an abrupt end, the kernel decides how much of a big write still arrives.
         assert self.peer is not None
         if self.peer.fileno() >= 0 and not (self.wrote_big and self.cut_short):
             self.record.append(f"the peer got {self.arrived} bytes")
-        # Let go of everything: what is still alive then is a leak.
+        # Release all references: an object that is still alive then is a leak.
         self.transport = None
         self.callbacks.clear()
 
-    # What happens to the connection.
+    # Events on the connection.
 
     def _step(self, name: str, number: int, ops: tuple[Op, ...]) -> bool:
-        """Does what the step says; `False` if there was nothing to do."""
+        """Runs one step; returns `False` if there was nothing to do."""
         if name == "send":
             return self._send(SENDS[number % len(SENDS)])
         if name == "send_twice":
@@ -285,7 +285,7 @@ class _Play:
         there = unread_bytes(fd)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.peer.send(bytes(size))
-            # Loopback is quick, but a busy kernel delivers later.
+            # Loopback is fast, but a busy kernel delivers later.
             wait_for(fd, lambda: unread_bytes(fd) == there + size)
         self.unread = there + size
         return True
@@ -305,7 +305,7 @@ class _Play:
         if self.lost or self.peer_ended or self.transport.is_closing():
             return False
         assert self.peer is not None
-        # A reset that nobody looks for is found by whatever comes first; so there is somebody.
+        # A reset is noticed by the next system call, so a reader or writer must be registered.
         self.transport.resume_reading()
         self.peer_ended = True
         self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -314,7 +314,7 @@ class _Play:
         return True
 
     def _drain(self) -> bool:
-        """Reads, as the peer, all that was written."""
+        """Reads, as the peer, everything that was written."""
         assert self.peer is not None
         assert self.transport is not None
         if self.peer.fileno() < 0:
@@ -338,7 +338,7 @@ class _Play:
         return True
 
     def _sent_everything(self) -> bool:
-        """Whether nothing waits in the transport, nor in the kernel on our side."""
+        """Returns whether neither the transport nor the kernel on this side has unsent data."""
         assert self.transport is not None
         if self.lost:
             return False  # The peer will see the end.
@@ -346,10 +346,10 @@ class _Play:
         fcntl.ioctl(self._socket().fileno(), termios.TIOCOUTQ, unsent)
         return not self.transport.get_write_buffer_size() and not unsent[0]
 
-    # What calls do.
+    # Actions of protocol methods and callbacks.
 
     def call_soon(self, ops: tuple[Op, ...]) -> None:
-        """Schedules a callback that does `ops`."""
+        """Schedules a callback that performs `ops`."""
         number = len(self.callbacks)
 
         def callback() -> None:
@@ -359,7 +359,7 @@ class _Play:
         self.callbacks.append(self.loop.call_soon(callback))
 
     def react(self, protocol: int, method: str) -> None:
-        """Writes the call down and does what the script says."""
+        """Records the call and performs the script's reaction."""
         self.note(f"{protocol} {method}")
         self.late = self.late or self.lost
         self.lost = self.lost or method == "connection_lost"
@@ -370,29 +370,29 @@ class _Play:
             self.within.pop()
 
     def perform(self, ops: tuple[Op, ...], handle: asyncio.Handle | None = None) -> None:
-        """Does `ops` one after the other; the first that raises ends it."""
+        """Performs `ops` in order; stops at the first that raises."""
         for name, number in ops:
             if self._allowed(name):
                 self._perform(name, number, handle)
 
     def _allowed(self, name: str) -> bool:
-        """Leaves out what asyncio's own loop gets wrong, and what the kernel would decide."""
+        """Returns `False` for what asyncio's loop gets wrong, and for what the kernel decides."""
         assert self.transport is not None
         closing = self.transport.is_closing()
         if "resume_writing" in self.within and (
             closing or name in ("close", "abort", "write_eof", "call_soon", "exit")
         ):
-            # gh-156512: a transport closed in resume_writing() may end twice; and one that is left
-            # from there by SystemExit fails an assertion of its own in every turn from then on.
+            # gh-156512: a transport closed in resume_writing() may end twice; if SystemExit is
+            # raised there, an assertion fails in every later turn.
             return False
         if "connection_made" in self.within and name == "pause_reading":
             return False  # gh-103607: ignored before 3.12.
         if self.lost and self.wrote_big and name.startswith(("abort", "write")):
-            return False  # A transport that sent its last bytes after close() takes no more calls.
+            return False  # A transport that sent its last bytes after close() accepts no calls.
         if name == "writelines":
             return not closing  # gh-136234: fails on a lost connection before 3.13.6.
         if name in ("write_small", "write_big") and closing:
-            # gh-115514: what is written while closing is not sent before 3.13.2.
+            # gh-115514: data written while closing is not sent before 3.13.2.
             return not self.big_writes
         if name == "write_big":
             return self.big_writes < BIG_AT_ONCE
@@ -411,7 +411,7 @@ class _Play:
                 self.wrote_big = True
             transport.write(bytes(BIG[number % len(BIG)]))
         elif name == "writelines":
-            # No empty one at the end: asyncio's transport would keep it for ever.
+            # No empty item at the end: asyncio's transport would keep it forever.
             transport.writelines([bytes(size) for size in (17, 0, 500)[2 - number % 3 :]])
         elif name == "higher_mark":
             transport.set_write_buffer_limits(high=HIGHER_MARK)
@@ -442,7 +442,7 @@ class _Play:
 
 
 class _Calls:
-    """What both kinds of player share."""
+    """The common part of both players."""
 
     def __init__(self, play: _Play, number: int) -> None:
         self._play = play
@@ -464,7 +464,7 @@ class _Calls:
         return next(self._play.answers, False)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        # Which of the two a dead connection raises depends on what was tried first.
+        # Which of the two errors a dead connection raises depends on the first system call.
         name = "ConnectionError" if isinstance(exc, ConnectionError) else type(exc).__name__
         self._play.note(f"with {name}")
         self._play.cut_short = self._play.cut_short or exc is not None
@@ -493,14 +493,14 @@ class _BufferedPlayer(_Calls, asyncio.BufferedProtocol):
 
 
 def unread_bytes(fd: int) -> int:
-    """How many bytes the kernel has for a reader of `fd`."""
+    """Returns the number of bytes that the kernel holds for a reader of `fd`."""
     count = array.array("i", [0])
     fcntl.ioctl(fd, termios.FIONREAD, count)
     return count[0]
 
 
 def wait_for(fd: int, condition: Callable[[], bool], events: int = 0) -> None:
-    """Returns when `condition` holds, or the kernel tells one of `events` of `fd`."""
+    """Returns when `condition` holds, or the kernel reports one of `events` on `fd`."""
     poll = select.poll()
     poll.register(fd, events or select.POLLIN)
     end = time.monotonic() + PATIENCE_S

@@ -1,4 +1,4 @@
-"""The other end of a connection: a plain blocking socket that does exactly what it is told."""
+"""The other end of a connection: a plain blocking socket, controlled by the test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
-#: More than any two kernel buffers on the way take.
+#: More than the capacity of two kernel buffers.
 MORE_THAN_FITS = 16 * 1024 * 1024
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected TCP sockets: as `socket.socketpair()`, but of the family under test."""
+    """Returns two connected TCP sockets: like `socket.socketpair()`, but with TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         one = socket.create_connection(listener.getsockname(), PATIENCE_S)
         other, _ = listener.accept()
@@ -34,9 +34,9 @@ async def connect(
     """Opens a connection of the running loop and returns the peer's socket with it.
 
     Args:
-        factory: makes the protocol.
-        kernel_buffer: bytes for both kernel buffers between our writes and the peer's reads, to
-            fill them soon. The kernel rounds it up.
+        factory: creates the protocol.
+        kernel_buffer: the size in bytes of both kernel buffers between our writes and the peer's
+            reads, to fill them soon. The kernel rounds it up.
     """
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -53,7 +53,7 @@ async def connect(
 
 
 async def read_exactly(peer: socket.socket, count: int) -> bytes:
-    """Reads `count` bytes while the loop goes on."""
+    """Reads `count` bytes while the loop runs."""
 
     def read() -> bytes:
         got = bytearray()
@@ -65,7 +65,7 @@ async def read_exactly(peer: socket.socket, count: int) -> bytes:
 
 
 async def read_to_end(peer: socket.socket) -> bytes:
-    """Reads until the loop's side has ended, while the loop goes on."""
+    """Reads to the end of the stream while the loop runs."""
 
     def read() -> bytes:
         got = bytearray()
@@ -77,9 +77,9 @@ async def read_to_end(peer: socket.socket) -> bytes:
 
 
 async def read_until_gone(peer: socket.socket) -> bytes:
-    """Reads until the loop's side has ended or reset, while the loop goes on.
+    """Reads to the end of the stream or a reset while the loop runs.
 
-    A socket that is closed with data left unread resets its connection.
+    A socket that is closed with unread data resets its connection.
     """
 
     def read() -> bytes:
@@ -93,17 +93,17 @@ async def read_until_gone(peer: socket.socket) -> bytes:
 
 
 async def send(peer: socket.socket, data: bytes) -> None:
-    """Sends all of `data` while the loop goes on."""
+    """Sends all of `data` while the loop runs."""
     await asyncio.get_running_loop().run_in_executor(None, peer.sendall, data)
 
 
 def reset(peer: socket.socket) -> None:
-    """Closes so that the other side sees "connection reset by peer"."""
+    """Closes so that the other side gets "connection reset by peer"."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
 
 
 async def turns(count: int) -> None:
-    """Lets the loop turn `count` times."""
+    """Runs `count` turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)

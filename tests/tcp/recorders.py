@@ -1,4 +1,4 @@
-"""Protocols that write down how they are called."""
+"""Protocols that record how they are called."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
     Buffer = bytearray | memoryview | array.array[int] | mmap.mmap
 
-#: Seconds to wait for something that is bound to happen. Generous: the machine may be busy.
+#: Seconds to wait for something that must happen. Generous, because the machine may be busy.
 PATIENCE_S = 30.0
 
 
 class _Calls:
-    """What both kinds of recorder share.
+    """The common part of both recorders.
 
     Args:
-        on: what to do in a method, by its name, after it was written down. What the function for
-            `eof_received` or `get_buffer` returns is returned by the method.
+        on: functions by method name, called after the call was recorded. For `eof_received` and
+            `get_buffer`, the method returns the function's result.
 
     Attributes:
-        calls: names of the methods called. Repeated `data_received`, or pairs of `get_buffer` and
-            `buffer_updated`, count once, because the kernel decides where bytes are cut.
+        calls: names of the called methods. Repeated `data_received`, or pairs of `get_buffer` and
+            `buffer_updated`, count once, because the kernel decides how data is split.
         received: the bytes.
-        lost_with: what `connection_lost` was given.
+        lost_with: the argument of `connection_lost`.
     """
 
     def __init__(self, on: Mapping[str, Callable[[Any], object]] | None = None) -> None:
@@ -40,7 +40,7 @@ class _Calls:
 
     @property
     def transport(self) -> asyncio.Transport:
-        """The transport given to `connection_made`."""
+        """The transport passed to `connection_made`."""
         assert self._transport is not None
         return self._transport
 
@@ -50,7 +50,7 @@ class _Calls:
         return "connection_lost" in self.calls
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns when `condition` holds; it is looked at again after every call."""
+        """Returns when `condition` holds; it is evaluated after every call."""
         loop = asyncio.get_running_loop()
         while not condition():
             changed: asyncio.Future[None] = loop.create_future()
@@ -65,33 +65,33 @@ class _Calls:
         await self.until(lambda: self.lost)
 
     async def until_called(self, name: str, times: int) -> None:
-        """Returns when `name` is among the calls so often."""
+        """Returns when `name` was called that often."""
         await self.until(lambda: self.calls.count(name) >= times)
 
     async def until_received(self, count: int) -> None:
-        """Returns when `count` bytes have come."""
+        """Returns when `count` bytes have arrived."""
         await self.until(lambda: len(self.received) >= count)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._record("connection_made")
 
     def pause_writing(self) -> None:
-        """Writes it down."""
+        """Records the call."""
         self._record("pause_writing")
 
     def resume_writing(self) -> None:
-        """Writes it down."""
+        """Records the call."""
         self._record("resume_writing")
 
     def eof_received(self) -> bool | None:
-        """Closes, as a protocol does that says nothing, unless `on` answers otherwise."""
+        """Lets the transport close, as protocols do by default, unless `on` returns otherwise."""
         return bool(self._record("eof_received"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Keeps the exception."""
+        """Stores the exception."""
         self.lost_with = exc
         self._record("connection_lost")
 
@@ -107,10 +107,10 @@ class _Calls:
 
 
 class Recorder(_Calls, asyncio.Protocol):
-    """A `Protocol` that writes down how it is called."""
+    """A `Protocol` that records how it is called."""
 
     def data_received(self, data: bytes) -> None:
-        """Keeps the bytes, which are `bytes` and nothing else."""
+        """Stores the data, whose type must be exactly `bytes`."""
         assert type(data) is bytes
         assert data
         self.received += data
@@ -118,11 +118,11 @@ class Recorder(_Calls, asyncio.Protocol):
 
 
 class BufferedRecorder(_Calls, asyncio.BufferedProtocol):
-    """A `BufferedProtocol` that writes down how it is called.
+    """A `BufferedProtocol` that records how it is called.
 
     Args:
         on: as for `Recorder`.
-        buffer: what to read into.
+        buffer: the buffer to read into.
     """
 
     def __init__(
@@ -130,18 +130,18 @@ class BufferedRecorder(_Calls, asyncio.BufferedProtocol):
         on: Mapping[str, Callable[[Any], object]] | None = None,
         buffer: Buffer | None = None,
     ) -> None:
-        """Reads into 64 KiB unless told otherwise."""
+        """Reads into 64 KiB by default."""
         super().__init__(on)
         self.buffer: Buffer = bytearray(64 * 1024) if buffer is None else buffer
 
     def get_buffer(self, sizehint: int) -> Buffer:
-        """Gives the buffer. Not written down: it is called as often as the loop likes."""
+        """Returns the buffer. Not recorded: loops may call it at any rate."""
         assert isinstance(sizehint, int)
         action = self.on.get("get_buffer")
         return self.buffer if action is None else cast("Buffer", action(self))
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Keeps the bytes."""
+        """Stores the bytes."""
         assert nbytes > 0
         with memoryview(self.buffer) as view:
             self.received += view.cast("B")[:nbytes]

@@ -1,4 +1,4 @@
-"""What is done in one hostile sequence, drawn from a seed."""
+"""The contents of one hostile sequence, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What is done, and a number to choose by.
+#: An operation, and a random number for its choices.
 Op = tuple[str, int]
 
-#: What calls do to the connection or the loop they are called by; often is written often.
+#: What calls do to the connection or to the loop that calls them; weighted by repetition.
 OPS = (
     *("write_small",) * 5,
     *("write_big",) * 2,
@@ -34,7 +34,7 @@ OPS = (
     "exit",
     "close_loop",
 )
-#: What happens between two turns of the loop: mostly, what the peer does.
+#: What happens between two turns of the loop, mostly actions of the peer.
 STEPS = (
     *("send",) * 6,
     *("send_twice",),
@@ -52,12 +52,12 @@ class Script:
     """One sequence.
 
     Attributes:
-        seed: what it was drawn from.
+        seed: the seed that it was drawn from.
         accepted: whether the transport is of the accepting side.
         buffered: whether the first protocol is a `BufferedProtocol`.
-        steps: what happens, one after the other, with what is done from outside then.
-        reactions: what the calls do, in the order in which they come.
-        answers: what `eof_received` returns, in the order in which it is called.
+        steps: the steps in order, with the operations performed from outside in each.
+        reactions: the operations performed by the calls, in the order of the calls.
+        answers: the results of `eof_received`, in the order of its calls.
     """
 
     seed: int
@@ -69,7 +69,7 @@ class Script:
 
     @classmethod
     def draw(cls, seed: int) -> Script:
-        """The script of this seed."""
+        """Returns the script of this seed."""
         rng = random.Random(seed)
         names = iter(rng.choices(OPS, k=40))
 
@@ -91,5 +91,5 @@ class Script:
 
 
 def scripts(first: int, count: int) -> Iterator[Script]:
-    """The scripts of `count` seeds, from `first` on."""
+    """Yields the scripts of `count` seeds, from `first` on."""
     return (Script.draw(seed) for seed in range(first, first + count))

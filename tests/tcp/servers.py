@@ -1,4 +1,4 @@
-"""Servers to connect to, and what to ask of them."""
+"""Servers to connect to, and helpers for them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOCALHOST = "127.0.0.1"
 
 
 class Greeter(Recorder):
-    """Speaks first, then closes."""
+    """Sends a greeting, then closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Says hello."""
+        """Sends the greeting."""
         super().connection_made(transport)
         self.transport.write(b"hello")
         self.transport.close()
@@ -53,7 +53,7 @@ needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="this machine has no IP
 async def served_connection(
     loop: asyncio.AbstractEventLoop,
 ) -> tuple[asyncio.Server, Recorder, socket.socket]:
-    """A server with one connection, our side of it, and the peer's."""
+    """A server with one connection: the transport and the peer's socket."""
     made: asyncio.Future[Recorder] = loop.create_future()
     server = await loop.create_server(
         lambda: Recorder({"connection_made": made.set_result}), LOCALHOST, 0
@@ -63,7 +63,7 @@ async def served_connection(
 
 
 async def outcome(make: Callable[[], Any]) -> tuple[type[BaseException], str]:
-    """What awaiting `make()` raises, with its text."""
+    """Returns the type and text of the exception that awaiting `make()` raises."""
     try:
         result = await make()
     except Exception as error:

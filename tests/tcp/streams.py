@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-#: asyncio's default for `limit`.
+#: asyncio's default `limit`.
 LIMIT = 64 * 1024
 
 
@@ -36,5 +36,5 @@ async def streams(limit: int = LIMIT) -> AsyncGenerator[tuple[Streams, socket.so
 
 
 async def peek(reader: asyncio.StreamReader) -> bytes:
-    """What is buffered: libraries do look at it."""
+    """Returns what is buffered, in a private attribute that libraries use."""
     return bytes(vars(reader)["_buffer"])

@@ -1,4 +1,4 @@
-"""How a connection ends: who is told what, how often, and in which order."""
+"""How a connection ends: which methods are called, how often, and in which order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENDS = pytest.mark.parametrize("end", ["close", "abort"])
 def test_a_connection_can_end_in_any_method(
     loop: asyncio.AbstractEventLoop, kind: Kind, method: str, end: str
 ) -> None:
-    """Nothing but `connection_lost` comes after, although more data waits."""
+    """Only `connection_lost` is called afterwards, although more data is waiting."""
     if kind is BufferedRecorder and method == "data_received":
         method = "buffer_updated"
 
@@ -61,7 +61,7 @@ def test_a_connection_can_end_in_any_method(
 
 
 def send_and_close(peer: socket.socket, data: bytes) -> None:
-    """Sends what the other side is willing to take."""
+    """Sends as much as the other side accepts."""
     with peer, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         peer.sendall(data)
 
@@ -114,7 +114,7 @@ def test_closing_in_connection_lost_changes_nothing(loop: asyncio.AbstractEventL
 
 @ENDS
 def test_connection_lost_comes_in_a_later_turn(loop: asyncio.AbstractEventLoop, end: str) -> None:
-    """Callbacks that were scheduled before the end run before connection_lost."""
+    """Callbacks that were scheduled before the end run before `connection_lost`."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
@@ -214,7 +214,7 @@ def test_closing_before_the_reset_is_seen_is_an_orderly_end(
 
 
 def test_aborting_sends_what_the_socket_options_say(loop: asyncio.AbstractEventLoop) -> None:
-    """With SO_LINGER at zero an abort is a reset, which is how servers drop clients."""
+    """With SO_LINGER set to zero, an abort is a reset; servers drop clients this way."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
@@ -231,7 +231,7 @@ def test_aborting_sends_what_the_socket_options_say(loop: asyncio.AbstractEventL
 
 
 def fail(_: object) -> None:
-    """What a protocol does by accident."""
+    """Raises an exception, as a faulty protocol method."""
     raise ZeroDivisionError
 
 
@@ -241,7 +241,7 @@ def check_report(
     protocol: AnyRecorder,
     error: type[BaseException] = ZeroDivisionError,
 ) -> None:
-    """That `context` tells of `error` in a method of `protocol`, with asyncio's keys."""
+    """Asserts that `context` reports `error` in a method of `protocol`, with asyncio's keys."""
     assert context["message"] == message
     assert isinstance(context["exception"], error)
     assert context["transport"] is protocol.transport
@@ -274,7 +274,7 @@ def test_a_raising_receiver_is_reported_and_loses_the_connection(
 def test_what_was_written_before_the_end_is_sent(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], end: str
 ) -> None:
-    """As far as the kernel takes it at once; and nothing that is written afterwards is."""
+    """As much as the kernel accepts at once; data written afterwards is discarded."""
 
     def answer(recorder: Recorder) -> None:
         recorder.transport.write(b"last words")
@@ -372,7 +372,7 @@ def test_raising_flow_control_is_only_reported(
 def test_a_raising_callback_is_reported_as_any_other(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], method: str
 ) -> None:
-    """Both are scheduled with call_soon, so the loop tells of a callback; nothing else happens."""
+    """Both are scheduled with call_soon and reported like callbacks; the connection goes on."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(lambda: Recorder({method: fail}))

@@ -1,4 +1,4 @@
-"""`create_connection`: which address, from which address, and what is said when nobody answers."""
+"""`create_connection`: the remote and local addresses, and errors if there is no server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def refusing() -> Iterator[tuple[str, int]]:
-    """An address that refuses connections: bound, so that nobody else can take it."""
+    """An address that refuses connections; it is bound, so that no other process can use it."""
     with socket.socket() as sock:
         sock.bind((LOCALHOST, 0))
         yield sock.getsockname()
@@ -32,7 +32,7 @@ def refusing() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def silent() -> Iterator[tuple[str, int]]:
-    """An address that never answers: a listener whose queue is full drops what comes."""
+    """An address that does not respond: a listener with a full queue drops packets."""
     if sys.platform != "linux":
         pytest.skip("a full queue refuses instead of dropping on this platform")
     with contextlib.ExitStack() as stack:
@@ -47,7 +47,7 @@ def silent() -> Iterator[tuple[str, int]]:
 
 
 def open_fds() -> set[str]:
-    """The descriptors of this process; the one that lists them is gone by the time we look."""
+    """Returns the descriptors of this process, without the one used to list them."""
     return set(os.listdir("/dev/fd"))
 
 
@@ -58,7 +58,7 @@ def info_of(family: socket.AddressFamily, *address: object) -> AddressInfo:
 def resolve_to(
     monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop, *infos: AddressInfo
 ) -> None:
-    """Makes the loop's resolver answer `infos` for every name."""
+    """Makes the loop's resolver return `infos` for every name."""
 
     async def getaddrinfo(*_args: object, **_options: object) -> list[AddressInfo]:
         return list(infos)
@@ -346,7 +346,7 @@ def test_a_cancelled_attempt_leaves_no_descriptor(
 def test_cancelling_right_after_connecting_closes_the_transport(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """The protocol was told of a connection, so it is told of its end."""
+    """`connection_made` was called, so `connection_lost` must be called, too."""
 
     async def main() -> None:
         ours, peer = tcp_pair()

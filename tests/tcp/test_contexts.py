@@ -1,4 +1,4 @@
-"""Whose context variables a protocol sees: a connection has its own, from Python 3.15 on."""
+"""The context in which a protocol's methods run: one per connection from Python 3.15 on."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ one_context = pytest.mark.skipif(
     sys.version_info < (3, 15),
     reason="before Python 3.15 asyncio gives each method the context of who had it called",
 )
-#: Whether over TLS.
+#: Whether the connection uses TLS.
 LAYERS = pytest.mark.parametrize("is_tls", [False, True], ids=["tcp", "tls"])
 KINDS = pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
 
 
 def watching(kind: Callable[..., AnyRecorder], seen: Seen) -> AnyRecorder:
-    """A protocol whose methods note what they find in the variable, and leave their names."""
+    """A protocol whose methods record the value of the variable, and set it to their names."""
 
     def note(name: str) -> Callable[[Any], object]:
         def called(_: object) -> None:
@@ -52,7 +52,7 @@ def watching(kind: Callable[..., AnyRecorder], seen: Seen) -> AnyRecorder:
 
 
 def expected(kind: Callable[..., AnyRecorder], before: str) -> Seen:
-    """What it notes where all of its methods run in one context."""
+    """What it records if all of its methods run in one context."""
     received = "data_received" if kind is Recorder else "buffer_updated"
     names = ["connection_made", received, "eof_received", "connection_lost"]
     return list(zip(names, [before, *names], strict=False))
@@ -64,7 +64,7 @@ def expected(kind: Callable[..., AnyRecorder], before: str) -> Seen:
 def test_all_methods_of_a_client_run_in_one_context(
     loop: asyncio.AbstractEventLoop, kind: Callable[..., AnyRecorder], is_tls: bool
 ) -> None:
-    """It is a copy of the caller's: the program sees nothing of it."""
+    """It is a copy of the caller's context, which does not change."""
     seen: Seen = []
 
     async def main() -> None:
@@ -96,7 +96,7 @@ def test_all_methods_of_a_client_run_in_one_context(
 def test_each_connection_of_a_server_has_a_copy_of_its_context(
     loop: asyncio.AbstractEventLoop, kind: Callable[..., AnyRecorder], is_tls: bool
 ) -> None:
-    """Of the one that `create_server()` was called in, whenever it begins to serve."""
+    """A copy of the context in which `create_server()` was called, whenever it starts to serve."""
     connections: list[Seen] = []
     protocols: asyncio.Queue[AnyRecorder] = asyncio.Queue()
 
@@ -177,7 +177,7 @@ def test_a_unix_server_and_its_clients_do_the_same(
 def test_who_ends_a_connection_lends_it_no_context(
     loop: asyncio.AbstractEventLoop, is_tls: bool
 ) -> None:
-    """Nor does who pauses and resumes it (gh-140947)."""
+    """Pausing and resuming reading does not change the context, either (gh-140947)."""
 
     async def main() -> None:
         variable.set("opened")
@@ -202,7 +202,7 @@ def test_who_ends_a_connection_lends_it_no_context(
         transport.abort()
         await protocol.until_lost()
         sock.close()
-        # What has read what had come before over TLS is a callback of who resumed, as in asyncio.
+        # Over TLS, data read before is delivered in the resuming code's context, as in asyncio.
         assert seen[0] == "opened" or is_tls
         assert seen[-1] == "opened"
 
@@ -282,7 +282,7 @@ def test_a_connection_keeps_its_context_when_tls_is_started(
 
 @one_context
 def test_a_handed_over_context_is_entered_and_not_copied(loop: asyncio.AbstractEventLoop) -> None:
-    """What asyncio itself passes on; without one, it is as before Python 3.15."""
+    """Asyncio itself passes on the context; without one, it behaves as before Python 3.15."""
     make: Any = getattr(loop, "_make_socket_transport")  # noqa: B009 - of asyncio's loops
 
     async def main() -> None:
@@ -314,7 +314,7 @@ def test_a_handed_over_context_is_entered_and_not_copied(loop: asyncio.AbstractE
 def test_a_server_serves_where_tasks_start_eagerly(
     loop: asyncio.AbstractEventLoop, is_tls: bool
 ) -> None:
-    """A task that starts at once enters its context at once."""
+    """An eager task enters its context at once."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(variable.get().encode() + await reader.readexactly(5))
@@ -343,7 +343,7 @@ def test_a_server_serves_where_tasks_start_eagerly(
 
 
 def test_what_is_no_context_is_refused() -> None:
-    """Asyncio finds out when it first calls the protocol."""
+    """Asyncio raises when it first calls the protocol."""
     with contextlib.closing(yamanote.new_event_loop()) as loop:
         ours, peer = socket.socketpair()
         context: Any = "none"

@@ -1,4 +1,4 @@
-"""How a writer is held back, and let go again."""
+"""When `pause_writing()` and `resume_writing()` are called."""
 
 from __future__ import annotations
 

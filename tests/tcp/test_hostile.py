@@ -1,4 +1,4 @@
-"""A hostile afternoon: random misuse of transports, on asyncio and on ours, seen the same way.
+"""A hostile afternoon: random misuse of transports must look the same on asyncio and yamanote.
 
 `YAMANOTE_HOSTILE=100000 pytest tests/tcp/test_hostile.py` plays that many sequences.
 """
@@ -16,15 +16,15 @@ from tests.loops import LOOPS
 from tests.tcp.afternoon import Afternoon
 from tests.tcp.script import Script, scripts
 
-#: Sequences per test. A leak shows after one batch; a loop lives for one.
+#: Sequences per batch. A loop lives for one batch, after which leaks are detected.
 BATCH = 500
 COUNT = int(os.environ.get("YAMANOTE_HOSTILE", "3000"))
-#: How many differences to print.
+#: The maximum number of differences to print.
 SHOWN = 3
 
 
 def play(name: str, batch: list[Script]) -> list[list[str]]:
-    """The records of `batch` on the loop of that name, which must leave nothing behind."""
+    """Returns the records of `batch` on the named loop, and checks that nothing is left behind."""
     before = set(os.listdir("/dev/fd"))
     with (
         contextlib.closing(LOOPS[name]()) as loop,
@@ -39,7 +39,7 @@ def play(name: str, batch: list[Script]) -> list[list[str]]:
 
 
 def beside(script: Script, expected: list[str], found: list[str]) -> str:
-    """Both records, line by line, with the differences marked."""
+    """Returns both records, line by line, with the differences marked."""
     lines = [str(script)]
     for number in range(max(len(expected), len(found))):
         left, right = (side[number] if number < len(side) else "" for side in (expected, found))
@@ -61,6 +61,6 @@ def test_hostile_sequences_are_seen_alike(first: int) -> None:
     ]
     shown = "\n\n".join(differences[:SHOWN])
     assert not differences, f"{len(differences)} of {len(batch)} differ from asyncio:\n{shown}"
-    # The sequences reach what they are meant to reach.
+    # Check that the sequences reach all cases that they are meant to reach.
     seen = {line.split(" ")[1] for record in expected for line in record if " " in line}
     assert {"connection_lost", "pause_writing", "resume_writing", "eof_received"} <= seen

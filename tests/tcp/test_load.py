@@ -162,7 +162,7 @@ FEW_DESCRIPTORS = """
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_everybody_is_served_although_descriptors_run_out(program: Program, loop_name: str) -> None:
-    """Eighty clients at once, forty descriptors: who does not fit waits in the backlog."""
+    """Eighty clients at once, forty descriptors: the others wait in the backlog."""
     clients, spare = 80, 40
     with program.start(FEW_DESCRIPTORS) as child:
         assert child.stdout is not None
@@ -171,7 +171,7 @@ def test_everybody_is_served_although_descriptors_run_out(program: Program, loop
         for number, peer in enumerate(peers):
             peer.sendall(b"%d." % number)
         started = time.monotonic()
-        # The first to be served leave only when all of the descriptors are in use.
+        # The first clients disconnect only after all descriptors are in use.
         for number, peer in enumerate(peers[: spare - 5]):
             assert peer.recv(100) == b"%d." % number
         for peer in peers[: spare - 5]:
@@ -194,10 +194,10 @@ def test_everybody_is_served_although_descriptors_run_out(program: Program, loop
 
 
 class Flood:
-    """A thread that sends to a port, and throws away what comes back, until told to stop."""
+    """A thread that sends to a port and discards the replies until it is stopped."""
 
     def __init__(self, port: int) -> None:
-        """Connects and begins."""
+        """Connects and starts."""
         self._sock = socket.create_connection((LOCALHOST, port), PATIENCE_S)
         self._threads = [threading.Thread(target=work) for work in (self._send, self._receive)]
         self._stopping = False
@@ -205,16 +205,16 @@ class Flood:
             thread.start()
 
     def stop(self) -> None:
-        """Ends the flood. Does not wait, because the loop has to read what is under way."""
+        """Ends the flood. Does not wait, because the loop has to read what is in flight."""
         self._stopping = True
 
     @property
     def over(self) -> bool:
-        """Whether everything under way has arrived."""
+        """Returns whether everything in flight has arrived."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
-        """Waits for the threads."""
+        """Joins the threads."""
         for thread in self._threads:
             thread.join()
         self._sock.close()
@@ -231,25 +231,25 @@ class Flood:
 
 
 class Echo(Recorder):
-    """Sends back what comes, reading no faster than it can write."""
+    """Sends back what it receives, reading no faster than it can write."""
 
     def data_received(self, data: bytes) -> None:
-        """Echoes."""
+        """Sends the data back."""
         self.calls.append("data_received")
         self.transport.write(data)
 
     def pause_writing(self) -> None:
-        """Stops reading."""
+        """Pauses reading."""
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Reads on."""
+        """Resumes reading."""
         self.transport.resume_reading()
 
 
 @pytest.mark.slow
 def test_a_busy_connection_starves_nobody(loop: asyncio.AbstractEventLoop) -> None:
-    """While two connections are flooded, new ones are accepted and small ones are answered."""
+    """While two connections are flooded, new ones are accepted and small messages are echoed."""
 
     async def main() -> None:
         async with await loop.create_server(Echo, LOCALHOST, 0) as server:
@@ -279,7 +279,7 @@ def test_a_busy_connection_starves_nobody(loop: asyncio.AbstractEventLoop) -> No
 
 @pytest.mark.slow
 def test_a_storm_of_connections_starves_nobody(loop: asyncio.AbstractEventLoop) -> None:
-    """While others connect and leave as fast as they can, a connection is answered."""
+    """While other clients connect and disconnect at full speed, a connection is served."""
 
     async def main() -> None:
         async with await loop.create_server(Echo, LOCALHOST, 0) as server:

@@ -1,4 +1,4 @@
-"""Readers and stream protocols that somebody changed: every call must still be seen."""
+"""Subclassed and patched readers and stream protocols: every override must still be called."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 
 class NotingReader(asyncio.StreamReader):
-    """A subclass, as libraries make them: it must see every call."""
+    """A subclass, as in libraries: its overrides must get every call."""
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing was fed yet."""
+        """Start without data."""
         super().__init__(loop=loop)
         self.fed: list[bytes] = []
         self.ended = False
 
     def feed_data(self, data: Any) -> None:  # noqa: ANN401 - typeshed has two opinions
-        """Notes the data."""
+        """Records the data."""
         self.fed.append(bytes(data))
         super().feed_data(data)
 
     def feed_eof(self) -> None:
-        """Notes the end."""
+        """Records the end."""
         self.ended = True
         super().feed_eof()
 
 
 class NotingProtocol(asyncio.StreamReaderProtocol):
-    """A subclass of the protocol: it must see every call, too."""
+    """A subclass of the protocol: its override must get every call, too."""
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
-        """Nothing was received yet."""
+        """Start without data."""
         super().__init__(reader, loop=loop)
         self.seen: list[bytes] = []
 
     def data_received(self, data: bytes) -> None:
-        """Notes the data."""
+        """Records the data."""
         self.seen.append(data)
         super().data_received(data)
 
@@ -56,7 +56,7 @@ class NotingProtocol(asyncio.StreamReaderProtocol):
 async def over(
     protocol: asyncio.StreamReaderProtocol,
 ) -> AsyncGenerator[tuple[asyncio.BaseTransport, socket.socket], None]:
-    """A connection for `protocol`, with the peer's socket."""
+    """Opens a connection for `protocol`, and returns the peer's socket."""
     loop = asyncio.get_running_loop()
     with socket.create_server((LOCALHOST, 0)) as listener:
         transport, _ = await loop.create_connection(lambda: protocol, *listener.getsockname())
@@ -83,7 +83,7 @@ def test_feeding_by_hand_mixes_with_the_connection(loop: asyncio.AbstractEventLo
 def test_an_exported_buffer_does_not_lose_data(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
-    """A bytearray somebody looks into cannot grow: asyncio's own error, not a crash or a loss."""
+    """An exported bytearray cannot grow: asyncio's error, without crash or data loss."""
 
     async def main() -> None:
         async with streams() as ((reader, _), peer):
@@ -163,7 +163,7 @@ def test_a_method_set_on_the_reader_is_called(loop: asyncio.AbstractEventLoop) -
 def test_a_method_set_on_the_class_is_called(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ) -> None:
-    """Tracers and test suites patch the classes, also when connections exist already."""
+    """Tracers and test suites patch the classes, even if connections already exist."""
 
     async def main() -> None:
         async with streams() as ((reader, _), peer):
@@ -191,7 +191,7 @@ def test_a_method_set_on_the_class_is_called(
 
 def test_a_subclass_without_overrides_is_read_as_ever(loop: asyncio.AbstractEventLoop) -> None:
     class Plain(asyncio.StreamReader):
-        """Changes nothing."""
+        """A subclass without overrides."""
 
     async def main() -> None:
         reader = Plain(loop=loop)

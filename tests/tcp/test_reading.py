@@ -1,4 +1,4 @@
-"""How data reaches a protocol, and how a reader holds the peer back."""
+"""How data reaches a protocol, and how a reader applies back-pressure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_data_and_end_arrive_in_order(loop: asyncio.AbstractEventLoop, kind: Kin
 def test_data_that_comes_with_the_end_is_delivered(
     loop: asyncio.AbstractEventLoop, kind: Kind, size: int
 ) -> None:
-    """A FIN that is known before the data is read must not cut it short."""
+    """A FIN that is already known must not cut off unread data."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(kind)
@@ -77,7 +77,7 @@ def test_data_that_comes_with_the_end_is_delivered(
 def test_what_a_receiver_schedules_runs_before_the_end_is_told(
     loop: asyncio.AbstractEventLoop, kind: Kind
 ) -> None:
-    """Data and end come in two turns, so a callback between them may still change its mind."""
+    """Data and end are delivered in two turns, so that a callback between them may take effect."""
     received = "data_received" if kind is Recorder else "buffer_updated"
 
     async def main() -> None:
@@ -139,7 +139,7 @@ def test_pausing_holds_data_back(loop: asyncio.AbstractEventLoop, kind: Kind) ->
         with peer:
             assert transport.is_reading()
             transport.pause_reading()
-            transport.pause_reading()  # Once more changes nothing.
+            transport.pause_reading()  # A second call has no effect.
             assert not transport.is_reading()
             peer.sendall(b"held back")
             await turns(5)
@@ -189,7 +189,7 @@ def test_pausing_in_connection_made_reads_nothing(
 def test_pausing_while_called_stops_at_that_chunk(
     loop: asyncio.AbstractEventLoop, kind: Kind
 ) -> None:
-    """The bytes a paused protocol has had are at most one read's worth."""
+    """After pausing, a protocol receives nothing beyond the current read."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(kind)
@@ -256,7 +256,7 @@ def test_a_paused_reader_does_not_see_the_end(loop: asyncio.AbstractEventLoop) -
 
 @KINDS
 def test_a_paused_reader_holds_the_peer_back(loop: asyncio.AbstractEventLoop, kind: Kind) -> None:
-    """What it had is small, and what the kernels keep is bounded: the peer's send blocks."""
+    """It has received little, and the kernel's buffers are bounded: the peer's send blocks."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(kind)
@@ -301,7 +301,7 @@ def test_any_writable_buffer_will_do(
             assert protocol.received == b"hello world"
         await protocol.until_lost()
         if isinstance(protocol.buffer, mmap.mmap):
-            protocol.buffer.close()  # Nothing exports it any more.
+            protocol.buffer.close()  # There is no export of the buffer any more.
 
     loop.run_until_complete(main())
 
@@ -324,7 +324,7 @@ def test_get_buffer_may_give_another_buffer_each_time(loop: asyncio.AbstractEven
 
 
 def test_the_buffer_is_free_while_buffer_updated_runs(loop: asyncio.AbstractEventLoop) -> None:
-    """The loop exports it during the read only: a protocol may resize it as it likes."""
+    """The loop exports the buffer only during the read: the protocol may resize it freely."""
 
     async def main() -> None:
         buffer = bytearray(4)
@@ -369,7 +369,7 @@ def test_an_unusable_buffer_ends_the_connection(
         assert context["exception"] is protocol.lost_with
         assert context["transport"] is transport
         assert context["protocol"] is protocol
-        # A buffer that cannot be written to shows at the read.
+        # A read-only buffer is detected at the read.
         if isinstance(buffer, bytes):
             assert context["message"] == "Fatal read error on socket transport"
         else:
@@ -387,7 +387,7 @@ def test_an_unusable_buffer_ends_the_connection(
 def test_a_protocol_without_eof_received_is_closed(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
-    """A BaseProtocol has neither data_received nor eof_received: the first event ends it."""
+    """A BaseProtocol has neither data_received nor eof_received: the first event closes it."""
 
     class Minimal(asyncio.BaseProtocol):
         def __init__(self) -> None:
@@ -427,10 +427,10 @@ def test_attributes_set_on_a_protocol_are_seen(loop: asyncio.AbstractEventLoop) 
 
 
 def test_what_a_protocol_keeps_stays_as_it_was(loop: asyncio.AbstractEventLoop) -> None:
-    """The memory of a message that nobody kept may serve the next; that of any other must not."""
+    """Memory of a message that is not kept may be reused; that of a kept one must not change."""
 
     class Keeper(asyncio.Protocol):
-        """Keeps some messages, in some way, sends some back, and does all at once with some."""
+        """Keeps some messages in various ways, sends some back, and does all of it with some."""
 
         def __init__(self) -> None:
             self.kept: list[tuple[bytes, bytes | memoryview | dict[bytes, int]]] = []

@@ -57,7 +57,7 @@ def test_a_server_listens_where_it_is_told(loop: asyncio.AbstractEventLoop, host
 @pytest.mark.parametrize("host", [None, [LOCALHOST, "::1"], ["::1", LOCALHOST, LOCALHOST]])
 def test_a_server_listens_on_every_family(loop: asyncio.AbstractEventLoop, host: Host) -> None:
     async def main() -> None:
-        with socket.socket() as probe:  # A port that is free on both.
+        with socket.socket() as probe:  # A port that is free for both families.
             probe.bind((LOCALHOST, 0))
             port: int = probe.getsockname()[1]
         async with await loop.create_server(Greeter, host, port) as server:
@@ -204,7 +204,7 @@ def test_a_server_can_be_started_later(loop: asyncio.AbstractEventLoop) -> None:
         with pytest.raises(ConnectionRefusedError):
             await greeting_from(LOCALHOST, port_of(server))
         await server.start_serving()
-        await server.start_serving()  # Once more changes nothing.
+        await server.start_serving()  # A second call has no effect.
         assert server.is_serving()
         assert await greeting_from(LOCALHOST, port_of(server)) == b"hello"
         server.close()
@@ -262,7 +262,7 @@ def test_close_leaves_connections_alone(loop: asyncio.AbstractEventLoop) -> None
         server, protocol, peer = await served_connection(loop)
         with peer:
             server.close()
-            server.close()  # Once more changes nothing.
+            server.close()  # A second call has no effect.
             await turns(3)
             peer.sendall(b"still here")
             await protocol.until_received(10)
@@ -376,7 +376,7 @@ def test_clients_that_are_gone_are_forgotten(loop: asyncio.AbstractEventLoop) ->
 
 @SERVER_LISTENS_TO_ITS_CLIENTS
 def test_a_server_knows_its_clients_and_keeps_none_alive(loop: asyncio.AbstractEventLoop) -> None:
-    """Monitoring looks there, private as it is; a connection that was dropped does not count."""
+    """Monitoring tools use this private attribute; dropped connections do not count."""
 
     async def main() -> None:
         arrived = asyncio.Event()
@@ -414,7 +414,7 @@ def test_a_server_knows_its_clients_and_keeps_none_alive(loop: asyncio.AbstractE
 def test_a_raising_factory_leaves_the_server_alive(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]], *, debug: bool
 ) -> None:
-    """It is told of in debug mode only."""
+    """It is reported in debug mode only."""
     loop.set_debug(debug)
     failed = asyncio.Event()
 
@@ -432,7 +432,7 @@ def test_a_raising_factory_leaves_the_server_alive(
                 assert await greeting_from(*address) == b"hello"
 
     with warnings.catch_warnings():
-        # asyncio leaves the accepted socket to the collector, which says so.
+        # asyncio leaves the accepted socket to the collector, which warns about it.
         warnings.simplefilter("ignore", ResourceWarning)
         loop.run_until_complete(main())
         if debug:
@@ -474,7 +474,7 @@ def test_a_server_accepts_everyone_in_the_backlog(loop: asyncio.AbstractEventLoo
             assert made.empty()
             for number, peer in enumerate(peers):
                 peer.sendall(b"%d." % number)
-            for number, peer in enumerate(peers):  # In the order in which they came.
+            for number, peer in enumerate(peers):  # In the order of arrival.
                 protocol = await asyncio.wait_for(made.get(), PATIENCE_S)
                 await protocol.until_received(len(b"%d." % number))
                 assert protocol.received == b"%d." % number

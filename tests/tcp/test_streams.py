@@ -180,7 +180,7 @@ def test_a_reader_over_its_limit_holds_the_peer_back(
             assert accepted < 1 << 30
             assert not transport.is_reading()
             buffered = len(await reader.read(accepted))
-            # One read may go over the mark, and no more: asyncio reads at most 256 KiB at once.
+            # At most one read may exceed the mark: asyncio reads up to 256 KiB at once.
             assert 2 * limit < buffered <= 2 * limit + 256 * 1024
             assert transport.is_reading()
             rest = accepted - buffered
@@ -210,7 +210,7 @@ def test_a_slow_reader_gets_every_byte(loop: asyncio.AbstractEventLoop) -> None:
 
 @contextlib.asynccontextmanager
 async def echo_server() -> AsyncGenerator[int, None]:
-    """The port of a server that sends back what it reads; its clients are gone at the end."""
+    """Runs a server that sends back what it reads; its clients are gone at the end."""
     clients: set[asyncio.Task[object]] = set()
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,7 +247,7 @@ def test_drain_waits_for_a_slow_peer(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         async with streams() as ((_, writer), peer):
             total = 16 * 1024 * 1024
-            await writer.drain()  # Nothing to wait for.
+            await writer.drain()  # Returns at once.
             writer.write(bytes(total))
             draining = loop.create_task(writer.drain())
             await turns(5)

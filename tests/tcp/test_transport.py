@@ -1,4 +1,4 @@
-"""What a TCP transport is, and what it tells about itself."""
+"""Properties of a TCP transport, and the information that it provides."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_transport_is_asyncios_kind(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_method_of_a_transport_can_be_replaced(loop: asyncio.AbstractEventLoop) -> None:
-    """As the tests of uvicorn and aiohttp do, to lose what is written."""
+    """The tests of uvicorn and aiohttp do this to discard what is written."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
@@ -59,10 +59,10 @@ def test_a_method_of_a_transport_can_be_replaced(loop: asyncio.AbstractEventLoop
 
 
 def test_attributes_of_a_transport_are_freed_with_it(loop: asyncio.AbstractEventLoop) -> None:
-    """In a cycle, too, and on every kind of transport."""
+    """Also in a cycle, and on every kind of transport."""
 
     class Note:
-        """Refers to what it is noted on."""
+        """Refers to the object that it is an attribute of."""
 
         def __init__(self, transport: object) -> None:
             self.transport = transport
@@ -233,7 +233,7 @@ def test_protocols_can_be_switched_between_two_messages(loop: asyncio.AbstractEv
 def test_a_protocol_can_be_replaced_while_it_is_called(
     loop: asyncio.AbstractEventLoop, kind: Callable[[], AnyRecorder]
 ) -> None:
-    """Whatever comes after the call is the new protocol's, to the last byte."""
+    """After the call, the new protocol receives everything, to the last byte."""
 
     async def main() -> None:
         transport, first, peer = await connect(Recorder)
@@ -276,7 +276,7 @@ def test_a_protocol_set_in_connection_made_gets_the_data(loop: asyncio.AbstractE
         heir = Recorder()
         first = Recorder({"connection_made": lambda made: made.transport.set_protocol(heir)})
         _, protocol, peer = await connect(lambda: first)
-        # What create_connection returns is what the factory made.
+        # create_connection returns the object that the factory returned.
         assert protocol is first
         with peer:
             peer.sendall(b"hello")
@@ -311,7 +311,7 @@ def test_protocols_run_in_the_context_of_the_connector(loop: asyncio.AbstractEve
         await protocol.until_lost()
 
     loop.run_until_complete(main())
-    # connection_lost runs in a copy of whatever context asked for it: here the read that saw EOF.
+    # connection_lost runs in a copy of the context that requested it: here the read that got EOF.
     assert seen == dict.fromkeys(methods, "connector")
 
 
@@ -350,7 +350,7 @@ def test_connection_lost_runs_in_the_context_of_close(loop: asyncio.AbstractEven
 def test_an_unclosed_transport_warns_and_closes_its_socket(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Nothing holds a paused transport that nobody keeps: neither the loop nor the kernel."""
+    """Neither the loop nor the kernel keeps an unreferenced, paused transport alive."""
 
     async def main() -> socket.socket:
         transport, protocol, peer = await connect(asyncio.Protocol)
@@ -411,7 +411,7 @@ def test_attaching_a_transports_descriptor_elsewhere_is_refused(
 def test_a_descriptor_used_again_belongs_to_the_new_connection(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """The kernel gives the lowest free number: what was said of the old one must not stick."""
+    """The kernel reuses the lowest free number: state of the old connection must not remain."""
 
     async def main() -> None:
         numbers: set[int] = set()

@@ -1,4 +1,4 @@
-"""What may be written, when it is sent, and how a writer is held back."""
+"""Which data may be written, when it is sent, and how a writer is paused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_items_larger_than_a_byte_survive_a_full_buffer(
 def test_strides_cannot_be_sent(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, Any]]
 ) -> None:
-    """The socket refuses them, which ends the connection."""
+    """The socket raises an error, which ends the connection."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
@@ -169,7 +169,7 @@ def test_what_was_written_is_a_snapshot(
             data[:] = b"b" * size
             transport.write(memoryview(data))
             data[:] = b"c" * size
-            data.clear()  # It is not held on to, either.
+            data.clear()  # It is not kept, either.
             transport.close()
             assert await read_to_end(peer) == b"a" * size + b"b" * size
             await protocol.until_lost()
@@ -235,7 +235,7 @@ def test_write_eof_half_closes(loop: asyncio.AbstractEventLoop) -> None:
             assert transport.can_write_eof()
             transport.write(b"question")
             transport.write_eof()
-            transport.write_eof()  # Once more changes nothing.
+            transport.write_eof()  # A second call has no effect.
             assert await read_to_end(peer) == b"question"
             assert not transport.is_closing()
             peer.sendall(b"answer")
@@ -319,7 +319,7 @@ def test_writelines_after_the_end_counts_as_a_write(
 def test_what_is_written_while_closing_is_sent_if_something_waits(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Writes are refused only once the end of the connection is under way."""
+    """After `close()`, data is still accepted while older data is in the buffer."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)
@@ -401,7 +401,7 @@ def test_a_peer_that_reads_slowly_gets_everything(loop: asyncio.AbstractEventLoo
 
 
 def test_nothing_waits_once_the_loop_has_turned(loop: asyncio.AbstractEventLoop) -> None:
-    """Small writes may be gathered, but not beyond the turn they were made in."""
+    """Small writes may be combined, but not beyond the turn in which they were made."""
 
     async def main() -> None:
         transport, protocol, peer = await connect(Recorder)

@@ -1,4 +1,4 @@
-"""Certificates made for the run: nothing here expires in the repository."""
+"""Certificates created for each run, so that none in the repository expires."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ NAME = "localhost"
 
 @functools.cache
 def authority() -> trustme.CA:
-    """Who signs everything below."""
+    """The certificate authority for all certificates below."""
     return trustme.CA()
 
 
 @functools.cache
 def certificate(*names: str) -> trustme.LeafCert:
-    """A certificate for `names`."""
+    """Returns a certificate for `names`."""
     return authority().issue_cert(*names)
 
 
 def server_context(*names: str, client_certificate: bool = False) -> ssl.SSLContext:
-    """A server's context, with a certificate for `names` (or `NAME`).
+    """Returns a server's context, with a certificate for `names` (or `NAME`).
 
     Args:
-        names: whom it speaks for.
-        client_certificate: whether clients must show one, too.
+        names: the names in the certificate.
+        client_certificate: whether clients must present a certificate, too.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _show(certificate(*(names or (NAME,))), context)
@@ -44,11 +44,11 @@ def server_context(*names: str, client_certificate: bool = False) -> ssl.SSLCont
 
 
 def client_context(*, trusting: bool = True, known_as: str | None = None) -> ssl.SSLContext:
-    """A client's context, which verifies.
+    """Returns a client's context, which verifies the server.
 
     Args:
-        trusting: whether it knows the authority.
-        known_as: the name in the certificate that it shows, if it has one.
+        trusting: whether it trusts the authority.
+        known_as: the name in the certificate that it presents, if any.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if trusting:
@@ -60,7 +60,7 @@ def client_context(*, trusting: bool = True, known_as: str | None = None) -> ssl
 
 @dataclass(frozen=True)
 class Files:
-    """PEM files: who signed, the key for `NAME`, and the chain of its certificate."""
+    """PEM files: the authority, the key for `NAME`, and its certificate chain."""
 
     authority: Path
     key: Path
@@ -68,7 +68,7 @@ class Files:
 
 
 def write_files(folder: Path) -> Files:
-    """Writes what programs read from files."""
+    """Writes the PEM files for programs that read files."""
     made = Files(folder / "authority.pem", folder / "key.pem", folder / "chain.pem")
     authority().cert_pem.write_to_path(str(made.authority))
     leaf = certificate(NAME)

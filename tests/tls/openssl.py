@@ -1,4 +1,4 @@
-"""The `openssl` command as a peer: a child that talks, run without blocking the loop."""
+"""The `openssl` command as a peer: an interactive child, driven without blocking the loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Command:
     """A running `openssl`.
 
     Args:
-        arguments: of the command.
+        arguments: the arguments of the command.
     """
 
     def __init__(self, *arguments: str | Path) -> None:
@@ -39,13 +39,13 @@ class Command:
         )
 
     async def say(self, text: bytes) -> None:
-        """Writes to its input, which it sends or obeys."""
+        """Writes to its input: data to send, or a command."""
         assert self._child.stdin is not None
         await in_thread(self._child.stdin.write, text)
         await in_thread(self._child.stdin.flush)
 
     async def until(self, text: bytes) -> None:
-        """Returns once it has said `text`, after what was waited for before."""
+        """Returns when its output contains `text`, after the text of the previous call."""
         while (place := self.said.find(text, self._heard)) < 0:
             data = await in_thread(self._read)
             assert data, bytes(self.said)
@@ -53,12 +53,12 @@ class Command:
         self._heard = place + len(text)
 
     async def end(self) -> bytes:
-        """Closes its input, waits, and returns all that it has said."""
+        """Closes its input, waits, and returns all of its output."""
         rest, _ = await in_thread(lambda: self._child.communicate(timeout=PATIENCE_S))
         return bytes(self.said) + rest
 
     def kill(self) -> None:
-        """Ends it, however it is."""
+        """Kills it, in whatever state it is."""
         self._child.kill()
         with contextlib.suppress(ValueError):  # Its pipes are closed already.
             self._child.communicate(timeout=PATIENCE_S)
@@ -70,7 +70,7 @@ class Command:
 
 @contextlib.asynccontextmanager
 async def openssl(*arguments: str | Path) -> AsyncGenerator[Command, None]:
-    """`openssl` with arguments; gone on the way out."""
+    """Runs `openssl` with arguments; it is killed on exit."""
     command = await in_thread(lambda: Command(*arguments))
     try:
         yield command
@@ -79,7 +79,7 @@ async def openssl(*arguments: str | Path) -> AsyncGenerator[Command, None]:
 
 
 def free_port() -> int:
-    """A port for a server that cannot say which one it got."""
+    """Returns a port for a server that cannot report the one that it got."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

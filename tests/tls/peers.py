@@ -1,4 +1,4 @@
-"""The other end of a TLS connection: blocking, and in command of every byte of ciphertext."""
+"""The other end of a TLS connection: blocking, and with control over every byte of ciphertext."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Runs what blocks while the loop goes on."""
+    """Runs a blocking call on a thread while the loop runs."""
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 async def everything_ends() -> None:
-    """Waits for the other tasks, and for what they leave to the next passes.
+    """Waits for the other tasks, and for callbacks that they schedule.
 
-    `Server.wait_closed()` waits for connections from Python 3.12 on only, and not for handshakes.
+    `Server.wait_closed()` waits for connections only from Python 3.12 on, and not for handshakes.
     """
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others)
@@ -36,18 +36,18 @@ async def everything_ends() -> None:
 
 
 class Peer:
-    """A server's or client's end. Every method blocks: call them with `in_thread`.
+    """A server's or client's end. All methods block: call them with `in_thread`.
 
     Args:
         sock: connected.
         context: for a server, with a certificate; for a client, one that trusts it.
-        server_side: which of the two it is.
+        server_side: whether it is the server.
     """
 
     def __init__(
         self, sock: socket.socket, context: ssl.SSLContext | None = None, *, server_side: bool
     ) -> None:
-        """Makes the session, and does not begin."""
+        """Creates the session, without a handshake."""
         self.sock = sock
         sock.settimeout(PATIENCE_S)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -66,7 +66,7 @@ class Peer:
         return self
 
     def encrypted(self, data: bytes) -> bytes:
-        """The ciphertext of `data`, in records of up to 16 KiB; not sent."""
+        """Returns the ciphertext of `data`, in records of up to 16 KiB; sends nothing."""
         self.session.write(data)
         return self.outgoing.read()
 
@@ -89,7 +89,7 @@ class Peer:
         return got
 
     def read_to_goodbye(self) -> bytes:
-        """Reads until the other side has said goodbye."""
+        """Reads until the other side's close_notify."""
         got = bytearray()
         with contextlib.suppress(ssl.SSLZeroReturnError):
             while data := self._until_done(lambda: self.session.read(1 << 16)):
@@ -97,7 +97,7 @@ class Peer:
         return bytes(got)
 
     def read_to_goodbye_or_end(self) -> int:
-        """Reads until the other side is done, in whichever way; how many bytes came."""
+        """Reads until the other side's close_notify, EOF or error; returns the number of bytes."""
         count = 0
         with contextlib.suppress(ssl.SSLZeroReturnError, EOFError):
             while data := self._until_done(lambda: self.session.read(1 << 16)):
@@ -105,7 +105,7 @@ class Peer:
         return count
 
     def goodbye(self) -> bytes:
-        """The ciphertext of our own goodbye; not sent."""
+        """Returns the ciphertext of our close_notify; sends nothing."""
         with contextlib.suppress(ssl.SSLWantReadError):
             self.session.unwrap()
         return self.outgoing.read()

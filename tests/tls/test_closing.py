@@ -28,7 +28,7 @@ ENDS_WITH_THE_GOODBYES = AsyncioBug(
     first=(3, 11, 0),
     fixed=(3, 14, 10),
 )
-# A view, because asyncio slices what it is given, and a slice of a `bytearray` is a copy.
+# A view, because asyncio slices its argument, and slicing a `bytearray` copies.
 BUFFERED = functools.partial(BufferedRecorder, buffer=memoryview(bytearray(65_536)))
 CALLS_A_HANDLE_LET_GO_OF = AsyncioBug(
     issue="seen on 3.13.0",
@@ -77,7 +77,7 @@ def test_a_peer_that_does_not_say_goodbye_runs_into_the_timeout(
 def test_a_peer_that_does_not_read_runs_into_the_timeout(
     loop: asyncio.AbstractEventLoop, loop_name: str, ending: str, closes: str
 ) -> None:
-    """It is the transport's last words that nothing takes: they are never all sent."""
+    """The peer does not read the transport's last data, so it is never sent completely."""
     if ending == "silence" and closes != "first":
         pytest.skip("nothing ends such a connection")
     if ending != "silence":
@@ -112,7 +112,7 @@ def test_a_peer_that_does_not_read_runs_into_the_timeout(
 def test_the_timeout_ends_with_the_connection(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
-    """The peer reads at last: nothing is left that could end the connection a second time."""
+    """The peer reads at last: there is no timer left that could end the connection again."""
     CALLS_A_HANDLE_LET_GO_OF.skip_asyncio(loop_name)
 
     async def main() -> None:

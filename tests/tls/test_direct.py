@@ -1,4 +1,4 @@
-"""When do records go past `_ssl`, straight through the OpenSSL that it is linked with?"""
+"""When are records passed directly to the OpenSSL that `_ssl` is linked with?"""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ssl: Any = pytest.importorskip("_ssl")
 
 
 def is_linked() -> bool:
-    """Whether `_ssl` is linked with an OpenSSL that others can call, of a version that we know.
+    """Returns whether `_ssl` is linked with a known version of OpenSSL that can be called directly.
 
-    In a run with `YAMANOTE_NO_OPENSSL`, which CI makes too, none is.
+    With `YAMANOTE_NO_OPENSSL`, which CI also tests, it is not.
     """
     if os.environ.get("YAMANOTE_NO_OPENSSL"):
         return False
@@ -38,7 +38,7 @@ def is_linked() -> bool:
 
 
 async def is_direct(context: ssl.SSLContext) -> bool:
-    """Echoes through a server of ours, and says which way the client's records took."""
+    """Echoes through a server of ours, and returns the client transport's `_is_direct`."""
     server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
     reader, writer = await asyncio.open_connection(
         LOCALHOST, port_of(server), ssl=context, server_hostname=NAME
@@ -57,16 +57,16 @@ async def is_direct(context: ssl.SSLContext) -> bool:
 
 
 class Wrapping(ssl.SSLContext):
-    """What a library may do before the standard context does its part."""
+    """A context that does work before the standard method, as in a library."""
 
     def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
-        """Counts."""
+        """Counts the calls."""
         self.wrapped = True
         return super().wrap_bio(*arguments, **keywords)
 
 
 def trusting(context: ssl.SSLContext) -> ssl.SSLContext:
-    """A context of another class that trusts what the tests' own does."""
+    """Returns a context of another class that trusts the tests' authority."""
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -95,7 +95,7 @@ def test_a_context_that_listens_to_messages_takes_the_long_one() -> None:
 
 
 def way_of(program: str, **environment: str) -> bool:
-    """What `is_direct` says of `context`, which `program` makes in a process of its own."""
+    """Returns `is_direct` for `context`, which `program` creates in a separate process."""
     lines = (
         "import ssl, yamanote",
         "from tests.tls.test_direct import Wrapping, client_context, is_direct, trusting",
@@ -113,7 +113,7 @@ def test_an_environment_variable_turns_it_off() -> None:
 
 
 def test_a_class_in_the_place_of_the_standard_one_takes_the_long_way() -> None:
-    """As `truststore` puts one there."""
+    """`truststore` replaces the class like this."""
     program = (
         "from tests.tls import test_direct\n"
         "context = trusting(Wrapping(ssl.PROTOCOL_TLS_CLIENT))\n"
@@ -125,7 +125,7 @@ def test_a_class_in_the_place_of_the_standard_one_takes_the_long_way() -> None:
 
 
 def test_threads_ask_a_session_that_is_at_work(loop: asyncio.AbstractEventLoop) -> None:
-    """What is read of the session is one thread's or the other's, and nothing is lost."""
+    """Threads read properties of a session in use; the connection loses nothing."""
     data = bytes(range(256)) * 400
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""TLS from both ends of one loop: what comes about, and what is raised when it does not."""
+"""TLS handshakes with both ends on one loop: results and exceptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tls.peers import everything_ends
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends back what comes, then closes."""
+    """Sends back what it receives, then closes."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)
@@ -31,7 +31,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def ask(port: int, context: ssl.SSLContext, data: bytes, **options: Any) -> bytes:
-    """What comes back for `data` from a TLS server that echoes."""
+    """Returns the reply of a TLS server that echoes `data`."""
     reader, writer = await asyncio.open_connection(LOCALHOST, port, ssl=context, **options)
     writer.write(data)
     answer = await reader.readexactly(len(data))
@@ -70,7 +70,7 @@ def test_extra_info_tells_of_the_session(loop: asyncio.AbstractEventLoop) -> Non
         assert isinstance(session, ssl.SSLObject)
         assert writer.get_extra_info("sslcontext") is context
         secure: Any = writer.transport
-        assert secure._ssl_protocol._sslcontext is context  # As aiohttp's tests do.
+        assert secure._ssl_protocol._sslcontext is context  # As in aiohttp's tests.
         assert writer.get_extra_info("cipher") == session.cipher()
         assert writer.get_extra_info("peercert") == session.getpeercert()
         assert writer.get_extra_info("compression", "none") is None
@@ -196,7 +196,7 @@ def test_both_sides_can_start_tls_later(loop: asyncio.AbstractEventLoop) -> None
 def test_a_client_may_begin_before_the_server_is_ready(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
-    """gh-142352: its first words are in the reader's buffer already."""
+    """gh-142352: the ClientHello is in the reader's buffer already."""
     if loop_name == "asyncio" and sys.version_info < (3, 14, 3):
         pytest.skip("gh-142352: asyncio leaves them there, and waits for ever")
     done = loop.create_future()
@@ -226,7 +226,7 @@ def test_a_client_may_begin_before_the_server_is_ready(
 
 
 def test_start_tls_on_a_closed_connection_gives_nothing(loop: asyncio.AbstractEventLoop) -> None:
-    """What aiohttp tells from a success."""
+    """This result is what aiohttp distinguishes from success."""
 
     async def main() -> None:
         ours, peer = tcp_pair()

@@ -1,4 +1,4 @@
-"""Peers that break the rules, in each state: an exception of asyncio's, and nothing left behind."""
+"""Peers that violate the protocol, in each state: asyncio's exceptions, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.tls.peers import Peer, connect, everything_ends, in_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: What a peer may send in place of its first words.
+#: What a peer may send instead of its first message.
 NONSENSE = {
     "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "zeros": bytes(64),
@@ -39,12 +39,12 @@ NONSENSES = pytest.mark.parametrize("nonsense", list(NONSENSE.values()), ids=lis
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Counts descriptors; the loop's own are there before and after."""
+    """Counts descriptors; those of the loop exist before and after."""
 
     def count() -> int:
         return len(os.listdir("/proc/self/fd")) if LINUX else 0
 
-    # The executor's threads and whatever is imported on first use come first.
+    # First, the executor's threads are started and lazy imports are done.
     loop.run_until_complete(in_thread(int))
     before = count()
     yield
@@ -89,7 +89,7 @@ def test_a_client_that_talks_nonsense(loop: asyncio.AbstractEventLoop, nonsense:
             peer.sendall(nonsense)
             peer.shutdown(socket.SHUT_WR)
             await in_thread(_until_gone, peer)
-        # It serves on.
+        # The server still works.
         peer = socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S)
         client = await in_thread(Peer(peer, server_side=False).shake_hands)
         await protocol.until_called("connection_made", 1)
@@ -147,7 +147,7 @@ def test_half_a_record_and_then_silence(loop: asyncio.AbstractEventLoop) -> None
         transport, protocol, peer = await connect(Recorder)
         record = peer.encrypted(b"x" * 1000)
         await in_thread(peer.sock.sendall, record[:500])
-        # What we send goes out all the same.
+        # Our own data is sent nevertheless.
         transport.write(b"hello")
         assert await in_thread(peer.read, 5) == b"hello"
         assert protocol.received == b""
@@ -260,7 +260,7 @@ def test_a_client_without_the_certificate_that_is_asked_for(
         server = await loop.create_server(lambda: protocol, LOCALHOST, 0, ssl=context)
         peer = socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S)
         client = Peer(peer, server_side=False)
-        # In TLS 1.3 the client is done before the server has judged it; asyncio sends no alert.
+        # In TLS 1.3, the client is done before the server has verified it; asyncio sends no alert.
         await in_thread(client.shake_hands)
         with pytest.raises((EOFError, OSError)):
             await in_thread(client.read, 1)
@@ -284,7 +284,7 @@ def test_the_loop_ends_while_handshakes_go_on(loop: asyncio.AbstractEventLoop) -
         server.close()
         return peers
 
-    # As `asyncio.run` ends: what is still there is cancelled.
+    # As at the end of `asyncio.run`: remaining tasks are cancelled.
     peers = loop.run_until_complete(main())
     tasks = asyncio.all_tasks(loop)
     for task in tasks:

@@ -1,4 +1,4 @@
-"""OpenSSL's own client and server at the other end of the connection."""
+"""OpenSSL's own client and server as the other end of the connection."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ pytestmark = [
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """The certificates, as OpenSSL wants them."""
+    """The certificates as files for OpenSSL."""
     return write_files(tmp_path)
 
 
 async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers each line in capitals."""
+    """Replies to each line in upper case."""
     with contextlib.suppress(ConnectionError, ssl.SSLError):
         while line := await reader.readline():
             writer.write(line.upper())
@@ -52,7 +52,7 @@ async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def client_of(
     context: ssl.SSLContext, files: Files, *arguments: str | Path
 ) -> AsyncGenerator[Command, None]:
-    """`s_client`, connected to a server of the running loop."""
+    """Runs `s_client`, connected to a server of the running loop."""
     server = await asyncio.start_server(upper, LOCALHOST, 0, ssl=context)
     where = f"{LOCALHOST}:{port_of(server)}"
     options = ("-CAfile", files.authority, "-verify_return_error", "-servername", NAME)
@@ -110,7 +110,7 @@ def test_a_client_that_negotiates_anew(loop: asyncio.AbstractEventLoop, files: F
     async def main() -> None:
         context = server_context()
         context.options &= ~ssl.OP_NO_RENEGOTIATION
-        # OpenSSL lets clients ask only where it is told to (SSL_OP_ALLOW_CLIENT_RENEGOTIATION).
+        # OpenSSL lets clients renegotiate only with SSL_OP_ALLOW_CLIENT_RENEGOTIATION.
         context.options |= 1 << 8
         async with client_of(context, files, "-tls1_2") as client:
             await client.say(b"before\n")
@@ -213,7 +213,7 @@ def test_a_client_resumes_its_session(
 
 @contextlib.asynccontextmanager
 async def server_for(files: Files, *arguments: str | Path) -> AsyncGenerator[tuple[Command, int]]:
-    """`s_server`, listening."""
+    """Runs a listening `s_server`."""
     port = free_port()
     options = ("-accept", str(port), "-cert", files.chain, "-key", files.key, "-naccept", "1")
     async with openssl("s_server", *options, *arguments) as server:
@@ -275,7 +275,7 @@ def test_a_server_that_negotiates_anew(loop: asyncio.AbstractEventLoop, files: F
             await server.until(b"meanwhile\n")
             await server.say(b"after\n")
             assert await reader.readline() == b"after\n"
-            # The negotiation may go on: then there is no goodbye.
+            # The negotiation may still be in progress: then there is no close_notify.
             writer.transport.abort()
 
     loop.run_until_complete(main())

@@ -1,4 +1,4 @@
-"""Bytes through TLS: none lost, none doubled, in order, and no more of them held than asked for."""
+"""Data over TLS: none lost or doubled, in order, with bounded buffers."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def test_a_reader_that_pauses_stops_the_peer(loop: asyncio.AbstractEventLoop) ->
         ciphertext = peer.encrypted(b"z" * MORE_THAN_FITS)
         sending = asyncio.ensure_future(in_thread(peer.sock.sendall, ciphertext))
         size: Callable[[], int] = getattr(transport, "get_read_buffer_size")  # noqa: B009
-        # asyncio's mark is 256 KiB, and one more read may come on top.
-        while size() < 256 * 1024:  # noqa: ASYNC110 - nobody tells when it is reached
+        # asyncio's mark is 256 KiB, plus at most one read.
+        while size() < 256 * 1024:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
         await turns(200)
         assert size() <= 512 * 1024

@@ -1,4 +1,4 @@
-"""TLS over and under other things: Unix sockets, itself, `sendfile`, contexts of other kinds."""
+"""TLS over and under other layers: Unix sockets, TLS, `sendfile`, other kinds of contexts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = bytes(range(256)) * 1000
 
 
 async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends and compares, and closes."""
+    """Sends data, compares the echo, and closes."""
     writer.write(DATA)
     assert await reader.readexactly(len(DATA)) == DATA
     writer.close()
@@ -46,12 +46,12 @@ def test_over_unix_sockets(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> N
 
 
 class OwnObject(ssl.SSLObject):
-    """What a library may put in the place of the standard object."""
+    """A subclass of the standard object, as in a library."""
 
     reads = 0
 
     def read(self, len: int = 1024, buffer: bytearray | None = None) -> bytes:  # type: ignore[override]
-        """Counts."""
+        """Counts the calls."""
         OwnObject.reads += 1
         if buffer is None:
             return super().read(len)
@@ -78,12 +78,12 @@ def test_a_context_that_makes_its_own_objects(loop: asyncio.AbstractEventLoop) -
 
 
 class Inner(asyncio.Protocol):
-    """Echoes within a second TLS, which the server begins inside of the first."""
+    """Echoes over a second TLS layer, which the server begins inside the first."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins it."""
+        """Begins the inner handshake."""
         assert isinstance(transport, asyncio.Transport)
-        # What comes next is not for us, but for the second handshake; `start_tls` resumes.
+        # The next data belongs to the second handshake; `start_tls` resumes reading.
         transport.pause_reading()
         self.outer = transport
         self.inner: asyncio.Transport | None = None
@@ -98,7 +98,7 @@ class Inner(asyncio.Protocol):
         self.inner.write(self.early)
 
     def data_received(self, data: bytes) -> None:
-        """Sends it back."""
+        """Sends the data back."""
         if self.inner is None:
             self.early += data
         else:
@@ -153,7 +153,7 @@ def test_sendfile_falls_back(loop: asyncio.AbstractEventLoop, tmp_path: Path) ->
 def test_what_a_program_replaces_in_asyncios_protocol_takes_effect(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There are programs that mend it so, and tests that look at it so."""
+    """Some programs patch it to fix bugs, and some tests to inspect it."""
     made: list[asyncio.BaseTransport] = []
     stock = sslproto.SSLProtocol.connection_made
 
