@@ -18,7 +18,7 @@ from tests.tls.certificates import write_files
 
 
 def arguments() -> argparse.ArgumentParser:
-    """What the command line takes."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
         description="Runs random programs on a loop and compares what they see with asyncio.",
@@ -46,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def run_file(job: Job, path: Path) -> int:
-    """Runs a program as reports print it."""
+    """Runs a program in the format of the reports."""
     with Child(job) as child:
         outcome = child.run_program(parse(path.read_text()))
     for failure in outcome.failures:
@@ -55,7 +55,7 @@ def run_file(job: Job, path: Path) -> int:
 
 
 def run_seeds(job: Job, limits: Limits, seed: int, jobs: int) -> int:
-    """Runs the programs of seeds."""
+    """Runs the programs of the given seeds."""
     started = time.monotonic()
 
     def say(finding: Finding) -> None:
@@ -68,7 +68,7 @@ def run_seeds(job: Job, limits: Limits, seed: int, jobs: int) -> int:
 
 
 def main() -> int:
-    """Runs what the command line says; the exit code tells whether something failed."""
+    """Runs the command; the exit code tells whether anything failed."""
     options = arguments().parse_args()
     seed = int(time.time()) if options.seed is None else options.seed
     if options.show:

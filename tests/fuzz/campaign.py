@@ -1,4 +1,4 @@
-"""Runs the programs of many seeds in several workers, and looks into what fails."""
+"""Runs the programs of many seeds in several workers, and investigates failures."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from tests.fuzz.compare import Failure
     from tests.fuzz.program import Program
 
-#: Programs that one worker runs: what they leave behind in their process is seen, and what happens
-#: at its end, too.
+#: Programs per worker: the effects that they leave in their process, and those at its end, are
+#: detected, too.
 BATCH = 100
 
-#: How often a failure is tried to repeat.
+#: How often a failure is retried.
 TRIES = 3
 
-#: Kinds of failures that are never excused: they were there, repeated or not.
+#: Kinds of failures that always count, even if they cannot be reproduced.
 SERIOUS = ("crash", "hang", "panic", "forbidden")
 
-#: Seconds after which a run counts as hung while it shrinks: most runs take milliseconds.
+#: Seconds after which a run counts as hung during shrinking; most runs take milliseconds.
 SHRINK_PATIENCE_S = 5.0
 
 
 def is_same(failure: Failure, other: Failure) -> bool:
-    """Whether two failures are one mistake, as far as can be told."""
-    # What a dead process was at is said by a stack, which changes as the program shrinks.
+    """Returns whether two failures are most likely the same bug."""
+    # The place where a process died comes from a stack, which changes as the program shrinks.
     return failure.kind == other.kind and (
         failure.kind in ("crash", "hang", "panic") or failure.signature == other.signature
     )
@@ -42,31 +42,31 @@ def is_same(failure: Failure, other: Failure) -> bool:
 
 @dataclass
 class Finding:
-    """A failure that was looked into."""
+    """A failure that was investigated."""
 
     failure: Failure
     seed: int
-    #: The smallest program that fails so; `None` if it does not fail by itself.
+    #: The smallest program with this failure; `None` if it does not fail alone.
     program: Program | None
-    #: The first seed of the worker that it was seen in.
+    #: The first seed of the worker in which it occurred.
     first: int
     count: int = 1
-    #: Whether it was seen once more.
+    #: Whether it was reproduced.
     repeats: bool = True
 
 
 @dataclass
 class Totals:
-    """What was done."""
+    """The totals of a campaign."""
 
     runs: int = 0
     calls: int = 0
-    #: Runs that asyncio itself did not survive, by their seeds.
+    #: The seeds of runs in which asyncio itself crashed.
     excused: list[int] = field(default_factory=list[int])
     findings: dict[tuple[str, str], Finding] = field(default_factory=dict[tuple[str, str], Finding])
 
     def failed(self) -> list[Finding]:
-        """The findings that count."""
+        """The findings that count as failures."""
         return [
             finding
             for finding in self.findings.values()
@@ -76,7 +76,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop; what is `None` does not matter."""
+    """The limits of a campaign; `None` means no limit."""
 
     runs: int | None = None
     calls: int | None = None
@@ -89,12 +89,12 @@ class Campaign:
     """Runs programs until a limit is reached."""
 
     def __init__(self, job: Job, limits: Limits, say: Callable[[Finding], None]) -> None:
-        """Nothing runs yet.
+        """Create a campaign that is not running.
 
         Args:
-            job: what the workers run programs with.
+            job: the configuration of the workers.
             limits: when to stop.
-            say: is told of each finding.
+            say: called with each finding.
         """
         self._job = job
         self._limits = limits
@@ -103,16 +103,16 @@ class Campaign:
         self._deadline = float("inf")
         self._next = 0
         self._end: int | None = None
-        #: By what was seen first, which shrinking may change.
+        #: Keyed by the failure as first seen, which may change in shrinking.
         self._seen: dict[tuple[str, str], Finding] = {}
         self.totals = Totals()
 
     def run(self, seed: int, jobs: int) -> Totals:
-        """Runs the programs of `seed` and of those that follow it.
+        """Runs the programs of `seed` and the following seeds.
 
         Args:
             seed: the first one.
-            jobs: how many workers at a time.
+            jobs: the number of concurrent workers.
         """
         self._next = seed
         if self._limits.runs is not None:
@@ -146,7 +146,7 @@ class Campaign:
         )
 
     def _take(self) -> tuple[int, int] | None:
-        """The next batch of seeds, unless that was all."""
+        """Returns the next batch of seeds, or `None` at the limit."""
         with self._lock:
             first = self._next
             if self._is_over() or first == self._end:
@@ -182,7 +182,7 @@ class Campaign:
             self.totals.calls += outcome.calls
 
     def _note(self, outcome: Outcome, first: int, seed: int) -> None:
-        """Takes down what failed; what is new is looked into."""
+        """Records failures, and investigates new ones."""
         if outcome.died_on == "asyncio" and self._dies_by_itself(seed):
             with self._lock:
                 self.totals.excused.append(seed)
@@ -197,7 +197,7 @@ class Campaign:
                     continue
             self._look_into(finding)
             with self._lock:
-                # Once small, it may prove to be one that is known.
+                # After shrinking, it may turn out to be a known failure.
                 small = finding.failure.kind, finding.failure.signature
                 known = self.totals.findings.setdefault(small, finding)
                 self._seen[key] = self._seen[small] = known
@@ -207,7 +207,7 @@ class Campaign:
                     known.count += finding.count
 
     def _dies_by_itself(self, seed: int) -> bool:
-        """Whether asyncio does not survive a program in a process without us."""
+        """Returns whether a program crashes asyncio in a process without yamanote."""
         program = replace(generate(seed, self._choice()), wild=False)
         with Child(replace(self._job, loop="asyncio")) as child:
             return child.run_program(program).died_on != ""
@@ -216,7 +216,7 @@ class Campaign:
         return Choice.of(self._job.only, self._job.without)
 
     def _look_into(self, finding: Finding) -> None:
-        """Repeats a failure, and shrinks its program."""
+        """Reproduces a failure, and shrinks its program."""
         job = replace(self._job, patience_s=min(self._job.patience_s, SHRINK_PATIENCE_S))
         program = generate(finding.seed, self._choice())
         failing = Failing(job, finding.failure)
@@ -230,12 +230,12 @@ class Campaign:
             failing.close()
 
     def _repeats(self, failing: Failing, program: Program) -> bool:
-        """Whether a program fails again: a serious failure once, others every time."""
+        """Returns whether a program fails again: once if it is serious, otherwise every time."""
         tries = (failing(program) for _ in range(TRIES))
         return any(tries) if failing.seen.kind in SERIOUS else all(tries)
 
     def _repeats_in_company(self, finding: Finding) -> bool:
-        """Whether it fails again after the seeds that ran before it in its worker."""
+        """Returns whether it fails again after the seeds that preceded it in its worker."""
         with Child(self._job) as child:
             return any(
                 is_same(failure, finding.failure)
@@ -245,14 +245,14 @@ class Campaign:
 
 
 class Failing:
-    """Runs programs, and tells whether they fail as one did."""
+    """Runs programs, and tells whether they fail in the same way as a given failure."""
 
     def __init__(self, job: Job, failure: Failure) -> None:
-        """A worker is started when needed.
+        """Start without a worker, which is started on demand.
 
         Args:
-            job: what to run programs with.
-            failure: how they shall fail.
+            job: the configuration of the worker.
+            failure: the failure to compare with.
         """
         self._job = job
         self._child: Child | None = None

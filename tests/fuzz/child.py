@@ -1,4 +1,4 @@
-"""The parent's side of a worker: starts it, asks it to run programs, and sees how it dies."""
+"""The parent's side of a worker: starts it, sends it programs, and examines its death."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: How many bytes of a dead worker's last words are kept: all stacks of a few threads.
+#: The size of the kept tail of a dead worker's stderr: all stacks of a few threads.
 MOST_WORDS = 20_000
 
-#: A worker ends itself when a run hangs; this much later its parent does.
+#: A worker ends itself if a run hangs; its parent ends it this many seconds later.
 GRACE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """What stays the same for all programs."""
+    """The configuration that is the same for all programs."""
 
-    #: The loop under test, as `run.load()` takes it.
+    #: The loop under test, in the format of `run.load()`.
     loop: str
-    #: A folder with certificates, where workers make their files.
+    #: A directory with certificates, in which workers create their files.
     files: str
     #: Seconds after which a run counts as hung.
     patience_s: float = 20.0
@@ -48,13 +48,13 @@ class Job:
 
 @dataclass
 class Outcome:
-    """How one program went."""
+    """The result of one program."""
 
-    #: The seed, or what else the program is called.
+    #: The seed, or another name of the program.
     name: str
     calls: int = 0
     failures: list[Failure] = field(default_factory=list[Failure])
-    #: The loop that ran when the worker died, if it did.
+    #: The loop that was running when the worker died, if it did.
     died_on: str = ""
 
 
@@ -62,10 +62,10 @@ class Child:
     """A worker process."""
 
     def __init__(self, job: Job) -> None:
-        """Starts it.
+        """Start it.
 
         Args:
-            job: what it runs programs with.
+            job: its configuration.
         """
         self._job = job
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close().
@@ -82,7 +82,7 @@ class Child:
         self._say(asdict(job))
 
     def __enter__(self) -> Self:
-        """Is closed at the end of the block."""
+        """Returns the worker, which is closed at the end of the block."""
         return self
 
     def __exit__(
@@ -96,18 +96,18 @@ class Child:
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        # A worker that has died is noticed when it is listened to.
+        # The death of a worker is noticed at the next read.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
     def run_seeds(self, first: int, last: int) -> Iterator[Outcome]:
-        """Runs the programs of some seeds; the last outcome is that of a worker which died."""
+        """Runs the programs of some seeds; if the worker dies, the last outcome says so."""
         self._say({"first": first, "last": last})
         yield from self._listen()
 
     def run_program(self, program: Program) -> Outcome:
-        """Runs one program, in a process that the worker forks: it goes on when that dies."""
+        """Runs one program in a process that the worker forks, so that it survives a crash."""
         self._said_before = self._errors.seek(0, os.SEEK_END)
         self._say({"program": str(program)})
         return list(self._listen())[-1]
@@ -132,7 +132,7 @@ class Child:
         yield running
 
     def _death(self, code: int) -> Failure:
-        """Why a process that ran programs has ended."""
+        """Returns why a process that ran programs has ended."""
         words = self.last_words()
         if code == 1 and "Timeout (" in words:
             return Failure("hang", "hang", words)
@@ -140,19 +140,19 @@ class Child:
         return Failure("crash", f"{name}{_place(words)}", f"{name}\n{words}")
 
     def last_words(self) -> str:
-        """What it has written to its standard error."""
+        """Returns what it has written to stderr."""
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(self._said_before, size - MOST_WORDS))
         return self._errors.read().decode(errors="replace")
 
     def close(self, *, at_once: bool = False) -> Failure | None:
-        """Lets the worker end, which must go well.
+        """Ends the worker, which must exit cleanly.
 
         Args:
-            at_once: whatever it is at.
+            at_once: whether to interrupt a running program.
 
         Returns:
-            How it did not.
+            What went wrong, if anything did.
         """
         if at_once:
             self._process.kill()
@@ -164,7 +164,7 @@ class Child:
             while self._process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.01)
             if self._process.poll() is None:
-                self._process.send_signal(signal.SIGABRT)  # Its stacks are what it says then.
+                self._process.send_signal(signal.SIGABRT)  # It then writes its stacks to stderr.
         code = self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
@@ -174,7 +174,7 @@ class Child:
 
 
 def _place(words: str) -> str:
-    """Where a dead worker was: the step, or the innermost line of Python."""
+    """Returns where a dead worker was: the step, or the innermost line of Python."""
     for line in words.splitlines():
         if line.startswith("  File "):
             place = line.split('"')[1]

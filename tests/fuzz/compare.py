@@ -1,4 +1,4 @@
-"""What is wrong with a run, next to the same run on asyncio."""
+"""Finds failures in a run, compared with the same run on asyncio."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tests.fuzz.program import Program
     from tests.fuzz.run import Record
 
-#: How a step ends that did not run as often as on the other loop.
+#: The end of a step that did not run as often as on the other loop.
 NEVER = "not run"
 
-#: How a step ends that has come more or less far. A planted exit leaves whichever run is on then.
+#: Ends of a step that depend on progress. An injected exit may end either of two nested runs.
 HOW_FAR = {NEVER, "a value", "None", "True", "False", "KeyboardInterrupt", "SystemExit"}
 
-#: How one ends that was caught by something outside the loop: when, is the kernel's to say.
+#: Ends of a step that depend on an outside event, whose time is up to the kernel.
 WHEN = {
     PENDING,
     "asyncio.exceptions.IncompleteReadError",
@@ -31,41 +31,41 @@ WHEN = {
     "ConnectionResetError",
 }
 
-#: As many reports of one kind as are counted.
+#: Reports of one kind are counted up to this number.
 FEW = 3
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One thing that is wrong."""
+    """One failure."""
 
     #: `mismatch`, `reports`, `callbacks`, `events`, `forbidden`, `dead`, `leak`, `crash`, `hang`.
     kind: str
-    #: What stays the same while a program shrinks: the same mistake has the same signature.
+    #: The part that stays the same while a program shrinks: same bug, same signature.
     signature: str
     detail: str
 
 
 def failures(program: Program, theirs: Record | None, ours: Record) -> list[Failure]:
-    """What our run did that it must not.
+    """Returns the failures of our run.
 
     Args:
-        program: what ran.
-        theirs: asyncio's run; without it only that is said which would be wrong on any loop.
+        program: the program.
+        theirs: asyncio's run; without it, only failures that do not need a comparison are found.
         ours: our run.
     """
     found = list(_plain(theirs, ours))
     if program.closes_descriptors():
-        # Whose number was closed, and by whom once more, is anyone's guess.
+        # After a double close of a descriptor number, results are unpredictable.
         found = [failure for failure in found if failure.kind != "leak"]
-    # Where asyncio's own loop is broken by what the program did, there is nothing to compare with.
+    # If the program broke asyncio's own loop, there is nothing to compare with.
     if theirs is not None and not theirs.dead and not program.wild:
         found += _compared(program, theirs, ours)
     return found
 
 
 def _plain(theirs: Record | None, ours: Record) -> Iterator[Failure]:
-    """What is wrong on any loop, unless asyncio does it, too."""
+    """Returns failures on any loop, unless asyncio has them, too."""
     if ours.forbidden and not (theirs and theirs.forbidden):
         first = ours.forbidden[0]
         yield Failure("forbidden", first.split(" ", 1)[1], first)
@@ -77,11 +77,11 @@ def _plain(theirs: Record | None, ours: Record) -> Iterator[Failure]:
 
 
 def _compared(program: Program, theirs: Record, ours: Record) -> Iterator[Failure]:
-    """Where a run differs from asyncio's.
+    """Returns differences between a run and asyncio's.
 
-    How bytes and connections of the kernel fall into callbacks and passes is no promise, and what a
-    program does in a callback may hang on it. So a step is compared only where both runs had been
-    told the same when it ended, and counts only where nothing comes through the kernel.
+    The distribution of kernel data over callbacks and passes is unspecified, and a program may
+    depend on it. So a step is compared only if both runs had recorded the same events when it
+    ended, and counts are compared only if the program uses no data from the kernel.
     """
     expressions = program.expressions()
     is_quiet = program.is_quiet()
@@ -98,15 +98,15 @@ def _compared(program: Program, theirs: Record, ours: Record) -> Iterator[Failur
             if right == wrong or ABSENT in (right, wrong):
                 continue
             if not is_quiet and (before != now or not _is_telling(right, wrong)):
-                return  # What follows may follow from it.
+                return  # Later differences may be consequences.
             if not is_allowed(step, right, wrong):
-                # Whether a block ran is said once, below, and not for each of its steps.
+                # Whether a block ran is reported once, below, and not for each of its steps.
                 if NEVER not in (right, wrong):
                     signature = f"{_shape(expressions[name])}: {right} / {wrong}"
                     yield Failure(
                         "mismatch", signature, f"{step}\n    asyncio: {right}\n    ours: {wrong}"
                     )
-                return  # What follows may follow from it.
+                return  # Later differences may be consequences.
     if not is_quiet:
         return
     for kind, right_counts, wrong_counts in (
@@ -122,18 +122,18 @@ def _compared(program: Program, theirs: Record, ours: Record) -> Iterator[Failur
 
 
 def _is_telling(right: str, wrong: str) -> bool:
-    """Whether two ends differ in an exception, and not in how far they had come."""
+    """Returns whether two ends differ in an exception, and not only in progress."""
     ends = {right, wrong}
     return not (ends & WHEN or ends <= HOW_FAR)
 
 
 def _few(counts: Counter[str]) -> Counter[str]:
-    """Counts, of which high ones are alike: how often a watched descriptor calls is no promise."""
+    """Limits counts, because the number of calls for a watched descriptor is unspecified."""
     return Counter({name: min(count, FEW) for name, count in counts.items()})
 
 
 def _difference(theirs: Counter[str], ours: Counter[str]) -> str:
-    """The names that were counted differently."""
+    """Returns the names with different counts."""
     return "; ".join(
         f"asyncio {theirs[name]}, ours {ours[name]}: {name}"
         for name in sorted({*theirs, *ours})
@@ -142,7 +142,7 @@ def _difference(theirs: Counter[str], ours: Counter[str]) -> str:
 
 
 def _shape(expression: str) -> str:
-    """A step without its arguments."""
+    """Returns a step without its arguments."""
     head = expression.split("(")[0]
     if head in ("wait", "within", "in_thread", "asyncio.ensure_future", "functools.partial"):
         head = "(".join(expression.split("(")[:2])

@@ -1,4 +1,4 @@
-"""Where the loops may differ, and why: every line is a decision, not a bug."""
+"""Allowed differences between the loops, with reasons: each entry is a decision, not a bug."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.fuzz.run import PENDING
 class Difference:
     """Steps that may end in two ways."""
 
-    #: A regular expression over the step.
+    #: A regular expression for the step.
     step: str
-    #: Regular expressions over how it ends on asyncio and on ours.
+    #: Regular expressions for its ends on asyncio and on yamanote.
     theirs: str
     ours: str
     why: str
 
     def allows(self, step: str, theirs: str, ours: str) -> bool:
-        """Whether this is such a step."""
+        """Returns whether this entry covers the step."""
         return (
             re.search(self.step, step) is not None
             and re.fullmatch(self.theirs, theirs) is not None
@@ -149,5 +149,5 @@ DIFFERENCES = (
 
 
 def is_allowed(step: str, theirs: str, ours: str) -> bool:
-    """Whether a line of the table allows it."""
+    """Returns whether an entry of the table allows the difference."""
     return any(difference.allows(step, theirs, ours) for difference in DIFFERENCES)

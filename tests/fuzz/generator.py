@@ -1,4 +1,4 @@
-"""Makes a program from a seed: the same one wherever it is made."""
+"""Generates a program from a seed, the same one on every machine."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 _OPTIONAL = re.compile(r"\[((?:, )?[^\[\]']*\{[^\[\]]*)\]")
 _GAP = re.compile(r"\{(\w+)\}")
 
-#: How likely what stands in brackets is there.
+#: The probability that an optional part is included.
 OPTIONAL = 0.3
 
-#: How likely a program's results are not compared.
+#: The probability that a program's results are not compared.
 WILD = 0.3
 
-#: How likely a gap gets a hostile value: one of these for the whole program, so that some programs
-#: get far and others are refused at once.
+#: The probability that a gap gets a hostile value. One of these is chosen per program, so that some
+#: programs get far and others fail at once.
 HOSTILITY = (0.03, 0.1, 0.25, 0.5)
 
-#: How deep blocks are nested in callbacks of blocks.
+#: The maximum nesting of blocks in callbacks of blocks.
 DEEPEST = 3
 
 #: Surfaces whose calls take milliseconds are chosen less often than the others.
@@ -47,19 +47,19 @@ SMOOTH_FAILURES = 3  # The first ones do not end the run.
 
 @dataclass(frozen=True)
 class Choice:
-    """The calls that programs are made from."""
+    """The calls that programs are generated from."""
 
     surfaces: dict[str, tuple[Call, ...]]
-    #: By the kind of a result: what makes it, from other surfaces if need be.
+    #: By the kind of a result: the calls that create it, from other surfaces if necessary.
     makers: dict[str, tuple[Call, ...]]
 
     @classmethod
     def of(cls, only: Iterable[str] = (), without: Iterable[str] = ()) -> Choice:
-        """The calls that are wanted.
+        """Returns the selected calls.
 
         Args:
-            only: names of surfaces; if there are none, all of them.
-            without: names of surfaces, or parts of the patterns of calls, that are left out.
+            only: names of surfaces; if empty, all of them.
+            without: names of surfaces, or parts of patterns of calls, to be omitted.
         """
         only, without = set(only), set(without)
         surfaces = {
@@ -87,7 +87,7 @@ class _Generator:
     wild: bool
     hostility: float = 0.0
     steps: list[tuple[str, Step]] = field(default_factory=list[tuple[str, Step]])
-    #: By kind: what the main block has made.
+    #: By kind: the results of the main block.
     results: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     calls: list[Call] = field(default_factory=list["Call"])
     numbers: int = 0
@@ -96,7 +96,7 @@ class _Generator:
     def generate(self) -> Program:
         self.hostility = self.random.choice(HOSTILITY)
         names = sorted(self.choice.surfaces)
-        # A few surfaces for each program: what they share is met more often.
+        # A few surfaces per program, so that their interactions occur more often.
         weights = [EXPENSIVE.get(name, 1.0) for name in names]
         chosen = self.random.choices(names, weights, k=self.random.randint(1, 3))
         for name in sorted({*chosen, "extras"}):
@@ -122,7 +122,7 @@ class _Generator:
                 self.results.setdefault(kind, []).append(name + suffix)
 
     def _cut(self, pattern: str) -> str:
-        """Leaves out what is optional, most of the time."""
+        """Removes optional parts, most of the time."""
 
         def decide(match: re.Match[str]) -> str:
             return match[1] if self.random.random() < OPTIONAL else ""
@@ -149,10 +149,10 @@ class _Generator:
         return self._fill(self.random.choice(values), depth)
 
     def _result(self, kind: str) -> str:
-        """An earlier result of that kind, most likely one of the last."""
+        """Returns an earlier result of that kind, most likely a recent one."""
         known = self.results.get(kind)
         if not known or self.random.random() < 0.05:
-            # Made before the step that wants it, which is not there yet: in the main block.
+            # Created before the step that uses it, which is not yet added: in the main block.
             self._add(MAIN, self.random.choice(self.choice.makers[kind]), 0)
             known = self.results[kind]
         place = min(int(self.random.expovariate(0.5)), len(known) - 1)
@@ -174,6 +174,6 @@ class _Generator:
 
 
 def generate(seed: int, choice: Choice) -> Program:
-    """The program of a seed."""
+    """Returns the program of a seed."""
     source = random.Random(f"yamanote {seed}")
     return _Generator(choice, source, source.random() < WILD).generate()

@@ -1,4 +1,4 @@
-"""Loops with one mistake each, which the fuzzer must find: a check that cannot fail is no check."""
+"""Loops with one bug each, which the fuzzer must find, to test the fuzzer itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class WrongError(asyncio.SelectorEventLoop):
-    """Refuses what asyncio refuses, with another exception."""
+    """Refuses what asyncio refuses, but with another exception."""
 
     def call_later(  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride] - passes all on.
         self,
@@ -16,14 +16,14 @@ class WrongError(asyncio.SelectorEventLoop):
         *arguments: Any,
         **more: Any,
     ) -> asyncio.TimerHandle:
-        """Raises what it must not."""
+        """Raises the wrong exception."""
         if not isinstance(delay, (int, float)):
             raise ValueError(delay)
         return super().call_later(delay, *arguments, **more)
 
 
 class Crashing(asyncio.SelectorEventLoop):
-    """Ends its process."""
+    """Crashes its process."""
 
     def get_task_factory(self) -> Any:  # noqa: ANN401 - never returns.
         """Aborts."""
@@ -31,23 +31,23 @@ class Crashing(asyncio.SelectorEventLoop):
 
 
 class Hanging(asyncio.SelectorEventLoop):
-    """Comes back no more."""
+    """Hangs."""
 
     def get_task_factory(self) -> Any:  # noqa: ANN401 - never returns.
-        """Goes round and round."""
+        """Loops forever."""
         while True:
             pass
 
 
 class Forgetful(asyncio.SelectorEventLoop):
-    """Sleeps through what other threads ask for."""
+    """Does not wake up for other threads."""
 
     def _write_to_self(self) -> None:
-        """Wakes nothing."""
+        """Does nothing."""
 
 
 class Leaking(asyncio.SelectorEventLoop):
-    """Leaves descriptors open."""
+    """Leaks descriptors."""
 
     def get_task_factory(self) -> Any:  # noqa: ANN401 - as asyncio's.
         """Opens one."""

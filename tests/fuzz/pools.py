@@ -1,8 +1,7 @@
-"""What a gap in a call is filled with: by its kind, good values, hostile ones and wild ones.
+"""The values for gaps in calls, by kind: good, hostile and wild ones.
 
-Values are expressions and may have gaps of their own. No delay is short and positive, no host is
-looked up elsewhere and no socket blocks for long: whether something has happened must not depend on
-how fast the machine is.
+Values are expressions and may have gaps, too. No delay is short and positive, no host needs a name
+server, and no socket blocks for long: results must not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ class Pool:
     good: tuple[str, ...]
     #: Of the wrong type, closed, or odd.
     hostile: tuple[str, ...] = ()
-    #: They run code of the program where loops may differ in when and how often they ask: only in
-    #: programs whose results are not compared.
+    #: They run code of the program, and loops may differ in when and how often they call it. Used
+    #: only in programs whose results are not compared.
     wild: tuple[str, ...] = ()
 
 
@@ -105,7 +104,7 @@ POOLS: dict[str, Pool] = {
     ),
     "when": Pool(
         ("0", "loop.time()", "loop.time() - 1", "loop.time() + 1e5"),
-        # asyncio's loop ends on deadlines that are no numbers to subtract its time from.
+        # asyncio's loop ends on deadlines from which its time cannot be subtracted.
         (*_HUGE, "-1e308", "True", "OwnInt(3)", "OwnFloat(0.0)", "Fraction(1, 3)", "None"),
         (*_ODD, *_WRONG, *_RAISING, *_TRAPS),
     ),

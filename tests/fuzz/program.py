@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The block that runs by itself; callbacks run the others.
+#: The block that runs first; callbacks run the others.
 MAIN = "main"
 
 _STEP = re.compile(r"(?P<name>r\d+) = (?P<expression>.+)")
 _BLOCK = re.compile(r"(?P<name>b\d+):")
 
-#: What brings something from outside the loop, sooner or later.
+#: Expressions that bring events from outside the loop, sooner or later.
 _KERNEL = re.compile(
     r"\b(child|subprocess_\w+|sockets|tcp_sockets|listener|pipes?|tcp|unix|tls|streams|datagrams"
     r"|sock_\w+|create_\w*(server|connection|endpoint)|connect_\w+|add_(reader|writer)"
@@ -34,11 +34,11 @@ _KERNEL = re.compile(
 
 @dataclass(frozen=True)
 class Step:
-    """One call: its result has a name that later steps may use."""
+    """One call; later steps may use its result by name."""
 
     name: str
     expression: str
-    #: Whether the step is waited for until it is done, in real time: other threads help to end it.
+    #: Whether to wait for the step until it is done, in real time: other threads contribute to it.
     waits: bool = False
 
     def __str__(self) -> str:
@@ -48,37 +48,37 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """What one seed makes."""
+    """The program of one seed."""
 
-    #: Each step with the name of its block, the steps of a block in their order.
+    #: Each step with the name of its block; the steps of a block are in order.
     steps: tuple[tuple[str, Step], ...]
-    #: Whether loops may differ in how often they ask an object for what it is: its results are not
-    #: compared, but it must not crash, hang, leak or end a loop.
+    #: Whether loops may differ in how often they inspect an object: results are then not compared,
+    #: but it must not crash, hang, leak or end a loop.
     wild: bool = False
 
     def blocks(self) -> dict[str, list[Step]]:
-        """The steps of each block."""
+        """Returns the steps of each block."""
         blocks: dict[str, list[Step]] = {}
         for block, step in self.steps:
             blocks.setdefault(block, []).append(step)
         return blocks
 
     def expressions(self) -> dict[str, str]:
-        """What each step does, by its name."""
+        """Returns the expressions of the steps, by name."""
         return {step.name: step.expression for _, step in self.steps}
 
     def is_quiet(self) -> bool:
-        """Whether nothing comes to it through the kernel: no bytes, no child, no other thread."""
+        """Returns whether it uses no data from the kernel: no bytes, no child, no other thread."""
         return not any(
             step.waits or _KERNEL.search(step.expression) is not None for _, step in self.steps
         )
 
     def closes_descriptors(self) -> bool:
-        """Whether it closes or replaces descriptors that others use."""
+        """Returns whether it closes or replaces descriptors that other objects use."""
         return any(re.search(r"os\.(close|dup2)\(", step.expression) for _, step in self.steps)
 
     def reachable(self) -> Program:
-        """The program without the blocks that no step mentions."""
+        """Returns the program without the blocks that no step mentions."""
         blocks = self.blocks()
         found: set[str] = set()
         waiting = [MAIN]
@@ -105,7 +105,7 @@ class Program:
 
 
 def parse(text: str) -> Program:
-    """Reads what `str(program)` wrote.
+    """Parses the output of `str(program)`.
 
     Raises:
         ValueError: a line is neither a step nor the name of a block.

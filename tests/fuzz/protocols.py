@@ -1,4 +1,4 @@
-"""Protocols that write down what they are told, and run blocks of the program when they are."""
+"""Protocols that record their calls, and run blocks of the program in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """What all protocols share."""
+    """The common part of all protocols."""
 
     def __init__(
         self,
@@ -22,12 +22,12 @@ class Recorder:
         buffer: object = None,
         **actions: Callable[[], object],
     ) -> None:
-        """Protocols are made in expressions, which pass what follows `run`.
+        """Store the arguments; in expressions, those after `run` are given.
 
         Args:
-            run: where to write.
-            keep: what `eof_received()` returns.
-            buffer: what `get_buffer()` returns; `None` stands for a good one.
+            run: the run that records events.
+            keep: the result of `eof_received()`.
+            buffer: the result of `get_buffer()`; `None` means a valid buffer.
             actions: by the name of a callback, what it does the first time.
         """
         self.name = run.next_name("protocol")
@@ -38,7 +38,7 @@ class Recorder:
         self._actions = actions
 
     def note(self, event: str, amount: int = 1) -> None:
-        """Writes an event down and does what the program wants then."""
+        """Records an event and performs the program's action for it."""
         self._run.events[f"{self.name} {event}"] += amount
         action = self._actions.pop(event, None)
         if action is not None:
@@ -46,10 +46,10 @@ class Recorder:
 
 
 class Base(Recorder):
-    """The callbacks of every connection."""
+    """The callbacks of all connections."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - any transport.
-        """The connection is there."""
+        """The connection is made."""
         self.transport = transport
         self._run.transports.append(transport)
         self.note("connection_made")
@@ -68,7 +68,7 @@ class Base(Recorder):
         self.note("resume_writing")
 
     def eof_received(self) -> Any:  # noqa: ANN401 - a hostile one returns anything.
-        """The peer sends no more."""
+        """The peer has sent EOF."""
         self.note("eof_received")
         return self._keep
 
@@ -77,22 +77,22 @@ class Plain(Base, asyncio.Protocol):
     """A stream protocol."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Data has arrived."""
         self.note("data_received", len(data))
 
 
 class Buffered(Base, asyncio.BufferedProtocol):
-    """A stream protocol with a buffer of its own."""
+    """A stream protocol with its own buffer."""
 
     def get_buffer(self, sizehint: int) -> Any:  # noqa: ANN401 - a hostile one returns anything.
-        """Where to."""
+        """Returns the buffer."""
         action = self._actions.pop("get_buffer", None)
         if action is not None:
             action()
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes came."""
+        """Data has arrived."""
         self.note("buffer_updated", nbytes)
 
 
@@ -100,40 +100,40 @@ class Datagrams(Base, asyncio.DatagramProtocol):
     """A datagram protocol."""
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """A datagram came."""
+        """A datagram has arrived."""
         self.note("datagram_received")
 
     def error_received(self, exc: Exception) -> None:
-        """The network has an error."""
+        """A network error occurred."""
         self.note("error_received")
 
 
 class Child(Base, asyncio.SubprocessProtocol):
-    """A child process's protocol."""
+    """The protocol of a child process."""
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """The child wrote."""
+        """The child has written data."""
         self.note("pipe_data_received", len(data))
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        """A pipe ended."""
+        """A pipe was closed."""
         self.note("pipe_connection_lost")
 
     def process_exited(self) -> None:
-        """The child ended."""
+        """The child has exited."""
         self.note("process_exited")
 
 
 class Duck(Base):
-    """A stream protocol that is no subclass of asyncio's."""
+    """A stream protocol that does not derive from asyncio's."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Data has arrived."""
         self.note("data_received", len(data))
 
 
 def lacking(run: Run, *names: str, **arguments: Any) -> object:
-    """A protocol by its methods only, of which some are missing."""
+    """Returns a protocol without a base class, and with some methods missing."""
     lacks = {name: property(_missing) for name in names}
     protocol = type("Lacking", (Duck,), lacks)
     return protocol(run, **arguments)

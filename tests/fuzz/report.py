@@ -1,4 +1,4 @@
-"""What is printed: each finding with its seed, how to repeat it, and the program."""
+"""Reports: each finding with its seed, the command that repeats it, and the program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(job: Job, finding: Finding) -> str:
-    """How to repeat a finding."""
+    """Returns the command that repeats a finding."""
     words = ["python -m tests.fuzz"]
     if finding.program is None:
         words.append(f"--seed {finding.first} --runs {finding.seed - finding.first + 1}")
@@ -27,7 +27,7 @@ def command(job: Job, finding: Finding) -> str:
 
 
 def lines(job: Job, finding: Finding) -> Iterator[str]:
-    """A finding, as lines."""
+    """Returns the lines of a finding."""
     failure = finding.failure
     yield f"==> {failure.kind}: {failure.signature} (seed {finding.seed})"
     yield f"    to repeat it: {command(job, finding)}"
@@ -43,7 +43,7 @@ def lines(job: Job, finding: Finding) -> Iterator[str]:
 
 
 def summary(totals: Totals) -> Iterator[str]:
-    """What was done, and what was found."""
+    """Returns a summary of the campaign."""
     failed = totals.failed()
     for finding in totals.findings.values():
         times = "once" if finding.count == 1 else f"{finding.count} times"

@@ -1,4 +1,4 @@
-"""One run of a program on one loop, and the record of what could be observed."""
+"""One run of a program on one loop, and the record of its observable effects."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ try:
 except ImportError:
     rust = None  # Not built: no program has it then.
 
-#: Passes of the loop after which a step that waits for nothing outside the loop has ended: a TLS
-#: connection, the longest, takes about a dozen.
+#: Passes of the loop after which every step without outside events has ended: a TLS connection, the
+#: longest, takes about a dozen.
 PASSES = 40
 FEW_PASSES = 6
 
-#: Seconds that a step which waits for another thread or process may take, and all of a run
-#: together: what is done by then is compared, and what is not counts as waiting for ever.
+#: Seconds that a step which waits for another thread or process may take, and a whole run.
+#: Results until then are compared; what is not done then counts as waiting forever.
 WAIT_S = 0.3
 WAITS_S = 1.0
 
-#: Seconds between two looks at whether it is done.
+#: Seconds between two checks whether it is done.
 LOOK_S = 0.002
 
-#: How often, and how far apart, descriptors are looked for before they count as left open.
+#: Number and interval of the checks for open descriptors before they count as leaked.
 LEAK_LOOKS = 10
 LEAK_PAUSE_S = 0.03
 
-#: The part of a run's patience that a loop may take for what any loop does at once.
+#: The part of a run's timeout that a loop may take for what every loop does at once.
 ALIVE = 0.25
 
-#: Steps that one run makes at most, however often callbacks call each other.
+#: The maximum number of steps per run, however often callbacks call each other.
 MOST_STEPS = 400
 
-#: How often one block runs at most.
+#: The maximum number of runs of one block.
 MOST_TIMES = 3
 
-#: Exceptions that no program may see.
+#: Exceptions that a program must never see.
 FORBIDDEN = ("SystemError", "pyo3_runtime.PanicException")
 
-#: Signals that programs handle; whatever they leave is put back.
+#: Signals that programs handle; their handlers are restored afterwards.
 SIGNALS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 ABSENT = "absent"
@@ -74,43 +74,43 @@ PENDING = "pending"
 
 @dataclass
 class Record:
-    """What a run showed."""
+    """The record of a run."""
 
-    #: By the name of a step: how each of its turns ended.
+    #: By the name of a step: how each of its runs ended.
     outcomes: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    #: For each of these, what the program had been told until then, as one number.
+    #: For each of these, a checksum of the events that the program had recorded before.
     told: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     #: How often each block ran.
     ran: Counter[str] = field(default_factory=Counter[str])
     #: The exceptions that the loop reported.
     reports: Counter[str] = field(default_factory=Counter[str])
-    #: What protocols were told.
+    #: The calls of protocols.
     events: Counter[str] = field(default_factory=Counter[str])
-    #: Exceptions that no program may see, with where they were seen.
+    #: Exceptions that a program must never see, with their places.
     forbidden: list[str] = field(default_factory=list[str])
-    #: Exceptions that left `run_forever()`, and what a loop that still ran did no more.
+    #: Exceptions that left `run_forever()`, and failures of a loop that was still running.
     dead: list[str] = field(default_factory=list[str])
     #: Descriptors that were left open.
     leaked: list[str] = field(default_factory=list[str])
     calls: int = 0
 
     def sum(self) -> int:
-        """What the program has been told so far; how bytes were cut into pieces does not show."""
+        """Returns a checksum of the recorded events, independent of how data was split."""
         return hash((_sum(self.events), _sum(self.ran), _sum(self.reports)))
 
 
 def _sum(counts: Counter[str]) -> int:
     while True:
-        # Another thread, or what the collector calls, may add to them in the meantime.
+        # Another thread, or code called by the collector, may add events meanwhile.
         with contextlib.suppress(RuntimeError):
             return sum(hash(name) * count for name, count in list(counts.items()))
 
 
 class Names(dict[str, Any]):
-    """The names of a program; a result that is not there ends the step that wants it."""
+    """The names of a program; using a missing result ends the step."""
 
     def __missing__(self, name: str) -> object:
-        """Raise `AbsentError` for a result, `KeyError` else."""
+        """Raise `AbsentError` for a result, otherwise `KeyError`."""
         if re.fullmatch(r"r\d+", name):
             raise AbsentError(name)
         raise KeyError(name)
@@ -120,17 +120,17 @@ class Block:
     """A callback that runs a block of the program."""
 
     def __init__(self, run: Run, name: str) -> None:
-        """Runs the block `name` when called."""
+        """Store the name of the block."""
         self._run = run
         self._name = name
 
     def __call__(self, *_: object, **__: object) -> None:
-        """Runs the block, unless it ran often or the run is over."""
+        """Runs the block, unless it has run too often or the run is over."""
         self._run.call(self._name)
 
 
 def load(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """The function that makes loops: `new_event_loop` of a module, or `module:function`."""
+    """Returns the loop factory: `new_event_loop` of a module, or `module:function`."""
     module, _, function = loop.partition(":")
     made: Callable[[], asyncio.AbstractEventLoop] = getattr(
         importlib.import_module(module), function or "new_event_loop"
@@ -139,7 +139,7 @@ def load(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def type_name(error: BaseException) -> str:
-    """The name of an exception's class, with its module where that is not `builtins`."""
+    """Returns the name of an exception's class, with its module unless that is `builtins`."""
     kind = type(error)
     return (
         kind.__qualname__
@@ -149,24 +149,24 @@ def type_name(error: BaseException) -> str:
 
 
 def describe(value: object) -> str:
-    """A result, as far as loops must agree on it."""
+    """Describes a result as far as loops must agree on it."""
     if value is None or isinstance(value, bool):
         return str(value)
     return "a value"
 
 
 def descriptors() -> dict[int, str]:
-    """The open descriptors, with what they are."""
+    """Returns the open descriptors, with descriptions."""
     found: dict[int, str] = {}
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # That of the folder itself is closed already.
+        with contextlib.suppress(OSError):  # The listing's own is closed already.
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return found
 
 
 @functools.lru_cache(maxsize=4096)
 def compiled(name: str, expression: str) -> CodeType:
-    """The code of a step; a crash dump names it by its file."""
+    """Returns the code of a step, with a file name that identifies it in crash dumps."""
     return compile(expression, f"<{name}: {expression}>", "eval")
 
 
@@ -174,12 +174,12 @@ class Run:
     """Runs a program on a new loop."""
 
     def __init__(self, program: Program, loop: str, files: Path, patience_s: float) -> None:
-        """`execute()` does the rest.
+        """Create a run; `execute()` performs it.
 
         Args:
-            program: what to run.
-            loop: whose loop, as `load()` takes it.
-            files: where certificates are.
+            program: the program.
+            loop: the loop, in the format of `load()`.
+            files: the directory with certificates.
             patience_s: seconds after which the run counts as hung.
         """
         self.make_loop = load(loop)
@@ -192,7 +192,7 @@ class Run:
         self._blocks = program.blocks()
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers: Counter[str] = Counter()
-        #: By the thread: the run that it stops.
+        #: By thread: the run that it stops.
         self._chains: dict[int, object] = {}
         self._waits_s = WAITS_S
         self._alive_s = patience_s * ALIVE
@@ -237,7 +237,7 @@ class Run:
         return names
 
     def _runner(self, loop: str) -> object:
-        """The `run()` of the loop's module, or asyncio's with the loop of a class."""
+        """Returns the `run()` of the loop's module, or asyncio's with the loop factory."""
         module, _, function = loop.partition(":")
         if not function:
             return importlib.import_module(module).run
@@ -248,43 +248,43 @@ class Run:
 
         return run
 
-    # What expressions call.
+    # Called by expressions.
 
     def fail(self, error: BaseException) -> None:
-        """Lets the block raise `error`; in the main block it does nothing."""
+        """Makes the block raise `error`; in the main block it has no effect."""
         self._failure = error
 
     def keep(self, resource: object) -> object:
-        """Closes `resource` when the run ends."""
+        """Closes `resource` at the end of the run."""
         self.resources.append(resource)
         return resource
 
     async def wait(self, awaitable: Any) -> object:  # noqa: ANN401 - whatever is awaited.
-        """Awaits, in a coroutine, what is none."""
+        """Awaits an awaitable that is not a coroutine, in a coroutine."""
         return await awaitable
 
     def within(self, passes: int) -> asyncio.AbstractEventLoop:
-        """The loop, which stops after so many passes."""
+        """Returns the loop, which stops after that many passes."""
         self._stop_after(passes, lambda: False)
         return self.loop
 
     def spin(self, passes: int = PASSES) -> None:
-        """Runs the loop for so many passes."""
+        """Runs the loop for that many passes."""
         self._stop_after(passes, lambda: False)
         self._run_loop()
 
     def _stop_after(
         self, passes: int, is_done: Callable[[], bool], *, pause_s: float | None = None
     ) -> None:
-        """Stops the loop after so many passes, or when something is done.
+        """Stops the loop after that many passes, or when something is done.
 
         Args:
-            passes: how many.
-            is_done: asked in each of them.
-            pause_s: how long each leaves the processor to others. No timer is needed for it: a
-                program can break those of asyncio.
+            passes: the maximum number of passes.
+            is_done: called in each of them.
+            pause_s: how long each pass sleeps, without a timer: a program can break those of
+                asyncio.
         """
-        # Another thread must neither leave this one's run without its end nor its own asleep.
+        # Another thread must neither prevent the end of this one's run nor sleep forever itself.
         thread = threading.get_ident()
         call_soon = self.loop.call_soon
         if thread != threading.main_thread().ident:
@@ -325,7 +325,7 @@ class Run:
             raise
 
     def next_name(self, kind: str) -> str:
-        """A name for the next thing of its kind."""
+        """Returns a new name with a prefix."""
         self._numbers[kind] += 1
         return f"{kind}{self._numbers[kind]}"
 
@@ -353,7 +353,7 @@ class Run:
         except BaseException as error:
             self._end(step, error)
         else:
-            # Futures of Rust may be coroutines, and are awaited where the program says so.
+            # Rust futures may be coroutines; the program awaits them explicitly.
             if asyncio.iscoroutine(value) and not step.expression.startswith("rust."):
                 self._await(step, value)
             else:
@@ -373,7 +373,7 @@ class Run:
         self._note(step, PENDING if self._over else name)
 
     def look_at(self, error: BaseException | None, where: str) -> None:
-        """Writes down an exception that no program may see."""
+        """Records an exception that a program must never see."""
         if error is not None and type_name(error) in FORBIDDEN:
             self.record.forbidden.append(f"{where} {type_name(error)}: {error}")
 
@@ -389,7 +389,7 @@ class Run:
 
         driver = drive()
         try:
-            # Past the task factory, which may be a hostile one.
+            # Without the task factory, which may be a hostile one.
             task = asyncio.Task(driver, loop=self.loop)
         except BaseException as error:
             driver.close()
@@ -401,7 +401,7 @@ class Run:
             with contextlib.suppress(BaseException):
                 self._stop_after(PASSES, task.done)
                 self._run_loop()
-                # What else came in the meantime is there for the next step on each loop.
+                # On each loop, other events that arrived meanwhile precede the next step.
                 self._stop_after(FEW_PASSES, lambda: False)
                 self._run_loop()
             if step.waits and not task.done():
@@ -410,22 +410,22 @@ class Run:
                 self._waits_s -= time.monotonic() - start
 
     def _wait_for(self, is_done: Callable[[], bool], most_s: float) -> None:
-        """Runs the loop until something is done, or for a while."""
+        """Runs the loop until something is done, or for a limited time."""
         deadline = time.monotonic() + most_s
-        # What the program does may end the run early, so it is begun again.
+        # The program may end the run early, so it is restarted.
         while not (is_done() or self._is_lost()) and time.monotonic() < deadline:
             with contextlib.suppress(BaseException):
                 self._stop_after(10, is_done, pause_s=LOOK_S)
                 self._run_loop()
 
     def _is_lost(self) -> bool:
-        """Whether the loop runs no more."""
+        """Returns whether the loop does not run any more."""
         return self.loop.is_closed() or bool(self.record.dead)
 
     # The run.
 
     def execute(self) -> Record:
-        """Runs the program, and looks at what it leaves."""
+        """Runs the program, and checks what it leaves behind."""
         with surroundings(self):
             self.loop.set_exception_handler(self.report)
             self._run_block(MAIN)
@@ -439,7 +439,7 @@ class Run:
         self.note_report(context.get("exception"))
 
     def note_report(self, error: BaseException | None) -> None:
-        """Counts what the loop reported, through its handler or through the log."""
+        """Counts what the loop reported, through its handler or the log."""
         self.look_at(error, "reported was")
         if not self._over:
             self.record.reports[type_name(error) if error else "nothing raised"] += 1
@@ -476,7 +476,7 @@ class Run:
         self._try(self.spin)
 
     def _look_alive(self) -> None:
-        """The loop must still do what a loop does, and wake up for it."""
+        """Checks that the loop still works, and wakes up for other threads."""
         done: list[str] = []
         later = threading.Event()
         over = threading.Event()
@@ -489,7 +489,7 @@ class Run:
                 self.loop.stop()
 
         def wake() -> None:
-            # By then the loop waits for nothing else.
+            # The loop waits for nothing else by now.
             later.wait(self._alive_s)
             over.wait(LOOK_S)
             self._try(lambda: self.loop.call_soon_threadsafe(note, "from a thread"))
@@ -534,7 +534,7 @@ THRESHOLDS = gc.get_threshold()
 
 
 class _Log(logging.Handler):
-    """Counts what asyncio logs as reported."""
+    """Counts what asyncio logs as reports."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(logging.ERROR)
@@ -546,7 +546,7 @@ class _Log(logging.Handler):
 
 @contextlib.contextmanager
 def surroundings(run: Run) -> Generator[None, None, None]:
-    """What a program may change in its process, put back afterwards."""
+    """Restores the process state that a program may change."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     hooks = sys.unraisablehook, threading.excepthook
     interval = sys.getswitchinterval()
@@ -581,7 +581,7 @@ def surroundings(run: Run) -> Generator[None, None, None]:
 
 
 def execute(program: Program, loop: str, files: Path, patience_s: float) -> Record:
-    """Runs a program, with what it leaves open."""
+    """Runs a program, and records the descriptors that it leaves open."""
     before = descriptors()
     record = Run(program, loop, files, patience_s).execute()
     for _ in range(LEAK_LOOKS):
@@ -590,5 +590,5 @@ def execute(program: Program, loop: str, files: Path, patience_s: float) -> Reco
         record.leaked = [what for number, what in after.items() if number not in before]
         if not record.leaked:
             break
-        time.sleep(LEAK_PAUSE_S)  # A thread that ends holds what it worked on last.
+        time.sleep(LEAK_PAUSE_S)  # A thread that is ending keeps its last objects alive.
     return record

@@ -1,6 +1,6 @@
-"""Connected things that a program starts from, each made in one step.
+"""Connected objects that a program starts from, each created in one step.
 
-Both ends are in the same loop, so everything that happens has a cause in the program.
+Both ends are on the same loop, so that every event has its cause in the program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
-#: Seconds that a socket which blocks may block.
+#: Timeout in seconds of sockets that block.
 BLOCKING_S = 0.01
 
 #: Seconds after which a forked child counts as hung and is killed by its alarm.
@@ -32,23 +32,23 @@ CHILD_S = 5
 
 
 class AbsentError(Exception):
-    """A step's result is used that is not there: the step did not run, or failed."""
+    """A missing result is used: its step did not run, or failed."""
 
 
 def factory(protocol: object) -> Any:  # noqa: ANN401 - hostile protocols are no protocols.
-    """A protocol factory."""
+    """Returns a protocol factory."""
     return lambda: protocol
 
 
 class Scene:
-    """The parts of something connected."""
+    """The parts of a connection."""
 
     def __init__(self, **parts: object) -> None:
-        """The parts become attributes."""
+        """Store the parts as attributes."""
         self.__dict__.update(parts)
 
     def __getattr__(self, name: str) -> object:
-        """A part that this scene lacks.
+        """Handles a part that this scene lacks.
 
         Raises:
             AbsentError: always.
@@ -57,36 +57,36 @@ class Scene:
 
 
 class Scenes:
-    """Makes them; what is made is closed when the run ends."""
+    """Creates scenes, which are closed at the end of the run."""
 
     def __init__(self, run: Run, files: Path) -> None:
-        """The loop is the run's.
+        """Store the run.
 
         Args:
-            run: whose loop makes connections.
-            files: where certificates are.
+            run: the run whose loop makes connections.
+            files: the directory with certificates.
         """
         self._run = run
         self._files = files
 
     def server_context(self) -> ssl.SSLContext:
-        """A server's."""
+        """A server's context."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._files / "chain.pem", self._files / "key.pem")
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """A client's that trusts the server."""
+        """A client's context, which trusts the server."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self._files / "authority.pem")
         return context
 
     def path(self, name: str) -> str:
-        """A path that nothing else uses, in the worker's folder."""
+        """Returns an unused path in the worker's directory."""
         return os.path.abspath(self._run.next_name(name))
 
     def file(self, size: int = 100) -> Any:  # noqa: ANN401 - `IO` is no class to narrow by.
-        """A file with so many bytes, open for reading."""
+        """Returns a file of that many bytes, open for reading."""
         path = self.path("file")
         with open(path, "wb") as made:
             made.write(bytes(size))
@@ -97,14 +97,14 @@ class Scenes:
         return resource
 
     def sockets(self) -> Scene:
-        """Two stream sockets that are connected, and do not block."""
+        """Returns two connected, non-blocking stream sockets."""
         left, right = socket.socketpair()
         for end in (left, right):
             self._keep(end).setblocking(False)
         return Scene(left=left, right=right)
 
     def tcp_sockets(self) -> Scene:
-        """The same over TCP."""
+        """Returns two connected TCP sockets."""
         listener = self.listener()
         left = self._keep(socket.socket())
         left.connect(listener.getsockname())
@@ -116,7 +116,7 @@ class Scenes:
         return Scene(left=left, right=right, listener=listener)
 
     def listener(self) -> socket.socket:
-        """A TCP socket that listens."""
+        """Returns a listening TCP socket."""
         made: socket.socket = self._keep(socket.socket())
         made.setblocking(False)
         made.bind((HOST, 0))
@@ -124,7 +124,7 @@ class Scenes:
         return made
 
     def fresh(self, kind: str = "tcp", *, blocking: bool = False) -> socket.socket:
-        """A socket that is not connected: `tcp`, `udp`, `unix` or `bound` (UDP with a port)."""
+        """Returns an unconnected socket: `tcp`, `udp`, `unix` or `bound` (UDP with a port)."""
         family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
         udp = kind in ("udp", "bound")
         made: socket.socket = self._keep(
@@ -138,19 +138,19 @@ class Scenes:
         return made
 
     def closed(self) -> socket.socket:
-        """A socket that was closed."""
+        """Returns a closed socket."""
         made = self.fresh()
         made.close()
         return made
 
     def detached(self) -> socket.socket:
-        """A socket without its descriptor."""
+        """Returns a socket without its descriptor."""
         made = self.fresh()
         os.close(made.detach())
         return made
 
     def wrapped(self) -> ssl.SSLSocket:
-        """A socket of `ssl`, which the loop must not use."""
+        """Returns an `ssl.SSLSocket`, which the loop must not use."""
         made: ssl.SSLSocket = self._keep(
             self.client_context().wrap_socket(
                 self.fresh(), server_hostname="localhost", do_handshake_on_connect=False
@@ -159,7 +159,7 @@ class Scenes:
         return made
 
     def pipe(self) -> Scene:
-        """A pipe, as two file objects that nothing is connected to."""
+        """Returns a pipe, as two file objects without transports."""
         reading, writing = os.pipe()
         return Scene(
             read=self._keep(open(reading, "rb", 0)),
@@ -167,12 +167,12 @@ class Scenes:
         )
 
     async def tcp(self, client: object, server: object, **options: Any) -> Scene:
-        """A connection over TCP between two protocols."""
+        """Connects two protocols over TCP."""
         made: Any = await self._run.loop.create_server(factory(server), HOST, 0, **options)
         return await self._meet(made, client, server)
 
     async def unix(self, client: object, server: object) -> Scene:
-        """A connection over a Unix socket."""
+        """Connects two protocols over a Unix socket."""
         path = self.path("unix")
         made: Any = await self._run.loop.create_unix_server(factory(server), path)
         self._keep(made)
@@ -180,7 +180,7 @@ class Scenes:
         return await self._both(made, transport, client, server, path)
 
     async def tls(self, client: object, server: object, **options: Any) -> Scene:
-        """A connection over TLS."""
+        """Connects two protocols over TLS."""
         made: Any = await self._run.loop.create_server(
             factory(server),
             HOST,
@@ -228,7 +228,7 @@ class Scenes:
         )
 
     async def streams(self, limit: Any = 2**16) -> Scene:  # noqa: ANN401 - a hostile limit.
-        """Asyncio's streams over TCP."""
+        """Connects asyncio's streams over TCP."""
         peers: asyncio.Queue[tuple[Any, Any]] = asyncio.Queue()
         made = await asyncio.start_server(
             lambda reader, writer: peers.put_nowait((reader, writer)), HOST, 0, limit=limit
@@ -248,7 +248,7 @@ class Scenes:
         )
 
     async def pipes(self, reader: object, writer: object) -> Scene:
-        """A pipe with a transport at each end."""
+        """Returns a pipe with a transport at each end."""
         pipe: Any = self.pipe()
         loop = self._run.loop
         reading, _ = await loop.connect_read_pipe(factory(reader), pipe.read)
@@ -258,7 +258,7 @@ class Scenes:
         return Scene(reading=reading, writing=writing)
 
     async def datagrams(self, client: object, server: object) -> Scene:
-        """Two datagram endpoints of which one knows the other."""
+        """Returns two datagram endpoints, one of which is connected to the other."""
         loop = self._run.loop
         peer: Any
         peer, _ = await loop.create_datagram_endpoint(factory(server), (HOST, 0))
@@ -269,36 +269,36 @@ class Scenes:
         return Scene(client=transport, peer=peer, address=address)
 
     async def child(self, command: str, protocol: object = None) -> Scene:
-        """A child that runs `command` in a shell."""
+        """Starts a child that runs `command` in a shell."""
         if protocol is None:
             protocol = Child(self._run)
         transport: Any
         transport, _ = await self._run.loop.subprocess_shell(factory(protocol), command)
         self._run.transports.append(transport)
-        # What ends by itself has ended; `cat` lives until it is told to end.
+        # Commands that end by themselves have ended; `cat` runs until it is ended.
         if not command.startswith("cat"):
             await transport._wait()
         return Scene(child=transport)
 
     def other_loop(self) -> asyncio.AbstractEventLoop:
-        """Another loop of the same kind."""
+        """Returns another loop of the same kind."""
         made: asyncio.AbstractEventLoop = self._keep(self._run.make_loop())
         return made
 
     def closed_loop(self) -> asyncio.AbstractEventLoop:
-        """Another loop of the same kind, closed."""
+        """Returns another loop of the same kind, closed."""
         made = self.other_loop()
         made.close()
         return made
 
     def in_thread(self, action: Callable[[], object]) -> None:
-        """Runs a block in another thread to its end."""
+        """Runs a block on another thread, and waits for it."""
         thread = threading.Thread(target=action, daemon=True)
         thread.start()
         thread.join(CHILD_S)
 
     def beside(self, action: Callable[[], object]) -> None:
-        """Runs a block in another thread while this one goes on."""
+        """Runs a block on another thread while this one continues."""
         thread = threading.Thread(target=action, daemon=True)
         thread.start()
         self._run.threads.append(thread)
@@ -307,7 +307,7 @@ class Scenes:
         """Runs a block in a forked child.
 
         Raises:
-            SystemError: the child was ended by a signal.
+            SystemError: a signal ended the child.
         """
         child = os.fork()
         if not child:
@@ -324,7 +324,7 @@ class Scenes:
         return "forked"
 
     def signalled(self, number: int) -> None:
-        """Sends this process a signal that something handles."""
+        """Sends this process a signal that has a handler."""
         if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
             signal.raise_signal(number)
 
@@ -334,5 +334,5 @@ class Scenes:
             sock.recv(2**16)
 
     def plain(self) -> Plain:
-        """A protocol that does nothing."""
+        """Returns a protocol that does nothing."""
         return Plain(self._run)

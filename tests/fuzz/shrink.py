@@ -1,4 +1,4 @@
-"""Makes a failing program small: takes steps away for as long as it still fails."""
+"""Shrinks a failing program: removes steps as long as it still fails."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def shrink(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Program:
-    """The smallest program found that still fails.
+    """Returns the smallest program found that still fails.
 
     Args:
-        program: one that fails.
-        fails: runs a program and tells whether it fails in the same way.
-        seconds: how long to go on at most.
-        clock: tells the time.
+        program: a failing program.
+        fails: runs a program and returns whether it fails in the same way.
+        seconds: the maximum duration.
+        clock: returns the time.
     """
     deadline = clock() + seconds
     size = max(1, len(program.steps) // 2)

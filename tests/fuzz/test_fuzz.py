@@ -1,4 +1,4 @@
-"""A short run of the fuzzer on our loop; and loops with a mistake, which it must find."""
+"""A short run of the fuzzer on our loop, and on loops with a bug that it must find."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: Seconds for all that one test runs.
+#: Seconds for all runs of one test.
 PATIENCE_S = 300.0
 
 
@@ -67,13 +67,13 @@ def test_a_planted_mistake_is_found_shrunk_and_repeated(
     report = next((part for part in parts if part.startswith(finding)), None)
     assert report, done.stdout
     assert said in report
-    # The command that the report gives finds it again.
+    # The command in the report finds it again.
     command = re.search(r"to repeat it: python (.+)", report)
     assert command
     again = run_python(*command[1].split(), *limits[:2], cwd=ROOT, timeout=PATIENCE_S)
     assert again.returncode == 1
     assert f"==> {finding}" in again.stdout
-    # The program has little but the culprit left, and fails by itself.
+    # The program contains little but the culprit, and fails alone.
     lines = re.findall(r"^ {8}(.+)", report, re.MULTILINE)
     steps = [line for line in lines if " = " in line]
     assert len(steps) <= 3, report
@@ -118,7 +118,7 @@ def test_shrinking_keeps_what_fails_and_nothing_else() -> None:
         return {"r7", "r31"} <= smaller.expressions().keys()
 
     assert shrink(program, fails, 60).expressions().keys() == {"r7", "r31"}
-    # Time is up at once: what there is fails, too.
+    # The time is up at once: the unshrunk program fails, too.
     assert fails(shrink(program, fails, 0))
 
 

@@ -1,4 +1,4 @@
-"""Hostile values: what a program may hand to any call."""
+"""Hostile values that a program may pass to any call."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ if TYPE_CHECKING:
 
 
 class OwnInt(int):
-    """A number of a class that no type check by identity knows."""
+    """A number whose class is not recognized by identity checks."""
 
 
 class OwnFloat(float):
-    """As `OwnInt`."""
+    """Like `OwnInt`."""
 
 
 class OwnBytes(bytes):
-    """As `OwnInt`."""
+    """Like `OwnInt`."""
 
 
 class OwnStr(str):
-    """As `OwnInt`."""
+    """Like `OwnInt`."""
 
     __slots__ = ()
 
 
 class Indexed:
-    """A whole number by `__index__` alone."""
+    """An integer only by `__index__`."""
 
     def __index__(self) -> int:
-        """Three."""
+        """Returns three."""
         return 3
 
 
 class Floated:
-    """A number by `__float__` alone."""
+    """A number only by `__float__`."""
 
     def __float__(self) -> float:
-        """Nothing."""
+        """Returns zero."""
         return 0.0
 
 
 class Opened:
-    """A file by `fileno` alone."""
+    """A file only by `fileno`."""
 
     def __init__(self, answer: object) -> None:
-        """Answers `answer`."""
+        """Store `answer`."""
         self._answer = answer
 
     def fileno(self) -> object:
-        """What it was told, or asks a callable."""
+        """Returns `answer`, or its result if it is callable."""
         return self._answer() if callable(self._answer) else self._answer
 
     def close(self) -> None:
@@ -68,29 +68,29 @@ class Opened:
 
 
 def released() -> memoryview:
-    """A view of nothing any more."""
+    """Returns a released memoryview."""
     view = memoryview(b"released")
     view.release()
     return view
 
 
 def doubles(count: int) -> memoryview:
-    """A view whose items have eight bytes each."""
+    """Returns a view with items of eight bytes."""
     return memoryview(array.array("d", [0.0] * count))
 
 
 def every_other(size: int) -> memoryview:
-    """A view with gaps."""
+    """Returns a non-contiguous view."""
     return memoryview(bytes(size))[::2]
 
 
 def structure(size: int) -> object:
-    """A buffer of C's."""
+    """Returns a C structure, which is a buffer."""
     return (ctypes.c_char * size)()
 
 
 def adder(text: str) -> Callable[..., object]:
-    """A callable that is no function of Python's."""
+    """Returns a callable that is not a Python function."""
     return functools.partial(text.__add__, "")
 
 
@@ -108,7 +108,7 @@ def yielding() -> Any:  # noqa: ANN401 - a generator of anything.
     yield None
 
 
-#: What each special method returns once it has done its mischief.
+#: What each special method returns after its side effect.
 _ANSWERS: dict[str, object] = {
     "__bool__": True,
     "__call__": None,
@@ -133,12 +133,12 @@ def _fail() -> None:
 
 
 def trap(method: str, action: Callable[[], object] | None = None, base: object = None) -> object:
-    """An object whose special method does something else first.
+    """Returns an object whose special method does something else first.
 
     Args:
         method: `__len__`, `__index__`, `fileno` and the like.
-        action: what it does; `None` raises.
-        base: a number, a string or bytes that the object otherwise is.
+        action: what it does first; `None` raises.
+        base: a number, string or bytes that the object otherwise equals.
     """
     act = _fail if action is None else action
 
@@ -159,7 +159,7 @@ def trap(method: str, action: Callable[[], object] | None = None, base: object =
 
 
 def namespace() -> dict[str, Any]:
-    """What expressions find by name, apart from a run's own things."""
+    """Returns the names for expressions, except those of a run."""
     names: dict[str, Any] = {
         "Decimal": decimal.Decimal,
         "Fraction": fractions.Fraction,

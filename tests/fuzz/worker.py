@@ -1,6 +1,6 @@
-"""The child that runs programs, told what to run by lines of JSON.
+"""The child that runs programs, controlled by JSON lines.
 
-It says what it begins before it begins it: when it dies, its parent knows of what.
+It announces each program before it starts it, so that its parent knows where it died.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tests.fuzz.generator import Choice, generate
 from tests.fuzz.program import Program, parse
 from tests.fuzz.run import execute
 
-#: Descriptors from here on are the worker's own.
+#: The worker's own descriptors start at this number.
 PRIVATE_FD = 200
 
 MOST_DESCRIPTORS = 400
 
-#: What a program may map: huge sizes are refused, as on a small machine.
+#: The limit of memory that a program may map: huge sizes fail, as on a small machine.
 MOST_MEMORY = 6 * 2**30
 
-#: What the panics of Rust and the interpreter's own last words look like.
+#: Patterns for the panics of Rust and fatal errors of the interpreter.
 LAST_WORDS = re.compile(r"panicked at|Fatal Python error|SystemError:|PanicException:")
 
 
@@ -43,23 +43,23 @@ class Worker:
     """Runs programs on asyncio and on the loop under test, one after the other."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        """What stays the same.
+        """Store the configuration.
 
         Args:
-            job: the loop under test, the folder with certificates, the surfaces.
+            job: the loop under test, the directory with certificates, the surfaces.
         """
         self._loop: str = job["loop"]
         files: str = job["files"]
         self._certificates = Path(files)
         self._folder = Path(tempfile.mkdtemp(dir=files))
-        # Programs make files by names of any kind.
+        # Programs create files with names of any kind.
         os.chdir(self._folder)
         self._patience_s: float = job["patience_s"]
         self._choice = Choice.of(job["only"], job["without"])
         self._errors_seen = 0
 
     def run(self, name: str, program: Program) -> None:
-        """Runs a program, and says how it went."""
+        """Runs a program, and reports the result."""
         theirs = None
         if not program.wild:
             say(begins=name, loop="asyncio")
@@ -68,8 +68,8 @@ class Worker:
         ours = self._guarded(program, self._loop)
         found = failures(program, theirs, ours)
         if found:
-            # Asked only now, for speed: on most programs there is nothing to excuse. And what is
-            # made once in a process, such as an extension's threads, is not lost.
+            # Checked only now, for speed: most programs have nothing to excuse. Also, objects
+            # created once per process, such as an extension's threads, do not count as leaks.
             say(begins=name, loop="asyncio")
             theirs = self._guarded(program, "asyncio")
             say(begins=name, loop=self._loop)
@@ -84,7 +84,7 @@ class Worker:
         )
 
     def run_apart(self, program: Program) -> None:
-        """Runs a program in a forked child: when it dies, no other worker must be started."""
+        """Runs a program in a forked child, so that a crash does not end the worker."""
         child = os.fork()
         if not child:
             code = 70
@@ -102,7 +102,7 @@ class Worker:
             say(died=code)
 
     def generate(self, seed: int) -> Program:
-        """The program of a seed."""
+        """Returns the program of a seed."""
         return generate(seed, self._choice)
 
     def _guarded(self, program: Program, loop: str) -> Any:  # noqa: ANN401 - a record.
@@ -118,7 +118,7 @@ class Worker:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _last_words(self) -> str:
-        """What was printed since the last time, if it is about a panic."""
+        """Returns the stderr output since the last call, if it is about a panic."""
         sys.stderr.flush()
         size = os.fstat(2).st_size
         with open("/proc/self/fd/2", encoding="utf-8", errors="replace") as errors:
@@ -130,12 +130,12 @@ class Worker:
 
 
 def say(**message: object) -> None:
-    """Tells the parent."""
+    """Sends an outcome to the parent."""
     os.write(PRIVATE_FD, json.dumps(message).encode() + b"\n")
 
 
 def main() -> None:
-    """Runs what the parent asks for, until it asks no more."""
+    """Runs what the parent requests until the input ends."""
     commands = os.fdopen(os.dup2(0, PRIVATE_FD + 1), encoding="utf-8")
     os.dup2(1, PRIVATE_FD)
     with open(os.devnull, "r+b") as null:

@@ -1,4 +1,4 @@
-"""Every call that a program may make, by surface."""
+"""All calls that a program may make, by surface."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.fuzz.calls import (
     watchers,
 )
 
-#: By the name of a surface, which `--only` and `--without` take.
+#: Keyed by the name of the surface, as used by `--only` and `--without`.
 SURFACES = {
     surface.__name__.rpartition(".")[2]: surface.CALLS
     for surface in (

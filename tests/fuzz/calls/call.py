@@ -1,4 +1,4 @@
-"""A call as a pattern, of which the generator makes steps."""
+"""A call as a pattern, from which the generator makes steps."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ class Call:
     """An expression with gaps.
 
     `{kind}` is filled from the pool of that name, or with an earlier result of that kind, which is
-    made if there is none. What stands in `[...]` is left out most of the time.
+    created if there is none. `[...]` is optional, and omitted most of the time.
     """
 
     pattern: str
-    #: The kinds of its results: the attribute that has it (empty: the result itself), and the kind.
+    #: The kinds of its results, each with the attribute that holds it (empty: the result itself).
     makes: tuple[tuple[str, str], ...] = ()
-    #: Only in programs whose results are not compared.
+    #: Used only in programs whose results are not compared.
     wild: bool = False
     #: As `Step.waits`.
     waits: bool = False
-    #: How often, beside the other calls of the surface. Without weight it is only made where its
-    #: result is needed.
+    #: The weight among the calls of its surface. With weight 0, it is used only if its result is
+    #: needed.
     weight: int = 4
 
 
 def calls(
     *patterns: str, wild: bool = False, waits: bool = False, weight: int = 4
 ) -> tuple[Call, ...]:
-    """Calls whose results are not used."""
+    """Returns calls whose results are not used."""
     return tuple(Call(pattern, (), wild, waits, weight) for pattern in patterns)
 
 
 def maker(
     pattern: str, kind: str = "", *, waits: bool = False, weight: int = 4, **parts: str
 ) -> Call:
-    """A call whose results are used.
+    """Returns a call whose result is used.
 
     Args:
         pattern: the expression.
         kind: the kind of its result.
         waits: as `Step.waits`.
         weight: as `Call.weight`.
-        parts: by the name of an attribute of the result, its kind.
+        parts: the kinds of the result's attributes, by name.
     """
     makes = tuple((f".{name}", of) for name, of in parts.items())
     if kind:

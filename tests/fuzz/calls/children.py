@@ -1,4 +1,4 @@
-"""Child processes. Each costs milliseconds, so they are few."""
+"""Child processes. Each takes milliseconds, so there are few."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What disturbs everything else."""
+"""Calls that disturb everything else."""
 
 from __future__ import annotations
 

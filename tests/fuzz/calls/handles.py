@@ -1,4 +1,4 @@
-"""Handles, and asyncio's own methods over them."""
+"""Handles, and asyncio's own methods applied to them."""
 
 from __future__ import annotations
 

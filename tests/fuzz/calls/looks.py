@@ -1,4 +1,4 @@
-"""Look-ups of names."""
+"""Name look-ups."""
 
 from __future__ import annotations
 

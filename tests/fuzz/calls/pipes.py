@@ -1,4 +1,4 @@
-"""Pipes with transports."""
+"""Pipe transports."""
 
 from __future__ import annotations
 

@@ -32,5 +32,5 @@ _ALL = (
     ),
 )
 
-#: None where the extension is not built, which `make dev` does.
+#: Empty if the extension is not built; `make dev` builds it.
 CALLS: tuple[Call, ...] = _ALL if importlib.util.find_spec("yamanote_testing") else ()

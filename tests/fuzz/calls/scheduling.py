@@ -1,4 +1,4 @@
-"""The loop itself: what runs, when, and who hears of errors."""
+"""The loop itself: scheduling, time, and exception handlers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making servers and connections, well and badly."""
+"""Creating servers and connections, with valid and invalid arguments."""
 
 from __future__ import annotations
 
