@@ -1,4 +1,4 @@
-//! A program that has Python, the loop and its own futures in one: they share the loop's tokio runtime.
+//! A program that links Python, the loop and its own futures: they share the loop's tokio runtime.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::io::AsyncReadExt;
 
-/// tokio's timer and socket, on the loop's own reactor.
+/// Uses tokio's timer and socket on the loop's own reactor.
 #[pyfunction]
 fn fetch(py: Python<'_>, port: u16) -> PyResult<Bound<'_, PyAny>> {
     let here = std::thread::current().id();

@@ -1,11 +1,10 @@
-/* Makes named calls into the C library fail: to be loaded in front of it, by LD_PRELOAD.
+/* Makes named calls of the C library fail; to be loaded in front of it with LD_PRELOAD.
 
-   What fails stands in the environment variable FAULTS, or is set while the program runs by
-   faults_set(): entries NAME=ERRNO@FIRST-LAST, separated by commas. The calls number FIRST to LAST,
-   counted from 1 since it was set, fail with the error of that number; a LAST of 0 means for ever.
+   The faults are given in the environment variable FAULTS, or at run time with faults_set(): entries
+   NAME=ERRNO@FIRST-LAST, separated by commas. Calls number FIRST to LAST, counted from 1 when the
+   entry is set, fail with that errno; a LAST of 0 means all calls from FIRST on.
 
-   System calls that are made by number, through syscall(), have the kernel's names. faults.py has the
-   Python side. */
+   System calls made with syscall() have the kernel's names. faults.py is the Python side. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -39,8 +38,8 @@ struct fault {
 static struct fault faults[MOST];
 static int count;
 
-/* Replaces what was set before; answers how many entries were understood. Call it while no other
-   thread makes a call that fails. */
+/* Replaces the faults set before; returns the number of valid entries. Must not be called while
+   another thread makes a call that is named here. */
 int faults_set(const char *text) {
     count = 0;
     while (text && *text && count < MOST) {
@@ -56,7 +55,7 @@ int faults_set(const char *text) {
     return count;
 }
 
-/* How often the call was made since faults_set(), if it is among those that fail. */
+/* Returns the number of calls since faults_set(), or -1 if the call has no entry. */
 long faults_calls(const char *name) {
     for (int i = 0; i < count; i++)
         if (!strcmp(faults[i].name, name)) return faults[i].calls;
@@ -67,7 +66,7 @@ __attribute__((constructor)) static void from_environment(void) {
     faults_set(getenv("FAULTS"));
 }
 
-/* The error that this call of `name` fails with, or 0. */
+/* Returns the errno with which this call of `name` fails, or 0. */
 static int failing(const char *name) {
     for (int i = 0; i < count; i++) {
         struct fault *fault = &faults[i];
@@ -151,7 +150,7 @@ WRAP(ssize_t, sendfile, (int to, int from, off_t *offset, size_t size), (to, fro
 WRAP(ssize_t, sendfile64, (int to, int from, off64_t *offset, size_t size),
      (to, from, offset, size))
 
-/* These take what they need from a variable list, and pass one word on. */
+/* These have a variable argument list, of which one word is passed on. */
 #define WRAP_VARIABLE(result, name, kind)                                                          \
     result name(int fd, kind request, ...) {                                                       \
         static result (*real)(int, kind, ...);                                                     \
@@ -172,7 +171,7 @@ WRAP_VARIABLE(int, fcntl, int)
 WRAP_VARIABLE(int, fcntl64, int)
 WRAP_VARIABLE(int, ioctl, unsigned long)
 
-/* Answers the error itself. */
+/* Returns the error number instead of setting errno. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument) {
     static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
@@ -181,7 +180,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return error ? error : real(thread, attributes, run, argument);
 }
 
-/* The system calls that are made by number and may be made to fail. */
+/* The system calls made by number that can be made to fail. */
 static const char *name_of(long number) {
     switch (number) {
 #ifdef SYS_pidfd_open

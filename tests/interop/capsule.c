@@ -1,9 +1,9 @@
-/* What tests/interop/test_capsule.py calls: the C interface, used and misused. */
+/* An extension for tests/interop/test_capsule.py: correct and wrong uses of the C interface. */
 #include "yamanote.h"
 
 #include <pthread.h>
 
-/* Pending once, woken at once or by another thread; then ready with the count of its polls. */
+/* Pending once, woken at once or by another thread; then ready with the number of its polls. */
 typedef struct {
     const yamanote_api *api;
     const yamanote_waker *waker;
@@ -120,7 +120,7 @@ static PyObject *py_drops(PyObject *module, PyObject *none) {
     return PyLong_FromLong(drops);
 }
 
-/* Calls submitted by a thread that knows nothing of Python. */
+/* Calls submitted by a thread without a Python thread state. */
 typedef struct {
     const yamanote_api *api;
     const yamanote_loop *loop;
@@ -164,7 +164,7 @@ static void *submit_all(void *data) {
     return NULL;
 }
 
-/* Leaks the few bytes of `calls`, which the last call may still read. */
+/* Leaks the few bytes of `calls`, because the last call may still read them. */
 static PyObject *py_submit(PyObject *module, PyObject *args) {
     calls *self = calloc(1, sizeof(calls));
     PyObject *loop;
@@ -190,7 +190,7 @@ static PyObject *py_submit(PyObject *module, PyObject *args) {
     return PyCapsule_New(self, "calls", NULL);
 }
 
-/* What the last call was told, and what the loop says now. */
+/* The status passed to the last call, and the loop's current result. */
 static PyObject *py_after(PyObject *module, PyObject *capsule) {
     calls *self = PyCapsule_GetPointer(capsule, "calls");
     (void)module;
@@ -212,7 +212,7 @@ static void *detached(void *data) {
     return NULL;
 }
 
-/* The codes of wrong calls, in the order that the test lists them. */
+/* The result codes of wrong calls, in the order listed in the test. */
 static PyObject *py_misuse(PyObject *module, PyObject *loop) {
     const yamanote_api *api;
     const yamanote_loop *out;
@@ -243,7 +243,7 @@ static PyObject *py_clock(PyObject *module, PyObject *loop) {
                                                       : PyLong_FromLong(-1);
 }
 
-/* A capsule that says it is of another version. */
+/* A capsule with another version. */
 static PyObject *py_other_version(PyObject *module, PyObject *none) {
     static yamanote_api other = {.version = 9u << 16, .size = sizeof(yamanote_api)};
     (void)module, (void)none;

@@ -1,4 +1,4 @@
-//! The same by way of pyo3-async-runtimes alone: what an extension that knows nothing of yamanote does.
+//! The same with pyo3-async-runtimes alone, as in an extension that does not use yamanote's crate.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) fn bridged_await_python<'py>(
     future_into_py(py, future)
 }
 
-/// Drives a Python loop from Rust until a Rust future that awaits Python has ended.
+/// Runs a Python loop from Rust until a Rust future that awaits Python is done.
 #[pyfunction]
 pub(crate) fn bridged_run(
     event_loop: Bound<'_, PyAny>,
@@ -65,13 +65,13 @@ pub(crate) fn bridged_run(
     })
 }
 
-/// Never ends; counted when it is dropped.
+/// Is never ready; counted when it is dropped.
 #[pyfunction]
 pub(crate) fn bridged_never(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     future_into_py::<_, ()>(py, crate::futures::guarded(std::future::pending()))
 }
 
-/// Calls `function` from a worker, and awaits there what it returns.
+/// Calls `function` on a worker, and awaits its result there.
 #[pyfunction]
 pub(crate) fn bridged_nested(py: Python<'_>, function: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
     future_into_py(py, async move {
@@ -81,7 +81,7 @@ pub(crate) fn bridged_nested(py: Python<'_>, function: Py<PyAny>) -> PyResult<Bo
     })
 }
 
-/// Stops the loop from a worker.
+/// Stops the loop from a worker thread.
 #[pyfunction]
 pub(crate) fn bridged_stop(event_loop: Py<PyAny>) {
     pyo3_async_runtimes::tokio::get_runtime().spawn(async move {

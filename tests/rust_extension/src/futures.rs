@@ -1,4 +1,4 @@
-//! Futures by way of yamanote's own crate.
+//! Futures made with yamanote's own crate.
 
 use std::cell::Cell;
 use std::future::{Future, pending, poll_fn};
@@ -15,7 +15,7 @@ use yamanote::EventLoop;
 
 type Awaitable<'py> = PyResult<Bound<'py, PyAny>>;
 
-/// Counts the futures that were dropped before their end.
+/// Counts futures that were dropped before they were ready.
 struct Guard {
     finished: bool,
 }
@@ -36,7 +36,7 @@ impl Drop for Guard {
     }
 }
 
-/// Counted also when it is dropped before its first poll.
+/// Also counted if it is dropped before its first poll.
 pub(crate) fn guarded<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let mut guard = Guard { finished: false };
     async move {
@@ -46,7 +46,7 @@ pub(crate) fn guarded<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Pending `times` times, woken each time at once.
+/// Returns `Pending` `times` times, and wakes itself at once each time.
 pub(crate) async fn yields(times: u32) {
     for _ in 0..times {
         let mut yielded = false;
@@ -172,7 +172,7 @@ pub(crate) fn spawned_panicking(py: Python<'_>) -> Awaitable<'_> {
     yamanote::spawn::<_, ()>(py, async { panic!("as asked") })
 }
 
-/// Calls Python from inside the future, in its `times`th poll.
+/// Calls a Python function inside the future, in its `times`th poll.
 #[pyfunction]
 pub(crate) fn call(py: Python<'_>, function: Py<PyAny>, times: u32) -> Awaitable<'_> {
     yamanote::future_into_py(py, async move {
@@ -181,14 +181,14 @@ pub(crate) fn call(py: Python<'_>, function: Py<PyAny>, times: u32) -> Awaitable
     })
 }
 
-/// The Rust future of a Python awaitable, as a Python awaitable.
+/// Turns a Python awaitable into a Rust future, and that into a Python awaitable.
 #[pyfunction]
 pub(crate) fn await_python<'py>(py: Python<'py>, awaitable: Bound<'py, PyAny>) -> Awaitable<'py> {
     let future = yamanote::into_future(awaitable)?;
     yamanote::future_into_py(py, guarded(future))
 }
 
-/// The same, made inside the future, by a function that returns the awaitable.
+/// The same, inside the future, with a function that returns the awaitable.
 #[pyfunction]
 pub(crate) fn nested(py: Python<'_>, function: Py<PyAny>) -> Awaitable<'_> {
     yamanote::future_into_py(py, async move {
@@ -197,7 +197,7 @@ pub(crate) fn nested(py: Python<'_>, function: Py<PyAny>) -> Awaitable<'_> {
     })
 }
 
-/// Has a worker await a Python awaitable, which it has started from there.
+/// Starts and awaits a Python awaitable on a worker.
 #[pyfunction]
 pub(crate) fn await_in_worker<'py>(
     py: Python<'py>,
@@ -214,7 +214,7 @@ pub(crate) fn await_in_worker<'py>(
     )
 }
 
-/// Has a thread call `function` on the loop's thread.
+/// Schedules `function` on the loop's thread from another thread.
 #[pyfunction]
 pub(crate) fn call_home(py: Python<'_>, function: Py<PyAny>) -> PyResult<()> {
     let event_loop = EventLoop::running(py)?;
@@ -228,7 +228,7 @@ pub(crate) fn call_home(py: Python<'_>, function: Py<PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// A future that waits until the gate opens.
+/// Creates futures that wait until it is opened.
 #[pyclass(frozen, module = "yamanote_testing")]
 #[derive(Debug)]
 pub(crate) struct Gate(Mutex<Vec<oneshot::Sender<u64>>>);
@@ -253,7 +253,7 @@ impl Gate {
         Self(Mutex::default())
     }
 
-    /// An awaitable for what the gate opens with.
+    /// Returns an awaitable for the value that the gate is opened with.
     fn wait<'py>(&self, py: Python<'py>) -> Awaitable<'py> {
         let receiver = self.receiver();
         yamanote::future_into_py(
@@ -262,13 +262,13 @@ impl Gate {
         )
     }
 
-    /// Opens the gate on this thread, or on another.
+    /// Opens the gate, on this thread or another.
     #[pyo3(signature = (value, thread=false))]
     fn open(&self, value: u64, thread: bool) {
         let senders = self.take();
         let send = move || {
             for sender in senders {
-                // Ignored: who waited was cancelled.
+                // Ignored: fails only if the waiter was cancelled.
                 let _ = sender.send(value);
             }
         };
@@ -279,14 +279,14 @@ impl Gate {
         }
     }
 
-    /// Whether somebody waits.
+    /// Returns whether a future waits.
     fn is_awaited(&self) -> bool {
         let senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         senders.iter().any(|sender| !sender.is_closed())
     }
 }
 
-/// [`Gate::wait`] on a worker.
+/// Like [`Gate::wait`], on a worker.
 #[pyfunction]
 pub(crate) fn spawned_gate<'py>(py: Python<'py>, gate: &Bound<'py, Gate>) -> Awaitable<'py> {
     let receiver = gate.get().receiver();

@@ -1,4 +1,4 @@
-//! `yamanote_testing`: an extension module like any other, with futures for tests and benchmarks.
+//! `yamanote_testing`: an ordinary extension module, with futures for tests and benchmarks.
 
 mod bridge;
 mod futures;
@@ -23,7 +23,7 @@ mod yamanote_testing {
 
     use pyo3::prelude::*;
 
-    /// Threads that complete bridged futures go soon: other tests count threads.
+    /// Shortens the lifetime of idle threads for bridged futures, because other tests count threads.
     #[pymodule_init]
     #[expect(clippy::unnecessary_wraps, reason = "PyO3 wants a result")]
     fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -36,7 +36,7 @@ mod yamanote_testing {
     }
 }
 
-/// A byte sent to `port` on this machine, and its echo.
+/// Sends a byte to `port` on this machine, and receives its echo.
 async fn round_trip(port: u16) -> PyResult<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
