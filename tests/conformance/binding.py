@@ -1,9 +1,9 @@
-"""Puts a loop of our choice where asyncio's tests make theirs.
+"""Makes asyncio's tests use a chosen loop.
 
-The tests ask for a loop in four ways: the event loop policy (which is behind
-`asyncio.new_event_loop`, `asyncio.run`, `Runner` and `IsolatedAsyncioTestCase`),
-`asyncio.SelectorEventLoop(...)`, `asyncio.EventLoop()` and a `loop_factory` given by name. All four
-are answered by one stand-in, which also counts: a test that makes no loop says nothing about one.
+The tests create loops in four ways: by the event loop policy (used by `asyncio.new_event_loop`,
+`asyncio.run`, `Runner` and `IsolatedAsyncioTestCase`), by `asyncio.SelectorEventLoop(...)`, by
+`asyncio.EventLoop()`, and by a `loop_factory` given by name. One stand-in replaces all four. It
+also counts the loops: a test that creates none does not test one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-#: The modules of `test.test_asyncio` whose tests make a loop through public names. The others test
-#: the insides of asyncio's own loops (`test_base_events`, `test_selector_events`,
+#: The modules of `test.test_asyncio` whose tests create a loop by public names. The others test
+#: internals of asyncio's own loops (`test_base_events`, `test_selector_events`,
 #: `test_proactor_events`), Windows, or parts without a loop (`test_protocols`, `test_transports`,
 #: `test_tools`).
 MODULES = (
@@ -55,11 +55,11 @@ MODULES = (
     "test_waitfor",
 )
 
-#: Classes that bind the same mixins to another selector: one binding of ours is enough.
+#: Classes that bind the same mixins to another selector; one binding is enough for our loop.
 SAME_TESTS_AGAIN = {"EPollEventLoopTests", "KqueueEventLoopTests", "PollEventLoopTests"}
 
-#: Every mixin of tests that asyncio runs on each of its own loops, bound once, and the tests of
-#: `Server`: 135 tests on Python 3.14, of which three look for a selector or count its calls.
+#: All mixins of tests that asyncio runs on each of its own loops, bound once, and the tests of
+#: `Server`: 135 tests on Python 3.14, three of which look for a selector or count its calls.
 CORE = (
     "test_buffered_proto.BufferedProtocolSelectorTests.*",
     "test_events.SelectEventLoopTests.*",
@@ -70,31 +70,31 @@ CORE = (
     "test_sslproto.SelectorStartTLSTests.*",
 )
 
-#: asyncio's own, looked up before anything is replaced.
+#: asyncio's own functions, stored before they are replaced.
 ASYNCIO_LOOP: type[asyncio.AbstractEventLoop] = asyncio.SelectorEventLoop
 
 
 class StandIn(type):
-    """A class whose calls make loops of our choice, and whose instances are those loops."""
+    """A class whose calls create the chosen loop, and whose instances are those loops."""
 
     factory: LoopFactory
     made: weakref.WeakSet[asyncio.AbstractEventLoop]
     count: int
 
     def __call__(cls, *_selector: object) -> asyncio.AbstractEventLoop:
-        """Makes a loop; the selector that asyncio's own would take means nothing to ours."""
+        """Creates a loop; arguments such as a selector are ignored."""
         loop = cls.factory()
         cls.made.add(loop)
         cls.count += 1
         return loop
 
     def __instancecheck__(cls, instance: object) -> bool:
-        """True for the loops made here."""
+        """Returns `True` for loops created here."""
         return instance in cls.made
 
 
 def bind(factory: LoopFactory) -> StandIn:
-    """Makes asyncio's names for a loop class mean `factory`, in this process, for good."""
+    """Makes asyncio's names for a loop class refer to `factory`, for the rest of the process."""
     stand_in = StandIn(
         "StandIn", (), {"factory": staticmethod(factory), "made": weakref.WeakSet(), "count": 0}
     )
@@ -107,7 +107,7 @@ def bind(factory: LoopFactory) -> StandIn:
 
 
 def load_factory(spec: str) -> LoopFactory:
-    """Resolves `module:attribute` to a loop factory; asyncio's own means the loop class itself."""
+    """Resolves `module:attribute` to a loop factory; asyncio's own is the loop class itself."""
     module, _, name = spec.partition(":")
     if module == "asyncio":
         return ASYNCIO_LOOP
@@ -116,7 +116,7 @@ def load_factory(spec: str) -> LoopFactory:
 
 
 def load_modules() -> list[ModuleType]:
-    """The test modules that this interpreter has."""
+    """Returns the test modules that this interpreter has."""
     package = importlib.import_module("test.test_asyncio")
     found: list[ModuleType] = []
     for name in MODULES:
@@ -129,7 +129,7 @@ def load_modules() -> list[ModuleType]:
 
 
 def cases() -> Iterator[tuple[str, unittest.TestCase]]:
-    """Every test by the name `module.Class.test`, in the order of the modules above."""
+    """Returns all tests by their names `module.Class.test`, in the order of the modules above."""
     for module in load_modules():
         short = module.__name__.rpartition(".")[2]
         for name, item in vars(module).items():

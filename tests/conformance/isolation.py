@@ -1,7 +1,7 @@
-"""Runs each test in a process of its own, a few at a time.
+"""Runs each test in a separate process, a few at a time.
 
-The modules are imported once and every test is a fork of that, which costs milliseconds. A test
-that hangs is made to dump its stacks and is killed together with everything it started.
+The modules are imported once, and each test runs in a fork, which costs milliseconds. A test that
+hangs is made to dump its stacks and is killed with all processes that it started.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.conformance.binding import LoopFactory
 
-#: Seconds between the dump of a hanging test's stacks and its end.
+#: Seconds between the dump of a hanging test's stacks and its kill.
 LAST_WORDS_S = 2.0
 
 
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `passed`, `failed`, `skipped`, or `unbound` if it made no loop."""
+    """The outcome of a job: `passed`, `failed`, `skipped`, or `unbound` if it created no loop."""
 
     job: Job
     status: str
@@ -65,12 +65,12 @@ def run_all(jobs: Iterable[Job], *, at_once: int, timeout_s: float) -> Iterator[
     """Yields outcomes as the tests end.
 
     Args:
-        jobs: may grow while it is being consumed.
-        at_once: how many processes to have.
+        jobs: may grow during the iteration.
+        at_once: the number of concurrent processes.
         timeout_s: seconds for one test, after which it has failed.
     """
     gc.collect()
-    gc.freeze()  # Keeps the children's collectors from copying every page of ours.
+    gc.freeze()  # Keeps the children's collectors from copying all shared pages.
     waiting = iter(jobs)
     running: dict[int, _Running] = {}
     with _child_exits() as exits:
@@ -92,7 +92,7 @@ def run_all(jobs: Iterable[Job], *, at_once: int, timeout_s: float) -> Iterator[
                 pid, code = os.waitpid(child.pid, 0 if late else os.WNOHANG)
                 if pid:
                     del running[pid]
-                    # What the test left running goes with it.
+                    # Processes that the test left running are killed, too.
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(pid, signal.SIGKILL)
                     yield _finish(child, code, late=late)
@@ -100,7 +100,7 @@ def run_all(jobs: Iterable[Job], *, at_once: int, timeout_s: float) -> Iterator[
 
 @contextlib.contextmanager
 def _child_exits() -> Generator[socket.socket, None, None]:
-    """A socket that becomes readable when a child has ended."""
+    """Returns a socket that becomes readable when a child has exited."""
     theirs, ours = socket.socketpair()
     theirs.setblocking(False)
     ours.setblocking(False)
@@ -117,7 +117,7 @@ def _child_exits() -> Generator[socket.socket, None, None]:
 def _start(job: Job, timeout_s: float) -> _Running:
     output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _finish
     result = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _finish
-    # Some tests write to a file in the working directory that is named once per process of ours.
+    # Some tests write to a file in the working directory whose name is unique only per our process.
     room = tempfile.TemporaryDirectory(prefix="conformance-")
     sys.stdout.flush()
     sys.stderr.flush()
@@ -129,12 +129,12 @@ def _start(job: Job, timeout_s: float) -> _Running:
         finally:
             os._exit(70)
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.setpgid(pid, pid)  # Also done by the child: whoever comes first.
+        os.setpgid(pid, pid)  # The child does this, too; one of them is first.
     return _Running(job, pid, output, result, room)
 
 
 def _child(job: Job, timeout_s: float, output: int, result: int) -> None:
-    """Runs the test and leaves through the back door. Never returns."""
+    """Runs the test and exits by `os._exit()`. Never returns."""
     with contextlib.suppress(PermissionError):
         os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)

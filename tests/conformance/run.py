@@ -1,4 +1,4 @@
-"""The command: which tests, on which loop, and what came of it."""
+"""The command: selects tests and a loop, runs them, and reports the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OURS = "yamanote:new_event_loop"
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the tests; 0 if nothing was unexpected."""
+    """Runs the tests; returns 0 if there was no unexpected result."""
     options = _parse(arguments)
     started = time.monotonic()
     report = Report(options.loop, listed=options.loop == OURS)
@@ -43,11 +43,11 @@ class Report:
 
     Args:
         loop: the factory's name, for the heading.
-        listed: whether the lists of `skips` apply to it.
+        listed: whether the lists in `skips` apply to it.
     """
 
     def __init__(self, loop: str, *, listed: bool) -> None:
-        """Nothing has been run yet."""
+        """Start without outcomes."""
         self.loop = loop
         self.listed = listed
         self.passed: list[str] = []
@@ -76,7 +76,7 @@ class Report:
             self.unbound.append(name)
 
     def check_against_asyncio(self, *, at_once: int, timeout_s: float) -> None:
-        """Settles the failures: what asyncio's own loop fails here as well is not about ours."""
+        """Drops failures that asyncio's own loop has here, too."""
         details = {outcome.job.name: outcome.detail for outcome in self._suspects}
         if self.loop.startswith("asyncio:"):
             self.failed.update(details)
@@ -90,7 +90,7 @@ class Report:
                 self.failed[name] = details[name]
 
     def closing_lines(self, seconds: float) -> str:
-        """All in one line; and in another, how much of what every loop should do was seen."""
+        """Returns a summary, and the share of the tests for all loops that were run."""
         lines = (
             f"conformance of {self.loop} on {_interpreter()}: {len(self.passed)} passed, "
             f"{len(self.failed)} failed, {len(self.skipped)} skipped in {seconds:.1f} s "
@@ -115,7 +115,7 @@ class Report:
                 file.write(f"{'=' * 100}\n{name}\n{'-' * 100}\n{detail}\n")
 
     def print(self, path: Path, closing_lines: str) -> None:
-        """Prints why tests were skipped, what failed, and the closing lines."""
+        """Prints the reasons of skips, the failures, and the closing lines."""
         for reason, count in collections.Counter(self.skipped.values()).most_common():
             print(f"  skipped {count:4}  {reason}")
         for name in sorted(self.failed):
@@ -145,7 +145,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def default_path(loop: str) -> Path:
-    """Where to write what failed, one file for each loop and interpreter."""
+    """Returns the path of the report, one file for each loop and interpreter."""
     return Path(".cache", "conformance", f"{loop.partition(':')[0]}-{_interpreter()}.txt")
 
 

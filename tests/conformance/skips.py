@@ -1,6 +1,6 @@
-"""Which of CPython's tests do not count, each with its reason.
+"""CPython's tests that do not count, each with its reason.
 
-`WHITE_BOX` tests are run all the same, and one that passes is an error: the list stays true.
+`WHITE_BOX` tests are still run, and one that passes is an error, so that the list stays true.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WhiteBox:
-    """Tests that reach into asyncio's own loops, so that no other loop can pass them.
+    """Tests that use internals of asyncio's own loops, so that no other loop can pass them.
 
     Attributes:
-        reason: what they reach for.
+        reason: the internals that they use.
         tests: patterns for `module.Class.test`.
     """
 
@@ -22,7 +22,7 @@ class WhiteBox:
     tests: tuple[str, ...]
 
     def matches(self, name: str) -> bool:
-        """True if `name` is one of these."""
+        """Returns whether `name` is one of these."""
         return any(fnmatch.fnmatch(name, pattern) for pattern in self.tests)
 
 
@@ -96,5 +96,5 @@ WHITE_BOX = (
 
 
 def white_box(name: str) -> str | None:
-    """Why this test cannot pass, or `None`."""
+    """Returns why this test cannot pass, or `None`."""
     return next((entry.reason for entry in WHITE_BOX if entry.matches(name)), None)

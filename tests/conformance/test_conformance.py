@@ -1,4 +1,4 @@
-"""CPython's own tests, in a process of their own: see `python -m tests.conformance --help`."""
+"""CPython's own tests, in separate processes: see `python -m tests.conformance --help`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_cpythons_own_tests_pass() -> None:
 
 
 def test_a_hanging_and_a_dying_test_are_failures(tmp_path: Path) -> None:
-    """The runner's own machinery: neither a hang nor a crash can look like success."""
+    """Tests the runner itself: neither a hang nor a crash may look like success."""
     script = tmp_path / "broken.py"
     script.write_text(
         "import asyncio, os, threading, unittest\n"

@@ -1,1 +1,1 @@
-"""Clients of real databases: a Redis and a PostgreSQL that the run starts and stops itself."""
+"""Database clients with a real Redis and a real PostgreSQL, which the run starts and stops."""

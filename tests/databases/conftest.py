@@ -1,4 +1,4 @@
-"""The servers, one of each for the whole run, and the addresses that they are reached at."""
+"""The servers, one of each per run, and their addresses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Generator[Redis, None, None]:
-    """A Redis that runs. A test that kills it launches it again."""
+    """A running Redis. A test that kills it restarts it."""
     server = Redis()
     with server.running():
         yield server
@@ -22,7 +22,7 @@ def redis_server() -> Generator[Redis, None, None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Generator[Postgres, None, None]:
-    """A PostgreSQL that runs. A test that kills it launches it again."""
+    """A running PostgreSQL. A test that kills it restarts it."""
     server = Postgres()
     with server.running():
         yield server
@@ -30,11 +30,11 @@ def postgres() -> Generator[Postgres, None, None]:
 
 @pytest.fixture(params=["tcp", "unix", "tls"])
 def redis_url(request: pytest.FixtureRequest, redis_server: Redis) -> str:
-    """Each way to reach the server."""
+    """The server's URL, for each kind of connection."""
     return redis_server.urls()[request.param]
 
 
 @pytest.fixture(params=["tcp", "unix", "tls"])
 def postgres_url(request: pytest.FixtureRequest, postgres: Postgres) -> str:
-    """Each way to reach the server."""
+    """The server's URL, for each kind of connection."""
     return postgres.urls()[request.param]

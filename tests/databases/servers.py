@@ -1,6 +1,6 @@
-"""Servers of a run's own: on loopback, with TLS and without, and a Unix socket.
+"""Private servers of a run: on loopback, with and without TLS, and on a Unix socket.
 
-Their data is in a directory of their own.
+Their data is in temporary directories.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tests.tls.certificates import NAME, write_files
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-#: Seconds until a server must have started, or be gone. Generous: the machine may be busy.
+#: Seconds within which a server must start or exit. Generous, because the machine may be busy.
 PATIENCE_S = 30.0
 
 
 def program(name: str) -> str:
-    """Where a program is.
+    """Returns the path of a program.
 
-    The test is skipped where that cannot be had, and fails where it is only not installed.
+    If it is missing, the test is skipped on systems that cannot install it, and fails on others.
     """
-    # Debian keeps PostgreSQL's off the path.
+    # Debian does not put PostgreSQL's programs on the path.
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, places)])
     if (found := shutil.which(name, path=path)) is not None:
@@ -49,10 +49,10 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has, and that no client is given by chance.
+    """Returns a free port on loopback, outside the range of ephemeral ports.
 
-    A client that tries again and again while the server is down would, once in a while, be given
-    the server's port for its own end and connect to itself.
+    A client that retries while the server is down could otherwise be assigned the server's port as
+    its own local port, and connect to itself.
     """
     while True:
         port = random.randrange(10240, 32768)
@@ -62,43 +62,43 @@ def free_port() -> int:
 
 
 class Server(ABC):
-    """A server, and all of its processes."""
+    """A server with all of its processes."""
 
     def __init__(self) -> None:
-        """Makes its directory and finds it a port; `running()` does the rest."""
-        # Not pytest's: others may not look into that one, and the path of a Unix socket is short.
+        """Creates its directory and finds a port; `running()` starts it."""
+        # Not pytest's directory: other users cannot read it, and Unix socket paths are limited.
         self.directory = Path(tempfile.mkdtemp(prefix="yamanote-"))
         self.files = write_files(self.directory)
         self.port = free_port()
         self._log = self.directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        #: Whom the server runs as: PostgreSQL will not run as root.
+        #: The server's user: PostgreSQL does not run as root.
         self._owner: pwd.struct_passwd | None = None
         if os.geteuid() == 0:
             self._owner = _unprivileged()
             os.chown(self.directory, self._owner.pw_uid, self._owner.pw_gid)
 
     def prepare(self) -> None:
-        """What is done once, before the first launch."""
-        # It takes the key only if nobody else can read it.
+        """Runs once, before the first launch."""
+        # PostgreSQL accepts the key only if no other user can read it.
         self.files.key.chmod(0o600)
         if (owner := self._owner) is not None:
             os.chown(self.files.key, owner.pw_uid, owner.pw_gid)
 
     @abstractmethod
     def command(self) -> Sequence[str]:
-        """The command that runs it in the foreground."""
+        """Returns the command that runs it in the foreground."""
 
     @abstractmethod
     def urls(self) -> dict[str, str]:
-        """Where clients find it, by the kind of connection."""
+        """Returns the URLs for clients, by kind of connection."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Returns whether it accepts commands."""
 
     def launch(self) -> None:
-        """Starts it. Only from the main thread: should that end, the server goes with it."""
+        """Starts it. Only on the main thread: the server ends with the thread that started it."""
         assert self._process is None
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -110,7 +110,7 @@ class Server(ABC):
             )
 
     def wait_until_ready(self) -> None:
-        """Returns once it answers."""
+        """Returns when it accepts commands."""
         assert self._process is not None
         deadline = time.monotonic() + PATIENCE_S
         while not self.is_ready():
@@ -120,7 +120,7 @@ class Server(ABC):
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """Kills every process of it, without a word to its clients. Does nothing if none runs."""
+        """Kills all of its processes without notifying clients. Does nothing if none is running."""
         deadline = time.monotonic() + PATIENCE_S
         if self._process is not None:
             self._process.kill()
@@ -135,10 +135,10 @@ class Server(ABC):
             time.sleep(0.005)
 
     def pids(self) -> list[int]:
-        """All its processes: those that work in its directory, or below."""
+        """Returns all of its processes: those whose working directory is its directory or below."""
         found: list[int] = []
         for entry in Path("/proc").glob("[0-9]*/cwd"):
-            # Not ours to look into, or gone meanwhile.
+            # Not readable for us, or just gone.
             with contextlib.suppress(OSError):
                 if entry.readlink().is_relative_to(self.directory):
                     found.append(int(entry.parent.name))
@@ -146,7 +146,7 @@ class Server(ABC):
 
     @contextlib.contextmanager
     def running(self) -> Generator[None, None, None]:
-        """It runs within the context; nothing of it is left afterwards."""
+        """Runs it within the context; kills it and removes its files afterwards."""
         try:
             self.prepare()
             self.launch()
@@ -157,7 +157,7 @@ class Server(ABC):
             shutil.rmtree(self.directory)
 
     def _as_owner(self) -> list[str]:
-        """What goes before a command: it runs as the owner, and not longer than this process."""
+        """Returns the prefix of its command: it runs as the owner, and ends with this process."""
         prefix = [program("setpriv"), "--pdeathsig", "KILL"]
         if (owner := self._owner) is not None:
             prefix += [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
@@ -165,15 +165,15 @@ class Server(ABC):
 
 
 class Redis(Server):
-    """A Redis that writes each command down before it answers it."""
+    """A Redis that logs each command to disk before it replies."""
 
     def __init__(self) -> None:
-        """As `Server`, with a second port: here, TLS needs one of its own."""
+        """Like `Server`, with a second port: Redis needs a separate one for TLS."""
         super().__init__()
         self._tls_port = free_port()
 
     def command(self) -> list[str]:
-        """The command that runs it in the foreground."""
+        """Returns the command that runs it in the foreground."""
         options = {
             "bind": "127.0.0.1",
             "port": str(self.port),
@@ -185,7 +185,7 @@ class Redis(Server):
             "unixsocket": str(self.directory / "socket"),
             "save": "",
             "appendonly": "yes",
-            # It is killed, not the machine: what it wrote stays.
+            # Only the process is killed, not the machine: data in the page cache survives.
             "appendfsync": "no",
         }
         command = [program("redis-server")]
@@ -194,7 +194,7 @@ class Redis(Server):
         return command
 
     def urls(self) -> dict[str, str]:
-        """Where redis-py finds it."""
+        """Returns the URLs for redis-py."""
         trust = f"ssl_ca_certs={self.files.authority}"
         return {
             "tls": f"rediss://{NAME}:{self._tls_port}?{trust}",
@@ -203,7 +203,7 @@ class Redis(Server):
         }
 
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Returns whether it accepts commands."""
         with socket.socket() as connection, contextlib.suppress(OSError):
             connection.settimeout(PATIENCE_S)
             connection.connect(("127.0.0.1", self.port))
@@ -213,15 +213,15 @@ class Redis(Server):
 
 
 class Postgres(Server):
-    """A PostgreSQL with the user `postgres`, whom it trusts."""
+    """A PostgreSQL with the user `postgres`, who needs no password."""
 
     def __init__(self) -> None:
-        """As `Server`."""
+        """Like `Server`."""
         super().__init__()
         self._data = self.directory / "data"
 
     def prepare(self) -> None:
-        """Makes its data directory."""
+        """Creates its data directory."""
         super().prepare()
         options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]
         subprocess.run(
@@ -239,7 +239,7 @@ class Postgres(Server):
         )
 
     def command(self) -> list[str]:
-        """The command that runs it in the foreground."""
+        """Returns the command that runs it in the foreground."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self.directory),
@@ -247,7 +247,7 @@ class Postgres(Server):
             "ssl_cert_file": str(self.files.chain),
             "ssl_key_file": str(self.files.key),
             "shared_buffers": "16MB",
-            # It is killed, not the machine: what it wrote stays.
+            # Only the process is killed, not the machine: data in the page cache survives.
             "fsync": "off",
         }
         command = [program("postgres"), "-D", str(self._data), "-p", str(self.port)]
@@ -256,7 +256,7 @@ class Postgres(Server):
         return command
 
     def urls(self) -> dict[str, str]:
-        """Where asyncpg and libpq find it."""
+        """Returns the URLs for asyncpg and libpq."""
         trust = f"sslmode=verify-full&sslrootcert={self.files.authority}"
         return {
             "tls": f"postgresql://postgres@{NAME}:{self.port}/postgres?{trust}",
@@ -265,7 +265,7 @@ class Postgres(Server):
         }
 
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Returns whether it accepts commands."""
         asked = subprocess.run(
             [program("pg_isready"), "-q", "-h", str(self.directory), "-p", str(self.port)],
             check=False,
@@ -274,7 +274,7 @@ class Postgres(Server):
 
 
 def _unprivileged() -> pwd.struct_passwd:
-    """Somebody who may run a PostgreSQL."""
+    """Returns an unprivileged user who can run PostgreSQL."""
     try:
         return pwd.getpwnam("postgres")
     except KeyError:

@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.slow]
 QUERIES = 1000
 CONNECTIONS = 20
 
-#: What a query may end with when its server is gone. asyncpg has the last one for a connection
-#: that goes between two steps of a transaction.
+#: Exceptions of a query whose server is gone. The last one is asyncpg's, if the connection is lost
+#: between two steps of a transaction.
 GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError)
 
 
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncGenerator[Any, None]:
-    """A connection, closed on the way out."""
+    """A connection that is closed at the end."""
     connection: Any = await asyncpg.connect(url)
     try:
         yield connection
@@ -44,12 +44,12 @@ async def connected(url: str) -> AsyncGenerator[Any, None]:
 
 
 def pool_of(url: str, size: int = CONNECTIONS) -> asyncpg.Pool:
-    """A pool of up to `size` connections; to be entered."""
+    """Returns a pool of up to `size` connections; to be entered."""
     return asyncpg.create_pool(url, min_size=0, max_size=size)
 
 
 async def is_asleep(observer: asyncpg.Connection, count: int) -> bool:
-    """Whether the server runs exactly `count` queries that sleep."""
+    """Returns whether the server runs exactly `count` sleeping queries."""
     sleeping: object = await observer.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep'"
     )
@@ -142,7 +142,7 @@ def test_a_cancelled_query_ends_on_the_server(
             outcomes = await asyncio.gather(*queries, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError}
             await until(lambda: is_asleep(observer, 0))
-            # The connections are as good as before.
+            # The connections are still usable.
             assert await asyncio.gather(
                 *(pool.fetchval("SELECT $1::int", number) for number in range(100))
             ) == list(range(100))
@@ -239,12 +239,12 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
             await enough.wait()
             postgres.kill()
             outcomes = await asyncio.gather(*running, return_exceptions=True)
-            # asyncio's own: writelines() on a transport that has lost its connection.
+            # Raised by asyncio: writelines() on a transport whose connection is lost.
             gone = (*GONE, TypeError) if loop_name == "asyncio" else GONE
             assert [outcome for outcome in outcomes if not isinstance(outcome, gone)] == []
             await lost.wait()
             assert idle.is_closed()
-            # It is down: that is said, too, at once.
+            # The server is down: connecting fails at once.
             with pytest.raises(OSError):  # noqa: PT011 - the kind of socket decides which
                 await asyncpg.connect(postgres_url)
 

@@ -12,7 +12,7 @@ import pytest
 
 try:
     import psycopg
-except ImportError as error:  # No libpq: it comes with its own, or with the server.
+except ImportError as error:  # Without libpq, which comes with psycopg or the server.
     pytest.skip(str(error), allow_module_level=True)
 
 from tests.databases.waiting import run, start_again, until
@@ -34,7 +34,7 @@ CONNECTIONS = 20
 
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncGenerator[Connection, None]:
-    """A connection that commits each statement, closed on the way out."""
+    """A connection that commits each statement, closed at the end."""
     connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
     try:
         yield connection
@@ -44,7 +44,7 @@ async def connected(url: str) -> AsyncGenerator[Connection, None]:
 
 @contextlib.asynccontextmanager
 async def pool_of(url: str) -> AsyncGenerator[Pool, None]:
-    """Connections to take from and put back."""
+    """A pool of such connections."""
     async with contextlib.AsyncExitStack() as stack:
         pool: Pool = asyncio.Queue()
         for connection in await asyncio.gather(
@@ -55,7 +55,7 @@ async def pool_of(url: str) -> AsyncGenerator[Pool, None]:
 
 
 async def ask(pool: Pool, query: LiteralString, *arguments: object) -> object:
-    """The first value that a query returns on a connection of the pool."""
+    """Returns the first value of a query on a connection of the pool."""
     connection = await pool.get()
     try:
         return await value_of(connection, query, *arguments)
@@ -64,7 +64,7 @@ async def ask(pool: Pool, query: LiteralString, *arguments: object) -> object:
 
 
 async def value_of(connection: Connection, query: LiteralString, *arguments: object) -> object:
-    """The first value that a query returns."""
+    """Returns the first value of a query."""
     cursor = await connection.execute(query, arguments)
     row = await cursor.fetchone()
     assert row is not None
@@ -72,7 +72,7 @@ async def value_of(connection: Connection, query: LiteralString, *arguments: obj
 
 
 async def is_asleep(observer: Connection, count: int) -> bool:
-    """Whether the server runs exactly `count` queries that sleep."""
+    """Returns whether the server runs exactly `count` sleeping queries."""
     sleeping = await value_of(
         observer,
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep'",
@@ -81,7 +81,7 @@ async def is_asleep(observer: Connection, count: int) -> bool:
 
 
 async def assert_sound(pool: Pool) -> None:
-    """Each query gets its own answer."""
+    """Asserts that each query gets its own result."""
     answers = await asyncio.gather(
         *(ask(pool, "SELECT %s::int", number) for number in range(5 * CONNECTIONS))
     )
@@ -234,7 +234,7 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
             assert [
                 outcome for outcome in outcomes if not isinstance(outcome, psycopg.OperationalError)
             ] == []
-            # It is down: that is said, too, at once.
+            # The server is down: connecting fails at once.
             with pytest.raises(psycopg.OperationalError):
                 await observer.execute("SELECT 1")
             with pytest.raises(psycopg.OperationalError, match=r"refused|No such file|closed"):

@@ -1,7 +1,7 @@
 """redis-py's asyncio client against a real Redis."""
 
 # pyright: standard
-# redis-py has types for some of what it takes.
+# redis-py has types for a part of its interface.
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ QUERIES = 1000
 
 @contextlib.asynccontextmanager
 async def connected(url: str, *, retries: int = 0) -> AsyncGenerator[Any, None]:
-    """A client of an empty database, which tells of every failure after `retries`.
+    """A client of an empty database, which raises every failure after `retries`.
 
-    It is `Any`: what a command returns is typed for the blocking client and for this one at once.
+    It is `Any`, because results are typed as the union of blocking and asyncio ones.
     """
     client: Any = Redis.from_url(
         url,
         retry=Retry(NoBackoff(), retries),
         max_connections=QUERIES + 10,
-        # They are 5 s, for each connection; all of them are made at once.
+        # The default timeout is 5 s per connection, but here all are made at once.
         socket_timeout=None,
         socket_connect_timeout=None,
     )
@@ -53,7 +53,7 @@ async def connected(url: str, *, retries: int = 0) -> AsyncGenerator[Any, None]:
 
 
 async def is_blocked(client: Redis, count: int) -> bool:
-    """Whether the server keeps exactly `count` clients waiting."""
+    """Returns whether the server has exactly `count` blocked clients."""
     clients = await client.info("clients")
     return bool(clients["blocked_clients"] == count)
 
@@ -149,7 +149,7 @@ def test_a_thousand_connections_wait_at_once(
     loop: asyncio.AbstractEventLoop, redis_url: str
 ) -> None:
     allow_descriptors(QUERIES + 100)
-    # redis-py reads the system's certificates again for each connection, a matter of 40 ms.
+    # redis-py reads the system's certificates for each connection, which takes 40 ms.
     connections = 100 if redis_url.startswith("rediss") else QUERIES
 
     async def main() -> None:
@@ -192,7 +192,7 @@ def test_cancelled_queries_leave_no_answer_to_others(
             cancelled: set[int] = set()
             for number in range(200):
                 tasks.append(asyncio.create_task(client.echo(str(number))))
-                # Some before they began, some while they connect, some in the middle.
+                # Some before they start, some while they connect, some in the middle.
                 if dice.random() < 0.3:
                     await asyncio.sleep(0)
                 if dice.random() < 0.5:
@@ -222,7 +222,7 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
     unsure: set[int] = set()
 
     async def main() -> None:
-        # Of a connection that was idle when its server went, redis-py learns by using it.
+        # redis-py notices that an idle connection is lost when it uses it.
         async with connected(redis_url, retries=1) as client:
             enough = asyncio.Event()
 
@@ -257,7 +257,7 @@ def test_a_killed_server_fails_what_runs_and_keeps_what_it_confirmed(
                 if not isinstance(outcome, redis.exceptions.ConnectionError)
             ] == []
             await pubsub.aclose()
-            # It is down: that is said, too, at once.
+            # The server is down: connecting fails at once.
             with pytest.raises(redis.exceptions.ConnectionError):
                 await client.ping()
 

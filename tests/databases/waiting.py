@@ -1,4 +1,4 @@
-"""How the tests here run, and wait."""
+"""Running and waiting in these tests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from tests.databases.servers import Server
 
-#: Seconds for one test: less than the hang guard allows, which cannot tell what was waited for.
+#: Seconds for one test: less than the hang guard's, which cannot show what a test waited for.
 PATIENCE_S = 45.0
 
 
 def run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, None]) -> None:
-    """Runs a test's `main`; whatever it waits for in vain fails it."""
+    """Runs a test's `main`; fails it after a timeout."""
 
     async def patiently() -> None:
         try:
@@ -31,13 +31,13 @@ def run(loop: asyncio.AbstractEventLoop, main: Coroutine[None, None, None]) -> N
 async def until(
     answer: Callable[[], Awaitable[bool]], meanwhile: Iterable[asyncio.Task[Any]] = ()
 ) -> None:
-    """Asks, one question after the other, until the answer is yes.
+    """Calls `answer` until it returns true.
 
-    Only a database knows how far it is, and it tells nobody of its own accord.
+    The state is in the database, which sends no notification.
 
     Args:
-        answer: the question.
-        meanwhile: what leads there; should one of these fail, that is raised.
+        answer: the condition.
+        meanwhile: tasks that lead to it; an exception in one of them is raised.
     """
     while not await answer():
         for task in meanwhile:
@@ -46,9 +46,9 @@ async def until(
 
 
 def forgive_lost_connections(reported: list[dict[str, Any]]) -> None:
-    """Drops reports of futures that a client left to themselves when it lost a connection.
+    """Drops reports of unretrieved exceptions in futures that a client abandons with a connection.
 
-    The clients do, on any loop; what was asked of them they answer all the same.
+    The clients do this on any loop; their own calls still raise.
     """
     gc.collect()
     reported[:] = [
@@ -60,6 +60,6 @@ def forgive_lost_connections(reported: list[dict[str, Any]]) -> None:
 
 
 async def start_again(server: Server) -> None:
-    """Launches a killed server, and waits for it without holding the loop up."""
+    """Restarts a killed server, and waits for it without blocking the loop."""
     server.launch()
     await asyncio.to_thread(server.wait_until_ready)

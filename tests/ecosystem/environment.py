@@ -1,4 +1,4 @@
-"""The environment that the suites run in, and their sources: made once, then kept in `.cache/`."""
+"""The environment of the suites, and their sources: created once, then kept in `.cache/`."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "requirements.txt"
 
-#: Where pytest looks, in its order.
+#: The files in which pytest looks for its configuration, in this order.
 CONFIGURATIONS = ("pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 
 
 def interpreter() -> str:
-    """The running interpreter's version: `3.13.0`, `3.14.7t`."""
+    """Returns the running interpreter's version: `3.13.0`, `3.14.7t`."""
     threads = "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return f"{platform.python_version()}{threads}"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of the running interpreter, with what the suites need.
+    """A virtual environment of the running interpreter, with the requirements of the suites.
 
     Attributes:
-        home: everything is below it.
+        home: the directory of all files.
     """
 
     home: Path
 
     @property
     def python(self) -> Path:
-        """Its interpreter."""
+        """The path of its interpreter."""
         return self.home / "venv" / "bin" / "python"
 
     @property
     def path(self) -> Path:
-        """What goes on `PYTHONPATH`: the yamanote that is running here, and the plugin."""
+        """The value of `PYTHONPATH`: the yamanote that is running here, and the plugin."""
         return self.home / "path"
 
     def prepare(self) -> None:
-        """Makes what is missing or was made for other requirements."""
+        """Creates what is missing or was created for other requirements."""
         wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
         done = self.home / "requirements.sha256"
         if not done.exists() or done.read_text() != wanted:
@@ -69,7 +69,7 @@ class Environment:
             link.symlink_to(target.resolve())
 
     def source(self, suite: Suite) -> Path:
-        """The unpacked source distribution, without the code that is installed anyway."""
+        """Returns the unpacked source distribution, without the code that is installed anyway."""
         requirement = f"{suite.name}=={version(suite.name)}"
         place = self.home.parent / "sources" / requirement
         if not place.exists():
@@ -93,7 +93,7 @@ class Environment:
         return place
 
     def configuration(self, suite: Suite) -> Path:
-        """The suite's own pytest configuration: never that of a folder around it."""
+        """Returns the suite's own pytest configuration, never that of an enclosing directory."""
         source = self.source(suite)
         return next(source / name for name in CONFIGURATIONS if _configures(source / name))
 
@@ -102,7 +102,7 @@ class Environment:
 
 
 def version(name: str) -> str:
-    """The version that requirements.txt pins."""
+    """Returns the version that requirements.txt pins."""
     for line in REQUIREMENTS.read_text().splitlines():
         pinned, _, rest = line.partition("==")
         if pinned.strip() == name:
@@ -111,7 +111,7 @@ def version(name: str) -> str:
 
 
 def _configures(path: Path) -> bool:
-    """Whether pytest would take its configuration from this file."""
+    """Returns whether pytest would take its configuration from this file."""
     if not path.exists():
         return False
     return path.name == "pytest.ini" or bool(

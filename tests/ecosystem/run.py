@@ -1,4 +1,4 @@
-"""The command: runs each suite on both loops and tells what differs."""
+"""The command: runs each suite on both loops and reports differences."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 LOOPS = {"asyncio": "asyncio:new_event_loop", "yamanote": "yamanote:new_event_loop"}
 CACHE = Path(".cache", "ecosystem")
 
-#: How often tests that failed on yamanote only are tried again, without the others, on both loops.
+#: How often tests that failed only on yamanote are retried, without the others, on both loops.
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of pytest said.
+    """The results of one run of pytest.
 
     Attributes:
         outcomes: `passed`, `failed` or `skipped` by test.
-        end: why the process ended early, or nothing.
-        output: all it printed.
-        seconds: how long it took.
+        end: why the process ended early, or empty.
+        output: its complete output.
+        seconds: its duration.
     """
 
     outcomes: Mapping[str, str]
@@ -55,13 +55,13 @@ class Run:
 
 @dataclass
 class Verdict:
-    """A suite on both loops.
+    """The results of a suite on both loops.
 
     Attributes:
         runs: by loop.
-        ours: tests that pass on asyncio whatever happens, and on yamanote never.
-        flaky: tests that failed on yamanote, and of which asyncio or another try says otherwise.
-        tries: what was printed when they were tried again.
+        ours: tests that always pass on asyncio, and never on yamanote.
+        flaky: tests that failed on yamanote, but also on asyncio, or passed in a retry.
+        tries: the output of the retries.
     """
 
     suite: Suite
@@ -72,7 +72,7 @@ class Verdict:
 
     @property
     def broken(self) -> str:
-        """What is wrong with the runs themselves, or nothing."""
+        """What is wrong with the runs themselves, or empty."""
         if not self.passed("asyncio"):
             return "nothing passed on asyncio"
         if stale := self.runs["yamanote"].passed() & self.suite.about_asyncio.keys():
@@ -80,11 +80,11 @@ class Verdict:
         return self.runs["yamanote"].end
 
     def passed(self, loop: str) -> set[str]:
-        """The tests that passed on a loop, without those about asyncio's own."""
+        """Returns the tests that passed on a loop, except those about asyncio's own loop."""
         return self.runs[loop].passed() - self.suite.about_asyncio.keys()
 
     def line(self) -> str:
-        """The summary."""
+        """Returns the summary."""
         listed = self.runs["asyncio"].outcomes.keys() & self.suite.about_asyncio.keys()
         counts = {loop: len(self.passed(loop)) for loop in self.runs}
         seconds = {loop: f"{run.seconds:.0f}" for loop, run in self.runs.items()}
@@ -99,7 +99,7 @@ class Verdict:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the suites; 0 if yamanote passes what asyncio passes."""
+    """Runs the suites; returns 0 if yamanote passes what asyncio passes."""
     options = _parse(arguments)
     environment = Environment(CACHE.resolve() / interpreter())
     environment.prepare()
@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdict:
-    """Runs a suite on both loops, and again what failed on ours only."""
+    """Runs a suite on both loops, and retries what failed only on ours."""
     verdict = Verdict(suite)
     for loop in LOOPS:
         verdict.runs[loop] = _run(environment, suite, loop, suite.tests, timeout_s)
@@ -168,7 +168,7 @@ def _run(
 ) -> Run:
     command: list[str | Path] = [environment.python]
     command += ["-X", "faulthandler", "-m", "pytest", "-q", "-ra", "--tb=short"]
-    # What a project sets for its own use: many processes, coverage, reports.
+    # Overrides the project's own settings: many processes, coverage, reports.
     command += ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
     command += ["--rootdir", environment.source(suite)]
     command += ["--config-file", environment.configuration(suite)]
@@ -179,7 +179,7 @@ def _run(
         outcomes = Path(room, "outcomes")
         outcomes.touch()
         log = Path(room, "log")
-        # A loop of another name would be taken for what the project's users have.
+        # A loop with another name would be treated as the default loop of users.
         variables = {
             **{name: value for name, value in os.environ.items() if name != "CI"},
             "LOOP": LOOPS[loop],
@@ -205,7 +205,7 @@ def _run(
             except subprocess.TimeoutExpired:
                 end = f"not finished after {timeout_s:.0f} s"
             finally:
-                # What the tests left running goes, too.
+                # Processes that the tests left running are killed, too.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

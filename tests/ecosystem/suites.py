@@ -1,4 +1,4 @@
-"""The suites, and what of each is run."""
+"""The suites, and the tests that are run in each."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Suite:
     """A project whose source distribution ships its tests.
 
     Its version is the one in requirements.txt. Only the tests are taken from the source
-    distribution; what they test is what users install.
+    distribution; they test the package as users install it.
 
     Attributes:
-        name: of the distribution.
-        tests: what pytest is given, relative to the root of the source distribution.
+        name: the name of the distribution.
+        tests: pytest's arguments, relative to the root of the source distribution.
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
-        code: folders of the source distribution that would hide what is installed.
-        about_asyncio: tests that ask for asyncio's own loop, and why no other can pass. They are
-            not counted; one that passes all the same fails the command.
-        quick: what `--quick` runs instead of `tests`; nothing to leave the suite out.
+        code: directories of the source distribution that would hide the installed package.
+        about_asyncio: tests that need asyncio's own loop, and why no other can pass. They do not
+            count; if one passes nevertheless, the command fails.
+        quick: run by `--quick` instead of `tests`; empty to leave the suite out.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Web frameworks end to end: the programs that a loop is for."""
+"""Web frameworks, tested end to end."""

@@ -1,4 +1,4 @@
-"""The ASGI application under test, also importable by a server in a process of its own."""
+"""The ASGI application under test, which a server in another process can also import."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class Doors:
-    """What lets a test decide when a handler goes on, and see that it ended."""
+    """Lets a test control when a handler continues, and see when it ended."""
 
     def __init__(self) -> None:
-        """Closed."""
+        """Start closed."""
         self.open = asyncio.Event()
         self.streams_ended = asyncio.Event()
 
 
 class Echo:
-    """Sends the body back as it comes, in chunks.
+    """Sends the body back as it arrives, in chunks.
 
-    Plain ASGI: a `StreamingResponse` reads the request's messages itself, to see it disconnect.
+    Plain ASGI, because a `StreamingResponse` reads the request's messages to detect a disconnect.
     """
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handles one request."""
         headers = [(b"content-type", b"application/octet-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         more = True
@@ -45,7 +45,7 @@ class Echo:
 
 
 def make() -> Starlette:
-    """A new application with doors of its own, in `state.doors`."""
+    """Returns a new application with its own `Doors`, in `state.doors`."""
     doors = Doors()
 
     async def hello(_: Request) -> Response:
@@ -55,7 +55,7 @@ def make() -> Starlette:
         return PlainTextResponse(request.path_params["number"])
 
     async def length(request: Request) -> Response:
-        """Counts the body once the door is open."""
+        """Returns the length of the body, which it reads after the door was opened."""
         await doors.open.wait()
         total = 0
         async for chunk in request.stream():
@@ -67,13 +67,13 @@ def make() -> Starlette:
         return PlainTextResponse("open")
 
     async def endless(_: Request) -> Response:
-        """Streams until the client has had enough."""
+        """Streams until the client disconnects."""
 
         async def body() -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     yield bytes(64 * 1024)
-                    # While the client reads, nothing else waits: the loop would never turn.
+                    # Sending does not wait while the client reads: let the loop turn.
                     await asyncio.sleep(0)
             finally:
                 doors.streams_ended.set()

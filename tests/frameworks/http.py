@@ -1,4 +1,4 @@
-"""A plain HTTP/1.1 client over a blocking socket: it sends exactly what it is told to."""
+"""A plain HTTP/1.1 client over a blocking socket, which sends exactly what a test passes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self
 
-#: Seconds to wait for a server. Generous: the machine may be busy.
+#: Seconds to wait for a server. Generous, because the machine may be busy.
 PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back; `chunks` are the parts of a chunked body as they were sent."""
+    """A response; `chunks` are the parts of a chunked body as they were sent."""
 
     status: int
     headers: dict[str, str]
@@ -24,7 +24,7 @@ class Response:
 
     @property
     def body(self) -> bytes:
-        """All of the body."""
+        """The complete body."""
         return b"".join(self.chunks)
 
 
@@ -32,7 +32,7 @@ class Client:
     """One connection.
 
     Args:
-        port: of the server on the loopback address.
+        port: the server's port on the loopback address.
     """
 
     def __init__(self, port: int) -> None:
@@ -41,7 +41,7 @@ class Client:
         self._input: IO[bytes] = self.sock.makefile("rb")
 
     def __enter__(self) -> Self:
-        """Is open already."""
+        """Returns the open client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class Client:
         self.sock.close()
 
     def send(self, method: str, path: str, body: bytes = b"") -> None:
-        """Sends a request whose length is known."""
+        """Sends a request with a Content-Length."""
         self.head(method, path, f"Content-Length: {len(body)}")
         self.sock.sendall(body)
 
@@ -92,14 +92,14 @@ class Client:
         return status, headers
 
     def receive_chunks(self) -> Iterator[bytes]:
-        """Reads a chunked body as it comes."""
+        """Reads a chunked body as it arrives."""
         while size := int(self._line(), 16):
             yield self._exactly(size)
             assert self._line() == ""
         assert self._line() == ""
 
     def get(self, path: str) -> Response:
-        """Asks and waits."""
+        """Sends a GET request and returns the response."""
         self.send("GET", path)
         return self.receive()
 

@@ -28,7 +28,7 @@ async def hello(_: web.Request) -> web.Response:
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """Sends the body back as it comes, in chunks."""
+    """Sends the body back as it arrives, in chunks."""
     response = web.StreamResponse()
     response.enable_chunked_encoding()
     await response.prepare(request)
@@ -39,7 +39,7 @@ async def echo(request: web.Request) -> web.StreamResponse:
 
 
 async def peer(request: web.Request) -> web.Response:
-    """Tells which connection the request came by."""
+    """Returns the port of the client's end of the connection."""
     assert request.transport is not None
     return web.Response(text=str(request.transport.get_extra_info("peername")[1]))
 
@@ -145,7 +145,7 @@ def test_an_upload_nobody_reads_yet_is_held_back(loop: asyncio.AbstractEventLoop
         async with serving(web.post("/length", length)) as port, aiohttp.ClientSession() as session:
             address = f"http://127.0.0.1:{port}"
             uploading = loop.create_task(session.post(f"{address}/length", data=body()))
-            # Held back for good when round trips through the loop make no more room.
+            # The upload is blocked when round trips through the loop free no more buffer space.
             before = -1
             while sent != before:
                 before = sent
@@ -225,7 +225,7 @@ def test_cleanup_lets_requests_finish(loop: asyncio.AbstractEventLoop) -> None:
                 asking = loop.create_task(session.get(f"http://127.0.0.1:{port}/slow"))
                 await entered.wait()
                 loop.call_later(0.05, leave.set)
-            # The server is gone by now, and the answer is not lost.
+            # The server is gone by now, and the response is not lost.
             async with await asking as response:
                 assert await response.text() == "finished"
 

@@ -1,4 +1,4 @@
-"""Test plugins that make loops for other people's tests: pytest-asyncio and anyio."""
+"""Test plugins that create loops for the tests of their users: pytest-asyncio and anyio."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ ANYIO_LISTENER = """
 def run_pytest(
     directory: Path, module: str, *sources: tuple[str, str], options: tuple[str, ...]
 ) -> str:
-    """Runs pytest on files with `sources`, and returns its closing line."""
+    """Runs pytest on files with `sources`, and returns its last line."""
     for name, source in sources:
         lines = source.format(module=module).splitlines()
         (directory / name).write_text("\n".join(line[4:] for line in lines))

@@ -1,4 +1,4 @@
-"""Servers and clients that people use, over TLS."""
+"""Common servers and clients, over TLS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def files(tmp_path: Path) -> Files:
 
 
 def curl(port: int, path: str, files: Files, *options: str) -> str:
-    """What `curl` prints for a path of a server on this machine."""
+    """Returns the output of `curl` for a path of a server on this machine."""
     assert CURL is not None
     command = [CURL, "--silent", "--show-error", "--cacert", str(files.authority), *options]
     return subprocess.run(
@@ -126,7 +126,7 @@ def test_httpx_and_uvicorn(loop: asyncio.AbstractEventLoop, files: Files) -> Non
 
 @contextlib.asynccontextmanager
 async def hypercorn(files: Files) -> AsyncGenerator[int, None]:
-    """Serves the application with Hypercorn, which speaks HTTP/2, and yields the port."""
+    """Serves the application with Hypercorn, which supports HTTP/2, and yields the port."""
     serve = pytest.importorskip("hypercorn.asyncio").serve
     from hypercorn.config import Config
 
@@ -140,7 +140,7 @@ async def hypercorn(files: Files) -> AsyncGenerator[int, None]:
         running = asyncio.ensure_future(
             serve(application.make(), config, shutdown_trigger=over.wait)
         )
-        # The descriptor is Hypercorn's now.
+        # Hypercorn owns the descriptor now.
         listener.detach()
         try:
             yield port

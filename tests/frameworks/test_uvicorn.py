@@ -63,11 +63,11 @@ async def serving(
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-        # Listening already: who comes too early waits in the backlog.
+        # The socket is listening already: early clients wait in the backlog.
         try:
             yield listener.getsockname()[1]
         except BaseException:
-            server.force_exit = True  # Whatever it still does, the test has failed.
+            server.force_exit = True  # Whatever it is still doing, the test has failed.
             raise
         finally:
             server.should_exit = True
@@ -148,7 +148,7 @@ def test_a_client_that_disappears_ends_its_response(
 
 
 def allow_descriptors(count: int) -> None:
-    """Raises the soft limit if it must and may be."""
+    """Raises the soft limit of descriptors if that is necessary and permitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         if hard < count and hard != resource.RLIM_INFINITY:
@@ -204,10 +204,10 @@ def test_websockets_echo(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Server:
-    """uvicorn in a process of its own, as its users start it."""
+    """A uvicorn in a separate process, started as users start it."""
 
     def __init__(self, loop_name: str, *more: str) -> None:
-        """Starts it, with `more` options, and waits until it serves."""
+        """Starts it with `more` options, and waits until it serves."""
         command = [*PYTHON, "-m", "uvicorn", "tests.frameworks.application:application"]
         options = ["--loop", f"{loop_name}:new_event_loop", "--port", "0", "--no-access-log"]
         self.process = subprocess.Popen(
@@ -223,7 +223,7 @@ class Server:
         raise AssertionError("".join(self.log))
 
     def wait(self) -> int:
-        """Waits for its end and returns the exit code."""
+        """Waits until it exits and returns the exit code."""
         assert self.process.stderr is not None
         self.log += self.process.stderr.readlines()
         code = self.process.wait(PATIENCE_S)
@@ -231,7 +231,7 @@ class Server:
         return code
 
     def peak_bytes(self) -> int:
-        """The most memory it had."""
+        """Returns its peak memory."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found
@@ -252,7 +252,7 @@ def server(loop_name: str) -> Iterator[Server]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_upload_nobody_reads_yet_is_held_back(server: Server) -> None:
-    """50 MiB for a handler that waits: most of it stays with the client."""
+    """50 MiB for a handler that waits: most of it must stay with the client."""
     with Client(server.port) as uploader, Client(server.port) as other:
         assert other.get("/").body == b"hello"
         before = server.peak_bytes()
@@ -261,7 +261,7 @@ def test_an_upload_nobody_reads_yet_is_held_back(server: Server) -> None:
         sent = 0
         block = bytes(256 * 1024)
         held_back = 0
-        # Held back for good when a round trip through the server's loop made no room.
+        # The upload is blocked when a round trip through the server's loop frees no buffer space.
         while held_back < 20:
             try:
                 sent += uploader.sock.send(block[: UPLOAD - sent])
@@ -279,7 +279,7 @@ def test_an_upload_nobody_reads_yet_is_held_back(server: Server) -> None:
 
 
 def test_sigterm_lets_requests_finish(server: Server) -> None:
-    """The listener is closed at once; who is being served is served to the end."""
+    """The listener is closed at once; running requests are completed."""
     with Client(server.port) as connection:
         connection.head("POST", "/echo", "Transfer-Encoding: chunked")
         connection.send_chunk(b"before, ")
@@ -293,7 +293,7 @@ def test_sigterm_lets_requests_finish(server: Server) -> None:
         connection.send_chunk(b"after")
         connection.send_chunk(b"")
         assert b"".join(chunks) == b"after"
-    # uvicorn dies of the signal it was sent once all is done.
+    # After the shutdown, uvicorn kills itself with the signal that it received.
     assert server.wait() == -signal.SIGTERM
     log = "".join(server.log)
     assert "Application shutdown complete" in log

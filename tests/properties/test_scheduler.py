@@ -1,8 +1,8 @@
 """Random programs of scheduling calls: the same observable order on both loops.
 
-A program is a list of actions. Some run before the loop does, the others inside callbacks; each
-callback that runs is written down with the turn it ran in. The clock stands still between turns
-unless a program moves it, so nothing here depends on how fast the machine is.
+A program is a list of actions. Some run before the loop, the others inside callbacks; each callback
+is recorded with the turn in which it ran. The clock stands still between turns unless a program
+advances it, so results do not depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.clocks import FAKE_CLOCK_LOOPS
 if TYPE_CHECKING:
     from tests.clocks import FakeClockLoop
 
-#: Deadlines are whole ticks plus a part that no two timers share: asyncio leaves the order of
+#: Deadlines are whole ticks plus a part that is unique to each timer: asyncio leaves the order of
 #: equal deadlines undefined, so a comparison must not depend on it.
 TICK_S = 0.25
 APART_S = 2.0**-20
@@ -37,9 +37,9 @@ class Action:
     """One call that a program makes."""
 
     kind: str
-    #: Ticks from now, or which handle, or how far the clock moves.
+    #: Ticks from now, the index of a handle, or how far to advance the clock.
     number: int = 0
-    #: What the callback does when it runs.
+    #: The actions of the callback.
     then: tuple[Action, ...] = ()
 
 
@@ -48,7 +48,7 @@ class Run:
     """A program's run on one loop."""
 
     loop: FakeClockLoop
-    #: How far the clock moves between turns, in ticks; four where the list has ended.
+    #: How far the clock advances between turns, in ticks; four after the end of the list.
     ticks: list[int]
     trace: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     handles: list[asyncio.Handle] = field(default_factory=list[asyncio.Handle])
@@ -56,13 +56,13 @@ class Run:
     turn: int = 0
 
     def act(self, actions: tuple[Action, ...]) -> None:
-        """Does what `actions` say, in their order."""
+        """Performs `actions` in order."""
         for action in actions:
             getattr(self, f"_{action.kind}")(action)
 
     @property
     def _name(self) -> int:
-        """The next callback's or task's."""
+        """Returns the name of the next callback or task."""
         return len(self.handles) + len(self.tasks)
 
     def _schedule(self, action: Action, schedule: Any, *before: float) -> None:  # noqa: ANN401
@@ -119,7 +119,7 @@ class Run:
         raise KeyboardInterrupt
 
     def _callback(self, name: int, then: tuple[Action, ...]) -> None:
-        # Contexts travel: a callback sees the name of the callback that scheduled it.
+        # Contexts are inherited: a callback sees the name of the callback that scheduled it.
         self.trace.append(("ran", self.turn, name, variable.get()))
         variable.set(name)
         self.act(then)
@@ -131,7 +131,7 @@ class Run:
         )
 
     def next_turn(self) -> None:
-        """Counts the turn and moves the clock."""
+        """Counts the turn and advances the clock."""
         self.loop.now += TICK_S * (self.ticks[self.turn] if self.turn < len(self.ticks) else 4)
         self.turn += 1
 
@@ -151,7 +151,7 @@ class Run:
             self.run()
 
     def run_on(self) -> None:
-        """Lets the loop run from turn to turn by itself; a chain of callbacks counts them."""
+        """Runs the loop without stopping it between turns; a chain of callbacks counts them."""
 
         def chain() -> None:
             self.next_turn()
@@ -169,7 +169,7 @@ class Run:
 def trace_of(
     loop_name: str, program: tuple[Action, ...], ticks: list[int], *, turn_by_turn: bool
 ) -> list[tuple[Any, ...]]:
-    """What can be observed of `program` on one of the loops."""
+    """Returns the observable effects of `program` on one of the loops."""
     loop = FAKE_CLOCK_LOOPS[loop_name]()
     run = Run(loop, ticks)
     loop.set_exception_handler(run.report)
@@ -185,7 +185,7 @@ def trace_of(
         run.trace.append(("cancelled", [handle.cancelled() for handle in run.handles]))
         trace = list(run.trace)
     finally:
-        # What is left of the tasks would warn; how they end is not part of the comparison.
+        # Pending tasks would warn; how they end is not part of the comparison.
         loop.set_exception_handler(lambda _loop, _context: None)
         for task in run.tasks:
             task.cancel()
@@ -197,7 +197,7 @@ def trace_of(
 
 
 kinds = st.sampled_from(
-    # What makes callbacks most of the time, what disturbs them now and then.
+    # Mostly actions that create callbacks, and a few that disturb them.
     ["soon"] * 4
     + ["threadsafe"] * 2
     + ["later"] * 4

@@ -1,4 +1,4 @@
-"""What the type checkers make of the public names. Only they read this file: it is never run."""
+"""The public names as type checkers see them. This file is only checked, never run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if sys.version_info >= (3, 12):
 
 
 def takes_any_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Any program written for asyncio."""
+    """Stands for any program written for asyncio."""
 
 
 class MyLoop(yamanote.Loop):
-    """A loop with a clock of its own."""
+    """A loop with its own clock."""
 
     def time(self) -> float:
         return 0.0

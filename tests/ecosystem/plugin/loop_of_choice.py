@@ -1,6 +1,6 @@
-"""A pytest plugin for the suites: says which loop asyncio makes, and writes down what passed.
+"""A pytest plugin for the suites: selects the loop that asyncio creates, and records outcomes.
 
-The environment has `LOOP`, as `module:factory`, and `OUTCOMES`, the file to append to.
+The environment variables are `LOOP`, as `module:factory`, and `OUTCOMES`, the file to append to.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _OUTCOMES = os.environ["OUTCOMES"]
 
 
 def _bind() -> None:
-    """Makes asyncio's names for a loop mean the one in the environment.
+    """Makes asyncio's names for a loop refer to the one in the environment.
 
-    By path: the suites have packages of their own that are called `tests`.
+    Imported by path, because the suites have their own packages named `tests`.
     """
     path = Path(__file__).resolve().parents[2] / "conformance" / "binding.py"
     spec = importlib.util.spec_from_file_location("loop_binding", path)
@@ -35,13 +35,13 @@ _bind()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Appends at once: a process that dies has said what it did until then."""
+    """Appends at once, so that the outcomes of a process that crashes are kept."""
     if report.when == "call" or report.outcome != "passed":
         with open(_OUTCOMES, "a", encoding="utf-8") as file:
             file.write(json.dumps([report.nodeid, report.outcome]) + "\n")
 
 
 def pytest_sessionfinish() -> None:
-    """Tells an end from a death."""
+    """Records a regular end, as opposed to a crash."""
     with open(_OUTCOMES, "a", encoding="utf-8") as file:
         file.write(json.dumps([None, "finished"]) + "\n")
