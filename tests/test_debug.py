@@ -125,7 +125,7 @@ def test_a_slow_callback_that_raises_is_reported_and_logged(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-def test_nobody_measures_outside_debug_mode(
+def test_nothing_is_measured_outside_debug_mode(
     clocked: FakeClockLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     def culprit() -> None:

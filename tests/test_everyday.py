@@ -519,7 +519,7 @@ def test_a_blocking_call_shows_in_debug_mode_with_the_culprit(
     assert any(re.fullmatch(pattern, record.getMessage()) for record in caplog.records)
 
 
-def test_an_error_in_a_background_task_nobody_awaits_is_reported(
+def test_an_error_in_a_background_task_that_is_never_awaited_is_reported(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, object]]
 ) -> None:
     async def fail() -> None:

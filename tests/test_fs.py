@@ -132,7 +132,7 @@ def test_the_loop_turns_while_a_call_blocks(
     loop.run_until_complete(main())
 
 
-def test_a_file_that_nobody_waits_for_any_more_is_closed(
+def test_a_file_whose_open_is_cancelled_is_closed(
     loop: asyncio.AbstractEventLoop, tmp_path: Path
 ) -> None:
     path = tmp_path / "pipe"

@@ -145,7 +145,7 @@ def test_getnameinfo_has_the_same_threads(
     loop.run_until_complete(main())
 
 
-def test_closing_the_loop_waits_for_nobody(
+def test_closing_the_loop_waits_for_no_look_up(
     loop: asyncio.AbstractEventLoop, resolver: Resolver
 ) -> None:
     task = loop.create_task(loop.getaddrinfo("slow", 80))

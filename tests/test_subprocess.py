@@ -160,7 +160,7 @@ def test_a_child_that_ends_before_the_loop_looks_is_not_lost(
     assert loop.run_until_complete(main()) == -signal.SIGTERM
 
 
-def test_wait_gives_everybody_the_exit_code_also_afterwards(
+def test_every_wait_returns_the_exit_code_also_afterwards(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     async def main() -> list[int]:
@@ -175,7 +175,7 @@ def test_wait_gives_everybody_the_exit_code_also_afterwards(
     assert loop.run_until_complete(main()) == [0, 0, 0, 0]
 
 
-def test_a_child_that_somebody_else_reaps_ends_with_255_and_a_warning(
+def test_a_child_that_other_code_reaps_ends_with_255_and_a_warning(
     loop: asyncio.AbstractEventLoop, loop_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if loop_name == "asyncio" and sys.version_info < (3, 12):

@@ -473,7 +473,7 @@ def test_cancelling_a_sleep_takes_its_timer_away(loop: asyncio.AbstractEventLoop
 # --- unretrieved exceptions -------------------------------------------------------------------
 
 
-def test_an_exception_nobody_retrieved_is_reported(
+def test_an_exception_that_is_never_retrieved_is_reported(
     loop: asyncio.AbstractEventLoop, reported: list[dict[str, object]]
 ) -> None:
     async def fail() -> None:

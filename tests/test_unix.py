@@ -265,7 +265,7 @@ def test_a_file_in_the_way_is_an_error_that_names_it(
     assert file.read_text() == "precious"
 
 
-def test_nobody_there_is_asyncios_error(loop: asyncio.AbstractEventLoop, path: str) -> None:
+def test_a_missing_server_is_asyncios_error(loop: asyncio.AbstractEventLoop, path: str) -> None:
     async def main() -> None:
         with pytest.raises(FileNotFoundError):
             await loop.create_unix_connection(Recorder, path)

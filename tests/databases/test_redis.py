@@ -299,7 +299,7 @@ def test_a_client_that_tries_again_outlives_its_server(
     forgive_lost_connections(reported)
 
 
-def test_a_server_that_nobody_vouches_for_is_refused(
+def test_a_server_with_an_untrusted_certificate_is_refused(
     loop: asyncio.AbstractEventLoop, redis_server: RedisServer
 ) -> None:
     url = redis_server.urls()["tls"]

@@ -156,7 +156,7 @@ def test_a_cancelled_call_closes_its_socket(loop: asyncio.AbstractEventLoop) -> 
     loop.run_until_complete(main())
 
 
-def test_an_endpoint_that_nobody_closes_warns(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_endpoint_that_is_never_closed_warns(loop: asyncio.AbstractEventLoop) -> None:
     server = Recorder()
     making = loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", 0))
     loop.run_until_complete(making)

@@ -124,7 +124,7 @@ def test_bodies_are_chunked_both_ways(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_until_complete(main())
 
 
-def test_an_upload_nobody_reads_yet_is_held_back(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_upload_that_is_not_read_yet_is_held_back(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         opened = asyncio.Event()
         sent = 0

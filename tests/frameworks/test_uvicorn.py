@@ -251,7 +251,7 @@ def server(loop_name: str) -> Iterator[Server]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_an_upload_nobody_reads_yet_is_held_back(server: Server) -> None:
+def test_an_upload_that_is_not_read_yet_is_held_back(server: Server) -> None:
     """50 MiB for a handler that waits: most of it must stay with the client."""
     with Client(server.port) as uploader, Client(server.port) as other:
         assert other.get("/").body == b"hello"

@@ -141,7 +141,7 @@ def test_a_shielded_future_goes_on() -> None:
 
 
 @pytest.mark.parametrize("make", ["never", "local_never", "spawned_never"])
-def test_an_awaitable_that_nobody_awaits_drops_its_future(make: str) -> None:
+def test_an_awaitable_that_is_never_awaited_drops_its_future(make: str) -> None:
     async def main() -> None:
         future = getattr(rust, make)()
         before = _yamanote._live_futures()

@@ -209,7 +209,7 @@ def test_a_number_that_became_another_file_is_watched_anew(
     loop.run_until_complete(main())
 
 
-def test_a_file_that_lives_on_under_another_number_wakes_nobody(pair: Pair) -> None:
+def test_a_file_that_lives_on_under_another_number_wakes_no_call(pair: Pair) -> None:
     """Closed with a call waiting, but kept open by a duplicate that becomes ready."""
     loop = yamanote.new_event_loop()
 

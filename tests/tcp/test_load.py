@@ -161,7 +161,7 @@ FEW_DESCRIPTORS = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
-def test_everybody_is_served_although_descriptors_run_out(program: Program, loop_name: str) -> None:
+def test_all_are_served_although_descriptors_run_out(program: Program, loop_name: str) -> None:
     """Eighty clients at once, forty descriptors: the others wait in the backlog."""
     clients, spare = 80, 40
     with program.start(FEW_DESCRIPTORS) as child:
@@ -248,7 +248,7 @@ class Echo(Recorder):
 
 
 @pytest.mark.slow
-def test_a_busy_connection_starves_nobody(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_busy_connection_starves_no_other(loop: asyncio.AbstractEventLoop) -> None:
     """While two connections are flooded, new ones are accepted and small messages are echoed."""
 
     async def main() -> None:
@@ -278,7 +278,7 @@ def test_a_busy_connection_starves_nobody(loop: asyncio.AbstractEventLoop) -> No
 
 
 @pytest.mark.slow
-def test_a_storm_of_connections_starves_nobody(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_storm_of_connections_starves_no_other(loop: asyncio.AbstractEventLoop) -> None:
     """While other clients connect and disconnect at full speed, a connection is served."""
 
     async def main() -> None:

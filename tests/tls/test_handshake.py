@@ -85,7 +85,7 @@ def test_extra_info_tells_of_the_session(loop: asyncio.AbstractEventLoop) -> Non
     loop.run_until_complete(main())
 
 
-def test_a_certificate_of_nobody_known_is_refused(loop: asyncio.AbstractEventLoop) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
         with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
