@@ -327,7 +327,7 @@ def test_the_environment_decides_about_debug_mode(
     program: Program, options: tuple[str, ...], variable: str, debug: bool
 ) -> None:
     if "-E" in options and os.environ.get("PYTHONPATH"):
-        pytest.skip("-E would also hide where the package under test is")
+        pytest.skip("-E would also hide the path of the package under test")
     environment = {"PYTHONASYNCIODEBUG": variable}
     child = program.run(SHOW_DEBUG + SHOW_DEBUG_OF_RUN, *options, env=environment)
     assert (child.stdout, child.stderr) == (f"{debug}\n{debug} True False\n", "")

@@ -277,7 +277,7 @@ def test_run_ends_during_a_look_up(program: Program) -> None:
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork()")
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="warns about the parent's threads")
 def test_a_forked_child_looks_up(program: Program) -> None:
     result = program.run(

@@ -122,7 +122,7 @@ def test_a_second_ctrl_c_interrupts_a_task_that_swallowed_the_first(program: Pro
     source = """
     async def main():
         print("ready")
-        # The second time it is run() that cancels what is left, and waits for it.
+        # The second time, run() cancels the remaining tasks and waits for them.
         for _ in range(2):
             try:
                 await asyncio.sleep(3600)

@@ -149,7 +149,7 @@ def test_a_child_that_ends_before_the_loop_looks_is_not_lost(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
     if loop_name == "asyncio" and sys.version_info < (3, 12):
-        pytest.skip("a thread of its own waits for each child, and may be faster")
+        pytest.skip("a thread waits for each child, and may be faster")
 
     async def main() -> int:
         child = await asyncio.create_subprocess_exec("sleep", "60")
@@ -179,7 +179,7 @@ def test_a_child_that_other_code_reaps_ends_with_255_and_a_warning(
     loop: asyncio.AbstractEventLoop, loop_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if loop_name == "asyncio" and sys.version_info < (3, 12):
-        pytest.skip("a thread of its own waits for each child, and may be faster")
+        pytest.skip("a thread waits for each child, and may be faster")
 
     async def main() -> int:
         child = await asyncio.create_subprocess_exec("sleep", "60")
@@ -583,7 +583,7 @@ def test_a_child_that_the_kernel_reaps_itself_is_not_waited_for(
     loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("raises ProcessLookupError when the child is faster")
+        pytest.skip("raises ProcessLookupError if the child exits first")
 
     async def main() -> int:
         child = await asyncio.create_subprocess_shell("exit 3")
@@ -691,7 +691,7 @@ def test_close_after_the_exit_reports_the_real_exit_code(loop_name: str) -> None
 def test_a_forgotten_transport_warns_and_kills(program: Program) -> None:
     """The loop is closed, so nothing refers to the transport any more."""
     if program.module == "asyncio" and sys.version_info < (3, 12):
-        pytest.skip("the thread that waits for the child keeps it")
+        pytest.skip("the thread that waits for the child keeps the transport alive")
     source = """
     import gc, os, signal, warnings
     warnings.simplefilter("always")
@@ -710,7 +710,7 @@ def test_a_forgotten_transport_warns_and_kills(program: Program) -> None:
     try:
         print(os.waitpid(pid, 0)[1] == signal.SIGKILL)
     except ChildProcessError:
-        print(True)  # Popen's own finalizer was faster.
+        print(True)  # Popen's finalizer has already reaped it.
     """
     done = program.run(source)
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
@@ -722,7 +722,7 @@ def test_closing_the_loop_while_children_live_frees_its_descriptors(
     loop_factory: LoopFactory, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("keeps the descriptor that tells of the child's end")
+        pytest.skip("keeps the pidfd open")
 
     async def main() -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec("sleep", "60")

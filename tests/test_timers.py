@@ -316,7 +316,7 @@ def test_a_delay_that_is_no_number_is_a_type_error(
         loop.call_later(delay, noop)  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio says so itself from 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio checks this itself from 3.12 on")
 def test_none_is_neither_a_delay_nor_a_deadline(loop: asyncio.AbstractEventLoop) -> None:
     with pytest.raises(TypeError, match="delay must not be None"):
         loop.call_later(None, noop)  # type: ignore[arg-type]
@@ -691,7 +691,7 @@ def test_a_clock_too_coarse_for_its_resolution_does_not_stop_the_timers(
 ) -> None:
     """Adding a nanosecond to such a number does not change it."""
     if loop_name == "asyncio" and sys.version_info < (3, 15):
-        pytest.skip("asyncio before 3.15 adds its clock's resolution, and waits for ever")
+        pytest.skip("asyncio before 3.15 adds its clock's resolution, and waits forever")
     loop.time = lambda: now  # type: ignore[method-assign]
     ran: list[str] = []
     loop.call_at(now, ran.append, "now")

@@ -210,7 +210,7 @@ def test_a_name_that_is_no_text_goes_around(loop: asyncio.AbstractEventLoop, pat
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(not LINUX, reason="asks for SO_PEERCRED")
+@pytest.mark.skipif(not LINUX, reason="uses SO_PEERCRED")
 def test_the_socket_tells_who_the_peer_is(loop: asyncio.AbstractEventLoop, path: str) -> None:
     seen: list[tuple[int, int, int]] = []
 
@@ -539,7 +539,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses")
+@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses connections")
 def test_a_full_queue_is_waited_for(
     loop: asyncio.AbstractEventLoop, loop_name: str, path: str
 ) -> None:
@@ -561,7 +561,7 @@ def test_a_full_queue_is_waited_for(
     loop.run_until_complete(main())
 
 
-@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses")
+@pytest.mark.skipif(not LINUX, reason="elsewhere a full queue refuses connections")
 def test_waiting_for_a_full_queue_can_be_cancelled(
     loop: asyncio.AbstractEventLoop, loop_name: str, path: str
 ) -> None:

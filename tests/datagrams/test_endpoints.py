@@ -26,7 +26,7 @@ KIND_WANTED = next(
     for kind in ("datagram socket", "UDP Socket")
     if f"A {kind} was expected" in inspect.getsource(asyncio.base_events)
 )
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux has it")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux")
 
 
 def test_datagrams_go_there_and_back(loop: asyncio.AbstractEventLoop) -> None:

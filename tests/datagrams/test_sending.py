@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="its queues are counted in datagrams")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="its queues are limited in datagrams")
 SENDS_EMPTY = sys.version_info >= (3, 13)
 HEADER_BYTES = 8 if SENDS_EMPTY else 0
 

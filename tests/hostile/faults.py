@@ -52,7 +52,7 @@ class Faults:
 def build(directory: Path) -> Faults:
     """Compiles the library, or skips the test that uses it."""
     if sys.platform != "linux":
-        pytest.skip("a library is put in front of the C library by Linux's LD_PRELOAD")
+        pytest.skip("needs Linux's LD_PRELOAD")
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("there is no C compiler to build the failing calls with")

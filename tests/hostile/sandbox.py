@@ -40,7 +40,7 @@ def deny(error, *allowed):
     instruction = struct.Struct("HBBI").pack
     steps = [instruction(0x20, 0, 0, 0)]  # Load the number of the call.
     for left, number in enumerate(reversed(numbers)):
-        steps.insert(1, instruction(0x15, left + 1, 0, number))  # If it is this one, on to the end.
+        steps.insert(1, instruction(0x15, left + 1, 0, number))  # If it is this one: to the end.
     steps.append(instruction(0x06, 0, 0, 0x7FFF0000))  # Allow.
     steps.append(instruction(0x06, 0, 0, 0x00050000 | error))  # Fail.
     program = ctypes.create_string_buffer(b"".join(steps))

@@ -112,7 +112,7 @@ def chain(loop):
             right.close()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            # A closed transport holds on to none of it; what is set on it does.
+            # A closed transport keeps none of it alive; an attribute set on it does.
             asyncio.BaseTransport._extra.__set__(transport, (protocol, last))
             last = transport
         return last
@@ -184,7 +184,7 @@ class Finalized:
     def __del__(self):
         self.gone.append(1)
         if len(self.gone) % 50 == 0:
-            turn.acquire(timeout=0.0001)  # Lets another thread in, half-way.
+            turn.acquire(timeout=0.0001)  # Lets another thread run, half-way.
 turn = threading.Lock()
 turn.acquire()
 def work():
@@ -194,7 +194,7 @@ def work():
         last = loop.call_soon(ignores, Finalized(last, gone))
     loop.close()
     del last
-    assert len(gone) == LENGTH, len(gone)  # At once, whatever other threads are at.
+    assert len(gone) == LENGTH, len(gone)  # At once, whatever other threads do.
     done.append(1)
 LENGTH, done = 5000, []
 threads = [threading.Thread(target=work) for _ in range(4)]

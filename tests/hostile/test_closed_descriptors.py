@@ -35,7 +35,7 @@ def fails(call, *arguments):
     try:
         call(*arguments)
     except OSError as error:
-        # The second where another file has the number by now.
+        # The second time, another file has the number.
         assert error.errno in (errno.EBADF, errno.EINVAL), error
         assert str(error) == f"[Errno {error.errno}] {os.strerror(error.errno)}"
         return True
@@ -141,7 +141,7 @@ _CASES = {
         for thread in threads:
             thread.start()
         assert run_with(close_all)
-        # The GIL is this thread's again, and handed over as ever.
+        # This thread holds the GIL again, and it is released as usual.
         close()
         stop = True
         for thread in threads:

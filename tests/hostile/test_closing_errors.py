@@ -287,7 +287,7 @@ def test_a_server_hears_of_the_end_of_a_connection_that_cannot_be_closed(
     loop: asyncio.AbstractEventLoop, loop_name: str, reported: list[dict[str, Any]]
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio's server is not told, and waits for ever")
+        pytest.skip("asyncio's server is not notified, and waits forever")
 
     async def main() -> None:
         made: asyncio.Future[Recorder] = loop.create_future()

@@ -31,7 +31,7 @@ def test_a_stop_iteration_that_is_thrown_in_is_no_end(
     thrown: type[StopIteration],
 ) -> None:
     if loop_name == "asyncio" and sys.version_info >= (3, 12):
-        pytest.skip("newer interpreters let it out of a coroutine that has not begun")
+        pytest.skip("newer interpreters allow this for a coroutine that has not started")
     call = loop.sock_recv(sock, 1)
     with pytest.raises(RuntimeError, match="coroutine raised StopIteration") as caught:
         call.throw(thrown)

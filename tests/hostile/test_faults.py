@@ -56,7 +56,7 @@ def test_a_server_accepts_after_any_error_of_a_connection_that_waited(
         with tempfile.TemporaryDirectory() as folder:
             server = await asyncio.start_unix_server(serve, folder + "/socket")
             for error in {ACCEPT_ERRORS}:
-                # asyncio takes EPERM from either call for what it is; we ask accept() then.
+                # asyncio treats EPERM from either call as an error; yamanote then calls accept().
                 both = [f"{{name}}={{error}}@1-2" for name in ("accept4", "accept")]
                 fail(*both)
                 contexts.clear()
@@ -121,7 +121,7 @@ def test_a_set_that_cannot_be_made_anew_serves_on(program: Program, faults: Faul
         here, there = socket.socketpair()
         seen = []
         loop.add_reader(here.fileno(), seen.append, "gone")
-        # It stays open by its other number, and so in the set.
+        # It stays open under its other number, and so it stays in the epoll set.
         other = here.dup()
         os.close(here.detach())
         near, far = socket.socketpair()
@@ -228,7 +228,7 @@ def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
                         try:
                             await asyncio.wait_for(asyncio.shield(client.end), 0.1)
                         except TimeoutError:
-                            # A datagram may be lost, and a later one must not be.
+                            # A datagram may be lost, but not a later one.
                             assert kind is datagram or name in ("write",), (name, error)
                             send()
                             await asyncio.wait_for(client.end, 10)

@@ -329,7 +329,7 @@ for position, value in enumerate([*VALUES, DELETE]):
         look(handle)
     gc.collect()
     kept = handles
-# The same from inside the callback, where the arguments are in use.
+# The same inside the callback, while the arguments are in use.
 for value in [*VALUES, DELETE]:
     for count in (0, 1, 4, 5):
         for how in (loop.call_soon, loop.call_soon_threadsafe, lambda *a: loop.call_later(0, *a)):

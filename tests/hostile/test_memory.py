@@ -33,7 +33,7 @@ class Sender(asyncio.Protocol):
         print("lost", error)
 
 async def drained(sock, write_last):
-    # All that arrives: what was written before the refusal, and what is written after it.
+    # Everything that arrives: data written before the refusal, and after it.
     loop = asyncio.get_running_loop()
     write_last()
     came = bytearray()
@@ -133,7 +133,7 @@ run(main())
 
 def test_a_pipe_refuses_a_write_without_memory_for_it(program: Program) -> None:
     if program.module == "asyncio":
-        pytest.skip("asyncio writes a part of it before it finds that out")
+        pytest.skip("asyncio writes a part before it raises")
     run(
         program,
         """
@@ -191,7 +191,7 @@ run(main())
 
 def test_callbacks_beyond_memory_are_refused_and_the_others_run(program: Program) -> None:
     if program.module == "asyncio" and sysconfig.get_config_var("Py_GIL_DISABLED"):
-        pytest.skip("asyncio's handles are freed by the collector, which complains of memory")
+        pytest.skip("asyncio's handles are freed by the collector, which reports errors")
     run(
         program,
         """
@@ -384,7 +384,7 @@ def main(name, numbers):
 @pytest.mark.parametrize("scenario", ["soon", "protocols", "streams", "sockets", "datagrams"])
 def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> None:
     if program.module == "asyncio":
-        pytest.skip("what CPython itself makes of it is not ours to test")
+        pytest.skip("this would only test CPython itself")
     source = FAILING + f"\nmain({scenario!r}, range(0, 380, 29))\n"
     child = program.run(source, "-W", "ignore", env={"RUST_BACKTRACE": "0"})
     assert child.returncode == 0, child.stderr

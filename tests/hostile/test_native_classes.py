@@ -170,7 +170,7 @@ for make in (_yamanote.Core, lambda: yamanote.Loop.__new__(yamanote.Loop)):
     kept.clear()
     del method, loop
     gc.collect()
-# The good ones go on.
+# The others keep working.
 async def main():
     return await asyncio.sleep(0.001, 5)
 assert run(main()) == 5

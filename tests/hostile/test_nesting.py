@@ -16,7 +16,7 @@ NESTS = pytest.mark.parametrize("module", MODULES)
 
 def nested(program: Program, module: str, source: str, output: str) -> None:
     """Runs `source` with the `apply` of `module`, and expects exactly `output`."""
-    pytest.importorskip(module, reason=f"{module} is not among what the tests install")
+    pytest.importorskip(module, reason=f"{module} is not installed with the tests' requirements")
     # `nest_asyncio` uses deprecated functions; warnings are not the subject of these tests.
     preamble = f"import warnings\nwarnings.simplefilter('ignore')\nfrom {module} import apply\n"
     done = program.run(preamble + source)
@@ -53,7 +53,7 @@ async def outer():
         loop.run_until_complete(fails())
     except ZeroDivisionError:
         pass
-    # What was scheduled outside goes on inside.
+    # What was scheduled outside also runs inside.
     ticks = []
     ticking = asyncio.ensure_future(tick(ticks))
     loop.run_until_complete(asyncio.sleep(0.02))
@@ -88,7 +88,7 @@ async def main():
 loop = new_event_loop()
 asyncio.set_event_loop(loop)
 print(loop.run_until_complete(main()))
-# And those that are made afterwards.
+# And those that are created afterwards.
 other = new_event_loop()
 asyncio.set_event_loop(other)
 apply(other)
@@ -216,7 +216,7 @@ async def fetch(path):
 
 async def application(scope, receive, send):
     depth = int(scope["path"][1:])
-    # As a synchronous library does that a handler calls.
+    # As in a synchronous library that is called by a handler.
     body = loop.run_until_complete(fetch(b"/%d" % (depth - 1))) if depth else b""
     body += b"%d" % depth
     length = (b"content-length", b"%d" % len(body))

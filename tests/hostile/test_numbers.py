@@ -132,7 +132,7 @@ LIMITS: list[Any] = [
 def skip_not_a_number(loop_name: str, number: Number) -> None:
     """Skips the test on asyncio if the number is NaN."""
     if loop_name == "asyncio" and number != number:
-        pytest.skip("asyncio hands it to the selector, which refuses it on some versions")
+        pytest.skip("asyncio passes it to the selector, which refuses it on some versions")
 
 
 #: Limits that asyncio's check refuses or cannot multiply, and that are set in private attributes.
@@ -193,7 +193,7 @@ def test_a_limit_that_is_none_does_what_it_does_on_asyncio(
     limit: Number,
 ) -> None:
     if loop_name == "asyncio" and sysconfig.get_config_var("Py_GIL_DISABLED"):
-        pytest.skip("without a GIL, the collector also tells of the future that has the error")
+        pytest.skip("without a GIL, the collector also reports the future with the exception")
 
     async def main() -> object:
         reader: Any = asyncio.StreamReader()
@@ -439,7 +439,7 @@ def test_a_deadline_that_no_time_can_be_taken_from_is_converted_or_refused(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio takes it, and its run ends with TypeError")
+        pytest.skip("asyncio accepts the value, but its run ends with TypeError")
     deadlines: list[Number] = [Decimal(1), Floating(), Indexed(), 10**400, "1", [1]]
     for when in deadlines[:3]:
         loop.call_at(when, loop.stop)
@@ -454,7 +454,7 @@ def test_a_server_has_any_backlog_that_a_socket_takes(
     loop: asyncio.AbstractEventLoop, loop_name: str, backlog: Number
 ) -> None:
     if loop_name == "asyncio" and isinstance(backlog, int) and backlog < 1:
-        pytest.skip("asyncio takes it, and accepts nothing")
+        pytest.skip("asyncio accepts the value, but then no connections")
     if loop_name == "asyncio" and isinstance(backlog, Indexed):
         pytest.skip("asyncio of 3.14 adds one to it")
 

@@ -90,7 +90,7 @@ ERRORS = pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sandbox.AVAILABLE, reason="seccomp is Linux's, and known for two machines")
+@pytest.mark.skipif(not sandbox.AVAILABLE, reason="needs seccomp, and known system call numbers")
 @ERRORS
 def test_everything_works_where_all_of_it_is_denied(program: Program, error: int) -> None:
     source = f"""

@@ -172,7 +172,7 @@ def test_a_callback_that_cannot_be_printed_is_reported(
     loop_factory: LoopFactory, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio lets the error of the repr end the run")
+        pytest.skip("on asyncio the error of the repr ends the run")
     loop = loop_factory()
     reported: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: reported.append(context))
@@ -191,7 +191,7 @@ def test_a_logger_that_raises_does_not_end_the_run(
     unraisable: list[Any], debug: bool, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio lets the error of the logger end the run")
+        pytest.skip("on asyncio the logger's error ends the run")
     loop = yamanote.new_event_loop()
     loop.set_debug(debug)
     loop.slow_callback_duration = 0
@@ -216,7 +216,7 @@ def test_a_broken_logger_does_not_keep_a_failed_connection_from_ending(
     unraisable: list[Any], loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio lets the error of the logger end the run")
+        pytest.skip("on asyncio the logger's error ends the run")
     loop = yamanote.new_event_loop()
 
     class Failing(asyncio.Protocol):
@@ -240,7 +240,7 @@ def test_a_broken_logger_does_not_keep_a_failed_connection_from_ending(
 
 def test_call_exception_handler_itself_may_raise(unraisable: list[Any], loop_name: str) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio lets what an overridden call_exception_handler() raises end the run")
+        pytest.skip("on asyncio an error in an overridden call_exception_handler() ends the run")
 
     class Strict(yamanote.Loop):
         def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -299,7 +299,7 @@ def reenter(loop: asyncio.AbstractEventLoop, transports: list[asyncio.Transport]
 def closes_between_runs(loop_name: str) -> None:
     """Skips asyncio where the re-entering code finds the loop stopped, and closes it."""
     if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
-        pytest.skip("asyncio of 3.13 lets go between its own steps, and fails on a closed loop")
+        pytest.skip("asyncio of 3.13 releases them between its steps, and fails on a closed loop")
 
 
 @pytest.mark.parametrize("ending", [ValueError, SystemExit, KeyboardInterrupt])
@@ -405,7 +405,7 @@ def test_a_signal_handler_that_raises_ends_the_run(program: Program) -> None:
         reported = []
         loop.set_exception_handler(lambda _, context: reported.append(context))
         try:
-            # In the callback that sends it, or while the loop waits: it is raised either way.
+            # In the callback that sends it or while the loop waits: it is raised in both cases.
             loop.call_later(0.05, loop.stop)
             loop.run_forever()
         except ZeroDivisionError:

@@ -32,7 +32,7 @@ EXPECTED = b"onetwothree"
 WORDS = (b"one", b"two", b"three")
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="other kernels end a read in other places"
+    sys.platform != "linux", reason="other kernels end reads at other positions"
 )
 
 

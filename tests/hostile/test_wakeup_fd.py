@@ -190,7 +190,7 @@ loop.close()
 
 
 def test_twisted_hears_of_the_end_of_its_children(program: Program) -> None:
-    pytest.importorskip("twisted", reason="Twisted is not among what the tests install")
+    pytest.importorskip("twisted", reason="Twisted is not installed with the tests' requirements")
     source = """
 import warnings
 warnings.simplefilter("ignore")
@@ -215,7 +215,7 @@ reactor.run()
 
 
 def test_trio_is_a_guest_of_the_loop(program: Program) -> None:
-    pytest.importorskip("trio", reason="trio is not among what the tests install")
+    pytest.importorskip("trio", reason="trio is not installed with the tests' requirements")
     source = """
 import os, signal, trio
 

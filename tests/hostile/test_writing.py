@@ -297,7 +297,7 @@ def test_a_process_may_end_after_it_has_written(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork()")
 def test_a_fork_finds_everything_sent(program: Program) -> None:
     """The parent may then block on a child that waits for the data."""
     child = program.run(

@@ -102,7 +102,7 @@ def test_children_that_have_come_and_gone_leave_nothing_behind(
     loop: asyncio.AbstractEventLoop, loop_name: str, way: Way
 ) -> None:
     if loop_name == "asyncio" and sys.version_info < (3, 12):
-        pytest.skip("a thread of its own waits for each child, and ends when it likes")
+        pytest.skip("a thread waits for each child, and ends at an unknown time")
     watched: list[weakref.ref[asyncio.SubprocessTransport]] = []
 
     async def some() -> None:

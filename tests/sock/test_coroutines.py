@@ -188,13 +188,13 @@ def test_a_finished_call_lets_go_of_its_arguments(
 
 
 @pytest.mark.skipif(
-    getattr(sys, "_is_gil_enabled", lambda: True)(), reason="with the GIL, any thread may"
+    getattr(sys, "_is_gil_enabled", lambda: True)(), reason="with the GIL, any thread may do this"
 )
 def test_a_thread_that_does_not_run_the_loop_cannot_drive_a_call(
     loop_factory: LoopFactory, loop_name: str, pair: Pair
 ) -> None:
     if loop_name != "yamanote":
-        pytest.skip("asyncio does not look")
+        pytest.skip("asyncio does not check it")
     loop = loop_factory()
     ours, _ = pair
 

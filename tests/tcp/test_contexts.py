@@ -30,7 +30,7 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", defau
 
 one_context = pytest.mark.skipif(
     sys.version_info < (3, 15),
-    reason="before Python 3.15 asyncio gives each method the context of who had it called",
+    reason="before Python 3.15 each method runs in the context of the code that scheduled it",
 )
 #: Whether the connection uses TLS.
 LAYERS = pytest.mark.parametrize("is_tls", [False, True], ids=["tcp", "tls"])

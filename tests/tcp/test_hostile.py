@@ -49,7 +49,7 @@ def beside(script: Script, expected: list[str], found: list[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.hang_after(300)
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel in Linux's words")
+@pytest.mark.skipif(sys.platform != "linux", reason="uses Linux-specific system calls")
 @pytest.mark.parametrize("first", range(0, COUNT, BATCH))
 def test_hostile_sequences_are_seen_alike(first: int) -> None:
     batch = list(scripts(first, min(BATCH, COUNT - first)))

@@ -46,7 +46,7 @@ BOTH_WAYS = """
                 self.transport.write(CHUNK)
                 self.left -= len(CHUNK)
             if self.ended and not self.left:
-                # Not from within resume_writing(), where asyncio would end twice (gh-156512).
+                # Not in resume_writing(), where asyncio would close twice (gh-156512).
                 asyncio.get_running_loop().call_soon(self.transport.close)
 
         def eof_received(self):
@@ -79,7 +79,7 @@ BOTH_WAYS = """
 
     def receive(peer, digest):
         left = SIZE
-        while left:  # In small bites, so that the writer is paused again and again.
+        while left:  # In small pieces, so that the writer is paused repeatedly.
             data = peer.recv(40_000)
             digest.update(data)
             left -= len(data)

@@ -198,7 +198,7 @@ def test_a_client_may_begin_before_the_server_is_ready(
 ) -> None:
     """gh-142352: the ClientHello is in the reader's buffer already."""
     if loop_name == "asyncio" and sys.version_info < (3, 14, 3):
-        pytest.skip("gh-142352: asyncio leaves them there, and waits for ever")
+        pytest.skip("gh-142352: asyncio leaves the data there, and waits forever")
     done = loop.create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

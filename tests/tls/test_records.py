@@ -76,7 +76,7 @@ def test_a_bytearray_takes_more_than_one_record(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:
     if loop_name == "asyncio":
-        pytest.skip("asyncio slices what it is given, and a slice of a bytearray is a copy")
+        pytest.skip("asyncio slices its argument, and slicing a bytearray copies")
 
     async def main() -> None:
         transport, protocol, peer = await connect(BufferedRecorder)
