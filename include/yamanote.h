@@ -4,9 +4,9 @@
  * yamanote_api, which lives as long as the process. yamanote_import() below fetches and checks it.
  *
  * "Attached" means holding the GIL, or, on a free-threaded build, having an attached thread state.
- * Functions marked "Attached" return YAMANOTE_WRONG_THREAD if called without. No function blocks, or
- * lets a C++ exception or a Rust panic escape. Pointer arguments must be null or valid for their
- * type: this cannot be checked.
+ * Functions marked "Attached" return YAMANOTE_WRONG_THREAD if called without. No function blocks or
+ * unwinds into its caller. Pointer arguments must be null or valid for their type: this cannot be
+ * checked.
  */
 #ifndef YAMANOTE_H
 #define YAMANOTE_H
@@ -79,7 +79,7 @@ typedef struct {
     /* Wakes the loop, which then makes a turn. Any thread. */
     int (*wake)(const yamanote_loop *loop);
     /* Schedules `callback(data)` for a later turn, in the order of the calls. On any result but
-     * YAMANOTE_OK it is never called. Any thread; lock-free. */
+     * YAMANOTE_OK it is never called. Any thread; takes no lock. */
     int (*submit)(const yamanote_loop *loop, yamanote_callback callback, void *data);
 
     /* Stores a new reference to an awaitable that polls and owns `data`. On any result but

@@ -81,11 +81,11 @@ impl Options {
             Some("idle") => Mode::Idle,
             Some("udp") => Mode::Udp,
             Some(other) => return Err(format!("unknown mode {other:?}")),
-            None => return Err("which mode?".to_owned()),
+            None => return Err("the mode is missing".to_owned()),
         };
         let mut options = Self {
             mode,
-            address: arguments.next().ok_or("which address?")?.parse()?,
+            address: arguments.next().ok_or("the address is missing")?.parse()?,
             connections: 1,
             size: if matches!(mode, Mode::Connect | Mode::Idle) {
                 1
