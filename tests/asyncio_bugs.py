@@ -29,7 +29,7 @@ class AsyncioBug:
 
 REFUSED_RUN_ENDS_THE_RUNNING_ONE = AsyncioBug(
     issue="gh-130145",
-    effect="a refused run_forever() undoes the set-up of the run that is going on",
+    effect="a refused run_forever() undoes the set-up of the current run",
     first=(3, 13, 0),
     fixed=(3, 13, 3),
 )

@@ -43,7 +43,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "child": (_subprocess.SubprocessTransport, _CHILD),
 }
 
-_OWN_STEP = "a step of asyncio's own transport, which only itself calls"
+_OWN_STEP = "a private step of asyncio's transport, called only by itself"
 
 #: Members of asyncio's class that ours lacks, by pattern, each with the reason.
 DONE_WITHOUT: dict[str, dict[str, str]] = {
@@ -52,10 +52,10 @@ DONE_WITHOUT: dict[str, dict[str, str]] = {
         "_accept_connection2": "accepting is native (`_listen`)",
         "_check_signal": "signals are checked in `_signals.py`",
         "_handle_signal": "signals are handled in `_signals.py`",
-        "_child_watcher_callback": "children are waited for on the reactor, without a watcher",
+        "_child_watcher_callback": "the reactor waits for children, without a watcher",
         **dict.fromkeys(
             ("_close_self_pipe", "_make_self_pipe", "_process_self_data", "_read_from_self"),
-            "the pipe that wakes asyncio's selector: the reactor is woken natively",
+            "the self-pipe that wakes asyncio's selector: the reactor is woken natively",
         ),
         **dict.fromkeys(
             (
@@ -74,7 +74,7 @@ DONE_WITHOUT: dict[str, dict[str, str]] = {
                 "_sock_sendto",
                 "_sock_write_done",
             ),
-            "a step of asyncio's own `sock_*` calls: ours are native awaitables",
+            "a private step of asyncio's `sock_*` calls: ours are native awaitables",
         ),
     },
     "stream": dict.fromkeys(
@@ -129,9 +129,9 @@ DONE_WITHOUT: dict[str, dict[str, str]] = {
         "_test__append_write_backlog": "for asyncio's own tests of its write backlog",
     },
     "tls protocol": {
-        "_*": "the steps of asyncio's own protocol, which only itself and its transport call",
-        "get_buffer": "the stream below decrypts straight from the socket's buffer",
-        "buffer_updated": "the stream below decrypts straight from the socket's buffer",
+        "_*": "private steps of asyncio's protocol, called only by itself and its transport",
+        "get_buffer": "the underlying stream decrypts directly from its own buffer",
+        "buffer_updated": "the underlying stream decrypts directly from its own buffer",
     },
 }
 
@@ -142,7 +142,7 @@ OTHER_SIGNATURES: dict[str, dict[str, str]] = {
 }
 if sys.version_info < (3, 13, 3):
     OTHER_SIGNATURES["loop"] = {
-        "create_task": "keywords go to the interpreter's own, which refuses them in its words",
+        "create_task": "keywords are passed to asyncio's method, which raises its own error",
     }
 
 #: Keywords that ours accept even if the running asyncio does not have them.

@@ -140,7 +140,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--timeout", type=float, default=30.0, help="seconds for one test (default: %(default)s)"
     )
-    parser.add_argument("--failures", type=Path, help="where to write what failed")
+    parser.add_argument("--failures", type=Path, help="file for the output of failures")
     return parser.parse_args(arguments)
 
 

@@ -28,7 +28,7 @@ class WhiteBox:
 
 WHITE_BOX = (
     WhiteBox(
-        "makes a transport of a mock that has no descriptor",
+        "creates a transport over a mock without a descriptor",
         ("test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",),
     ),
     WhiteBox(
@@ -40,7 +40,7 @@ WHITE_BOX = (
         ("test_events.*.test_timeout_rounding",),
     ),
     WhiteBox(
-        "calls the private _sock_sendfile_native_impl() and looks into the loop's _selector",
+        "calls the private _sock_sendfile_native_impl() and reads the loop's _selector",
         tuple(
             f"test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_{name}"
             for name in (
@@ -54,18 +54,18 @@ WHITE_BOX = (
         ),
     ),
     WhiteBox(
-        "takes os.sendfile away from asyncio.unix_events",
+        "removes os.sendfile from asyncio.unix_events",
         (
             "test_unix_events.SelectorEventLoopUnixSockSendfileTests"
             ".test_sock_sendfile_not_available",
         ),
     ),
     WhiteBox(
-        "wants asyncio's child watcher to be asked for, which no child of ours needs",
+        "expects the use of asyncio's child watcher, which our loop does not need",
         ("test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher",),
     ),
     WhiteBox(
-        "looks at the child watcher that asyncio's own loop has (3.14)",
+        "inspects the child watcher of asyncio's own loop (3.14)",
         (
             "test_subprocess.*.test_watcher_implementation",
             "test_subprocess.*.test_pid_not_reaped_before_exit_published",

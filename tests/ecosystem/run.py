@@ -226,7 +226,7 @@ def _run(
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.ecosystem", description=__doc__)
     parser.add_argument("suites", nargs="*", help="names (default: all of them)")
-    parser.add_argument("--quick", action="store_true", help="only what takes little time")
+    parser.add_argument("--quick", action="store_true", help="only the fast tests")
     parser.add_argument("--jobs", type=int, default=2, help="suites at once (default: 2)")
     parser.add_argument(
         "--timeout", type=float, default=900.0, help="seconds for a suite on a loop (default: 900)"

@@ -21,16 +21,16 @@ def arguments() -> argparse.ArgumentParser:
     """Parses the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
-        description="Runs random programs on a loop and compares what they see with asyncio.",
+        description="Runs random programs on a loop and compares their results with asyncio's.",
     )
     parser.add_argument("--seed", type=int, help="the first seed (default: the time)")
-    parser.add_argument("--runs", type=int, help="stop after so many programs")
-    parser.add_argument("--calls", type=int, help="stop after so many calls")
-    parser.add_argument("--seconds", type=float, help="stop after so many seconds")
+    parser.add_argument("--runs", type=int, help="stop after this many programs")
+    parser.add_argument("--calls", type=int, help="stop after this many calls")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds")
     parser.add_argument(
-        "--findings", type=int, default=40, help="stop after so many different failures"
+        "--findings", type=int, default=40, help="stop after this many distinct failures"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="how many processes at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="number of concurrent processes")
     parser.add_argument("--loop", default="yamanote", help="MODULE or MODULE:FUNCTION")
     parser.add_argument(
         "--only", action="append", default=[], choices=sorted(SURFACES), help="a surface"

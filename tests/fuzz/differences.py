@@ -36,114 +36,115 @@ DIFFERENCES = (
         _SOCK,
         f"{PENDING}|a value|None",
         f"{PENDING}|a value|None",
-        "Of several calls that wait on one socket asyncio serves the last; we serve all. "
+        "If several calls wait for one socket, asyncio completes only the last; yamanote all. "
         "docs/compatibility.md",
     ),
     Difference(
         r"\.sendto\(",
         "AttributeError",
         "None",
-        "asyncio trips over its own None after connection_lost. docs/compatibility.md",
+        "asyncio fails on its own None after connection_lost. docs/compatibility.md",
     ),
     Difference(
         r"\.(writing|reading|client|peer|child)\.",
         "AttributeError",
         "None|True|False|a value",
-        "asyncio's transports trip over their own None after connection_lost.",
+        "asyncio's transports fail on their own None after connection_lost.",
     ),
     Difference(
         r"\.writelines\(",
         "TypeError|RuntimeError|None",
         "TypeError|RuntimeError|None",
-        "After write_eof() asyncio's versions look at the data first, at the end, or at neither.",
+        "After write_eof(), versions of asyncio check the data or the end first, or neither.",
     ),
     Difference(
         r"\.(when\(\)|_when$)",
         "True|False",
         "a value",
-        "A bool for a deadline: asyncio keeps the object, we keep the number.",
+        "A bool as a deadline: asyncio keeps the object, yamanote the number.",
     ),
     Difference(
         r"loop\.sock_\w+\(.*(trap\(|Opened\()",
         ".*",
         ".*",
-        "asyncio asks what is no socket for its number first, we for the method that is called.",
+        "For a non-socket, asyncio first calls fileno(), yamanote looks up the method to call.",
     ),
     Difference(
         r"loop\.(sock_)?sendfile\(.*(10\*\*400|2\*\*6[34])",
         "OverflowError",
         "a value",
-        "A count that no file has: asyncio overflows on it, we send what there is.",
+        "For a huge count asyncio raises OverflowError, yamanote sends the whole file.",
     ),
     Difference(
         r"\.throw\(StopIteration",
         "StopIteration",
         "RuntimeError",
-        "Newer interpreters let it out of a coroutine that has not begun; we keep to PEP 479.",
+        "Newer interpreters pass it through a coroutine that has not started; yamanote applies "
+        "PEP 479.",
     ),
     Difference(
         r"\.(close|abort)\(\)",
         "RuntimeError",
         "None",
-        "Once the loop is closed, asyncio's transports cannot say that they close.",
+        "On a closed loop, asyncio's transports fail to schedule connection_lost.",
     ),
     Difference(
         r"\.child\.",
         "None|a value|ProcessLookupError",
         "None|a value|ProcessLookupError",
-        "A child that was told to end does so when it gets the processor.",
+        "A child that was signalled exits when it gets CPU time.",
     ),
     Difference(
         r"loop\.create_server\(.*sock=",
         "a value",
         "FileExistsError",
-        "One socket for two servers: asyncio's second takes it from the first, ours is refused. "
+        "One socket for two servers: on asyncio the second replaces the first, ours is refused. "
         "docs/compatibility.md",
     ),
     Difference(
         r"loop\.start_tls\(",
         "TypeError|ssl.SSLError|ValueError|RuntimeError|AttributeError",
         "TypeError|ssl.SSLError|ValueError|RuntimeError|AttributeError",
-        "Of several things that are wrong with the arguments, the loops see another one first.",
+        "If several arguments are wrong, the loops report different ones.",
     ),
     Difference(
         r"loop\.(create_|getaddrinfo|getnameinfo|sock_connect)|wait\(loop\.get",
         "RuntimeError",
         ".*",
-        "Look-ups of names do not need the default executor, which may have been shut down. "
+        "yamanote's look-ups do not need the default executor, which may be shut down. "
         "docs/compatibility.md",
     ),
     Difference(
         r"\._scheduled$",
         "True|False",
         "True|False",
-        "White box: a handle of asyncio's says whether it is in the heap, which ours are not in.",
+        "White box: asyncio's handles tell whether they are in the heap; ours are not in one.",
     ),
     Difference(
         r"loop\.get_debug\(\)",
         "a value|None",
         "True|False",
-        "asyncio returns the object that set_debug() was given; ours whether it is true.",
+        "asyncio returns the argument of set_debug(), yamanote its truth value.",
     ),
     Difference(
         r"loop\.sock_sendall\(.*trap\('__len__'",
         "ZeroDivisionError",
         "None",
-        "asyncio asks the bytes for their length after they were sent; the buffer has told ours. "
+        "asyncio calls len() after the bytes were sent; yamanote uses the buffer's size. "
         "docs/compatibility.md",
     ),
     Difference(
         r"\.get_extra_info\('socket'\)\.",
         ".*",
         ".*",
-        "The socket is made when it is asked for: first asked for after the end, there is none. "
+        "yamanote creates the socket object on first use; after the end there is none. "
         "docs/compatibility.md",
     ),
     Difference(
         r"call_(at|later)\(.*10\*\*400",
         "a value",
         "OverflowError",
-        "asyncio takes a deadline that no float can hold, and its loop ends when it subtracts.",
+        "asyncio accepts a deadline beyond the range of float, and its loop then fails.",
     ),
 )
 

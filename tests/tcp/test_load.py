@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REPORTS_ONE_SHORTAGE_OFTEN = AsyncioBug(
     issue="base_events",
-    effect="one lack of descriptors is reported once for every place in the backlog",
+    effect="lack of descriptors is reported once per connection in the backlog",
     first=(3, 11, 0),
     fixed=(3, 99, 0),
 )

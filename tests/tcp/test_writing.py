@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 KEEPS_A_REFERENCE = AsyncioBug(
     issue="gh-91166",
-    effect="what waits in the transport's buffer is the caller's object, not a snapshot",
+    effect="the transport's buffer holds the caller's object, not a copy",
     first=(3, 12, 0),
     fixed=(3, 99, 0),
 )
 COUNTS_ITEMS = AsyncioBug(
     issue="gh-135862",
-    effect="what waits in the transport's buffer is counted and cut in items, not in bytes",
+    effect="data in the transport's buffer is counted and sliced by items, not by bytes",
     first=(3, 11, 0),
     fixed=(3, 99, 0),
 )
 WRITELINES_AFTER_THE_END = AsyncioBug(
     issue="gh-136234",
-    effect="writelines() on a lost connection fails on asyncio's own insides",
+    effect="writelines() on a lost connection fails inside asyncio",
     first=(3, 12, 0),
     fixed=(3, 13, 6),
 )
 KEEPS_WHAT_IS_EMPTY = AsyncioBug(
     issue="gh-155888",
-    effect="an empty item of writelines() waits in the buffer for ever",
+    effect="an empty item of writelines() stays in the buffer forever",
     first=(3, 12, 0),
     fixed=(3, 14, 10),
 )

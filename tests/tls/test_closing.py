@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENDS_WITH_THE_GOODBYES = AsyncioBug(
     issue="sslproto",
-    effect="the time-out ends with the goodbyes, and what waits to be sent keeps the connection",
+    effect="the timeout ends with the close_notifys, and unsent data keeps the connection open",
     first=(3, 11, 0),
     fixed=(3, 14, 10),
 )
@@ -32,7 +32,7 @@ ENDS_WITH_THE_GOODBYES = AsyncioBug(
 BUFFERED = functools.partial(BufferedRecorder, buffer=memoryview(bytearray(65_536)))
 CALLS_A_HANDLE_LET_GO_OF = AsyncioBug(
     issue="seen on 3.13.0",
-    effect="asyncio calls the writer of a connection that is gone, a cancelled handle, for ever",
+    effect="asyncio calls the cancelled writer of a closed connection forever",
     first=(3, 12, 0),
     fixed=(3, 14, 0),
 )
