@@ -126,8 +126,8 @@ class Watching(Base):
         if number < 0:
             _fileno(fd)
         if type(number) is not int or number > _HIGHEST:
-            # asyncio's selector lets the interpreter convert it, which has its own words for what
-            # is too large, and from 3.13 on a warning for a `bool`.
+            # As in asyncio's selector, the interpreter converts the number: it raises its own
+            # error if that is too large, and from 3.13 on warns about a `bool`.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(number, fcntl.F_GETFD)
         return number
