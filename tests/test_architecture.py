@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.architecture import Crate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,6 +43,11 @@ ROOMS_OF = {
 }
 
 MOST_LINES = 600
+MOST_LINES_OF_RUST = 500
+MOST_LINES_OF_A_FUNCTION = 50
+
+#: Files that lead to each other: more than these few cannot be understood one at a time.
+MOST_FILES_OF_A_CIRCLE = 3
 
 
 def rust_files() -> Iterator[tuple[str, Path]]:
@@ -125,6 +132,75 @@ def test_no_python_file_imports_the_package_itself() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_files_name_each_other_in_one_direction() -> None:
+    crate = Crate(ROOT / "src")
+    assert sum(map(len, crate.arrows.values())) > len(crate.arrows), "no arrows found"
+    wide = [circle for circle in crate.circles() if len(circle) > MOST_FILES_OF_A_CIRCLE]
+    assert not wide, "\n".join(" <-> ".join(circle) for circle in wide)
+
+
+def test_a_circle_of_files_is_found(tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "mod.rs").write_text("mod a;\nmod b;\npub(crate) use a::A;\nuse b::B;\n")
+    (room / "a.rs").write_text("use super::b::{self, B};\n")
+    (room / "b.rs").write_text("use crate::room::A;\n// use crate::room::c::C;\n")
+    (room / "c.rs").write_text("fn it() { super::a::it() }\n")
+    assert Crate(tmp_path).circles() == [["room/a", "room/b"]]
+
+
+def test_streams_know_nothing_of_tls() -> None:
+    crate = Crate(ROOT / "src")
+    tls = ("transports", "tls")
+    wrong = [
+        "/".join(module)
+        for module, targets in crate.arrows.items()
+        if module[:1] == ("transports",) and module != ("transports",) and module[:2] != tls
+        if any(target[:2] == tls for target in targets)
+    ]
+    assert not wrong
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    head = re.compile(r'( *)(?:pub(?:\([^)]*\))? )?(?:const )?(?:unsafe )?(?:extern "C" )?fn (\w+)')
+    long: list[str] = []
+    for _, path in rust_files():
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if not (match := head.match(line)):
+                continue
+            # rustfmt ends a function with its own indentation; a declaration has a semicolon.
+            ends = (f"{match[1]}}}", f"{match[1]});")
+            length = 1
+            for length, after in enumerate(lines[number:], 1):
+                if after.startswith(ends[0]) or (
+                    after.startswith(match[1] + ")") and after.endswith(";")
+                ):
+                    break
+                if length == 1 and after.endswith((";", "}")):
+                    break
+            if length > MOST_LINES_OF_A_FUNCTION:
+                long.append(f"{path.relative_to(ROOT)}: {match[2]} ({length})")
+    assert not long, "\n".join(long)
+
+
+def test_the_contributors_map_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    table = text[text.index("## Where do I look?") : text.index("## Writing Rust")]
+    paths = re.findall(r"`((?:src|python)/[^`]*)`", table)
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    # An item that a row names stands in the row's last file.
+    for row in table.splitlines():
+        cells = row.split("|")
+        if len(cells) > 2 and (
+            named := re.search(r"(src/[\w/]+\.rs)`, `(\w+)`( and `(\w+)`)?", cells[2])
+        ):
+            code = (ROOT / named[1]).read_text()
+            for item in filter(None, (named[2], named[4])):
+                assert re.search(rf"\b{item}\b", code), (named[1], item)
+
+
 def test_no_file_has_grown_a_second_noun() -> None:
     sources = [
         path
@@ -135,7 +211,12 @@ def test_no_file_has_grown_a_second_noun() -> None:
     ]
     assert sources, "no sources found"
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources}
-    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+    most = {".py": MOST_LINES, ".rs": MOST_LINES_OF_RUST}
+    assert {
+        name: lines
+        for name, lines in lengths.items()
+        if lines > (most[name[-3:]] if name.startswith("src/") else MOST_LINES)
+    } == {}
 
 
 def test_paths_through_a_group_or_a_parent_are_seen(

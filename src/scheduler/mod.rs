@@ -1,6 +1,6 @@
 //! What runs when: the ready queue, the timers, the inbox of other threads, the table of sources.
 //!
-//! [`Core`] is the object behind a loop. Its [`Shared`] half belongs to all threads, its [`Local`] half to the
+//! [`Core`] is the object behind a loop. Its `Shared` half belongs to all threads, its [`Local`] half to the
 //! thread that runs the loop; nothing is in both.
 
 mod contain;
