@@ -1,66 +1,68 @@
-//! Memory that a read fills.
+//! The memory that a read fills.
 
 use std::mem::MaybeUninit;
 
-/// Room for a read, and how much of it is filled: of that much it is certain that it is initialised.
+/// Memory for a read, and how many bytes at its front are known to be initialised.
 ///
-/// The memory itself is reached by a pointer only: what is filled stays so, also where it is another object's.
+/// The memory is only reached through a raw pointer, so bytes that are already filled stay valid even where another
+/// object owns them.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer<'a> {
     memory: &'a mut [MaybeUninit<u8>],
     /// # Invariant
     ///
-    /// So many bytes at the front are initialised; no more than there are.
+    /// At most the length of the memory; the first `filled` bytes are initialised.
     filled: usize,
 }
 
 impl<'a> ReadBuffer<'a> {
-    /// With nothing filled.
+    /// Wraps `memory`, with nothing filled yet.
     pub(crate) fn new(memory: &'a mut [MaybeUninit<u8>]) -> Self {
         Self { memory, filled: 0 }
     }
 
-    /// How many bytes fit behind what is filled.
+    /// The number of bytes that still fit behind the filled part.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         self.memory.len() - self.filled
     }
 
-    /// Where the room begins; it is good for writing `room` bytes until the buffer is used otherwise.
+    /// Where the unfilled part begins. Valid for writing `room` bytes until the buffer is used again.
     #[inline]
     pub(crate) fn start(&mut self) -> *mut u8 {
         self.memory[self.filled..].as_mut_ptr().cast()
     }
 
-    /// Notes that the room begins `count` bytes later.
+    /// Marks the next `count` bytes as filled.
     ///
     /// # Safety
     ///
-    /// There was room for `count` bytes, and as many were written from `start` on.
+    /// `count` is at most `room`, and `count` bytes from `start` on have been written.
     #[inline]
     pub(crate) unsafe fn advance(&mut self, count: usize) {
         self.filled += count;
     }
 
-    /// What is filled.
+    /// The bytes that are filled.
     #[inline]
     pub(crate) fn filled(&self) -> &[u8] {
         let filled = &self.memory[..self.filled];
-        // SAFETY: initialised (see the invariant); `MaybeUninit<u8>` has the layout of `u8`.
+        // SAFETY: these bytes are initialised (see the invariant), and `MaybeUninit<u8>` has the layout of `u8`.
         unsafe { &*(std::ptr::from_ref(filled) as *const [u8]) }
     }
 
-    /// Copies as much of `data` as there is room for.
+    /// Copies `data`, or as much of it as fits.
     pub(crate) fn put(&mut self, data: &[u8]) {
         let count = data.len().min(self.room());
         let start = self.start();
-        // SAFETY: both are good for `count` bytes, and a unique borrow does not overlap with another.
+        // SAFETY: both pointers are valid for `count` bytes, and a unique borrow does not overlap with another
+        // borrow.
         unsafe { start.copy_from_nonoverlapping(data.as_ptr(), count) };
-        // SAFETY: just written, and no more than fit.
+        // SAFETY: the line above wrote `count` bytes, and `count` is at most `room`.
         unsafe { self.advance(count) };
     }
 
-    /// The first `size` bytes of the room, as a buffer of their own.
+    /// The first `size` bytes of the unfilled part, as a separate buffer.
     pub(crate) fn part(&mut self, size: usize) -> ReadBuffer<'_> {
         let size = size.min(self.room());
         ReadBuffer::new(&mut self.memory[self.filled..][..size])

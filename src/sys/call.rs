@@ -1,11 +1,11 @@
-//! One system call, and what its errors mean.
+//! How a system call is made, and what its errors mean.
 
-/// Runs a call that answers -1 on failure; retries while a signal interrupts it.
+/// Makes a call that returns -1 on failure, and retries it when a signal interrupts it (`EINTR`).
 macro_rules! syscall {
     ($($call:tt)*) => {
         loop {
-            // SAFETY: every argument is a plain value or points into a live borrow of the caller's,
-            // for the length of the call, with the length that is passed beside it.
+            // SAFETY: every argument is a plain value or points into a borrow of the caller's that lives for the
+            // whole call, and its length is passed with it.
             let result = unsafe { libc::$($call)* };
             if result >= 0 {
                 break Ok(result);
@@ -19,7 +19,7 @@ macro_rules! syscall {
 }
 pub(super) use syscall;
 
-/// Whether the error tells that the number of a descriptor leads to no file, or to one that cannot do what is asked.
+/// Whether the descriptor is closed, or its file does not support the operation.
 pub(crate) fn is_of_another_file(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL))
 }

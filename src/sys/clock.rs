@@ -1,5 +1,5 @@
-//! The clock of `time.monotonic()`, and a timer on it as a descriptor: nanosecond resolution on the reactor,
-//! whose own clock ticks in milliseconds.
+//! The clock of `time.monotonic()`, and a timer descriptor on it, which gives the reactor nanosecond resolution;
+//! tokio's own timer ticks in milliseconds.
 
 use std::io;
 
@@ -41,7 +41,7 @@ mod tests {
             assert!(monotonic_ns() < deadline_ns + 5 * NANOS_PER_SECOND);
             thread::sleep(Duration::from_micros(100));
         }
-        // A tick of the clock is up to 42 ns.
+        // The clock ticks every 42 ns or faster.
         assert!(monotonic_ns() + 42 >= deadline_ns);
         assert!(has_fired(&timer));
     }

@@ -1,4 +1,4 @@
-//! Datagrams: received and sent one by one, or many in one call.
+//! Datagrams: received and sent one at a time, or many in one call.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use super::socket::Name;
 
 pub(crate) use super::platform::{receive_many, send_many};
 
-/// One datagram into `buffer`, and its sender; what does not fit is lost.
+/// Receives one datagram into `buffer` and returns its sender; bytes that do not fit are lost.
 pub(crate) fn receive(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<Name> {
     let mut name = Name::empty();
     let received = syscall!(recvfrom(
@@ -22,12 +22,12 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<Name
         (&raw mut name.storage).cast(),
         &raw mut name.length
     ))?;
-    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    // SAFETY: the kernel wrote `received` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(received.cast_unsigned()) };
     Ok(name)
 }
 
-/// [`receive_many`] where the kernel has no call for it.
+/// [`receive_many`] where the kernel has no call for it: one call per datagram.
 pub(crate) fn receive_one_by_one(
     fd: RawFd,
     buffer: &mut [MaybeUninit<u8>],
@@ -39,14 +39,14 @@ pub(crate) fn receive_one_by_one(
         match receive(fd, &mut buffer) {
             Ok(name) => each(buffer.filled(), &name),
             Err(error) if count == 0 => return Err(error),
-            // Ignored: it is `WouldBlock`, or an error that comes again if it lasts.
+            // Ignored: it is `WouldBlock`, or an error that the next call returns again if it persists.
             Err(_) => return Ok(count),
         }
     }
     Ok(most)
 }
 
-/// Sends one datagram, to `address` or where the socket is connected to.
+/// Sends one datagram to `address`, or to the connected peer for `None`.
 pub(crate) fn send(fd: RawFd, data: &[u8], address: Option<&SocketAddr>) -> io::Result<()> {
     let Some(address) = address else {
         return super::socket::send(fd, data).map(drop);
@@ -63,11 +63,11 @@ pub(crate) fn send(fd: RawFd, data: &[u8], address: Option<&SocketAddr>) -> io::
     Ok(())
 }
 
-/// Datagrams of one call. Cheap enough beyond 16 that more would only make others wait.
+/// Datagrams per call. Beyond 16 the cost per datagram hardly falls, and a larger batch delays other sources.
 pub(crate) const MOST: usize = 16;
-/// No UDP datagram is larger: its length has 16 bits.
+/// Bytes per slot. No UDP datagram is larger, as its length field has 16 bits.
 pub(super) const SLOT: usize = 64 * 1024;
-/// From one slot to the next: at a distance of 64 KiB they would all use the same few lines of the cache.
+/// Bytes from one slot to the next. At a distance of exactly 64 KiB, all slots would share the same few cache sets.
 pub(crate) const SLOT_STRIDE: usize = SLOT + 17 * 64;
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
         for receive in WAYS {
             let (here, there) = (bound(), bound());
             let address = here.local_addr().unwrap();
-            // macOS takes no larger ones, unless it is told to.
+            // macOS accepts no larger ones by default.
             let large = if cfg!(target_os = "macos") {
                 9000
             } else {

@@ -1,38 +1,39 @@
-//! Which process of a line of forks this is.
+//! Detects that the process has forked.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use super::platform::close_sets_that_watch;
 
-/// One process: a forked child, and what is made in it, is of another than its parent.
+/// Identifies one process in a chain of forks: a child's generation differs from its parent's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u32);
 
-/// Forks between the first process and this one. Written by a child while it has one thread only, so
-/// Relaxed is enough for everybody.
+/// The number of forks between the first process and this one. A child writes it while it has only one thread, so
+/// Relaxed is enough for all readers.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 impl Generation {
-    /// This process's. Every fork is noticed from the first call on, also one that Python does not make.
+    /// The generation of this process. Counts every fork after the first call, including those that Python does not
+    /// make.
     pub(crate) fn current() -> Self {
         static COUNTED: Once = Once::new();
         COUNTED.call_once(|| {
-            // SAFETY: the handler touches one atomic, which is safe in a child of any process, and this
-            // library is never unloaded. Ignored where it fails, for want of memory: nothing forks then.
+            // SAFETY: the handler only touches one atomic, which is safe in a child of any process, and this library
+            // is never unloaded. Ignored if it fails: it does so only without memory, where a fork fails too.
             unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         });
         Self(FORKS.load(Ordering::Relaxed))
     }
 
-    /// Whether a fork lies between: what belongs to this generation is the parent's.
+    /// Whether the process has forked since: objects of this generation belong to the parent.
     #[inline]
     pub(crate) fn is_over(self) -> bool {
         self.0 != FORKS.load(Ordering::Relaxed)
     }
 }
 
-/// Tells a forked child once that it is one.
+/// Reports a fork to the child once.
 #[derive(Debug)]
 pub(crate) struct ForkNotice(AtomicU32);
 
@@ -43,7 +44,8 @@ impl Default for ForkNotice {
 }
 
 impl ForkNotice {
-    /// Whether there was a fork since the last call, or since this was made: the caller is in the child.
+    /// Whether the process has forked since the last call, or since this was created; if so, the caller is in the
+    /// child.
     pub(crate) fn is_news(&self) -> bool {
         let now = Generation::current().0;
         self.0.swap(now, Ordering::Relaxed) != now

@@ -1,25 +1,25 @@
-//! Shared libraries that somebody else has loaded.
+//! Shared libraries that are already loaded.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::NonNull;
 
-/// A library, or the program itself; it stays loaded.
+/// A loaded library, or the program itself. It is never closed.
 #[derive(Debug)]
 pub(crate) struct Library(NonNull<c_void>);
 
 impl Library {
-    /// The library at `path`, or the program for `None`. `None` when it is not loaded.
+    /// The library at `path`, or the program for `None`. Returns `None` if it is not loaded.
     pub(crate) fn loaded(path: Option<&CStr>) -> Option<Self> {
         let path = path.map_or(std::ptr::null(), CStr::as_ptr);
-        // SAFETY: null, or ends with a zero and lives for the call. What is loaded already is not loaded again, so no
-        // code of the library runs; it is never closed.
+        // SAFETY: the path is null or a zero-terminated string that lives for the call. `RTLD_NOLOAD` loads nothing,
+        // so no code of the library runs; the handle is never closed.
         let handle = unsafe { libc::dlopen(path, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
         NonNull::new(handle).map(Self)
     }
 
-    /// The address of `name`, in it or in a library that it was linked with.
+    /// The address of the symbol `name`, in this library or in its dependencies.
     pub(crate) fn address(&self, name: &CStr) -> Option<NonNull<c_void>> {
-        // SAFETY: the handle is never closed; the name ends with a zero and lives for the call.
+        // SAFETY: the handle is never closed; `name` is zero-terminated and lives for the call.
         NonNull::new(unsafe { libc::dlsym(self.0.as_ptr(), name.as_ptr()) })
     }
 }

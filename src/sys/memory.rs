@@ -2,11 +2,11 @@
 
 use std::sync::Once;
 
-/// Makes large blocks cheap: a fresh 256 KiB read buffer must come from the heap, not from `mmap`.
+/// Makes large allocations cheap: a new 256 KiB read buffer must come from the heap, not from `mmap`.
 ///
-/// glibc hands blocks over 128 KiB to `mmap`, and each one then costs its page faults anew: 111 us a
-/// request instead of 50 in a real server. Freeing one such block raises the threshold to its
-/// size, by glibc's own rule; this does so once per process.
+/// glibc uses `mmap` for blocks over 128 KiB, and each of them then costs its page faults again: 111 us per request
+/// instead of 50 in a real server. When one such block is freed, glibc raises its threshold to the size of that
+/// block; this function triggers that once per process.
 pub(crate) fn raise_mmap_threshold() {
     static RAISED: Once = Once::new();
     RAISED.call_once(|| drop(std::hint::black_box(vec![1_u8; 1 << 20])));

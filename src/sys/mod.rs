@@ -1,9 +1,9 @@
-//! System calls: one function, one call, `io::Result` out.
+//! System calls. Each function makes one call and returns an `io::Result`.
 //!
-//! The only room that names `libc`. Nothing here knows about Python, tokio or policy; `WouldBlock`
-//! goes back to the caller, and only `EINTR` is retried.
+//! This is the only room that names `libc`. Nothing here knows about Python, tokio or policy: `WouldBlock` is
+//! returned to the caller, and only `EINTR` is retried.
 //!
-//! What differs between kernels has a folder for each, `platform` here: the same names, one way of doing it.
+//! Each kernel has a folder with the same names, used here as `platform`.
 
 pub(crate) mod buffer;
 mod call;

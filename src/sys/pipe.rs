@@ -1,4 +1,4 @@
-//! Pipes, and what is used like them: read, write, and what a descriptor is.
+//! Pipes and similar files: read, write, and find out what kind of file a descriptor is.
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -6,19 +6,19 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use super::buffer::ReadBuffer;
 use super::call::syscall;
 
-/// What a pipe transport may own.
+/// A kind of file that a pipe transport may own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A pipe or a named FIFO.
     Fifo,
     Socket,
-    /// A terminal, a pseudo-terminal, another character device.
+    /// A character device, such as a terminal or a pseudo-terminal.
     Character,
 }
 
-/// What `fd` is; `None` for a regular file and everything else that is never waited for.
+/// The kind of `fd`; `None` for a regular file and any other file that a reactor cannot wait for.
 pub(crate) fn kind(fd: RawFd) -> io::Result<Option<FileKind>> {
-    // SAFETY: all zeroes is a valid `stat`: numbers only.
+    // SAFETY: all zeroes is a valid `stat`, which only holds numbers.
     let mut status: libc::stat = unsafe { std::mem::zeroed() };
     syscall!(fstat(fd, &raw mut status))?;
     Ok(match status.st_mode & libc::S_IFMT {
@@ -29,7 +29,7 @@ pub(crate) fn kind(fd: RawFd) -> io::Result<Option<FileKind>> {
     })
 }
 
-/// Makes calls on `fd` return at once.
+/// Makes `fd` non-blocking.
 pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     let flags = syscall!(fcntl(fd, libc::F_GETFL))?;
     if flags & libc::O_NONBLOCK == 0 {
@@ -38,23 +38,23 @@ pub(crate) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes read into `buffer`; 0 at the end.
+/// Reads into `buffer` and returns the number of bytes; 0 at end of file.
 pub(crate) fn read(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     let count = syscall!(read(fd, buffer.start().cast(), buffer.room()))?;
     let count = count.cast_unsigned();
-    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    // SAFETY: the kernel wrote `count` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(count) };
     Ok(count)
 }
 
-/// Whether a pipe holds bytes; on a pipe cheaper than [`has_input`].
+/// Whether a pipe holds bytes. Cheaper than [`has_input`] on a pipe.
 pub(crate) fn is_filled(fd: RawFd) -> io::Result<bool> {
     let mut count: libc::c_int = 0;
     syscall!(ioctl(fd, libc::FIONREAD, &raw mut count))?;
     Ok(count > 0)
 }
 
-/// Whether there is something to read now.
+/// Whether a read would return at once.
 pub(crate) fn has_input(fd: RawFd) -> io::Result<bool> {
     let mut asked = libc::pollfd {
         fd,
@@ -65,13 +65,13 @@ pub(crate) fn has_input(fd: RawFd) -> io::Result<bool> {
     Ok(asked.revents & libc::POLLIN != 0)
 }
 
-/// Bytes of `data` that the kernel took.
+/// Writes `data` and returns how many bytes the kernel accepted.
 pub(crate) fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let count = syscall!(write(fd, data.as_ptr().cast(), data.len()))?;
     Ok(count.cast_unsigned())
 }
 
-/// Bytes of the slices, in order, that the kernel took. At most `IOV_MAX` of them.
+/// Writes the slices in order and returns how many bytes the kernel accepted. At most `IOV_MAX` slices.
 pub(crate) fn write_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
     let length = libc::c_int::try_from(slices.len()).unwrap_or(libc::c_int::MAX);
     // `IoSlice` has the layout of `iovec`.
@@ -79,14 +79,14 @@ pub(crate) fn write_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Resul
     Ok(count.cast_unsigned())
 }
 
-/// What reading a terminal says once its other end is closed (`EIO`).
+/// Whether this is the error (`EIO`) of reading a terminal whose other end is closed.
 pub(crate) fn is_hang_up(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
 }
 
-/// Another number for the same open file.
+/// A new descriptor of the same open file.
 pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     let fd = syscall!(fcntl(fd, libc::F_DUPFD_CLOEXEC, 0))?;
-    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    // SAFETY: the call above created this descriptor, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

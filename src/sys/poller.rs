@@ -1,11 +1,11 @@
-//! A level-triggered set of descriptors, nested in the reactor's.
+//! A level-triggered set of descriptors, nested in the reactor's set.
 
 use std::io;
 use std::os::fd::RawFd;
 
 pub(crate) use super::platform::{Poller, REFUSES_WATCHED};
 
-/// Whether a set refused a descriptor because that is closed, or a file that cannot be watched.
+/// Whether the set refused a descriptor because it is closed, or because its file cannot be watched.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -13,7 +13,7 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// What is said about a number that is no descriptor.
+/// The error for a number that is not an open descriptor.
 pub(crate) const BAD_DESCRIPTOR: i32 = libc::EBADF;
 
 /// What a descriptor is watched for.
@@ -21,11 +21,12 @@ pub(crate) const BAD_DESCRIPTOR: i32 = libc::EBADF;
 pub(crate) struct Interest {
     pub(crate) read: bool,
     pub(crate) write: bool,
-    /// Tell once, then keep silent until the next `modify`; otherwise as long as it is ready.
+    /// Report readiness once, then not until the next `modify`. Without it, report for as long as the descriptor is
+    /// ready.
     pub(crate) once: bool,
 }
 
-/// One ready descriptor. An error or hang-up counts as both.
+/// One ready descriptor. An error or hang-up counts as both readable and writable.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) fd: RawFd,
@@ -79,7 +80,7 @@ mod tests {
             assert_eq!(ready(&poller), []);
             put(&poller, here.as_raw_fd(), once).unwrap();
         }
-        // Neither what was armed once nor what has fired keeps it from being told again and again.
+        // A descriptor is reported repeatedly even if it was armed once before, and has fired.
         for _ in 0..2 {
             put(&poller, here.as_raw_fd(), READING).unwrap();
             assert_eq!(ready(&poller).len(), 1);
@@ -116,7 +117,7 @@ mod tests {
         let (other, mut far) = UnixStream::pair().unwrap();
         let fd = here.as_raw_fd();
         there.write_all(b"x").unwrap();
-        // Closes what was there, in one step: no other test can take the number meanwhile.
+        // Closes the old file in the same step, so that no other test can take the number in between.
         let result: io::Result<i32> = syscall!(dup2(other.as_raw_fd(), fd));
         result.unwrap();
         assert_eq!(ready(&poller), []);
@@ -169,7 +170,7 @@ mod tests {
         (poller, here, there)
     }
 
-    /// As the watchers do, who cannot know which file a number stands for.
+    /// As the watchers do, which cannot know which file a number stands for.
     fn put(poller: &Poller, fd: RawFd, interest: Interest) -> io::Result<()> {
         match poller.modify(fd, interest) {
             Err(error) if error.kind() == ErrorKind::NotFound => poller.add(fd, interest),
@@ -177,7 +178,7 @@ mod tests {
         }
     }
 
-    /// What is ready, each descriptor once: one kernel tells of both directions together, another does not.
+    /// What is ready, each descriptor once: one kernel reports both directions together, another separately.
     fn ready(poller: &Poller) -> Vec<(RawFd, bool, bool)> {
         let mut found: Vec<(RawFd, bool, bool)> = Vec::new();
         let more = poller.ready(

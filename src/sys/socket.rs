@@ -10,7 +10,7 @@ use super::buffer::ReadBuffer;
 use super::call::syscall;
 use super::platform;
 
-/// Bytes received into `buffer`; 0 at end of stream.
+/// Receives into `buffer` and returns the number of bytes; 0 at end of stream.
 pub(crate) fn recv(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     recv_with(fd, buffer, 0)
 }
@@ -19,12 +19,12 @@ pub(crate) fn recv(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> 
 fn recv_with(fd: RawFd, buffer: &mut ReadBuffer<'_>, flags: libc::c_int) -> io::Result<usize> {
     let received = syscall!(recv(fd, buffer.start().cast(), buffer.room(), flags))?;
     let count = received.cast_unsigned();
-    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    // SAFETY: the kernel wrote `count` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(count) };
     Ok(count)
 }
 
-/// As [`recv`], on a socket that stops as `stops` says; and whether there may be more behind a short read.
+/// Like [`recv`], on a socket whose reads stop as `stops` says. Also returns whether more may follow a short read.
 pub(crate) fn recv_stream(
     fd: RawFd,
     buffer: &mut ReadBuffer<'_>,
@@ -43,25 +43,25 @@ pub(crate) fn recv_stream(
     message.msg_iovlen = 1;
     let received = syscall!(recvmsg(fd, &raw mut message, 0))?;
     let count = received.cast_unsigned();
-    // SAFETY: the kernel wrote so many bytes, and was told how much room there is.
+    // SAFETY: the kernel wrote `count` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(count) };
     Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
 }
 
-/// Where the kernel ends a read although there is more behind (`docs/design/0017-short-reads.md`).
+/// Where the kernel ends a read although more data follows (`docs/design/0017-short-reads.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stops {
-    /// TCP: at the urgent mark. The reactor tells of it.
+    /// TCP: at the urgent mark. The reactor reports it.
     Mark,
-    /// `AF_UNIX`: behind descriptors that were sent along, and where the sender changes, if credentials are asked for.
-    /// The call tells, by saying that it had no room for them. And at the mark.
+    /// `AF_UNIX`: after descriptors that were sent along, where the sender changes if credentials are requested, and
+    /// at the urgent mark. The call reports the first two by a flag: it had no room for the control data.
     Messages,
-    /// Anywhere: a socket is empty when it says so.
+    /// Anywhere: only `WouldBlock` shows that the socket is empty.
     Unknown,
 }
 
 impl Stops {
-    /// Those of stream sockets, by what Python's socket module calls `family` and `proto`.
+    /// For stream sockets, by `family` and `proto` of Python's socket module.
     pub(crate) fn of(family: i32, protocol: i32) -> Self {
         let is_tcp = matches!(protocol, 0 | libc::IPPROTO_TCP);
         match family {
@@ -73,7 +73,7 @@ impl Stops {
     }
 }
 
-/// Bytes of `data` that the kernel took.
+/// Sends `data` and returns how many bytes the kernel accepted.
 pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let sent = syscall!(send(
         fd,
@@ -84,21 +84,22 @@ pub(crate) fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     Ok(sent.cast_unsigned())
 }
 
-/// As [`recv`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
+/// Like [`recv`], for a socket that may be blocking: returns `WouldBlock` where the call would wait.
 pub(crate) fn recv_now(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     recv_with(fd, buffer, libc::MSG_DONTWAIT)
 }
 
-/// As [`send`], on a socket that may be a blocking one: `WouldBlock` where it would wait.
+/// Like [`send`], for a socket that may be blocking: returns `WouldBlock` where the call would wait.
 ///
-/// macOS heeds that only where it receives: a full blocking socket blocks there, as asyncio's call does.
+/// macOS honours the flag only for receiving: there, sending on a full blocking socket blocks, as asyncio's call
+/// does.
 pub(crate) fn send_now(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     let sent = syscall!(send(fd, data.as_ptr().cast(), data.len(), flags))?;
     Ok(sent.cast_unsigned())
 }
 
-/// Bytes of the slices, in order, that the kernel took.
+/// Sends the slices in order and returns how many bytes the kernel accepted. At most [`MAX_SLICES`] slices.
 pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: all zeroes is a valid `msghdr`: no name, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -109,13 +110,13 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result
     Ok(sent.cast_unsigned())
 }
 
-/// No more bytes will be sent.
+/// Shuts down the sending side; the peer then reads end of stream.
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     syscall!(shutdown(fd, libc::SHUT_WR))?;
     Ok(())
 }
 
-/// The next waiting connection, close-on-exec and non-blocking, with its peer.
+/// Accepts the next connection, close-on-exec and non-blocking, and returns it with its peer's address.
 pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Name)> {
     let mut name = Name::empty();
     let accepted = platform::accept(fd, &mut name)?;
@@ -133,7 +134,7 @@ pub(crate) fn local_name(fd: RawFd) -> io::Result<Name> {
     Ok(name)
 }
 
-/// Sends small segments at once, as asyncio does for TCP.
+/// Sends small segments without delay (`TCP_NODELAY`), as asyncio does for TCP.
 pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = socklen(size_of_val(&on));
@@ -148,7 +149,7 @@ pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the file of a Unix socket, unless another file has its place by now.
+/// Removes the file of a Unix socket, unless another file has replaced it.
 pub(crate) fn remove_file(path: &Path, inode: u64) -> io::Result<()> {
     if fs::metadata(path)?.ino() == inode {
         fs::remove_file(path)?;
@@ -156,7 +157,7 @@ pub(crate) fn remove_file(path: &Path, inode: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// An address as the kernel writes it.
+/// A socket address as the kernel writes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
     pub(super) storage: libc::sockaddr_storage,
@@ -164,18 +165,20 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// The address, where it is an internet one.
+    /// The address, if it is an internet address.
     pub(crate) fn internet(&self) -> Option<SocketAddr> {
         let family = libc::c_int::from(self.storage.ss_family);
         let storage = &raw const self.storage;
         if family == libc::AF_INET && self.length as usize >= size_of::<libc::sockaddr_in>() {
-            // SAFETY: the kernel said that it wrote a `sockaddr_in`, and storage is large and aligned for it.
+            // SAFETY: the family says that the kernel wrote a `sockaddr_in`, and `storage` is large enough and
+            // aligned for it.
             let v4 = unsafe { &*storage.cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
             return Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into());
         }
         if family == libc::AF_INET6 && self.length as usize >= size_of::<libc::sockaddr_in6>() {
-            // SAFETY: the kernel said that it wrote a `sockaddr_in6`, and storage is large and aligned for it.
+            // SAFETY: the family says that the kernel wrote a `sockaddr_in6`, and `storage` is large enough and
+            // aligned for it.
             let v6 = unsafe { &*storage.cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
             let (port, flow) = (u16::from_be(v6.sin6_port), u32::from_be(v6.sin6_flowinfo));
@@ -184,19 +187,19 @@ impl Name {
         None
     }
 
-    /// The path of an `AF_UNIX` address: abstract ones begin with a zero byte, and empty is the name of a socket
-    /// that was given none.
+    /// The path of an `AF_UNIX` address. Abstract names begin with a zero byte; the name of an unnamed socket is
+    /// empty.
     pub(crate) fn unix(&self) -> Option<&[u8]> {
         let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
         let length = self.length as usize;
-        // Of a sender or peer that the kernel does not name, it writes nothing.
+        // The kernel writes nothing for an unnamed sender or peer.
         if length == 0 || libc::c_int::from(self.storage.ss_family) != libc::AF_UNIX {
             return None;
         }
         let path = start..length.clamp(start, size_of::<libc::sockaddr_un>());
         let storage = (&raw const self.storage).cast::<u8>();
-        // SAFETY: `storage` is zeroed before the kernel writes to it, so every byte of it is initialised; it is
-        // larger than a `sockaddr_un` and borrowed for as long as the result.
+        // SAFETY: `storage` is zeroed before the kernel writes to it, so all its bytes are initialised; it is larger
+        // than a `sockaddr_un`, and borrowed for as long as the result.
         let bytes = unsafe { std::slice::from_raw_parts(storage, path.end) };
         Some(platform::unix_path(&bytes[path]))
     }
@@ -216,7 +219,7 @@ impl From<&SocketAddr> for Name {
         let storage = &raw mut name.storage;
         match address {
             SocketAddr::V4(v4) => {
-                // SAFETY: storage is large and aligned for a `sockaddr_in`, for which all zeroes is valid.
+                // SAFETY: `storage` is large enough and aligned for a `sockaddr_in`, for which all zeroes is valid.
                 let raw = unsafe { &mut *storage.cast::<libc::sockaddr_in>() };
                 raw.sin_family = family(libc::AF_INET);
                 raw.sin_port = v4.port().to_be();
@@ -224,7 +227,7 @@ impl From<&SocketAddr> for Name {
                 name.length = socklen(size_of::<libc::sockaddr_in>());
             }
             SocketAddr::V6(v6) => {
-                // SAFETY: storage is large and aligned for a `sockaddr_in6`, for which all zeroes is valid.
+                // SAFETY: `storage` is large enough and aligned for a `sockaddr_in6`, for which all zeroes is valid.
                 let raw = unsafe { &mut *storage.cast::<libc::sockaddr_in6>() };
                 raw.sin6_family = family(libc::AF_INET6);
                 raw.sin6_port = v6.port().to_be();
@@ -248,12 +251,12 @@ fn family(number: libc::c_int) -> libc::sa_family_t {
     libc::sa_family_t::try_from(number).unwrap_or(libc::sa_family_t::MAX)
 }
 
-/// The sizes passed here are a few bytes.
+/// Converts a size of at most a few bytes.
 fn socklen(size: usize) -> libc::socklen_t {
     libc::socklen_t::try_from(size).unwrap_or(libc::socklen_t::MAX)
 }
 
-/// The kernel refuses more in one call (`IOV_MAX`).
+/// Slices per call (`IOV_MAX`); the kernel refuses more.
 pub(crate) const MAX_SLICES: usize = 1024;
 
 /// `AF_INET` and `AF_INET6`, as Python's socket module numbers them.
@@ -263,7 +266,7 @@ pub(crate) const UNIX_FAMILY: i32 = libc::AF_UNIX;
 /// `SOCK_DGRAM`, as Python's socket module numbers it.
 pub(crate) const DATAGRAM: i32 = libc::SOCK_DGRAM;
 
-/// Whether accepting failed for want of descriptors or memory, which time may mend.
+/// Whether accepting failed for lack of descriptors or memory, so that it may work later.
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -271,7 +274,7 @@ pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the number is no socket of anybody's any more: it was closed.
+/// Whether the number is not a socket, for example because it was closed and reused.
 pub(crate) fn is_not_a_socket(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
 }

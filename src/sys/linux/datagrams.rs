@@ -1,4 +1,4 @@
-//! Many datagrams in one call.
+//! Many datagrams in one call: `recvmmsg()` and `sendmmsg()`.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,10 +11,10 @@ use crate::sys::call::syscall;
 use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, receive_one_by_one, send};
 use crate::sys::socket::Name;
 
-/// Internet datagrams that wait, up to `most` and [`MOST`] of them, each handed to `each`.
+/// Receives waiting internet datagrams, at most `most` and [`MOST`], and calls `each` with each of them.
 ///
-/// Answers how many there were: fewer than `most` means that no more wait, or that an error is to be
-/// told by the next call. `buffer` holds [`SLOT_STRIDE`] bytes for each.
+/// Returns their number. Fewer than `most` means that the queue is empty, or that the next call will return an error.
+/// `buffer` holds [`SLOT_STRIDE`] bytes per datagram.
 pub(crate) fn receive_many(
     fd: RawFd,
     buffer: &mut [MaybeUninit<u8>],
@@ -66,22 +66,22 @@ fn receive_in_one_call(
     };
     let places = buffer.chunks_exact_mut(SLOT_STRIDE).take(received);
     for (place, (message, name)) in places.zip(messages.iter().zip(&mut names)) {
-        // SAFETY: written above, for each of the first `count`, and `received` is no more.
+        // SAFETY: the first `count` are initialised above, and `received` is at most `count`.
         let message = unsafe { message.assume_init_ref() };
         // SAFETY: as above.
         let name = unsafe { name.assume_init_mut() };
         name.length = message.msg_hdr.msg_namelen;
         let mut data = ReadBuffer::new(place);
-        // SAFETY: the kernel wrote so many bytes there, and was told of less room than the place has.
+        // SAFETY: the kernel wrote `msg_len` bytes there, and was given no more room than the slot has.
         unsafe { data.advance(message.msg_len as usize) };
         each(data.filled(), name);
     }
     Ok(received)
 }
 
-/// Sends datagrams in order, up to [`MOST`] of them; answers how many the kernel took.
+/// Sends datagrams in order, at most [`MOST`], and returns how many the kernel accepted.
 ///
-/// An error is the first one's; those of later ones come when they are first.
+/// Returns an error only for the first one; a later one fails when it is the first of its call.
 pub(crate) fn send_many<'a>(
     fd: RawFd,
     datagrams: impl Iterator<Item = (&'a [u8], Option<&'a SocketAddr>)>,
@@ -124,12 +124,13 @@ pub(crate) fn send_many<'a>(
     }
 }
 
-/// Whether the call may be missing: too old a kernel, or a sandbox. A firewall denies a datagram with `EPERM`, too.
+/// Whether the call may be unavailable, because the kernel is too old or a sandbox denies it. A firewall also denies
+/// a datagram with `EPERM`.
 fn is_denied(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
-/// The call for one datagram was not denied what the one for many was: that one is not asked again.
+/// Stops using the batch call if it was denied where the call for one datagram was not.
 fn note_denied(outcome: &io::Result<usize>) {
     if !outcome.as_ref().is_err_and(is_denied) {
         HAS_MANY.store(false, Ordering::Relaxed);
@@ -148,10 +149,10 @@ fn described(name: Option<&mut Name>, slice: &mut libc::iovec) -> libc::mmsghdr 
     message
 }
 
-/// At most [`MOST`].
+/// Converts a count of at most [`MOST`].
 fn c_uint(count: usize) -> libc::c_uint {
     libc::c_uint::try_from(count).unwrap_or(libc::c_uint::MAX)
 }
 
-/// Cleared by the first call that finds one of them missing, as in some sandboxes. Relaxed: a hint.
+/// Cleared by the first call that finds either missing, as in some sandboxes. Relaxed: it is only a hint.
 static HAS_MANY: AtomicBool = AtomicBool::new(true);

@@ -1,4 +1,4 @@
-//! `eventfd()`, and what stands in for it where a sandbox denies it.
+//! `eventfd()`, and a replacement where a sandbox denies it.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use crate::sys::call::syscall;
 use crate::sys::socket::Name;
 
-/// What mio calls for the descriptor that wakes a reactor: `build.rs` has the linker lead the call here. Without it tokio
-/// makes no runtime, and asyncio needs none.
+/// Replaces the C library's `eventfd()` for mio, which uses it to wake the reactor; `build.rs` has the linker
+/// redirect the call. Where `eventfd()` is denied, tokio could not build a runtime, although asyncio works there.
 #[unsafe(no_mangle)]
 extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c_int {
-    // SAFETY: the kernel's call behind the C library's: two numbers, and a descriptor or -1 out.
+    // SAFETY: the system call behind the C library's function: it takes two numbers, and returns a descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_eventfd2, count, flags) };
     if let Ok(fd) = libc::c_int::try_from(fd)
         && fd >= 0
@@ -25,21 +25,21 @@ extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c
     }
     // SAFETY: may be called at any time.
     let errno = unsafe { libc::__errno_location() };
-    // SAFETY: the address of this thread's own `errno`.
+    // SAFETY: this is the address of this thread's `errno`.
     unsafe { errno.write(error.raw_os_error().unwrap_or(libc::ENOSYS)) };
     -1
 }
 
-/// A datagram socket connected to itself. What mio asks of an eventfd, it does: a write of eight bytes makes it
-/// readable, and a full one says that it would block, whereupon mio reads eight bytes and writes again.
+/// A datagram socket connected to itself, which supports what mio does with an eventfd: writing eight bytes makes it
+/// readable, and a write to a full one would block, after which mio reads eight bytes and writes again.
 fn own_peer() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let fd = syscall!(socket(libc::AF_UNIX, kind, 0))?;
-    // SAFETY: the call above just made this descriptor, and nothing else knows it.
+    // SAFETY: the call above created this descriptor, and no other code has it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut name = Name::empty();
     name.storage.ss_family = FAMILY;
-    // Without a path: the kernel finds an abstract name.
+    // An address without a path makes the kernel choose an abstract name.
     syscall!(bind(
         fd.as_raw_fd(),
         (&raw const name.storage).cast(),

@@ -1,12 +1,12 @@
-//! What a forked child has of a reactor that it had to forget.
+//! Cleans up what a forked child inherits of a reactor.
 
 use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-/// In a forked child: closes its copies of every epoll set that watches `fd`, and of the eventfd that wakes them.
+/// In a forked child: closes its copies of every epoll set that watches `fd`, and of the eventfds that wake them.
 ///
-/// They belong to a runtime of the parent's that the child forgot, because it could not touch it; the
-/// parent's own are not affected. Without /proc they stay open.
+/// They belong to a runtime of the parent that the child could not drop safely and forgot; the parent's own
+/// descriptors are not affected. Without /proc they stay open.
 pub(crate) fn close_sets_that_watch(fd: RawFd) {
     let mut inherited = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")
@@ -23,7 +23,7 @@ pub(crate) fn close_sets_that_watch(fd: RawFd) {
         }
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{set}")).unwrap_or_default();
         let watched: Vec<_> = info.lines().filter_map(watched).collect();
-        // A set of somebody else's may still list the number of a descriptor that is long closed.
+        // Another library's set may still list the number of a descriptor that has long been closed.
         let waker = watched.iter().find(|(_, token)| *token == WAKER);
         if let Some((waker, _)) = waker
             && is_a(*waker, "[eventfd]")
@@ -35,7 +35,7 @@ pub(crate) fn close_sets_that_watch(fd: RawFd) {
     inherited.sort_unstable();
     inherited.dedup();
     for number in inherited {
-        // SAFETY: its owner was forgotten, so that nobody else will use or close it.
+        // SAFETY: its owner was forgotten, so no other code uses or closes it.
         drop(unsafe { OwnedFd::from_raw_fd(number) });
     }
 }

@@ -1,4 +1,4 @@
-//! Linux: epoll, timerfd, and calls that take many datagrams.
+//! Linux: epoll, timerfd, and calls for many datagrams at once.
 
 mod datagrams;
 mod event_fd;
@@ -13,10 +13,10 @@ pub(crate) use poller::Poller;
 pub(crate) use socket::{accept, unix_path};
 pub(crate) use timer_fd::TimerFd;
 
-/// Whether the reactor's set refuses a number that it has (`EEXIST`).
+/// Whether the reactor's set returns `EEXIST` for a descriptor number that it already has.
 pub(crate) const REFUSES_WATCHED: bool = true;
 
-/// Whether the kernel tells of more behind a short read of a stream.
+/// Whether the kernel reports that more data follows a short read of a stream.
 pub(crate) const TELLS_OF_STOPS: bool = true;
 
 /// The clock of `time.monotonic()`.

@@ -1,4 +1,4 @@
-//! The set of watched descriptors: an epoll set of its own.
+//! The set of watched descriptors: a separate epoll set.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -6,14 +6,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use crate::sys::call::syscall;
 use crate::sys::poller::{Event, Interest};
 
-/// A set of descriptors that somebody else owns, and may close or reuse at any time.
+/// A set of descriptors that user code owns, and may close or reuse at any time.
 #[derive(Debug)]
 pub(crate) struct Poller(OwnedFd);
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let fd = syscall!(epoll_create1(libc::EPOLL_CLOEXEC))?;
-        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        // SAFETY: the call above created this descriptor, and no other code has it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
@@ -29,7 +29,7 @@ impl Poller {
         self.control(libc::EPOLL_CTL_DEL, fd, Interest::default())
     }
 
-    /// Shows what is ready now, without waiting; whether there may be more.
+    /// Calls `each` with what is ready now, without waiting. Returns whether there may be more.
     pub(crate) fn ready(&self, each: impl FnMut(Event)) -> io::Result<bool> {
         let mut batch = [libc::epoll_event { events: 0, u64: 0 }; BATCH.cast_unsigned() as usize];
         let count = syscall!(epoll_wait(self.0.as_raw_fd(), batch.as_mut_ptr(), BATCH, 0))?;
@@ -73,5 +73,5 @@ impl AsRawFd for Poller {
     }
 }
 
-/// Events per call: a full batch is followed by another turn, so it only bounds the stack.
+/// Events per call. After a full batch the loop polls again, so this only bounds the stack use.
 const BATCH: libc::c_int = 64;

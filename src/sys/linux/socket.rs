@@ -1,4 +1,4 @@
-//! What Linux's sockets have of their own.
+//! Socket calls that are specific to Linux.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::call::syscall;
 use crate::sys::socket::Name;
 
-/// The next waiting connection, close-on-exec and non-blocking; its peer goes to `name`.
+/// Accepts the next connection, close-on-exec and non-blocking, and writes the peer's address to `name`.
 pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     if !HAS_ACCEPT4.load(Ordering::Relaxed) {
         return accept_plainly(fd, name);
@@ -15,23 +15,23 @@ pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let storage = (&raw mut name.storage).cast();
     match syscall!(accept4(fd, storage, &raw mut name.length, flags)) {
-        // SAFETY: the call above just made this descriptor, and no other code knows it.
+        // SAFETY: the call above created this descriptor, and no other code has it.
         Ok(accepted) => Ok(unsafe { OwnedFd::from_raw_fd(accepted) }),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
             HAS_ACCEPT4.store(false, Ordering::Relaxed);
             accept_plainly(fd, name)
         }
-        // A sandbox that denies the call, or a firewall that denies the connection: the other call is asked.
+        // A sandbox denies the call, or a firewall the connection: try the other call.
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => accept_plainly(fd, name),
         Err(error) => Err(error),
     }
 }
 
-/// The same in three calls. In between, another thread may start a program that inherits the connection.
+/// Does the same in three calls. A program that another thread starts in between inherits the connection.
 fn accept_plainly(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     let storage = (&raw mut name.storage).cast();
     let accepted = syscall!(accept(fd, storage, &raw mut name.length))?;
-    // SAFETY: the call above just made this descriptor and nobody else knows it.
+    // SAFETY: the call above created this descriptor, and no other code has it.
     let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
     syscall!(fcntl(accepted.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
     let flags = syscall!(fcntl(accepted.as_raw_fd(), libc::F_GETFL))?;
@@ -43,7 +43,7 @@ fn accept_plainly(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     Ok(accepted)
 }
 
-/// Cleared by the first call that finds it missing. Relaxed: a hint.
+/// Cleared by the first call that finds it missing. Relaxed: it is only a hint.
 static HAS_ACCEPT4: AtomicBool = AtomicBool::new(true);
 
 /// The path in what the kernel wrote: all of it, for a name may have zero bytes.

@@ -1,4 +1,4 @@
-//! The timer: a kqueue with nothing but a timer in it, which is ready when that has fired.
+//! The timer: a kqueue that only holds one timer, and is readable once that has fired.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -15,17 +15,18 @@ impl TimerFd {
         Kqueue::new().map(Self)
     }
 
-    /// Becomes readable at `deadline_ns` on the monotonic clock, or at once when that is past.
+    /// Becomes readable at `deadline_ns` on the monotonic clock, or at once if that has passed.
     ///
-    /// Replaces what was set before; reading is not needed, setting clears it.
+    /// Replaces the previous deadline. The event need not be read: setting a deadline clears it.
     pub(crate) fn set(&self, deadline_ns: u64) -> io::Result<()> {
         let wait_ns = deadline_ns.saturating_sub(monotonic_ns());
         let mut timer = change(TIMER, libc::EVFILT_TIMER, libc::EV_ADD | libc::EV_ONESHOT);
-        // Without the second, the kernel may let it wait for others, for an eighth of its time.
+        // Without `NOTE_CRITICAL`, the kernel may delay it by an eighth of its duration to coalesce it with other
+        // timers.
         timer.fflags = libc::NOTE_NSECONDS | libc::NOTE_CRITICAL;
         timer.data = isize::try_from(wait_ns).unwrap_or(isize::MAX);
-        // Taken out first: what has fired stays in the queue, as nobody reads it, and only a queue that was empty
-        // tells the reactor of what comes in.
+        // Removed first: a fired event stays in the queue, as nothing reads it, and the queue notifies the reactor
+        // only when it was empty.
         let before = change(TIMER, libc::EVFILT_TIMER, libc::EV_DELETE);
         self.0.change(&[before, timer])
     }
@@ -37,5 +38,5 @@ impl AsRawFd for TimerFd {
     }
 }
 
-/// Any number: it is the only one in its kqueue.
+/// Any number works: it is the only timer in its kqueue.
 const TIMER: RawFd = 0;
