@@ -1,7 +1,8 @@
-//! Where panics of tokio's end.
+//! Turns tokio's panics into errors.
 //!
-//! Its reactor panics on an error that it does not expect: the kernel refuses to wait when a program has closed all
-//! descriptors, ours among them. What may do so is called here, and the panic becomes the error that it was.
+//! tokio's reactor panics on an error that it does not expect: the kernel refuses to wait when a program has closed
+//! all descriptors, including the reactor's. Calls that may panic like this go through `guarded`, which returns the
+//! error behind the panic.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,12 +13,12 @@ use std::sync::Once;
 use crate::ffi::panics::is_want_of_memory;
 
 thread_local! {
-    /// This thread is inside of `guarded`.
+    /// Whether this thread is inside `guarded`.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Has panics of tokio's inside of [`guarded`] print nothing, nor those of PyO3's for want of memory: they are told as
-/// errors. All others are printed as before.
+/// Installs a panic hook that prints nothing for tokio's panics inside [`guarded`], nor for PyO3's when memory runs
+/// out, as both are reported as errors. All other panics are printed as before.
 pub(super) fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -31,14 +32,14 @@ pub(super) fn silence() {
     });
 }
 
-/// Whether the runtime itself panics, not a task on it.
+/// Whether the runtime itself panicked, not a task on it.
 fn is_of_tokio(panic: &PanicHookInfo<'_>) -> bool {
     panic
         .location()
         .is_some_and(|location| location.file().contains("tokio"))
 }
 
-/// Calls tokio; its panic is the error that it tells of.
+/// Calls tokio, and returns the error behind its panic if it panics.
 #[inline]
 pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> io::Result<R> {
     let before = GUARDED.replace(true);
@@ -47,7 +48,8 @@ pub(super) fn guarded<R>(call: impl FnOnce() -> R) -> io::Result<R> {
     result.map_err(|panic| error_of(&*panic))
 }
 
-/// tokio's message has the kernel's error as Rust shows it: `Os { code: 9, kind: Uncategorized, … }`.
+/// Finds the kernel's error in tokio's message, which has Rust's debug format: `Os { code: 9, kind: Uncategorized, …
+/// }`.
 #[cold]
 fn error_of(panic: &(dyn Any + Send)) -> io::Error {
     let said = panic

@@ -1,7 +1,7 @@
 //! The reactor: tokio's runtime, driven on the loop's own thread.
 //!
-//! The only room that names `tokio`. It knows descriptors, wakers and deadlines; Python objects never
-//! come here, because wakers fire while the thread is detached from Python.
+//! This is the only room that names `tokio`. It handles descriptors, wakers and deadlines, but never Python objects,
+//! because wakers run while the thread is detached from Python.
 
 mod edge;
 mod ready_list;
@@ -28,27 +28,27 @@ pub(crate) use registration::{Direction, Registration, is_inherited};
 pub(crate) use timer::Timer;
 pub(crate) use waker::{WAKERS, lend, wake};
 
-/// One loop's tokio runtime: no worker thread, I/O and time driven by whoever is inside `block_on`.
+/// One loop's tokio runtime. It has no worker threads: the thread inside `block_on` drives I/O and time.
 pub(crate) struct Driver {
-    /// Taken out by the drop.
+    /// `None` once `drop` has taken it.
     runtime: Option<Runtime>,
     ready: Arc<ReadyList>,
-    /// Undoes `park`, where a wait did not come to its end.
+    /// Undoes `park` when a wait fails.
     unpark: Arc<dyn Fn() + Send + Sync>,
-    /// Why the kernel refused to wait: from then on there is no reactor.
+    /// Why the kernel refused to wait. Once set, there is no reactor any more.
     failed: OnceLock<Failure>,
     made_in: Generation,
 }
 
-/// The error of a look that failed.
+/// The error of a failed `look`.
 struct Failure {
     number: Option<i32>,
     text: String,
 }
 
 impl Driver {
-    /// A runtime that calls `park` before it really waits and `unpark` afterwards, both on the waiting thread,
-    /// and leaves what it finds in `ready`.
+    /// Creates a runtime that calls `park` before a wait and `unpark` afterwards, both on the waiting thread. Its
+    /// wakers push ready slots to `ready`.
     pub(crate) fn new(
         ready: Arc<ReadyList>,
         park: impl Fn() + Send + Sync + 'static,
@@ -73,21 +73,21 @@ impl Driver {
         })
     }
 
-    /// Whether this is the reactor of this process's parent: nothing may be done with it.
+    /// Whether this reactor belongs to the parent of this forked process, which must not touch it.
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         self.made_in.is_over()
     }
 
-    /// Whether this thread may `look`: it is not inside another runtime, which would panic.
+    /// Whether this thread may call `look`: inside another runtime, tokio would panic.
     pub(crate) fn may_look() -> bool {
         Handle::try_current().is_err()
     }
 
-    /// Polls the kernel once, and calls the wakers of what is ready. While `wait` says so, waits for
-    /// something; it is asked once, when any later wake will be noticed.
+    /// Polls the kernel once and calls the wakers of what is ready. Waits for an event if `wait` returns true; `wait`
+    /// is called once, at a point from which no wake is missed.
     ///
-    /// An error is the kernel's, and what every later call answers, too.
+    /// Returns the kernel's error, and so does every later call.
     #[inline]
     pub(crate) fn look(&self, wait: impl Fn() -> bool) -> io::Result<()> {
         let runtime = self.runtime()?;
@@ -101,19 +101,20 @@ impl Driver {
         looked.map_err(|error| self.fail(error))
     }
 
-    /// Finds out, before the descriptors are let go of, whether they are still the reactor's.
+    /// Checks that the descriptors still belong to the reactor, before they are closed.
     pub(crate) fn check(&self) {
         if !self.is_inherited() && Self::may_look() {
-            // Ignored: what matters is noted.
+            // Ignored: `fail` records the error.
             let _ = self.look(|| false);
         }
     }
 
-    /// The wait has ended in the middle: this thread is attached to Python again, and tokio has closed its set.
+    /// The wait was aborted: attaches this thread to Python again. tokio has already closed its set.
     #[cold]
     fn fail(&self, error: io::Error) -> io::Error {
         (self.unpark)();
-        // Nothing is ready any more, and wakes must not be written to a number that may be another file's now.
+        // Nothing becomes ready any more, and a wake must not be written to a number that may belong to another file
+        // now.
         self.ready.forget_turn();
         self.ready.set_lost(sys::is_of_another_file(&error));
         let failure = Failure {
@@ -124,7 +125,7 @@ impl Driver {
         error
     }
 
-    /// The runtime; an error when there is none any more.
+    /// The runtime, or an error if it has failed or was shut down.
     #[inline]
     fn runtime(&self) -> io::Result<&Runtime> {
         if let Some(failure) = self.failed.get() {
@@ -133,7 +134,7 @@ impl Driver {
         self.runtime.as_ref().ok_or_else(shut_down)
     }
 
-    /// Watches `fd` for `direction`; wakes put its slot, marked with `key`, on the ready list.
+    /// Watches `fd` for `direction`. Wakes put its slot, marked with `key`, on the ready list.
     ///
     /// The descriptor must stay open until the registration is dropped.
     pub(crate) fn register(
@@ -146,47 +147,47 @@ impl Driver {
         Registration::new(fd, direction, Slot::new(Arc::clone(&self.ready), key))
     }
 
-    /// A slot without a descriptor, whose wakes carry `key`.
+    /// A slot without a descriptor; its wakes carry `key`.
     fn slot(&self, key: u64) -> Arc<Slot> {
         Slot::new(Arc::clone(&self.ready), key)
     }
 
-    /// Watches for both directions from now on; slot and key stay, what was armed must be armed again.
+    /// Watches for both directions from now on. Slot and key stay the same, but each direction must be armed again.
     pub(crate) fn widen(&self, registration: Registration) -> io::Result<Registration> {
         let _inside = self.runtime()?.enter();
-        // Off the reactor first, which takes a descriptor once.
+        // Deregisters first, as the reactor accepts a descriptor only once.
         let (fd, slot) = registration.into_parts();
         Registration::new(fd, Direction::Both, slot)
     }
 
-    /// Watches the descriptor of an inherited registration.
+    /// In a forked child: registers the descriptor of an inherited registration on this reactor.
     pub(crate) fn renew(&self, registration: &Registration) -> io::Result<()> {
         let _inside = self.runtime()?.enter();
         registration.renew()
     }
 
-    /// The runtime, for tokio's timers and sockets to find; `None` once it is shut down.
+    /// A handle with which tokio's timers and sockets find the runtime; `None` after shutdown.
     pub(crate) fn inside(&self) -> Option<Inside> {
         let runtime = self.runtime().ok()?;
         Some(Inside(runtime.handle().clone()))
     }
 }
 
-/// Ends the reactor without waiting for anything.
+/// Shuts the reactor down without waiting for anything.
 impl Drop for Driver {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else {
             return;
         };
         if self.is_inherited() {
-            // Another thread of the parent's may have been at it, lock in hand.
+            // Another of the parent's threads may have held one of its locks during the fork.
             mem::forget(runtime);
         } else {
             if self.ready.is_lost() {
-                // The numbers of its descriptors may be other files' by now.
+                // The numbers of its descriptors may belong to other files by now.
                 mem::forget(runtime);
             } else {
-                // Ignored: there is no reactor, as is wanted.
+                // Ignored: a panic here means that the reactor is gone already.
                 let _ = edge::guarded(|| runtime.shutdown_background());
             }
             self.ready.forget_turn();
@@ -195,12 +196,12 @@ impl Drop for Driver {
     }
 }
 
-/// A runtime to be inside of.
+/// A handle to enter the runtime.
 #[derive(Debug)]
 pub(crate) struct Inside(Handle);
 
 impl Inside {
-    /// Calls where tokio finds the runtime.
+    /// Runs `call` inside the runtime, where tokio finds it.
     pub(crate) fn call<R>(&self, call: impl FnOnce() -> R) -> R {
         let _inside = self.0.enter();
         call()
@@ -216,7 +217,7 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// Between its first poll and its second, the runtime polls the kernel.
+/// Pending on its first poll and ready on the second; in between, the runtime polls the kernel.
 struct Look<'a, W> {
     ready: &'a ReadyList,
     wait: W,
@@ -233,7 +234,8 @@ impl<W: Fn() -> bool> Future for Look<'_, W> {
         }
         this.polled = true;
         this.ready.set_turn(context.waker());
-        // A wake from another thread that the runtime forgot when it began has left its slot before.
+        // tokio may discard a wake sent before `block_on` polls, but its sender has already queued the slot: check
+        // the list.
         if !(this.wait)() || !this.ready.is_empty() {
             context.waker().wake_by_ref();
         }
@@ -241,7 +243,7 @@ impl<W: Fn() -> bool> Future for Look<'_, W> {
     }
 }
 
-// Nothing in it is pinned.
+// No field is structurally pinned.
 impl<W> Unpin for Look<'_, W> {}
 
 impl Failure {
@@ -266,7 +268,7 @@ mod tests {
 
     const THREADS: usize = 3;
     const WAKES: usize = 2_000;
-    /// Marks the timer that says a wake was lost.
+    /// The key of the timer that fires if a wake was lost.
     const LATE: u64 = 1;
     const PATIENCE_NS: u64 = 30_000_000_000;
 

@@ -1,4 +1,4 @@
-//! What the reactor found ready, on its way to the turn.
+//! Passes what the reactor found ready to the turn.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,46 +10,47 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::edge;
 
-/// The slots woken since the turn last looked: a stack that any thread may push to and the turn empties.
+/// The slots woken since the last drain: a stack that any thread may push to, and the turn empties.
 pub(crate) struct ReadyList {
-    /// Each entry owns one reference to its slot. Release on push and Acquire on take hand the slot's `next` over.
+    /// Each entry owns one reference to its slot. Release on push and Acquire on drain publish the slot's `next`.
     head: AtomicPtr<Slot>,
-    /// A box that is replaced by `renew`, and freed by the drop.
+    /// A box; `renew` replaces it, and the drop frees it.
     turn: AtomicPtr<Mutex<Option<Waker>>>,
-    /// There is a waker: written under the lock, read by the loop's thread without it.
+    /// Whether there is a waker. Written under the lock; the loop's thread reads it without the lock.
     has_turn: AtomicBool,
-    /// Nobody will take the slots any more. With the push a pair in Dekker's manner: each side writes its
-    /// own, then looks at the other's, so an entry that comes late is taken by one of them.
+    /// Set once no turn will drain the list any more. With the push, Dekker's algorithm: each side stores its own
+    /// flag or entry, then loads the other's, so one of them takes a late entry.
     closed: AtomicBool,
-    /// The reactor's descriptors were closed behind its back: their numbers may be other files'. Relaxed: for the
-    /// loop's own thread.
+    /// Whether a program closed the reactor's descriptors, so that their numbers may belong to other files. Relaxed:
+    /// only the loop's own thread uses it.
     lost: AtomicBool,
 }
 
 thread_local! {
-    /// The list whose turn runs on this thread: it looks there before it waits, so nobody need wake it.
+    /// The list whose turn runs on this thread. The turn checks it before it waits, so a push from this thread sends
+    /// no wake.
     static TURNING: Cell<*const ReadyList> = const { Cell::new(ptr::null()) };
 }
 
 /// One registered descriptor, as its wakers see it.
 pub(crate) struct Slot {
     list: Arc<ReadyList>,
-    /// `READ` and `WRITE` that fired, and `QUEUED` from the first wake until `take`.
+    /// `READ` and `WRITE` for what fired, and `QUEUED` from the first wake until `take`.
     bits: AtomicU8,
-    /// The slot below in the stack; written by whoever set `QUEUED`, until the stack is taken.
+    /// The slot below in the stack. The thread that sets `QUEUED` writes it, until the stack is taken.
     next: AtomicPtr<Slot>,
-    /// Whose it is, in the scheduler's table of sources.
+    /// Identifies the owner in the scheduler's table of sources.
     key: AtomicU64,
 }
 
-/// The descriptor may be read.
+/// The descriptor may be readable.
 pub(crate) const READ: u8 = 1;
-/// The descriptor may be written.
+/// The descriptor may be writable.
 pub(crate) const WRITE: u8 = 2;
 const QUEUED: u8 = 4;
 
 impl ReadyList {
-    /// The waker of the turn: the same one for all of a runtime's life.
+    /// Sets the waker of the turn, which is the same one for the life of a runtime.
     pub(crate) fn set_turn(&self, turn: &Waker) {
         if !self.has_turn.load(Ordering::Relaxed) {
             *self.lock() = Some(turn.clone());
@@ -57,35 +58,36 @@ impl ReadyList {
         }
     }
 
-    /// Lets go of the waker, and with it of the runtime's descriptors: the loop is closed.
+    /// Drops the waker, which would keep the runtime's descriptors open after the loop is closed.
     pub(crate) fn forget_turn(&self) {
         self.has_turn.store(false, Ordering::Relaxed);
         let turn = self.lock().take();
         drop(turn);
     }
 
-    /// Says that a turn runs on this thread, or ran.
+    /// Records whether a turn runs on this thread.
     pub(crate) fn set_turning(&self, turning: bool) {
         let list: *const Self = if turning { self } else { ptr::null() };
         TURNING.set(list);
     }
 
-    /// The loop is closed: what is woken from now on is let go of.
+    /// Closes the list with its loop: entries pushed from now on are dropped.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.drain(drop);
     }
 
-    /// Wakes the loop's thread out of its wait, or keeps it from starting one. From any thread.
+    /// Ends the wait of the loop's thread, or keeps it from starting one. May be called from any thread.
     pub(crate) fn wake_turn(&self) {
         if let Some(turn) = &*self.lock() {
-            // Ignored, as asyncio does: nothing can be written there any more, which the loop's next look will tell.
+            // Ignored, as in asyncio: the waker's descriptor is gone, and the loop's next poll of the kernel returns
+            // the error.
             let _ = edge::guarded(|| turn.wake_by_ref());
         }
     }
 
-    /// Notes whether the reactor has failed because its descriptors are not its own any more.
+    /// Records whether the reactor failed because its descriptors are not its own any more.
     pub(super) fn set_lost(&self, lost: bool) {
         self.lost.store(lost, Ordering::Relaxed);
     }
@@ -95,13 +97,13 @@ impl ReadyList {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
-        // SAFETY: made by `Box::into_raw`, and freed by the drop alone, which has no borrower.
+        // SAFETY: `Box::into_raw` made it, and only the drop frees it, when there are no borrowers.
         let turn = unsafe { &*self.turn.load(Ordering::Acquire) };
         turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In a forked child: forgets the waker, which would wake the parent, and what the parent's
-    /// reactor found. Nothing is freed, for a thread that is gone may have been at it, lock in hand.
+    /// In a forked child: forgets the waker, which would wake the parent, and what the parent's reactor found.
+    /// Nothing is freed, as another of the parent's threads may have held a lock during the fork.
     pub(crate) fn renew(&self) {
         self.has_turn.store(false, Ordering::Relaxed);
         self.closed.store(false, Ordering::Relaxed);
@@ -116,18 +118,19 @@ impl ReadyList {
     /// Takes every queued slot, in the order of their wakes.
     pub(crate) fn drain(&self, mut each: impl FnMut(Arc<Slot>)) {
         let mut top = self.head.swap(ptr::null_mut(), Ordering::Acquire);
-        // The last pushed is on top: turn the stack over.
+        // The last one pushed is on top, so reverse the stack.
         let mut bottom = ptr::null_mut();
         while !top.is_null() {
-            // SAFETY: an entry owns a reference to its slot, so it is alive.
+            // SAFETY: an entry owns a reference to its slot, so the slot is alive.
             let slot = unsafe { &*top };
-            // Loads and stores, not a locked swap: the stack was taken, so nobody else writes.
+            // Plain loads and stores instead of a locked swap: the stack was taken, so no other thread writes.
             let below = slot.next.load(Ordering::Relaxed);
             slot.next.store(bottom, Ordering::Relaxed);
             bottom = mem::replace(&mut top, below);
         }
         while !bottom.is_null() {
-            // SAFETY: made by `Arc::into_raw` in `push`, and taken off the list, so owned here alone.
+            // SAFETY: `Arc::into_raw` in `push` made it, and it was taken off the list, so this is the only owner of
+            // the reference.
             let slot = unsafe { Arc::from_raw(bottom.cast_const()) };
             bottom = slot.next.load(Ordering::Relaxed);
             each(slot);
@@ -138,11 +141,11 @@ impl ReadyList {
         self.head.load(Ordering::Acquire).is_null()
     }
 
-    /// Queues a slot on its list; the list, if it was empty.
+    /// Pushes a slot on its list. Returns the list if it was empty.
     fn push(slot: Arc<Slot>) -> Option<Arc<Self>> {
         let entry = Arc::into_raw(slot).cast_mut();
-        // SAFETY: the reference made above keeps the slot, and it its list, until the slot is on the list;
-        // from then on both belong to whoever takes it.
+        // SAFETY: the reference made above keeps the slot alive, and the slot its list, until the slot is on the
+        // list; from then on the thread that takes it owns both.
         let slot = unsafe { &*entry };
         let mut woken = None;
         let mut head = slot.list.head.load(Ordering::Relaxed);
@@ -180,7 +183,7 @@ impl Default for ReadyList {
 impl Drop for ReadyList {
     fn drop(&mut self) {
         self.drain(drop);
-        // SAFETY: made by `Box::into_raw`, and nobody else has the list any more.
+        // SAFETY: `Box::into_raw` made it, and the list has no other owner any more.
         drop(unsafe { Box::from_raw(*self.turn.get_mut()) });
     }
 }
@@ -203,20 +206,20 @@ impl Slot {
         self.key.store(key, Ordering::Relaxed);
     }
 
-    /// What has fired since the last `take`; the next wake queues the slot anew.
+    /// Returns what fired since the last `take`; the next wake queues the slot again.
     pub(crate) fn take(&self) -> u8 {
         self.bits.swap(0, Ordering::AcqRel) & !QUEUED
     }
 
-    /// Queues the slot as if the reactor had found `bits` ready. On the loop's thread, which looks at the list
-    /// before it waits.
+    /// Queues the slot as if the reactor had found `bits` ready. Call it on the loop's thread only, which checks the
+    /// list before it waits.
     pub(crate) fn fire(self: &Arc<Self>, bits: u8) {
         if self.mark(bits) {
             ReadyList::push(Arc::clone(self));
         }
     }
 
-    /// Queues the slot and ends the wait: what a waker does.
+    /// Queues the slot and ends the wait, as a waker must.
     pub(super) fn wake(self: Arc<Self>, bits: u8) {
         if self.mark(bits)
             && let Some(list) = ReadyList::push(self)
@@ -231,17 +234,17 @@ impl Slot {
         }
     }
 
-    /// Whether the reactor that the descriptor was on has lost its own.
+    /// Whether the slot's reactor has lost its descriptors.
     pub(super) fn is_lost(&self) -> bool {
         self.list.is_lost()
     }
 
-    /// Queues a slot that was drained and not taken once more.
+    /// Queues a slot again that was drained but not taken.
     pub(crate) fn queue(self: Arc<Self>) {
         ReadyList::push(self);
     }
 
-    /// Notes what fired; whether the slot must now be queued.
+    /// Records what fired. Returns whether the caller must queue the slot.
     fn mark(&self, bits: u8) -> bool {
         self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0
     }
@@ -258,7 +261,7 @@ impl Slot {
 }
 
 fn waker(slot: Arc<Slot>, table: &'static RawWakerVTable) -> Waker {
-    // SAFETY: the tables below treat the pointer as one reference to a slot, as it is; a slot's
+    // SAFETY: the functions in both tables treat the pointer as one reference to a slot, which it is; a slot's
     // methods may be called from any thread.
     unsafe { Waker::new(Arc::into_raw(slot).cast(), table) }
 }
@@ -282,18 +285,18 @@ unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
 }
 
 unsafe fn wake<const BIT: u8>(slot: *const ()) {
-    // SAFETY: waking by value takes over the waker's own reference.
+    // SAFETY: waking by value takes over the waker's reference, which `Arc::into_raw` made.
     unsafe { Arc::from_raw(slot.cast::<Slot>()) }.wake(BIT);
 }
 
 unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
-    // SAFETY: borrows the waker's own reference: `ManuallyDrop` leaves it in place.
+    // SAFETY: borrows the waker's reference, which `Arc::into_raw` made; `ManuallyDrop` does not release it.
     let slot = mem::ManuallyDrop::new(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
     Arc::clone(&slot).wake(BIT);
 }
 
 unsafe fn release(slot: *const ()) {
-    // SAFETY: dropping a waker ends its own reference.
+    // SAFETY: dropping a waker releases its reference, which `Arc::into_raw` made.
     drop(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
 }
 
@@ -326,10 +329,10 @@ mod tests {
 
     const THREADS: usize = 3;
     const WAKES: u32 = 2_000;
-    /// For what is bound to happen.
+    /// How long to wait for what must happen.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Stands for tokio's waker: ends the wait of a thread.
+    /// Stands in for tokio's waker: ends the wait of a thread.
     struct Bell(Thread);
 
     impl Wake for Bell {
@@ -378,8 +381,8 @@ mod tests {
         assert_eq!(Arc::strong_count(&slot), 1);
     }
 
-    /// Each thread has a slot of its own and shares one with the others. What was written before a wake is seen
-    /// after it, and the loop's thread, which waits whenever the list is empty, is never left waiting.
+    /// Each thread has a slot of its own and shares one with the others. A write before a wake must be visible after
+    /// it, and the loop's thread, which waits whenever the list is empty, must never be left waiting.
     #[test]
     fn no_wake_of_another_thread_is_lost() {
         let list = Arc::new(ReadyList::default());
@@ -427,8 +430,8 @@ mod tests {
         assert!(slots.iter().all(|slot| Arc::strong_count(slot) == 1));
     }
 
-    /// By the list's orderings alone: the slots' makers and their taker share nothing else. `ThreadSanitizer` sees
-    /// where one is too weak; a machine whose own are strong does no harm then.
+    /// Tests the list's orderings alone: the threads that make the slots share nothing else with the one that takes
+    /// them. `ThreadSanitizer` finds an ordering that is too weak, even on a machine with strong ordering.
     #[test]
     fn a_slot_made_by_another_thread_arrives_whole() {
         let list = Arc::new(ReadyList::default());

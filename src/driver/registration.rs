@@ -16,20 +16,21 @@ use super::ready_list::{READ, Slot};
 use crate::sys::fork::Generation;
 use crate::sys::pipe;
 
-/// What to watch a descriptor for.
+/// What a descriptor is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Read,
     Both,
 }
 
-/// A descriptor watched edge-triggered: an event is told once, and the next only after arming again.
+/// A descriptor watched edge-triggered: it reports one event, and the next one only after it was armed again.
 ///
-/// In a forked child an inherited one is silent until it is renewed: the set that it is in is the parent's.
+/// An inherited registration reports nothing in a forked child until it is renewed, because its set belongs to the
+/// parent.
 pub(crate) struct Registration {
     fd: RawFd,
     direction: Direction,
-    /// Always there; taken out to be forgotten.
+    /// Always `Some`, until the drop takes it.
     io: RefCell<Option<AsyncFd<Borrowed>>>,
     made_in: Cell<Generation>,
     slot: Arc<Slot>,
@@ -47,7 +48,7 @@ impl AsRawFd for Borrowed {
 }
 
 impl Registration {
-    /// Called inside the runtime. `fd` stays open and the same file until this is dropped.
+    /// Must be called inside the runtime. `fd` must stay open, and the same file, until this is dropped.
     pub(super) fn new(fd: RawFd, direction: Direction, slot: Arc<Slot>) -> io::Result<Self> {
         Ok(Self {
             fd,
@@ -60,7 +61,7 @@ impl Registration {
         })
     }
 
-    /// Takes the descriptor off the reactor.
+    /// Deregisters the descriptor.
     pub(super) fn into_parts(self) -> (RawFd, Arc<Slot>) {
         (self.fd, Arc::clone(&self.slot))
     }
@@ -69,32 +70,33 @@ impl Registration {
         &self.slot
     }
 
-    /// Whether the descriptor is on the reactor of this process's parent, not on its own.
+    /// Whether the registration is on the reactor of this process's parent.
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         self.made_in.get().is_over()
     }
 
-    /// Called inside the runtime, in a forked child: watches the descriptor there.
+    /// In a forked child, inside the runtime: registers the descriptor there.
     pub(super) fn renew(&self) -> io::Result<()> {
         let before = self.io.replace(Some(put(self.fd, self.direction)?));
-        // To drop it would take the descriptor off the parent's reactor.
+        // Dropping it would deregister the descriptor from the parent's reactor.
         mem::forget(before);
         self.made_in.set(Generation::current());
         self.slot.take();
         Ok(())
     }
 
-    /// Asks to be woken when there is something to read; `true` when there may be already.
+    /// Arms the waker for reading. Returns `true` if the descriptor may be readable already.
     pub(crate) fn arm_read(&self) -> bool {
-        // An error means that the reactor is gone: no event will come, and the caller's call will tell.
+        // An error means that the reactor is gone. No event will arrive, and the caller's system call returns the
+        // error.
         self.with_io(|io| {
             let mut context = Context::from_waker(&self.read_waker);
             matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
         })
     }
 
-    /// Everything was read: asks to be woken for more. `true` when there may be more already: a
+    /// After a read of everything: arms the waker for more. Returns `true` if there may be more already: a
     /// half-closed peer stays readable until its end of stream is read, and the kernel ends a read at urgent data.
     pub(crate) fn drained(&self) -> bool {
         self.with_io(|io| {
@@ -107,7 +109,7 @@ impl Registration {
         })
     }
 
-    /// Asks the kernel itself, until it says that there is nothing: then what was urgent is behind us.
+    /// Polls the kernel until it reports no more input; then the urgent data has been passed.
     #[cold]
     fn has_more(&self, io: &AsyncFd<Borrowed>) -> bool {
         let mut context = Context::from_waker(&self.read_waker);
@@ -116,7 +118,7 @@ impl Registration {
         {
             return false; // It stays readable in any case.
         }
-        // Ignored: what cannot be asked is read once more.
+        // Ignored: if the poll fails, read once more.
         let has_more = pipe::has_input(self.fd).unwrap_or(true);
         if !has_more && let Some(urgent) = URGENT {
             forget(io, urgent);
@@ -124,7 +126,8 @@ impl Registration {
         has_more
     }
 
-    /// The kernel took no more: asks to be woken when it will. `true` when it may already.
+    /// After the kernel accepted no more: arms the waker for writing. Returns `true` if the descriptor may be
+    /// writable already.
     pub(crate) fn filled(&self) -> bool {
         self.with_io(|io| {
             forget(io, Interest::WRITABLE);
@@ -133,7 +136,7 @@ impl Registration {
         })
     }
 
-    /// Whether nobody will take what is written: told for a pipe's end also where only reading is watched.
+    /// Whether the peer will read no more. The reactor reports this for a pipe even where only reading is watched.
     pub(crate) fn is_write_closed(&self) -> bool {
         self.with_io(|io| {
             let mut context = Context::from_waker(&self.write_waker);
@@ -144,12 +147,13 @@ impl Registration {
         })
     }
 
-    /// Tells the turn to read, without waiting for an event.
+    /// Queues the slot for reading, without waiting for an event.
     pub(crate) fn fire_read(&self) {
         self.slot.fire(READ);
     }
 
-    /// What an inherited one answers is `false`: a thread that is gone may hold a lock inside.
+    /// Returns `false` for an inherited registration, as another of the parent's threads may have held its lock
+    /// during the fork.
     #[inline]
     fn with_io(&self, ask: impl FnOnce(&AsyncFd<Borrowed>) -> bool) -> bool {
         !self.is_inherited() && self.io.borrow().as_ref().is_some_and(ask)
@@ -160,16 +164,17 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let io = self.io.take();
         if self.is_inherited() || self.slot.is_lost() {
-            // To drop it would take the descriptor off the parent's reactor, or off what has the number of ours now.
+            // Dropping it would deregister the descriptor from the parent's reactor, or another file that now has our
+            // set's number.
             mem::forget(io);
         } else {
-            // Ignored: it is off the reactor, or there is none.
+            // Ignored: it is deregistered, or the reactor is gone.
             let _ = edge::guarded(|| drop(io));
         }
     }
 }
 
-/// Whether the descriptor is the parent's of this forked child to serve: nothing may be read from it.
+/// Whether the descriptor belongs to this forked process's parent, so that this process must not read from it.
 #[inline]
 pub(crate) fn is_inherited(registration: &RefCell<Option<Registration>>) -> bool {
     registration
@@ -178,32 +183,32 @@ pub(crate) fn is_inherited(registration: &RefCell<Option<Registration>>) -> bool
         .is_some_and(Registration::is_inherited)
 }
 
-/// Whether an event told of urgent data. An end of stream counts, too.
+/// Whether an event reported urgent data. An end of stream counts, too.
 #[inline]
 fn is_urgent(io: &AsyncFd<Borrowed>) -> bool {
     URGENT.is_some_and(|urgent| io.try_io(urgent, |_| Ok(())).is_ok())
 }
 
-/// Takes the descriptor for not ready until the next event.
+/// Marks the descriptor as not ready until the next event.
 fn forget(io: &AsyncFd<Borrowed>, interest: Interest) {
     let blocked = |_: &Borrowed| Err::<(), _>(ErrorKind::WouldBlock.into());
-    // Ignored: it answers what the closure does.
+    // Ignored: it returns the closure's own error.
     let _ = io.try_io(interest, blocked);
 }
 
-/// Puts a descriptor on the runtime that the thread is inside.
+/// Registers a descriptor on the runtime that this thread is inside.
 fn put(fd: RawFd, direction: Direction) -> io::Result<AsyncFd<Borrowed>> {
     let interest = match direction {
         Direction::Read => Interest::READABLE,
         Direction::Both => Interest::READABLE | Interest::WRITABLE,
     };
     let interest = URGENT.map_or(interest, |urgent| interest | urgent);
-    // SAFETY: `Borrowed` always answers `fd`, which sources keep open: each drops its
-    // registration before it closes its descriptor.
+    // SAFETY: `as_raw_fd` of `Borrowed` always returns `fd`, and sources keep `fd` open: each drops its registration
+    // before it closes its descriptor.
     Ok(unsafe { AsyncFd::register_with_interest(Borrowed(fd), interest) }?)
 }
 
-/// Of it the reactor tells together with what can be read.
+/// The reactor reports it together with readability.
 #[cfg(target_os = "linux")]
 const URGENT: Option<Interest> = Some(Interest::PRIORITY);
 #[cfg(not(target_os = "linux"))]

@@ -1,4 +1,4 @@
-//! The one timer that wakes the reactor for the earliest deadline.
+//! The one timer that wakes the reactor at the earliest deadline.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -19,32 +19,32 @@ use crate::sys::fork::{self, Generation};
 
 /// A timer on the reactor with the kernel's resolution.
 ///
-/// tokio's own timer ticks in milliseconds and its poll rounds up again: alone it fires 1.1 ms late at
-/// the median, this one 0.05. It is set only before parking, and only when the earliest deadline moved earlier: a
-/// wake that turns out stale is cheaper than a system call for each cancelled timer.
+/// tokio's own timer ticks in milliseconds, and its poll rounds up again: it fires 1.1 ms late at the median, this
+/// one 0.05 ms. It is set only before parking, and only when the earliest deadline has moved earlier, because a stale
+/// wake costs less than a system call for each cancelled timer.
 ///
-/// Where a sandbox denies the kernel's timer, tokio's is used: its resolution is that of asyncio's `epoll_wait()`.
+/// Where a sandbox denies the kernel's timer, tokio's is used; its resolution is that of asyncio's `epoll_wait()`.
 #[derive(Debug)]
 pub(crate) struct Timer {
     clock: RefCell<Clock>,
     slot: Arc<Slot>,
     inside: Inside,
     made_in: Generation,
-    /// What will fire, in nanoseconds on the monotonic clock; emptied by the event, not by the time.
+    /// The armed deadline, in nanoseconds on the monotonic clock. Cleared by the event, not when the time has passed.
     armed: Cell<Option<u64>>,
 }
 
 #[derive(Debug)]
 enum Clock {
-    // Dropped in this order: off the reactor first, then closed.
+    // Drop order: deregister first, then close.
     Kernel(Registration, TimerFd),
     Tokio(Pin<Box<Sleep>>),
-    /// A forked child has forgotten it.
+    /// Forgotten in a forked child.
     Gone,
 }
 
 impl Timer {
-    /// A timer whose events carry `key`.
+    /// Creates a timer whose events carry `key`.
     pub(crate) fn new(driver: &Driver, key: u64) -> io::Result<Self> {
         let inside = driver.inside().ok_or_else(super::shut_down)?;
         let (clock, slot) = match kernel_clock(driver, key) {
@@ -52,7 +52,7 @@ impl Timer {
                 let slot = Arc::clone(registration.slot());
                 (Clock::Kernel(registration, fd), slot)
             }
-            // Denied, or no descriptor is left.
+            // A sandbox denies it, or no descriptor is left.
             Err(_) => (tokio_clock(&inside), driver.slot(key)),
         };
         Ok(Self {
@@ -64,7 +64,7 @@ impl Timer {
         })
     }
 
-    /// Fires at `deadline_ns` on the monotonic clock or earlier; later by tokio's resolution at most.
+    /// Fires at `deadline_ns` on the monotonic clock or earlier; later by at most tokio's resolution.
     pub(crate) fn arm(&self, deadline_ns: u64) {
         if self.armed.get().is_some_and(|armed| deadline_ns >= armed) {
             return;
@@ -75,7 +75,7 @@ impl Timer {
             if fd.set(deadline_ns).is_ok() {
                 return;
             }
-            // Denied: it is given up.
+            // Denied: use tokio's timer from now on.
             *clock = tokio_clock(&self.inside);
         }
         if let Clock::Tokio(sleep) = &mut *clock {
@@ -86,14 +86,14 @@ impl Timer {
                 sleep.as_mut().reset(Instant::now() + left);
                 sleep.as_mut().poll(&mut context).is_ready()
             });
-            // Ignored where it fails: the reactor has no descriptors left, and the wait that follows says so.
+            // Ignored if it fails: the reactor's descriptors are gone, and the wait that follows returns that error.
             if set.unwrap_or(false) {
                 self.slot.fire(READ);
             }
         }
     }
 
-    /// If the event is this timer's: nothing is armed any more.
+    /// Clears the deadline if the event is this timer's.
     pub(crate) fn fired_if(&self, slot: &Slot) {
         if !std::ptr::eq(Arc::as_ptr(&self.slot), slot) {
             return;
@@ -118,7 +118,7 @@ fn tokio_clock(inside: &Inside) -> Clock {
     Clock::Tokio(inside.call(|| Box::pin(sleep_until(Instant::now()))))
 }
 
-/// In a forked child: closes the parent's reactor too, which could only be forgotten.
+/// In a forked child: also closes the parent's reactor, which could only be forgotten.
 impl Drop for Timer {
     fn drop(&mut self) {
         if !self.made_in.is_over() {
@@ -129,7 +129,7 @@ impl Drop for Timer {
                 drop(registration);
                 fork::close_sets_that_watch(fd.as_raw_fd());
             }
-            // Another thread of the parent's may have been at its list, lock in hand.
+            // Another of the parent's threads may have held the lock of its list during the fork.
             clock => mem::forget(clock),
         }
     }

@@ -274,7 +274,7 @@ pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the number is not a socket, for example because it was closed and reused.
+/// Whether the socket was closed: its number is free, or belongs to a file that is not a socket.
 pub(crate) fn is_not_a_socket(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
 }

@@ -14,13 +14,13 @@ impl TimerFd {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
         let fd = syscall!(timerfd_create(super::MONOTONIC, flags))?;
-        // SAFETY: the call above just made this descriptor and nobody else knows it.
+        // SAFETY: the call above created this descriptor, and no other code has it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Becomes readable at `deadline_ns` on the monotonic clock, or at once when that is past.
+    /// Becomes readable at `deadline_ns` on the monotonic clock, or at once if that has passed.
     ///
-    /// Replaces what was set before; reading is not needed, setting clears it.
+    /// Replaces the previous deadline. The event need not be read: setting a deadline clears it.
     pub(crate) fn set(&self, deadline_ns: u64) -> io::Result<()> {
         // All zeroes would disarm it.
         let deadline_ns = deadline_ns.max(1);

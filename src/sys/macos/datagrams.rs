@@ -1,4 +1,4 @@
-//! Many datagrams, one by one.
+//! Many datagrams, one call for each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,9 +8,9 @@ use crate::sys::datagram::{MOST, send};
 
 pub(crate) use crate::sys::datagram::receive_one_by_one as receive_many;
 
-/// Sends datagrams in order, up to [`MOST`] of them; answers how many the kernel took.
+/// Sends datagrams in order, at most [`MOST`], and returns how many the kernel accepted.
 ///
-/// An error is the first one's; those of later ones come when they are first.
+/// Returns an error only for the first one; a later one fails when it is the first of its call.
 pub(crate) fn send_many<'a>(
     fd: RawFd,
     datagrams: impl Iterator<Item = (&'a [u8], Option<&'a SocketAddr>)>,
@@ -20,7 +20,7 @@ pub(crate) fn send_many<'a>(
         match send(fd, data, address) {
             Ok(()) => sent += 1,
             Err(error) if sent == 0 => return Err(error),
-            // Ignored: it comes again if it lasts.
+            // Ignored: the next call returns it again if it persists.
             Err(_) => break,
         }
     }

@@ -1,6 +1,6 @@
-//! What a forked child has of a reactor that it had to forget.
+//! Cleans up what a forked child inherits of a reactor.
 
 use std::os::fd::RawFd;
 
-/// Nothing is left to close: a kqueue is not inherited, and the one that wakes the reactor is its own.
+/// Does nothing: a kqueue is not inherited, and the one that wakes the reactor is the reactor's own.
 pub(crate) fn close_sets_that_watch(_fd: RawFd) {}

@@ -1,4 +1,4 @@
-//! A kqueue: what it is asked to watch, and what it found.
+//! A kqueue: applies changes and reads events.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use crate::sys::call::syscall;
 use crate::sys::fork::Generation;
 
-/// A kqueue of this process: a forked child has none of its parent's.
+/// A kqueue of this process. A forked child does not inherit it.
 #[derive(Debug)]
 pub(super) struct Kqueue {
     fd: RawFd,
@@ -24,9 +24,9 @@ impl Kqueue {
         Ok(kqueue)
     }
 
-    /// Makes up to [`MOST_CHANGES`] changes, in order; the first error of one that puts something in.
+    /// Makes up to [`MOST_CHANGES`] changes in order. Returns the first error of a change that adds something.
     ///
-    /// Each is made, whatever becomes of the others. To take out what is not there is no error.
+    /// All changes are tried, even after one fails. Removing an entry that does not exist is not an error.
     pub(super) fn change(&self, changes: &[libc::kevent]) -> io::Result<()> {
         let mut receipts = [EMPTY; MOST_CHANGES];
         let made = self.call(changes, &mut receipts[..changes.len()])?;
@@ -40,12 +40,12 @@ impl Kqueue {
         })
     }
 
-    /// How many events are ready now, the first ones of `events`.
+    /// Fills the front of `events` with what is ready now, and returns how many there are.
     pub(super) fn ready(&self, events: &mut [libc::kevent]) -> io::Result<usize> {
         self.call(&[], events)
     }
 
-    /// Never waits. A change is answered by a receipt among the events.
+    /// Never waits. Each change returns a receipt among the events.
     fn call(&self, changes: &[libc::kevent], events: &mut [libc::kevent]) -> io::Result<usize> {
         let at_once = libc::timespec {
             tv_sec: 0,
@@ -69,17 +69,18 @@ impl AsRawFd for Kqueue {
     }
 }
 
-/// In a forked child the number is nobody's, or another file's by now.
+/// In a forked child the number is closed, or belongs to another file by now.
 impl Drop for Kqueue {
     fn drop(&mut self) {
         if !self.made_in.is_over() {
-            // SAFETY: made by `new` in this process, and closed here only.
+            // SAFETY: `new` created it in this process, and only this drop closes it.
             drop(unsafe { OwnedFd::from_raw_fd(self.fd) });
         }
     }
 }
 
-/// A change that is answered by a receipt, also when it succeeds: the others are made then, too.
+/// A change that returns a receipt even when it succeeds (`EV_RECEIPT`), so that a failing one does not stop the
+/// others.
 pub(super) fn change(ident: RawFd, filter: i16, flags: u16) -> libc::kevent {
     libc::kevent {
         ident: usize::try_from(ident).unwrap_or(usize::MAX),
@@ -89,15 +90,15 @@ pub(super) fn change(ident: RawFd, filter: i16, flags: u16) -> libc::kevent {
     }
 }
 
-/// A few.
+/// Converts a small count.
 fn c_int(count: usize) -> libc::c_int {
     libc::c_int::try_from(count).unwrap_or(libc::c_int::MAX)
 }
 
-/// Two directions, each out and in again.
+/// Two directions, each removed and added again.
 pub(super) const MOST_CHANGES: usize = 4;
 
-/// To be filled by the kernel.
+/// A placeholder for the kernel to fill.
 pub(super) const EMPTY: libc::kevent = libc::kevent {
     ident: 0,
     filter: 0,

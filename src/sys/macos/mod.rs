@@ -1,4 +1,4 @@
-//! macOS: kqueue for the set and for the timer, and no call that takes many of anything.
+//! macOS: kqueue for the set and for the timer, and no calls for many datagrams at once.
 
 mod datagrams;
 mod inherited;
@@ -13,14 +13,14 @@ pub(crate) use poller::Poller;
 pub(crate) use socket::{accept, unix_path};
 pub(crate) use timer_fd::TimerFd;
 
-/// Whether the reactor's set refuses a number that it has: a kqueue lets the second registration take the
-/// first one's events.
+/// Whether the reactor's set returns `EEXIST` for a descriptor number that it already has. A kqueue lets the second
+/// registration take over the events of the first.
 pub(crate) const REFUSES_WATCHED: bool = false;
 
-/// Whether the kernel tells of more behind a short read of a stream: kqueue knows no urgent mark, and a call that
-/// throws descriptors away says nothing of it.
+/// Whether the kernel reports that more data follows a short read of a stream. kqueue has no event for the urgent
+/// mark, and a call that discards descriptors does not report it.
 pub(crate) const TELLS_OF_STOPS: bool = false;
 
-/// The clock of `time.monotonic()`, that is `mach_absolute_time()`: it stands still while the machine sleeps.
-/// `CLOCK_MONOTONIC` is another one.
+/// The clock of `time.monotonic()`, which is `mach_absolute_time()`: it stops while the machine sleeps.
+/// `CLOCK_MONOTONIC` is a different clock.
 pub(crate) const MONOTONIC: libc::clockid_t = libc::CLOCK_UPTIME_RAW;

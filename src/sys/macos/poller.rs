@@ -1,4 +1,4 @@
-//! The set of watched descriptors: a kqueue of its own.
+//! The set of watched descriptors: a separate kqueue.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -6,10 +6,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use super::kqueue::{EMPTY, Kqueue, MOST_CHANGES, change};
 use crate::sys::poller::{Event, Interest};
 
-/// A set of descriptors that somebody else owns, and may close or reuse at any time.
+/// A set of descriptors that user code owns, and may close or reuse at any time.
 ///
-/// A kqueue knows a descriptor by its number alone and forgets it when the number is closed, so nothing of an old
-/// file is ever found under it. The two directions are two entries, told separately.
+/// A kqueue identifies a descriptor by its number alone and forgets it when the number is closed, so it never reports
+/// an old file under a reused number. The two directions are separate entries with separate events.
 #[derive(Debug)]
 pub(crate) struct Poller(Kqueue);
 
@@ -18,12 +18,12 @@ impl Poller {
         Kqueue::new().map(Self)
     }
 
-    /// The same as `modify`: no number is known here that must not be, or the other way round.
+    /// Same as `modify`: a kqueue accepts both numbers that it has and numbers that it does not have.
     pub(crate) fn add(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.modify(fd, interest)
     }
 
-    /// Takes out and puts in: an entry that is there already would keep its old flags.
+    /// Removes and adds each direction, because an existing entry would keep its old flags.
     pub(crate) fn modify(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         let once = if interest.once { libc::EV_ONESHOT } else { 0 };
         let mut changes = [EMPTY; MOST_CHANGES];
@@ -39,12 +39,12 @@ impl Poller {
         self.0.change(&changes[..count])
     }
 
-    /// Takes out both directions; fails where events may still come.
+    /// Removes both directions. Fails if events may still arrive.
     pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
         self.modify(fd, Interest::default())
     }
 
-    /// Shows what is ready now, without waiting; whether there may be more.
+    /// Calls `each` with what is ready now, without waiting. Returns whether there may be more.
     pub(crate) fn ready(&self, mut each: impl FnMut(Event)) -> io::Result<bool> {
         let mut batch = [EMPTY; BATCH];
         let count = self.0.ready(&mut batch)?;
@@ -65,9 +65,9 @@ impl AsRawFd for Poller {
     }
 }
 
-/// An end or an error of the direction counts, too: each is told by its own filter.
+/// Each filter also reports the end of file and the error of its own direction.
 const READ: i16 = libc::EVFILT_READ;
 const WRITE: i16 = libc::EVFILT_WRITE;
 
-/// Events per call: a full batch is followed by another turn, so it only bounds the stack.
+/// Events per call. After a full batch the loop polls again, so this only bounds the stack use.
 const BATCH: usize = 64;
