@@ -291,7 +291,7 @@ mod tests {
             while seen < THREADS * WAKES {
                 driver.look(|| true).unwrap();
                 ready.drain(|slot| {
-                    assert_ne!(slot.key(), LATE, "nobody woke the reactor: {seen}");
+                    assert_ne!(slot.key(), LATE, "the reactor was not woken: {seen}");
                     assert_eq!(slot.take(), READ);
                     seen += 1;
                 });

@@ -411,7 +411,7 @@ mod tests {
                 if list.is_empty() {
                     let since = Instant::now();
                     thread::park_timeout(PATIENCE);
-                    assert!(since.elapsed() < PATIENCE, "nobody woke the loop: {seen:?}");
+                    assert!(since.elapsed() < PATIENCE, "the loop was not woken: {seen:?}");
                 }
                 list.drain(|slot| {
                     assert_ne!(slot.take(), 0);

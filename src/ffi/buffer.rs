@@ -1,4 +1,4 @@
-//! The buffer protocol: memory of other objects, borrowed while attached.
+//! The buffer protocol: borrows the memory of other objects while attached.
 
 use std::marker::PhantomData;
 
@@ -6,7 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-/// Whether it is one of the types that asyncio's transports send: `bytes`, `bytearray` or `memoryview`.
+/// Whether the object has one of the types that asyncio's transports send: `bytes`, `bytearray` or `memoryview`.
 #[inline]
 pub(crate) fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
     object.is_exact_instance_of::<PyBytes>()
@@ -24,12 +24,12 @@ pub(crate) struct View<'py> {
 }
 
 impl<'py> View<'py> {
-    /// A view to write through; `BufferError` where the object does not allow it.
+    /// A view for writing. Returns `BufferError` if the object does not allow it.
     pub(crate) fn writable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         Self::new(object, ffi::PyBUF_WRITABLE)
     }
 
-    /// A view to read from.
+    /// A view for reading.
     pub(crate) fn readable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
         Self::new(object, ffi::PyBUF_SIMPLE)
     }
@@ -43,17 +43,18 @@ impl<'py> View<'py> {
         if self.len() == 0 {
             return &[];
         }
-        // SAFETY: a simple or writable view is contiguous: `len` bytes from `buf`, alive and not moved
-        // until released. Other threads may write on free-threaded builds, as to any C extension: each byte is still a byte.
+        // SAFETY: a simple or writable view is contiguous: `len` bytes from `buf`, alive and not moved until
+        // released. On free-threaded builds other threads may write to it, as with any C extension, but each byte
+        // stays a valid byte.
         unsafe { std::slice::from_raw_parts(self.raw.buf.cast(), self.len()) }
     }
 
-    /// The bytes, to be filled: there are none where the view was not made by [`View::writable`].
+    /// The bytes, for filling. Empty unless [`View::writable`] made the view.
     pub(crate) fn room(&mut self) -> ReadBuffer<'_> {
         if self.len() == 0 || self.raw.readonly != 0 {
             return ReadBuffer::new(&mut []);
         }
-        // SAFETY: as in `bytes`, and not read-only; `&mut self` keeps Rust's own uses apart.
+        // SAFETY: as in `bytes`, and not read-only; `&mut self` makes this Rust's only borrow.
         let memory = unsafe { std::slice::from_raw_parts_mut(self.raw.buf.cast(), self.len()) };
         ReadBuffer::new(memory)
     }

@@ -10,23 +10,24 @@ use pyo3::types::{PyByteArray, PyBytes};
 use super::reference::owned;
 use crate::sys::buffer::ReadBuffer;
 
-/// A new `bytes` of up to `capacity`, with what `fill` fills, and its length.
+/// Creates a `bytes` of up to `capacity` bytes and returns what `fill` wrote to it, with its length.
 ///
-/// The object is shrunk in place to what was written; an error of `fill` frees it.
+/// The object is shrunk in place to the bytes written. If `fill` fails, the object is freed.
 pub(crate) fn read_into_new<R, E>(
     py: Python<'_>,
     capacity: usize,
     fill: impl FnOnce(&mut ReadBuffer<'_>) -> Result<R, E>,
 ) -> PyResult<Result<(Bound<'_, PyBytes>, usize), E>> {
     let size = ffi::Py_ssize_t::try_from(capacity)?;
-    // SAFETY: attached; a null source means uninitialised contents. A new reference, or null with
-    // an exception set.
+    // SAFETY: attached; a null source leaves the contents uninitialised. Returns a new reference, or null with an
+    // exception set.
     let made = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
     // SAFETY: as above: a new reference or null with an exception set.
     let object = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
     // SAFETY: `object` is a `bytes`, so its contents begin there and are `capacity` long.
     let start = unsafe { ffi::PyBytes_AS_STRING(object.as_ptr()) };
-    // SAFETY: nobody else has seen the object, so the borrow is unique; it need not be initialised.
+    // SAFETY: no other code has seen the object, so the borrow is unique; `MaybeUninit` contents need not be
+    // initialised.
     let contents = unsafe { std::slice::from_raw_parts_mut(start.cast_mut().cast(), capacity) };
     let mut buffer = ReadBuffer::new(contents);
     if let Err(error) = fill(&mut buffer) {
@@ -35,19 +36,19 @@ pub(crate) fn read_into_new<R, E>(
     let written = buffer.filled().len();
     let mut raw = object.into_ptr();
     if written < capacity {
-        // SAFETY: `raw` is the only reference to a `bytes` that was never hashed or seen. On failure
-        // it is freed and set to null, with an exception set.
+        // SAFETY: `raw` is the only reference to a `bytes` that was never hashed or shared. On failure the call frees
+        // it and sets `raw` to null, with an exception set.
         let resized = unsafe { _PyBytes_Resize(&raw mut raw, written.cast_signed()) };
         if resized < 0 {
             return Err(PyErr::fetch(py));
         }
     }
-    // SAFETY: a live new reference (checked above), and it is a `bytes`.
+    // SAFETY: a live new reference (checked above) to a `bytes`.
     let object = unsafe { owned(py, raw) };
     Ok(Ok((object, written)))
 }
 
-/// A new `bytes` of `parts`, one after the other.
+/// Creates a `bytes` that concatenates `parts`.
 pub(crate) fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
     let total = parts.iter().map(|part| part.len()).sum();
     let made = read_into_new(py, total, |buffer| {
@@ -62,9 +63,9 @@ pub(crate) fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'p
     }
 }
 
-/// Grows `target` by what `fill` fills, up to `capacity` bytes; returns how many.
+/// Appends what `fill` writes to `target`, up to `capacity` bytes, and returns how many bytes that is.
 ///
-/// Raises `BufferError` when a `memoryview` pins the size, before anything is read.
+/// Returns `BufferError` before it reads anything if a `memoryview` pins the size.
 pub(crate) fn append_into<R, E>(
     target: &Bound<'_, PyByteArray>,
     capacity: usize,
@@ -75,8 +76,8 @@ pub(crate) fn append_into<R, E>(
     let outcome = {
         // SAFETY: `target` is a `bytearray` of `length + capacity` bytes since the line above.
         let tail = unsafe { target.data().add(length) };
-        // SAFETY: the tail is inside the allocation; no Python code runs and the thread stays attached
-        // until the borrow ends, and on free-threaded builds the reader belongs to this thread.
+        // SAFETY: the tail is inside the allocation. No Python code runs and the thread stays attached until the
+        // borrow ends; on free-threaded builds the reader belongs to this thread.
         let tail = unsafe { std::slice::from_raw_parts_mut(tail.cast(), capacity) };
         let mut buffer = ReadBuffer::new(tail);
         fill(&mut buffer).map(|_| buffer.filled().len())
@@ -85,7 +86,7 @@ pub(crate) fn append_into<R, E>(
     Ok(outcome)
 }
 
-/// Appends `data` to `target`; `BufferError` when a `memoryview` pins its size.
+/// Appends `data` to `target`. Returns `BufferError` if a `memoryview` pins its size.
 pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<()> {
     append_into(target, data.len(), |tail| {
         tail.put(data);
@@ -94,7 +95,7 @@ pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<(
     .map(|_| ())
 }
 
-/// Whether the error says that an exported buffer pins a `bytearray`.
+/// Whether the error means that an exported buffer pins a `bytearray`.
 pub(crate) fn is_pinned(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBufferError>(py)
 }

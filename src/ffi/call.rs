@@ -6,7 +6,7 @@ use pyo3::types::{PyString, PyTuple};
 
 use super::reference::returned;
 
-/// `object.name(*arguments)`, without making a bound method.
+/// Calls `object.name(*arguments)` without creating a bound method.
 #[inline]
 pub(crate) fn method<'py, const N: usize>(
     object: &Bound<'py, PyAny>,
@@ -20,8 +20,8 @@ pub(crate) fn method<'py, const N: usize>(
     }
     const { assert!(N <= MAX_METHOD_ARGUMENTS, "widen the stack") };
     let count = (N + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: attached by `object`; `stack[1..N + 2]` holds live borrowed references, `stack[0]` is ours to be
-    // scribbled on as the offset flag says; no keywords.
+    // SAFETY: attached by `object`; `stack[1..N + 2]` holds live borrowed references, and the callee may overwrite
+    // `stack[0]`, as the offset flag says; no keywords.
     let result = unsafe {
         ffi::PyObject_VectorcallMethod(
             name.as_ptr(),
@@ -34,14 +34,14 @@ pub(crate) fn method<'py, const N: usize>(
     unsafe { returned(object.py(), result) }
 }
 
-/// `callable(*arguments)`.
+/// Calls `callable(*arguments)`.
 #[inline]
 pub(crate) fn function<'py, const N: usize>(
     callable: &Bound<'py, PyAny>,
     arguments: [&Bound<'py, PyAny>; N],
 ) -> PyResult<Bound<'py, PyAny>> {
     let arguments = arguments.map(|argument| Some(argument.as_borrowed()));
-    // `Option<Borrowed>` is a pointer that may be null, and none is.
+    // `Option<Borrowed>` is a nullable pointer, and none of these is null.
     let stack = arguments.as_ptr().cast();
     // SAFETY: attached by `callable`; the array holds `N` live borrowed references.
     let result = unsafe { vectorcall(callable.as_ptr(), stack, N) };
@@ -49,21 +49,22 @@ pub(crate) fn function<'py, const N: usize>(
     unsafe { returned(callable.py(), result) }
 }
 
-/// `callable(*arguments)`, straight into the slot that `PyObject_Vectorcall` would look up. That asks for the thread's
-/// state first, and afterwards whether the callee has kept its word: null with an exception set, or a result without. Here
-/// it is trusted; for null without an exception, [`returned`] makes a `SystemError`.
+/// Calls `callable(*arguments)` through the slot that `PyObject_Vectorcall` would look up.
+///
+/// That function also looks up the thread state, and checks afterwards that the callee returned either a result or an
+/// exception. This one trusts the callee; for null without an exception, [`returned`] raises `SystemError`.
 ///
 /// # Safety
 ///
-/// Attached. `callable` is alive, and `arguments` points at as many live objects as `count` says; with
-/// `PY_VECTORCALL_ARGUMENTS_OFFSET` in it, the slot in front of them may be written to.
+/// The thread is attached. `callable` is alive, and `arguments` points at as many live objects as `count` says. If
+/// `count` has `PY_VECTORCALL_ARGUMENTS_OFFSET`, the callee may write to the slot in front of them.
 #[inline]
 pub(super) unsafe fn vectorcall(
     callable: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: usize,
 ) -> *mut ffi::PyObject {
-    // SAFETY: the caller's: a live object.
+    // SAFETY: a live object, as the caller guarantees.
     let class = unsafe { ffi::Py_TYPE(callable) };
     // SAFETY: the class of a live object.
     if unsafe { ffi::PyType_HasFeature(class, ffi::Py_TPFLAGS_HAVE_VECTORCALL) } != 0 {
@@ -73,15 +74,15 @@ pub(super) unsafe fn vectorcall(
         let place = unsafe { callable.byte_offset(offset) }.cast::<Option<ffi::vectorcallfunc>>();
         // SAFETY: as above; a function or null.
         if let Some(call) = unsafe { place.read() } {
-            // SAFETY: the caller's; no keywords.
+            // SAFETY: the caller guarantees the arguments; no keywords.
             return unsafe { call(callable, arguments, count, std::ptr::null_mut()) };
         }
     }
-    // SAFETY: the caller's; no keywords.
+    // SAFETY: the caller guarantees the arguments; no keywords.
     unsafe { ffi::PyObject_Vectorcall(callable, arguments, count, std::ptr::null_mut()) }
 }
 
-/// `callable(*positional, **dict(zip(names, values)))`, with `arguments` the positional ones and then the values.
+/// Calls `callable(*positional, **dict(zip(names, values)))`; `arguments` holds the positional ones, then the values.
 #[inline]
 pub(crate) fn with_keywords<'py>(
     callable: &Bound<'py, PyAny>,
@@ -94,7 +95,7 @@ pub(crate) fn with_keywords<'py>(
         "every argument is there"
     );
     let positional = given - names.len();
-    // `Option<Borrowed>` is a pointer that may be null, and none is.
+    // `Option<Borrowed>` is a nullable pointer, and none of these is null.
     let stack = arguments.as_ptr().cast();
     // SAFETY: attached by `callable`; the slice holds `positional` + `names.len()` live borrowed references, as
     // asserted above.
@@ -104,7 +105,8 @@ pub(crate) fn with_keywords<'py>(
     unsafe { returned(callable.py(), result) }
 }
 
-/// Whether `object.name(…)` calls `function`: neither the class nor the object was changed. Makes no bound method.
+/// Whether `object.name(…)` would call `function`, that is, neither the class nor the object replaced it. Creates no
+/// bound method.
 #[inline]
 pub(crate) fn is_method(
     object: &Bound<'_, PyAny>,
@@ -112,7 +114,8 @@ pub(crate) fn is_method(
     function: &Bound<'_, PyAny>,
 ) -> PyResult<bool> {
     let mut found = std::ptr::null_mut();
-    // SAFETY: attached by `object`; live objects, `name` is a string, and `found` is ours to be written.
+    // SAFETY: attached by `object`; both objects are alive, `name` is a string, and `found` is a local for the
+    // result.
     let is_unbound = unsafe { _PyObject_GetMethod(object.as_ptr(), name.as_ptr(), &raw mut found) };
     // SAFETY: attached; a new reference, or null with an exception set.
     let found = unsafe { returned(object.py(), found) }?;
@@ -121,8 +124,8 @@ pub(crate) fn is_method(
 
 const MAX_METHOD_ARGUMENTS: usize = 2;
 
-// What CPython's own method calls begin with, and Cython's: private, and exported by every version from 3.11 to 3.15. 1 for
-// a function of the class that is yet to be bound, 0 for any other attribute.
+// CPython's and Cython's method calls begin with this function. It is private, but every version from 3.11 to 3.15
+// exports it. Returns 1 for a function of the class that is yet to be bound, 0 for any other attribute.
 unsafe extern "C" {
     fn _PyObject_GetMethod(
         object: *mut ffi::PyObject,

@@ -1,6 +1,6 @@
 //! `loop.__yamanote_c_api__`: the table of C functions that other extensions call.
 //!
-//! What the functions do is told by a [`Service`]; here their arguments are checked and their panics caught.
+//! A [`Service`] implements the functions; this file checks their arguments and catches their panics.
 
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
@@ -16,19 +16,19 @@ use super::panics::raise;
 use super::pollable::{self, Completion, Pollable};
 use super::reference::{borrowed, returned};
 
-/// What the table's functions do.
+/// Implements the table's functions.
 pub(crate) trait Service: Sized + 'static {
-    /// A loop as other threads know it.
+    /// A reference to a loop that any thread may hold.
     type Remote: Send + Sync;
 
-    /// The waker functions; what they take, [`Service::spawn`] gives its pollables.
+    /// The waker functions. [`Service::spawn`] passes the pollables wakers for them.
     const WAKERS: Wakers;
 
     fn running_loop(py: Python<'_>) -> Result<Bound<'_, PyAny>, Refusal>;
     fn remote(event_loop: &Bound<'_, PyAny>) -> Result<Arc<Self::Remote>, Refusal>;
     fn wake(remote: &Self::Remote) -> Result<(), Refusal>;
     fn submit(remote: &Self::Remote, completion: Completion) -> Result<(), (Refusal, Completion)>;
-    /// Adopts the pollable when nothing can fail any more.
+    /// Adopts the pollable once nothing can fail any more.
     fn spawn<'py>(
         event_loop: &Bound<'py, PyAny>,
         pollable: Pollable,
@@ -57,10 +57,10 @@ pub(crate) enum Refusal {
     Done,
 }
 
-/// A capsule with the table of `S`.
+/// Creates a capsule with the table of `S`.
 pub(crate) fn new<S: Service>(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let table: *const Api = &raw const *Table::<S>::API;
-    // SAFETY: attached; the table and the name are static, and nobody writes through the pointer.
+    // SAFETY: attached; the table and the name are static, and no code writes through the pointer.
     let capsule = unsafe { ffi::PyCapsule_New(table.cast_mut().cast(), abi::NAME.as_ptr(), None) };
     // SAFETY: attached; a new reference, or null with an exception set.
     unsafe { returned(py, capsule) }
@@ -100,9 +100,9 @@ unsafe extern "C" fn loop_acquire<S: Service>(
         return abi::INVALID;
     }
     attached(|py| {
-        // SAFETY: null, or a live object, as the header asks.
+        // SAFETY: null, or a live object, as the header requires.
         let remote = S::remote(&unsafe { loop_or_running::<S>(py, event_loop) }?)?;
-        // SAFETY: writable, as the header asks.
+        // SAFETY: writable, as the header requires.
         unsafe { out.write(Arc::into_raw(remote).cast()) };
         Ok(())
     })
@@ -112,14 +112,14 @@ unsafe extern "C" fn loop_retain<S: Service>(event_loop: *const abi::Loop) -> c_
     if event_loop.is_null() {
         return abi::INVALID;
     }
-    // SAFETY: a live reference made by `loop_acquire`, as the header asks.
+    // SAFETY: a live reference made by `loop_acquire`, as the header requires.
     unsafe { Arc::increment_strong_count(event_loop.cast::<S::Remote>()) };
     abi::OK
 }
 
 unsafe extern "C" fn loop_release<S: Service>(event_loop: *const abi::Loop) {
     if !event_loop.is_null() {
-        // SAFETY: a live reference made by `loop_acquire`, given up, as the header asks.
+        // SAFETY: a live reference made by `loop_acquire`, which the caller gives up, as the header requires.
         let remote = unsafe { Arc::from_raw(event_loop.cast::<S::Remote>()) };
         guarded(|| {
             drop(remote);
@@ -129,7 +129,7 @@ unsafe extern "C" fn loop_release<S: Service>(event_loop: *const abi::Loop) {
 }
 
 unsafe extern "C" fn wake<S: Service>(event_loop: *const abi::Loop) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it, as the header requires.
     let Some(remote) = (unsafe { lent::<S>(event_loop) }) else {
         return abi::INVALID;
     };
@@ -141,13 +141,13 @@ unsafe extern "C" fn submit<S: Service>(
     callback: Option<abi::Callback>,
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it, as the header requires.
     let remote = unsafe { lent::<S>(event_loop) };
     let (Some(remote), Some(callback)) = (remote, callback) else {
         return abi::INVALID;
     };
     guarded(|| {
-        // SAFETY: as the header asks, and given back where it is refused.
+        // SAFETY: the caller guarantees it, as the header requires; given back below if it is refused.
         let completion = unsafe { Completion::new(data, callback) };
         S::submit(&remote, completion).map_err(|(refusal, completion)| {
             completion.give_back();
@@ -170,14 +170,14 @@ unsafe extern "C" fn spawn<S: Service>(
         return abi::INVALID;
     }
     attached(|py| {
-        // SAFETY: null, or a live object, as the header asks.
+        // SAFETY: null, or a live object, as the header requires.
         let event_loop = unsafe { loop_or_running::<S>(py, event_loop) }?;
-        // SAFETY: readable, as the header asks.
+        // SAFETY: readable, as the header requires.
         let functions = unsafe { functions.read() };
-        // SAFETY: as the header asks; where it is refused, or a panic ends the call, it is not adopted.
+        // SAFETY: as the header requires; if it is refused, or a panic ends the call, it is not adopted.
         let pollable = unsafe { Pollable::new(py, data, functions, flags) };
         let made = S::spawn(&event_loop, pollable)?;
-        // SAFETY: writable, as the header asks.
+        // SAFETY: writable, as the header requires.
         unsafe { awaitable.write(made.into_ptr()) };
         Ok(())
     })
@@ -188,7 +188,7 @@ unsafe extern "C" fn cancel<S: Service>(awaitable: *mut ffi::PyObject) -> c_int 
         return abi::INVALID;
     }
     attached(|py| {
-        // SAFETY: a live object, as the header asks.
+        // SAFETY: a live object, as the header requires.
         S::cancel(unsafe { borrowed(py, &awaitable) })
     })
 }
@@ -203,7 +203,7 @@ unsafe extern "C" fn live() -> usize {
 
 /// # Safety
 ///
-/// Attached; `event_loop` is null, for the one that runs on this thread, or a live object.
+/// The thread is attached; `event_loop` is a live object, or null for the loop that runs on this thread.
 unsafe fn loop_or_running<S: Service>(
     py: Python<'_>,
     event_loop: *mut ffi::PyObject,
@@ -211,7 +211,7 @@ unsafe fn loop_or_running<S: Service>(
     if event_loop.is_null() {
         return S::running_loop(py);
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     Ok(unsafe { borrowed::<PyAny>(py, &event_loop) }.clone())
 }
 
@@ -219,11 +219,11 @@ unsafe fn loop_or_running<S: Service>(
 ///
 /// `event_loop` is null or a live reference made by `loop_acquire`.
 unsafe fn lent<S: Service>(event_loop: *const abi::Loop) -> Option<ManuallyDrop<Arc<S::Remote>>> {
-    // SAFETY: the caller's; `ManuallyDrop` leaves the reference in place.
+    // SAFETY: the caller guarantees it; `ManuallyDrop` does not release the reference.
     (!event_loop.is_null()).then(|| ManuallyDrop::new(unsafe { Arc::from_raw(event_loop.cast()) }))
 }
 
-/// Calls from C that is attached, as the header asks.
+/// Handles a call from C that must be attached, as the header requires.
 fn attached(call: impl for<'py> FnOnce(Python<'py>) -> Result<(), Refusal>) -> c_int {
     // SAFETY: may be called by any thread at any time.
     if unsafe { ffi::PyGILState_Check() } == 0 {
@@ -237,12 +237,12 @@ fn guarded(call: impl FnOnce() -> Result<(), Refusal>) -> c_int {
     let refusal = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => return abi::OK,
         Ok(Err(refusal)) => refusal,
-        // The panic hook has printed it; what was asked for was not done.
+        // The panic hook has printed it, and the operation was not done.
         Err(_) => return abi::INVALID,
     };
     match refusal {
         Refusal::Python(error) => {
-            // Attached: only what takes a `Python<'_>` raises.
+            // Attached: only functions that take a `Python<'_>` raise.
             let restore = |py: Python<'_>| raise(py, error);
             match Python::try_attach(restore) {
                 Some(()) => abi::EXCEPTION,

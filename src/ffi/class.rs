@@ -1,6 +1,6 @@
-//! Python classes whose instances carry a Rust value, derived from classes written in Python.
+//! Python classes whose instances carry a Rust value, and that extend classes written in Python.
 //!
-//! `#[pyclass]` cannot extend a class like `asyncio.Transport`, whose size is known at run time only.
+//! `#[pyclass]` cannot extend a class like `asyncio.Transport`, whose size is only known at run time.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,14 +21,14 @@ pub(crate) use super::visitor::Visitor;
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
 pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
-    /// With the module in front.
+    /// The class name, with its module.
     const NAME: &'static CStr;
     const DOC: &'static CStr;
 
-    /// Whether users may give instances attributes of their own, or replace methods, as in a Python class.
+    /// Whether users may set other attributes on instances, or replace methods, as in a Python class.
     const HAS_DICT: bool = false;
 
-    /// Where the class is kept once it is made.
+    /// Stores the class once it is made.
     fn class() -> &'static Class;
 
     /// The Python class that this one extends.
@@ -36,26 +36,26 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
 
     fn members() -> Members;
 
-    /// Shows the collector every Python object held.
+    /// Passes every Python object that the value holds to the garbage collector.
     fn traverse(&self, visitor: &mut Visitor);
 
-    /// Lets go of what may be part of a cycle.
+    /// Drops references that may be part of a cycle.
     fn clear(&self, py: Python<'_>);
 
-    /// `__del__`: nobody refers to the object any more.
+    /// `__del__`: called when no references to the object are left.
     fn finalize(this: &Bound<'_, Self>);
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String>;
 }
 
-/// A class and the place of the Rust value in its instances. Filled once, under the import lock.
+/// A class, and the offset of the Rust value in its instances. Filled once, under the import lock.
 #[derive(Debug)]
 pub(crate) struct Class {
     object: AtomicPtr<ffi::PyTypeObject>,
     offset: AtomicUsize,
-    /// Of the attributes that users set; 0 for none.
+    /// Offset of the dict for attributes that users set; 0 for none.
     dict: AtomicUsize,
-    /// Where the base keeps its `__slots__`. Its own methods never fill them here, but its descriptors may.
+    /// Offsets of the base's `__slots__`. The base's own methods never fill them here, but its descriptors may.
     slots: OnceLock<Vec<usize>>,
 }
 
@@ -79,15 +79,15 @@ impl Class {
 
     /// # Safety
     ///
-    /// `object` is a class made here, of which the caller gives up a reference for good. Its instances have the value
-    /// at `offset`.
+    /// `object` is a class made here, and the caller gives up a reference to it for good. Its instances have the
+    /// value at `offset`.
     pub(super) unsafe fn publish(&self, object: *mut ffi::PyTypeObject, offset: usize) {
         self.offset.store(offset, Ordering::Relaxed);
         self.object.store(object, Ordering::Release);
     }
 }
 
-/// The Python class of `T`, made at the first call.
+/// The Python class of `T`, made by the first call.
 pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
     let class = T::class();
     if class.object().is_null() {
@@ -101,7 +101,7 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
             slot(ffi::Py_tp_repr, repr::<T> as *mut c_void),
         ];
         let made = make(T::NAME, T::DOC, &base, &layout, slots, T::members())?;
-        // The class lives for as long as the process: its methods' definitions do.
+        // The class is never freed, because its method definitions are not either.
         class
             .dict
             .store(layout.dict.unwrap_or(0), Ordering::Relaxed);
@@ -115,7 +115,7 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
         }
         // Ignored: it is empty, since the class was not published.
         let _ = class.slots.set(slots);
-        // SAFETY: just made, after this layout.
+        // SAFETY: made above, with this layout.
         unsafe { class.publish(made.into_ptr().cast(), layout.value) };
     }
     // SAFETY: attached; published above, and never freed.
@@ -123,42 +123,42 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
     Ok(object.cast_into::<PyType>()?)
 }
 
-/// A new instance that carries `value`. The class must have been made.
+/// Creates an instance that carries `value`. The class must have been made.
 pub(crate) fn new_instance<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
     let class = class_of::<T>(py)?;
-    // SAFETY: attached; `class` is a live heap type with the collector's flag, which this allocates for. A
-    // new reference to zeroed memory, or null with an exception set.
+    // SAFETY: attached; `class` is a live heap type with the collector's flag, for which `tp_alloc` allocates.
+    // Returns a new reference to zeroed memory, or null with an exception set.
     let object = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), 0) };
     if object.is_null() {
         return Err(PyErr::fetch(py));
     }
     // SAFETY: `basicsize` leaves room for a `T` at this offset, aligned (see `Layout`).
     let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
-    // SAFETY: as above, and nothing is there yet. No Python code has run since the allocation.
+    // SAFETY: as above, and the place is empty. No Python code has run since the allocation.
     unsafe { place.write(value) };
     // SAFETY: a new reference to an instance of `T`'s class.
     Ok(unsafe { owned(py, object) })
 }
 
-/// `object` as an instance of `T`'s class, if it is one.
+/// Returns `object` as an instance of `T`'s class, if it is one.
 #[inline]
 pub(crate) fn downcast<'a, 'py, T: NativeClass>(
     object: &'a Bound<'py, PyAny>,
 ) -> Option<&'a Bound<'py, T>> {
-    // SAFETY: its class is `T`'s, exactly: it allows no subclasses.
+    // SAFETY: its class is exactly `T`'s, which allows no subclasses.
     (object.get_type_ptr() == T::class().object()).then(|| unsafe { object.cast_unchecked() })
 }
 
 /// The Rust value inside `object`.
 #[inline]
 pub(crate) fn data<'a, T: NativeClass>(object: &'a Bound<'_, T>) -> &'a T {
-    // SAFETY: a `Bound<T>` is made by `new_instance`, or from a receiver whose class was checked.
+    // SAFETY: a `Bound<T>` comes from `new_instance`, or from a receiver whose class was checked.
     unsafe { value(object.as_ptr()) }
 }
 
-/// The `__slots__` of a class written in Python: each one's name and place in an instance.
+/// The `__slots__` of a class written in Python: the name and offset of each.
 pub(super) fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Vec<(String, usize)>> {
-    /// What `descrobject.h` says of a `member_descriptor`.
+    /// The layout of a `member_descriptor`, as in `descrobject.h`.
     #[repr(C)]
     struct MemberDescriptor {
         head: ffi::PyObject,
@@ -174,11 +174,11 @@ pub(super) fn slots_of(class: &Bound<'_, PyType>) -> PyResult<Vec<(String, usize
         .try_iter()?
     {
         let item = item?;
-        // SAFETY: only the address of one of the interpreter's own classes is taken.
+        // SAFETY: this only takes the address of one of the interpreter's own classes.
         if item.get_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
             continue;
         }
-        // SAFETY: its class is exactly that one, whose instances look so.
+        // SAFETY: its class is exactly that one, whose instances have this layout.
         let descriptor = unsafe { &*item.as_ptr().cast::<MemberDescriptor>() };
         // SAFETY: a descriptor has a definition that lives as long as it does.
         let member = unsafe { &*descriptor.member };
@@ -199,7 +199,7 @@ pub(super) fn slot(number: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     }
 }
 
-/// Tells the interpreter where in an instance it finds something of its own.
+/// A member definition that tells the interpreter the offset of something in an instance.
 fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
     ffi::PyMemberDef {
         name: name.as_ptr(),
@@ -210,7 +210,7 @@ fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
     }
 }
 
-/// The members that tell the interpreter where weak references and attributes are.
+/// The members for the offsets of weak references and of the dict.
 fn places(layout: &Layout) -> Vec<ffi::PyMemberDef> {
     let offsets = [
         (c"__weaklistoffset__", layout.weak_references),
@@ -222,7 +222,7 @@ fn places(layout: &Layout) -> Vec<ffi::PyMemberDef> {
     places.chain([ffi::PyMemberDef::default()]).collect()
 }
 
-/// A class from its parts.
+/// Creates a class from its parts.
 pub(super) fn make<'py>(
     name: &'static CStr,
     doc: &'static CStr,
@@ -245,7 +245,7 @@ pub(super) fn make<'py>(
     attributes.push(ffi::PyGetSetDef::default());
     slots.extend(members.slots);
     slots.push(slot(ffi::Py_tp_doc, doc.as_ptr().cast_mut().cast()));
-    // The interpreter keeps pointing at these tables; a class is made once per process.
+    // The interpreter keeps pointers to these tables; a class is made once per process.
     slots.push(slot(ffi::Py_tp_methods, methods.leak().as_mut_ptr().cast()));
     slots.push(slot(
         ffi::Py_tp_getset,
@@ -256,7 +256,7 @@ pub(super) fn make<'py>(
         places(layout).leak().as_mut_ptr().cast(),
     ));
     slots.push(slot(0, ptr::null_mut()));
-    // An instance is made with its value or not at all: calling the class would leave that out.
+    // Instances are only made together with their value, which a call of the class would not provide.
     let flags =
         ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     let mut spec = ffi::PyType_Spec {
@@ -266,22 +266,22 @@ pub(super) fn make<'py>(
         flags: u32::try_from(flags)?,
         slots: slots.leak().as_mut_ptr(),
     };
-    // SAFETY: attached; the spec's tables are terminated above and live for ever, its functions have
-    // the signatures of their slots, and `base` is a live type.
+    // SAFETY: attached; the spec's tables are terminated above and never freed, its functions have the signatures of
+    // their slots, and `base` is a live type.
     let made = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()) };
     // SAFETY: attached; a new reference, or null with an exception set.
     unsafe { returned(base.py(), made) }
 }
 
-/// Frees the memory of an instance whose value is gone, and the reference to its class.
+/// Frees the memory of an instance whose value has been dropped, and releases its reference to the class.
 ///
 /// # Safety
 ///
-/// Attached; `object` is an instance of a class made here, untracked and without references.
+/// The thread is attached; `object` is an instance of a class made here, untracked and without references.
 pub(super) unsafe fn free(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's: a live object.
+    // SAFETY: a live object, as the caller guarantees.
     let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: the caller's: nothing refers to it and the collector does not know it.
+    // SAFETY: the caller guarantees that nothing refers to it and that the collector does not track it.
     unsafe { ffi::PyObject_GC_Del(object.cast()) };
     // SAFETY: an instance of a heap type holds a reference to it, which ends here.
     unsafe { ffi::Py_DECREF(class.cast()) };
@@ -291,13 +291,13 @@ pub(super) unsafe fn free(object: *mut ffi::PyObject) {
 ///
 /// `object` is an instance of `T`'s class that carries a value, alive for `'a`.
 unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
-    // SAFETY: the caller's: there is a `T` at this offset of the same allocation.
+    // SAFETY: the caller guarantees that there is a `T` at this offset of the same allocation.
     let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
-    // SAFETY: as above; shared references only, interior state has its own guards.
+    // SAFETY: as above; there are only shared references, and interior state has its own guards.
     unsafe { &*place }
 }
 
-/// Where an instance keeps its dict, if its class has one.
+/// The place of an instance's dict, or `None` if its class has none.
 ///
 /// # Safety
 ///
@@ -308,23 +308,23 @@ unsafe fn dict_of<T: NativeClass>(object: *mut ffi::PyObject) -> Option<*mut *mu
     (offset != 0).then(|| unsafe { object.byte_add(offset) }.cast())
 }
 
-/// Lets go of the dict.
+/// Releases the dict.
 ///
 /// # Safety
 ///
-/// Attached; `object` is an instance of `T`'s class that Python code cannot reach.
+/// The thread is attached; `object` is an instance of `T`'s class that Python code cannot reach.
 unsafe fn forget_dict<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     let Some(place) = (unsafe { dict_of::<T>(object) }) else {
         return;
     };
-    // SAFETY: zeroed when it was allocated, and then the interpreter's; nobody else looks at it now.
+    // SAFETY: zeroed when it was allocated, and then written by the interpreter only; no other code uses it now.
     let dict = unsafe { place.replace(ptr::null_mut()) };
     // SAFETY: attached; null, or the reference that the instance owned.
     unsafe { ffi::Py_XDECREF(dict) };
 }
 
-/// Where the base's `__slots__` are.
+/// The places of the base's `__slots__`.
 ///
 /// # Safety
 ///
@@ -334,20 +334,20 @@ unsafe fn base_slots<T: NativeClass>(
 ) -> impl Iterator<Item = *mut *mut ffi::PyObject> {
     let slots = T::class().slots.get().map_or(&[][..], Vec::as_slice);
     slots.iter().map(move |offset| {
-        // SAFETY: the descriptor of the slot leads there in every instance.
+        // SAFETY: the slot's descriptor uses this offset in every instance.
         unsafe { object.byte_add(*offset) }.cast()
     })
 }
 
-/// Lets go of what the base's descriptors put there.
+/// Releases what the base's descriptors stored.
 ///
 /// # Safety
 ///
-/// Attached; `object` is an instance of `T`'s class that Python code cannot reach.
+/// The thread is attached; `object` is an instance of `T`'s class that Python code cannot reach.
 unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     for place in unsafe { base_slots::<T>(object) } {
-        // SAFETY: an owned reference or null; no other code looks at it now.
+        // SAFETY: an owned reference or null; no other code uses it now.
         let held = unsafe { place.replace(ptr::null_mut()) };
         // SAFETY: attached; the reference that the instance owned, or null.
         unsafe { ffi::Py_XDECREF(held) };
@@ -355,37 +355,37 @@ unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter with an object of this class whose count has dropped to zero.
+    // SAFETY: the interpreter calls this with an object of this class whose count has dropped to zero.
     unsafe { deallocate(object, free_instance::<T>) };
 }
 
 /// # Safety
 ///
-/// Attached; `object` is an instance of `T`'s class whose count has dropped to zero.
+/// The thread is attached; `object` is an instance of `T`'s class whose count has dropped to zero.
 unsafe fn free_instance<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return; // `__del__` made a new reference.
     }
-    // SAFETY: tracked since it was allocated; the interpreter allows it for an untracked one too.
+    // SAFETY: tracked since it was allocated; the function also accepts an untracked object.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: live memory of an instance, attached; without a list of weak references this does nothing.
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
-    // SAFETY: there is a `T` at this offset, which nobody can reach any more.
+    // SAFETY: there is a `T` at this offset, which no other code can reach any more.
     let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
     let drop_value = |_: Python<'_>| {
-        // SAFETY: as above; dropped once, here. A panic of a drop stops at this edge.
+        // SAFETY: as above; dropped once, here. A panic of the drop is caught here.
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { place.drop_in_place() }));
-        // Ignored: the panic hook has printed it, and a deallocator has nobody to tell.
+        // Ignored: the panic hook has printed it, and a deallocator cannot return an error.
         drop(dropped);
     };
-    // SAFETY: the interpreter is up, since it called. Tells PyO3 that references may be dropped at once.
+    // SAFETY: the interpreter made this call, so it is running. Lets PyO3 drop references at once.
     unsafe { Python::attach_unchecked(drop_value) };
-    // SAFETY: an instance that nobody can reach any more, attached.
+    // SAFETY: attached; an instance that no other code can reach any more.
     unsafe { forget_dict::<T>(object) };
     // SAFETY: as above.
     unsafe { forget_base_slots::<T>(object) };
-    // SAFETY: attached, untracked, value, weak references and dict gone.
+    // SAFETY: attached; untracked, and its value, weak references and dict are gone.
     unsafe { free(object) };
 }
 
@@ -407,8 +407,8 @@ unsafe extern "C" fn traverse<T: NativeClass>(
     unsafe { visitor.raw(class.cast()) };
     // SAFETY: as above.
     if let Some(place) = unsafe { dict_of::<T>(object) } {
-        // SAFETY: within the instance; the interpreter writes it while attached, and the collector runs
-        // either attached (with a GIL) or while all others stand still.
+        // SAFETY: within the instance. The interpreter writes it while attached, and the collector runs either
+        // attached (with a GIL) or while all other threads are stopped.
         let dict = unsafe { place.read() };
         if !dict.is_null() {
             // SAFETY: the instance owns a reference to it.
@@ -424,9 +424,9 @@ unsafe extern "C" fn traverse<T: NativeClass>(
             unsafe { visitor.raw(held) };
         }
     }
-    // SAFETY: the collector only knows instances that carry a value.
+    // SAFETY: the collector only tracks instances that carry a value.
     let value = unsafe { value::<T>(object) };
-    // Ignored: the panic hook has printed it; to the collector the object then looks referenced from outside.
+    // Ignored: the panic hook has printed it; the collector then considers the object referenced from outside.
     drop(catch_unwind(AssertUnwindSafe(|| {
         value.traverse(&mut visitor);
     })));
@@ -434,15 +434,15 @@ unsafe extern "C" fn traverse<T: NativeClass>(
 }
 
 unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: the collector only knows instances that carry a value.
+    // SAFETY: the collector only tracks instances that carry a value.
     let value = unsafe { value::<T>(object) };
     let clear_value = |py: Python<'_>| {
-        // Ignored: the panic hook has printed it, and the collector has nobody to tell.
+        // Ignored: the panic hook has printed it, and `tp_clear` cannot report an error.
         drop(catch_unwind(AssertUnwindSafe(|| value.clear(py))));
     };
-    // SAFETY: the interpreter is up, since it called.
+    // SAFETY: the interpreter made this call, so it is running.
     unsafe { Python::attach_unchecked(clear_value) };
-    // SAFETY: called by the collector, attached, with an instance that is garbage.
+    // SAFETY: the collector calls this, attached, with an instance that is garbage.
     unsafe { forget_dict::<T>(object) };
     // SAFETY: as above.
     unsafe { forget_base_slots::<T>(object) };
@@ -451,23 +451,23 @@ unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int 
 
 unsafe extern "C" fn finalize<T: NativeClass>(object: *mut ffi::PyObject) {
     let finalize_value = |py: Python<'_>| {
-        // A finalizer must leave an exception that is on its way as it was.
+        // A finalizer must preserve an exception that is already set.
         let passing = PyErr::take(py);
-        // SAFETY: called by the interpreter with an instance of this class.
+        // SAFETY: the interpreter calls this with an instance of this class.
         let this = unsafe { borrowed::<T>(py, &object) };
-        // Ignored: the panic hook has printed it, and a finalizer has nobody to tell.
+        // Ignored: the panic hook has printed it, and a finalizer cannot return an error.
         drop(catch_unwind(AssertUnwindSafe(|| T::finalize(this))));
         if let Some(passing) = passing {
             passing.restore(py);
         }
     };
-    // SAFETY: the interpreter is up, since it called.
+    // SAFETY: the interpreter made this call, so it is running.
     unsafe { Python::attach_unchecked(finalize_value) };
 }
 
 unsafe extern "C" fn repr<T: NativeClass>(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let show = |py: Python<'_>| {
-        // SAFETY: called by the interpreter with an instance of this class.
+        // SAFETY: the interpreter calls this with an instance of this class.
         let this = unsafe { borrowed::<T>(py, &object) };
         super::method::guarded(py, || {
             let text = T::repr(this)?;

@@ -1,9 +1,9 @@
-//! Where the parts of an instance lie.
+//! Offsets of the parts of an instance.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-/// Sizes of an instance: the base's part, a list of weak references and a dict where the base has none, the
+/// The layout of an instance: the base's part, a list of weak references and a dict if the base has none, then the
 /// value.
 pub(super) struct Layout {
     pub(super) weak_references: Option<usize>,
@@ -38,7 +38,7 @@ impl Layout {
 }
 
 impl Layout {
-    /// The value over the base's part, from `start` on, in place of what the base keeps there.
+    /// Puts the value over the base's part, from `start` on, in place of what the base keeps there.
     pub(super) fn over<T>(base: &Bound<'_, PyType>, start: usize) -> PyResult<Self> {
         let basic_size: usize = base.getattr("__basicsize__")?.extract()?;
         let size = (start + size_of::<T>()).next_multiple_of(size_of::<usize>());

@@ -15,7 +15,7 @@ pub(crate) fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     unsafe { returned(py, copy) }
 }
 
-/// The given context, or else a copy of the current one; what is no context is refused.
+/// Returns the given context, or a copy of the current one for `None`. Any other object is a `TypeError`.
 pub(crate) fn given_or_current<'py>(
     py: Python<'py>,
     given: Option<&Bound<'py, PyAny>>,
@@ -23,7 +23,7 @@ pub(crate) fn given_or_current<'py>(
     let Some(context) = given else {
         return copy_current(py);
     };
-    // SAFETY: a live object; only its class is looked at.
+    // SAFETY: a live object; this only reads its class.
     if unsafe { ffi::PyContext_CheckExact(context.as_ptr()) } == 0 {
         return Err(PyTypeError::new_err(format!(
             "a contextvars.Context was expected, got {}",
@@ -36,14 +36,14 @@ pub(crate) fn given_or_current<'py>(
 /// A copy of `context`.
 pub(crate) fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = context.py();
-    // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
-    // with an exception.
+    // SAFETY: attached, and the pointer comes from a live `Bound`. An object that is not a context raises an
+    // exception.
     let copy = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
     // SAFETY: attached; a new reference, or null with an exception set.
     unsafe { returned(py, copy) }
 }
 
-/// Runs `call` inside `context`, and leaves it on every path.
+/// Runs `call` inside `context`, and exits the context on every path.
 #[inline]
 pub(crate) fn run_in<'py, R>(
     context: &Bound<'py, PyAny>,
@@ -60,24 +60,25 @@ pub(crate) fn run_in<'py, R>(
     result
 }
 
-/// A context that the thread is inside of.
+/// A context that the thread has entered.
 pub(super) struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
 
 impl<'a, 'py> Entered<'a, 'py> {
-    /// `None` with an exception set.
+    /// Returns `None` with an exception set on failure.
     #[inline]
     pub(super) fn enter(context: &'a Bound<'py, PyAny>) -> Option<Self> {
-        // SAFETY: attached, and the pointer comes from a live `Bound`; what is no context is refused
-        // with an exception.
+        // SAFETY: attached, and the pointer comes from a live `Bound`. An object that is not a context raises an
+        // exception.
         let result = unsafe { ffi::PyContext_Enter(context.as_ptr()) };
-        // Made only then: one that is dropped leaves.
+        // Created only on success, because its drop exits the context.
         (result >= 0).then(|| Self(context))
     }
 
-    /// `false` with an exception set. One may be set before, as in CPython's `Context.run`.
+    /// Returns `false` with an exception set on failure. An exception may be set before the call, as in CPython's
+    /// `Context.run`.
     #[inline]
     pub(super) fn leave(self) -> bool {
-        // SAFETY: attached, and this context was entered by `enter` and is left only here.
+        // SAFETY: attached; `enter` entered this context, and only this call exits it.
         let result = unsafe { ffi::PyContext_Exit(self.0.as_ptr()) };
         std::mem::forget(self);
         result >= 0
@@ -85,11 +86,11 @@ impl<'a, 'py> Entered<'a, 'py> {
 }
 
 impl Drop for Entered<'_, '_> {
-    /// A panic is passing: the context must be left all the same.
+    /// A panic is unwinding: exit the context all the same.
     fn drop(&mut self) {
-        // SAFETY: attached, and this context was entered by `enter` and is left only here.
+        // SAFETY: attached; `enter` entered this context, and only this call exits it.
         if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
-            // Ignored: the panic on its way is the error that is reported.
+            // Ignored: the panic is the error that is reported.
             drop(PyErr::fetch(self.0.py()));
         }
     }

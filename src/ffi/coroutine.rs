@@ -1,8 +1,8 @@
-//! Native objects that tasks and `await` drive as they drive a coroutine.
+//! Native objects that tasks and `await` drive like a coroutine.
 //!
-//! A class with `__await__`, `send`, `throw` and `close` is a `collections.abc.Coroutine`, and asyncio takes
-//! its instances for coroutines. Tasks drive one through `am_send`, `await` through `tp_iternext`; neither
-//! makes a `StopIteration` where the interpreter can do without.
+//! A class with `__await__`, `send`, `throw` and `close` is a `collections.abc.Coroutine`, and asyncio accepts its
+//! instances as coroutines. Tasks drive one through `am_send`, `await` drives it through `tp_iternext`; neither
+//! creates a `StopIteration` unless the interpreter needs one.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +22,7 @@ use super::reference::{borrowed, counted};
 
 /// An object that is driven like a coroutine.
 pub(crate) trait Coroutine: NativeClass {
-    /// Whether it has run: until then it can be sent nothing but `None`.
+    /// Whether it has started: before that, only `None` can be sent to it.
     fn has_begun(this: &Bound<'_, Self>) -> PyResult<bool>;
 
     /// Runs until it must wait or is done.
@@ -31,15 +31,15 @@ pub(crate) trait Coroutine: NativeClass {
     /// Raises `error` where it waits.
     fn throw<'py>(this: &Bound<'py, Self>, error: PyErr) -> PyResult<Step<'py>>;
 
-    /// Ends it where it waits.
+    /// Closes it where it waits.
     fn close(this: &Bound<'_, Self>) -> PyResult<()>;
 }
 
-/// Where a step has led.
+/// The result of one step.
 pub(crate) enum Step<'py> {
-    /// To what the driver must wait for: a future, marked as asyncio's tasks want it.
+    /// The future that the driver must wait for, marked as asyncio's tasks require.
     Wait(Bound<'py, PyAny>),
-    /// To the end: the value of the `await`.
+    /// The value of the `await`: the coroutine is done.
     Done(Bound<'py, PyAny>),
 }
 
@@ -64,14 +64,14 @@ impl Members {
     }
 }
 
-/// What asyncio's tasks call.
+/// `am_send`, which asyncio's tasks call.
 unsafe extern "C" fn am_send<C: Coroutine>(
     this: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
     let step = |py: Python<'_>| {
-        // SAFETY: called by the interpreter with an instance of this class.
+        // SAFETY: the interpreter calls this with an instance of this class.
         let this = unsafe { borrowed::<C>(py, &this) };
         let is_none = value == py.None().as_ptr();
         match guarded(py, || sent(this, is_none)) {
@@ -85,19 +85,19 @@ unsafe extern "C" fn am_send<C: Coroutine>(
     };
     // SAFETY: the interpreter calls this while attached.
     let (object, outcome) = unsafe { counted(step) };
-    // SAFETY: the interpreter's own place for one pointer, for the length of the call.
+    // SAFETY: the interpreter passes a place for one pointer, valid for the length of the call.
     unsafe { result.write(object) };
     outcome
 }
 
-/// What `await` calls.
+/// `tp_iternext`, which `await` calls.
 unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let step = |py: Python<'_>| {
-        // SAFETY: called by the interpreter with an instance of this class.
+        // SAFETY: the interpreter calls this with an instance of this class.
         let this = unsafe { borrowed::<C>(py, &this) };
         let error = match guarded(py, || C::step(this)) {
             Ok(Step::Wait(object)) => return object.into_ptr(),
-            // Null without an exception is the end of an iterator, with the value `None`.
+            // Null without an exception ends an iterator with the value `None`.
             Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
             Ok(Step::Done(value)) => match stop(&value) {
                 Ok(()) => return ptr::null_mut(),
@@ -115,7 +115,8 @@ unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::P
 /// Sets `StopIteration(value)`.
 fn stop(value: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = value.py();
-    // Given as such, a tuple would become the arguments of the exception, and an exception the exception.
+    // Passed directly, a tuple would become the arguments of the exception, and an exception would become the
+    // exception.
     let is_taken_apart =
         value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>();
     let argument = if is_taken_apart {
@@ -132,7 +133,7 @@ fn stop_class(py: Python<'_>) -> Bound<'_, PyType> {
     py.get_type::<PyStopIteration>()
 }
 
-/// For the methods, where an end is an exception.
+/// For the methods `send` and `throw`, where the end is an exception.
 fn outcome<'py>(py: Python<'py>, step: PyResult<Step<'py>>) -> PyResult<Bound<'py, PyAny>> {
     match step? {
         Step::Wait(object) => Ok(object),
@@ -140,7 +141,7 @@ fn outcome<'py>(py: Python<'py>, step: PyResult<Step<'py>>) -> PyResult<Bound<'p
     }
 }
 
-/// A bug of ours becomes an exception, and a `StopIteration` none that looks like an end.
+/// Turns a panic into an exception, and keeps a `StopIteration` from looking like the end.
 fn guarded<'py>(
     py: Python<'py>,
     call: impl FnOnce() -> PyResult<Step<'py>>,
@@ -150,7 +151,7 @@ fn guarded<'py>(
         .map_err(|error| left(py, error))
 }
 
-/// The exception that leaves a coroutine when `error` was raised in it (PEP 479).
+/// The exception that leaves a coroutine in which `error` was raised (PEP 479).
 fn left(py: Python<'_>, error: PyErr) -> PyErr {
     if !error.is_instance_of::<PyStopIteration>(py) {
         return error;
@@ -158,12 +159,12 @@ fn left(py: Python<'_>, error: PyErr) -> PyErr {
     let left = PyRuntimeError::new_err("coroutine raised StopIteration");
     let cause = error.value(py).clone();
     left.set_cause(py, Some(error));
-    // Ignored: what can fail is to note what is shown below the cause.
+    // Ignored: only recording the cause can fail.
     let _ = left.value(py).setattr("__context__", cause);
     left
 }
 
-/// A step with what was sent.
+/// Makes a step with the value that was sent.
 fn sent<'py, C: Coroutine>(this: &Bound<'py, C>, is_none: bool) -> PyResult<Step<'py>> {
     if !is_none && !C::has_begun(this)? {
         return Err(PyTypeError::new_err(
@@ -201,7 +202,7 @@ method!(
     }
 );
 
-/// The exception of `throw(exception)` or, as it used to be, `throw(type, value, traceback)`.
+/// The exception of `throw(exception)` or of the older form `throw(type, value, traceback)`.
 fn thrown(arguments: Args<'_, '_>) -> PyResult<PyErr> {
     let py = arguments.py();
     let given = |index| {

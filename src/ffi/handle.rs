@@ -1,9 +1,9 @@
-//! The memory of `Handle` and `TimerHandle`: the objects allocated most often.
+//! The memory of `Handle` and `TimerHandle`, the objects that are allocated most often.
 //!
-//! Real subclasses of asyncio's, with up to four arguments inline and a free list. Everything that asyncio's own methods
-//! read and write (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
+//! They are real subclasses of asyncio's, with up to four inline arguments and a free list. Everything that asyncio's
+//! own methods read and write (`_callback`, `_args`, `_when`, …) is an attribute over this memory.
 //!
-//! When the collector hears of them is the matter of `handle_collector`.
+//! `handle_collector` decides when the garbage collector tracks them.
 
 use std::ptr;
 
@@ -21,24 +21,24 @@ use super::make;
 use super::method::{Args, Members};
 use super::reference::{new_truth, owned, release};
 
-/// What a new handle is made of.
+/// The parts of a new handle.
 #[derive(Clone, Copy)]
 pub(crate) struct HandleParts<'a, 'py> {
     pub(crate) event_loop: &'a Bound<'py, PyAny>,
     pub(crate) callback: Borrowed<'a, 'py, PyAny>,
     pub(crate) arguments: Args<'a, 'py>,
-    /// The first of `arguments` that belongs to the callback.
+    /// Index in `arguments` of the callback's first argument.
     pub(crate) first: usize,
-    /// `None` copies the current one.
+    /// `None` means a copy of the current context.
     pub(crate) context: Option<Borrowed<'a, 'py, PyAny>>,
-    /// Seconds on the loop's clock; of meaning to a timer only.
+    /// Seconds on the loop's clock; only used for a timer.
     pub(crate) when: f64,
     pub(crate) kind: HandleKind,
-    /// The collector is told of it at once.
+    /// Whether the collector tracks it from the start.
     pub(crate) tracked: bool,
 }
 
-/// Makes the classes with these members beside the attributes that asyncio's methods read.
+/// Creates the classes with these members, in addition to the attributes that asyncio's methods read.
 pub(crate) fn make_classes(
     py: Python<'_>,
     plain: fn() -> Members,
@@ -73,7 +73,7 @@ pub(crate) fn make_classes(
     Ok(classes)
 }
 
-/// A new handle.
+/// Creates a handle.
 #[inline]
 pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Handle>> {
     let py = parts.arguments.py();
@@ -97,22 +97,22 @@ pub(crate) fn new<'py>(parts: &HandleParts<'_, 'py>) -> PyResult<Bound<'py, Hand
         // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
         *slot = unsafe { ffi::Py_NewRef(*argument) };
     }
-    // Too many count as none, and `args` comes first.
+    // Arguments that do not fit count as none inline; `args` takes precedence.
     let count = u8::try_from(inline.len()).unwrap_or(ELSEWHERE);
     let contents = contents(parts, context, args, arguments, count);
-    // SAFETY: `allocate` gave a block of this class.
+    // SAFETY: `allocate` returned a block of this class.
     let place = unsafe { fields(object) };
-    // SAFETY: there is room for the fields, and nothing that needs dropping is there.
+    // SAFETY: the block has room for the fields, and holds nothing there that needs dropping.
     unsafe { place.write(contents) };
     if parts.tracked {
-        // SAFETY: complete now.
+        // SAFETY: all fields are initialised now.
         unsafe { ffi::PyObject_GC_Track(object.cast()) };
     }
     // SAFETY: a new reference to a handle.
     Ok(unsafe { owned(py, object) })
 }
 
-/// What a new handle's fields hold; takes over the references in `args` and `arguments`.
+/// The fields of a new handle; takes over the references in `args` and `arguments`.
 #[inline]
 fn contents(
     parts: &HandleParts<'_, '_>,
@@ -150,19 +150,19 @@ fn contents(
     }
 }
 
-/// The callback's arguments as a tuple. Takes what it needs by value: `HandleParts` stays in registers.
+/// The callback's arguments as a tuple. Takes its parameters by value, so that `HandleParts` stays in registers.
 #[cold]
 fn gather<'py>(arguments: Args<'_, 'py>, first: usize) -> PyResult<Bound<'py, PyTuple>> {
     let all = (first..arguments.len()).filter_map(|index| arguments.get(index));
     make::tuple(arguments.py(), &all.collect::<Vec<_>>())
 }
 
-/// `object` as a handle of ours, if it is one.
+/// Returns `object` as one of this crate's handles, if it is one.
 pub(crate) fn downcast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Handle>> {
     let class = object.get_type_ptr();
     let ours = [&PLAIN, &TIMER, &THREAD_SAFE]
         .iter()
         .any(|known| known.object() == class);
-    // SAFETY: its class is one of ours, exactly: they allow no subclasses.
+    // SAFETY: its class is exactly one of ours, which allow no subclasses.
     ours.then(|| unsafe { object.cast_unchecked() })
 }

@@ -1,4 +1,4 @@
-//! A handle that is not to run, or not in the loop's heap any more.
+//! Cancelling a handle, and taking it off the loop's heap.
 
 use std::ptr;
 
@@ -8,7 +8,7 @@ use super::handle_fields::{ELSEWHERE, Fields, Handle, INLINE, with};
 use super::handle_words::{Word, set_word};
 use super::reference::{new_none, new_truth, release, truth};
 
-/// Keeps the callback from running; `false` when that was done before.
+/// Keeps the callback from running. Returns `false` if the handle was cancelled before.
 pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
     let py = handle.py();
     let access = |fields: &mut Fields| {
@@ -20,7 +20,7 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
             new_truth(py, true),
         ))
     };
-    // SAFETY: runs no Python code; what the field owned goes to the caller.
+    // SAFETY: runs no Python code; the caller gets the reference that the field owned.
     let Some(before) = (unsafe { with(handle, access) }) else {
         return false;
     };
@@ -29,8 +29,8 @@ pub(crate) fn cancel(handle: &Bound<'_, Handle>) -> bool {
     true
 }
 
-/// Lets go of callback and arguments of a cancelled handle, called once or again. `repr`, given once, is what
-/// it shows itself as from now on.
+/// Releases callback and arguments of a cancelled handle; may be called more than once. `repr`, if given, is what the
+/// handle's `repr()` shows from now on.
 pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>) {
     if let Some(repr) = repr {
         set_word(handle, Word::Repr, Some(repr));
@@ -39,7 +39,7 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
     let access = |fields: &mut Fields| {
         let inline = if fields.running {
             fields.count = ELSEWHERE;
-            [ptr::null_mut(); INLINE] // `run` comes back to them.
+            [ptr::null_mut(); INLINE] // `run` still needs them.
         } else {
             fields.count = 0;
             std::mem::replace(&mut fields.arguments, [ptr::null_mut(); INLINE])
@@ -50,9 +50,9 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
             inline,
         )
     };
-    // SAFETY: runs no Python code; what the fields owned goes to the caller.
+    // SAFETY: runs no Python code; the caller gets the references that the fields owned.
     let (callback, args, inline) = unsafe { with(handle, access) };
-    // Released out here: a destructor may run any Python code, and look at this handle.
+    // Released outside of `with`: a destructor may run any Python code, and use this handle.
     // SAFETY: attached; the reference that the field owned, or null.
     unsafe { release(callback) };
     // SAFETY: as above.
@@ -66,24 +66,24 @@ pub(crate) fn let_go(handle: &Bound<'_, Handle>, repr: Option<Bound<'_, PyAny>>)
 /// Whether the handle was cancelled.
 #[inline]
 pub(crate) fn is_cancelled(handle: &Bound<'_, Handle>) -> bool {
-    // SAFETY: only looks.
+    // SAFETY: only reads.
     unsafe { with(handle, |fields| fields.cancelled != truth(false)) }
 }
 
-/// Whether a timer waits in the loop's heap.
+/// Whether a timer is in the loop's heap.
 pub(crate) fn is_queued(handle: &Bound<'_, Handle>) -> bool {
-    // SAFETY: only looks.
+    // SAFETY: only reads.
     unsafe { with(handle, |fields| fields.queued) }
 }
 
-/// Notes that a timer left the loop's heap.
+/// Records that a timer left the loop's heap.
 pub(crate) fn set_unscheduled(handle: &Bound<'_, Handle>) {
     let py = handle.py();
     let access = |fields: &mut Fields| {
         fields.queued = false;
         std::mem::replace(&mut fields.scheduled, new_truth(py, false))
     };
-    // SAFETY: runs no Python code; what the field owned goes to the caller.
+    // SAFETY: runs no Python code; the caller gets the reference that the field owned.
     let before = unsafe { with(handle, access) };
     // SAFETY: attached; the reference that the field owned, or null.
     unsafe { release(before) };

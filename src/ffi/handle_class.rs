@@ -1,4 +1,4 @@
-//! The classes of handles: made once, and what the interpreter calls on their instances.
+//! The classes of handles, and the functions that the interpreter calls on their instances.
 
 use std::ffi::{CStr, c_int, c_void};
 
@@ -15,7 +15,7 @@ use super::method::Members;
 use super::nesting::deallocate;
 use super::reference::{borrowed, release};
 
-/// Makes the class of one kind.
+/// Creates the class of one kind.
 pub(super) fn make<'py>(
     name: &'static CStr,
     base: &Bound<'py, PyType>,
@@ -24,7 +24,7 @@ pub(super) fn make<'py>(
 ) -> PyResult<Bound<'py, PyType>> {
     let class = kind.class();
     if !class.object().is_null() {
-        // An import before this one failed later on.
+        // An earlier import made it, and failed afterwards.
         // SAFETY: attached; published below, and never freed.
         let made = unsafe { Bound::from_borrowed_ptr(base.py(), class.object().cast()) };
         return Ok(made.cast_into::<PyType>()?);
@@ -44,39 +44,40 @@ pub(super) fn make<'py>(
         members,
     )?;
     let made = made.cast_into::<PyType>()?;
-    // The class lives for as long as the process: its methods' definitions do.
-    // SAFETY: just made, after this layout.
+    // The class is never freed, because its method definitions are not either.
+    // SAFETY: made above, with this layout.
     unsafe { class.publish(made.clone().into_ptr().cast(), layout.value) };
     Ok(made)
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: called by the interpreter with a complete handle whose count has dropped to zero.
+    // SAFETY: the interpreter calls this with a complete handle whose count has dropped to zero.
     unsafe { deallocate(object, free) };
 }
 
 /// # Safety
 ///
-/// Attached; `object` is a complete handle whose count has dropped to zero.
+/// The thread is attached; `object` is a complete handle whose count has dropped to zero.
 #[inline]
 unsafe fn free(object: *mut ffi::PyObject) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     let place = unsafe { fields(object) };
     // SAFETY: as above.
     if unsafe { (*place).tracked } {
         // SAFETY: as above, and tracked.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     if unsafe { has_weak_references(object) } {
         // SAFETY: live memory of an instance, attached.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
-    // SAFETY: nothing else can reach the fields any more.
+    // SAFETY: no other code can reach the fields any more.
     let fields = unsafe { &*place };
-    // In the order in which asyncio's go.
+    // In the same order as asyncio's.
     for argument in fields.inline() {
-        // SAFETY: attached; the handle owns it, or it is null, and is not used afterwards. So is what follows.
+        // SAFETY: attached; the handle owns it, or it is null, and it is not used afterwards. The same holds for what
+        // follows.
         unsafe { release(*argument) };
     }
     if let Some(rare) = fields.rare() {
@@ -95,17 +96,17 @@ unsafe fn free(object: *mut ffi::PyObject) {
     unsafe { release(fields.cancelled) };
     // SAFETY: as above.
     unsafe { release(fields.scheduled) };
-    // SAFETY: attached; untracked above, and all that it owned is gone.
+    // SAFETY: attached; untracked above, and everything that it owned has been released.
     unsafe { memory::give_back(object) };
 }
 
-/// Whether there is a weak reference: asking is cheaper than clearing none.
+/// Whether there is a weak reference. This check costs less than clearing an empty list.
 ///
 /// # Safety
 ///
-/// Attached; `handle` is the memory of a handle whose count has dropped to zero.
+/// The thread is attached; `handle` is the memory of a handle whose count has dropped to zero.
 unsafe fn has_weak_references(handle: *mut ffi::PyObject) -> bool {
-    // SAFETY: the caller's: live memory of an instance.
+    // SAFETY: live memory of an instance, as the caller guarantees.
     let class = unsafe { ffi::Py_TYPE(handle) };
     // SAFETY: a live type.
     let offset = unsafe { (*class).tp_weaklistoffset };
@@ -120,11 +121,11 @@ unsafe extern "C" fn traverse(
     visit: ffi::visitproc,
     argument: *mut c_void,
 ) -> c_int {
-    // SAFETY: the collector only knows complete handles.
+    // SAFETY: the collector only tracks complete handles.
     let fields = unsafe { fields(object) };
-    // SAFETY: as above, and nothing changes them while it looks.
+    // SAFETY: as above, and no code changes them during the traversal.
     let fields = unsafe { &*fields };
-    // Not the class, which lives for as long as the process.
+    // The class is left out, because it is never freed.
     let result = fields.objects(|object| {
         // SAFETY: the collector's own function with its own argument, and a live object.
         let result = unsafe { visit(object.as_ptr(), argument) };
@@ -134,10 +135,10 @@ unsafe extern "C" fn traverse(
 }
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // What goes is released without PyO3's help, which need not know then that the thread is attached.
+    // Released without PyO3, which then need not know that the thread is attached.
     // SAFETY: the interpreter calls this while attached.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: called by the collector with a live handle.
+    // SAFETY: the collector calls this with a live handle.
     let handle = unsafe { borrowed::<Handle>(py, &object) };
     cancel(handle);
     let_go(handle, None);

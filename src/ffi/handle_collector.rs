@@ -1,10 +1,10 @@
-//! When the collector hears of a handle.
+//! When the garbage collector tracks a handle.
 //!
-//! Most handles are made while the loop runs, held by its queue alone, and gone after their turn: the
-//! collector need not know them. While the loop runs it is alive, and with it what its handles refer to.
-//! A handle that leaves the queue and is still held (`leave`) is told to the collector then, and when a run
-//! ends, all that are left (`track`). Of those that are made while the loop is stopped, only the last and the ones that
-//! somebody else holds are known (`untrack_unless_shared`); the loop stands for the others (`objects`).
+//! Most handles are created while the loop runs, are held by its queue alone, and are gone after their turn, so the
+//! collector need not track them: a running loop is alive, and so is everything that its handles refer to. A handle
+//! that leaves the queue but is still referenced is tracked then (`leave`), and all that are left are tracked when a
+//! run ends (`track`). Of the handles created while the loop is stopped, only the last one and those with other
+//! references stay tracked (`untrack_unless_shared`); the loop's traversal visits the others (`objects`).
 
 use std::convert::Infallible;
 use std::mem::{ManuallyDrop, replace, transmute};
@@ -16,9 +16,9 @@ use pyo3::prelude::*;
 use super::handle_fields::{Handle, fields, with};
 use super::owner::Stopped;
 
-/// Tells the collector of the handle, where it does not know it yet.
+/// Tracks the handle, unless it is tracked already.
 pub(crate) fn track(handle: &Bound<'_, Handle>) {
-    // SAFETY: runs no Python code, and the collector hears of it next.
+    // SAFETY: runs no Python code, and the next call tracks it.
     let was_tracked = unsafe { with(handle, |fields| replace(&mut fields.tracked, true)) };
     if !was_tracked {
         // SAFETY: complete, and not tracked yet.
@@ -26,7 +26,7 @@ pub(crate) fn track(handle: &Bound<'_, Handle>) {
     }
 }
 
-/// The handle leaves the loop: from now on it is the business of whoever still holds it.
+/// Called when the handle leaves the loop: if there are other references, the collector must track it.
 #[inline]
 pub(crate) fn leave(handle: &Bound<'_, Handle>) {
     if reference_count(handle.as_unbound()) > 1 {
@@ -34,14 +34,14 @@ pub(crate) fn leave(handle: &Bound<'_, Handle>) {
     }
 }
 
-/// The collector need not know a handle that nobody but the loop's queue holds: what it refers to is then shown
-/// in its place (`objects`). `held` is how many references the caller knows of.
+/// Untracks a handle that only the loop's queue holds; `objects` then visits what it refers to instead. `held` is the
+/// number of references that the caller knows of.
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) fn untrack_unless_shared(handle: &Bound<'_, Handle>, held: isize) {
     if reference_count(handle.as_unbound()) > held {
         return;
     }
-    // SAFETY: runs no Python code, and the collector hears of it next.
+    // SAFETY: runs no Python code, and the next call untracks it.
     let was_tracked = unsafe { with(handle, |fields| std::mem::take(&mut fields.tracked)) };
     if was_tracked {
         // SAFETY: alive, and tracked until here.
@@ -49,10 +49,10 @@ pub(crate) fn untrack_unless_shared(handle: &Bound<'_, Handle>, held: isize) {
     }
 }
 
-/// Shows the collector a handle that is in one place of a queue.
+/// Visits a handle that is in one place of a queue.
 ///
-/// One that it does not know, and that nobody else can reach, stands for what it refers to. One that
-/// somebody else holds is shown to nobody: what it refers to then looks reachable, as it is.
+/// For an untracked handle without other references, this visits what it refers to. A handle with other references is
+/// not visited at all: what it refers to then looks reachable, which it is.
 pub(crate) fn objects(
     handle: &Py<Handle>,
     _witness: Stopped<'_>,
@@ -60,7 +60,7 @@ pub(crate) fn objects(
 ) {
     // SAFETY: a handle, which `Py` keeps alive.
     let fields = unsafe { fields(handle.as_ptr()) };
-    // SAFETY: as above, and no thread is inside `with`, which has no call where it could be stopped.
+    // SAFETY: as above, and no thread is inside `with`, which contains no call in which it could be stopped.
     let fields = unsafe { &*fields };
     if fields.tracked {
         return visit(handle.as_any());
@@ -69,8 +69,8 @@ pub(crate) fn objects(
         return;
     }
     let all = fields.objects(|pointer| {
-        // SAFETY: `Py<PyAny>` is nothing but such a pointer; the handle owns the reference, and `ManuallyDrop`
-        // leaves it there.
+        // SAFETY: `Py<PyAny>` has the layout of such a pointer; the handle owns the reference, and `ManuallyDrop`
+        // does not release it.
         let object =
             ManuallyDrop::new(unsafe { transmute::<NonNull<ffi::PyObject>, Py<PyAny>>(pointer) });
         visit(&object);

@@ -1,8 +1,8 @@
-//! Callbacks that have ended, for threads that wait for one.
+//! Notifies threads that wait for a callback to end.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Tells of callbacks that ended while another thread waited for one: there are few, so all share it.
+/// Announces every callback that ends while another thread waits for one. Such waits are rare, so all share it.
 pub(super) static ENDED: Ended = Ended {
     count: Mutex::new(0),
     changed: Condvar::new(),

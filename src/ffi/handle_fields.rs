@@ -12,63 +12,65 @@ use super::reference::truth;
 #[derive(Debug)]
 pub(crate) struct Handle(());
 
-/// Which of the two classes.
+/// Which class a handle has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HandleKind {
     Plain,
     Timer,
-    /// Whoever cancels it on another thread waits for a callback that has started (Python 3.14).
+    /// Cancelling it on another thread waits for a callback that has started (Python 3.14).
     ThreadSafe,
 }
 
-/// The words up to `scratch` lie where asyncio's classes have their own slots, each under its own name (`handle_words`).
+/// The fields of a handle. Those up to `scratch` lie where asyncio's classes have their own slots, each under its own
+/// name (`handle_words`).
 ///
-/// So asyncio's slot descriptors (`asyncio.Handle._callback.__set__(handle, …)`) read and write them past us, at
-/// any time while attached: what they hold may be anything, and be replaced during a call. Whatever else needs to
-/// be relied on lies behind them.
+/// So asyncio's slot descriptors (`asyncio.Handle._callback.__set__(handle, …)`) read and write them directly, at any
+/// time while attached: they may hold any object, and change during a call. Fields that code must rely on come after
+/// them.
 ///
 /// # Invariant
 ///
-/// Pointers are owned references or null. `arguments` are those of a callback with as many as `count` says; they stay
-/// as they are while `running`. On free-threaded builds all are read and written inside the handle's critical section.
+/// Pointers are owned references or null. The first `count` of `arguments` are the callback's arguments, which do not
+/// change while `running`. On free-threaded builds all fields are read and written inside the handle's critical
+/// section.
 #[repr(C)]
 pub(super) struct Fields {
-    /// Null for arguments that are inline; a tuple for more than fit; then whatever was set.
+    /// Null while the arguments are inline; a tuple if they do not fit; otherwise whatever was set.
     pub(super) args: *mut ffi::PyObject,
     pub(super) callback: *mut ffi::PyObject,
-    /// `False` for as long as the callback is to run.
+    /// `False` as long as the callback is still to run.
     pub(super) cancelled: *mut ffi::PyObject,
     pub(super) context: *mut ffi::PyObject,
     pub(super) event_loop: *mut ffi::PyObject,
     pub(super) repr: *mut ffi::PyObject,
     pub(super) source_traceback: *mut ffi::PyObject,
-    /// The interpreter's; later ones keep it in front of the object.
+    /// The interpreter's list; later versions keep it in front of the object.
     #[cfg(not(Py_3_12))]
     pub(super) weak_references: *mut ffi::PyObject,
     /// A timer's `_scheduled`, or the `_lock` of a thread-safe handle.
     pub(super) scheduled: *mut ffi::PyObject,
-    /// A timer's `_when` as it was given, where that was no float.
+    /// A timer's `_when` as it was passed, if that was not a float.
     pub(super) given_when: *mut ffi::PyObject,
-    /// The slot in front of the arguments that a callee may use.
+    /// The slot in front of the arguments, which a callee may overwrite.
     pub(super) scratch: *mut ffi::PyObject,
     pub(super) arguments: [*mut ffi::PyObject; INLINE],
     pub(super) when: f64,
-    /// How many arguments are inline, or `ELSEWHERE`.
+    /// The number of inline arguments, or `ELSEWHERE`.
     pub(super) count: u8,
-    /// A timer is in the loop's heap.
+    /// Whether a timer is in the loop's heap.
     pub(super) queued: bool,
-    /// The callback runs: its inline arguments stay, whatever happens.
+    /// Whether the callback is running. Its inline arguments must then stay.
     pub(super) running: bool,
-    /// The collector knows it.
+    /// Whether the collector tracks it.
     pub(super) tracked: bool,
-    /// Somebody waits for the callback's end.
+    /// Whether a thread waits for the callback's end.
     pub(super) awaited: bool,
 }
 
-/// The arguments are what `args` holds.
+/// The value of `count` while `args` holds the arguments.
 pub(super) const ELSEWHERE: u8 = u8::MAX;
 
-/// Arguments held without a tuple: asyncio's own callbacks have at most two.
+/// The number of arguments held without a tuple; asyncio's own callbacks have at most two.
 pub(super) const INLINE: usize = 4;
 
 pub(super) static PLAIN: Class = Class::new();
@@ -88,12 +90,12 @@ impl HandleKind {
     }
 }
 
-/// The fields, under the handle's lock where there is no GIL.
+/// Gives `access` the fields, under the handle's lock on free-threaded builds.
 ///
 /// # Safety
 ///
-/// `access` runs no Python code and leaves the fields as their invariant says: a reference that it takes out of one is
-/// the caller's to release.
+/// `access` runs no Python code and keeps the fields' invariant; the caller must release a reference that it takes
+/// out.
 #[inline]
 pub(super) unsafe fn with<R>(
     handle: &Bound<'_, Handle>,
@@ -103,32 +105,32 @@ pub(super) unsafe fn with<R>(
     let place = unsafe { fields(handle.as_ptr()) };
     #[cfg(Py_GIL_DISABLED)]
     return pyo3::sync::critical_section::with_critical_section(handle.as_any(), || {
-        // SAFETY: `place` points into the live handle. The critical section is held until `access` returns, which runs
-        // no Python code that could leave it: this is the only borrow.
+        // SAFETY: `place` points into the live handle. The critical section is held until `access` returns, and
+        // `access` runs no Python code that could suspend it, so this is the only borrow.
         access(unsafe { &mut *place })
     });
     #[cfg(not(Py_GIL_DISABLED))]
-    // SAFETY: `place` points into the live handle; `access` runs no Python code, so with the GIL held
-    // this is the only borrow.
+    // SAFETY: `place` points into the live handle. `access` runs no Python code, so with the GIL held this is the
+    // only borrow.
     access(unsafe { &mut *place })
 }
 
-/// Where the fields of a handle are.
+/// A pointer to the fields of a handle.
 ///
 /// # Safety
 ///
-/// `handle` points at the memory of a handle: its fields need not be there yet, or any more.
+/// `handle` points at the memory of a handle, whose fields may be uninitialised or already dropped.
 #[inline]
 pub(super) unsafe fn fields(handle: *mut ffi::PyObject) -> *mut Fields {
-    // SAFETY: an instance of each class has room for its fields behind the head: `make` puts it there.
+    // SAFETY: an instance of each class has room for its fields behind the head, where `make` puts them.
     unsafe { handle.byte_add(SLOTS) }.cast()
 }
 
-/// Where a class without other bases has its slots: behind the head.
+/// The offset of the slots in a class without other bases: after the head.
 pub(super) const SLOTS: usize = size_of::<ffi::PyObject>();
 
 impl Fields {
-    /// Shows `visit` each object that is held, until it fails.
+    /// Calls `visit` with each object that the handle holds, until it fails.
     #[inline]
     pub(super) fn objects<E>(
         &self,
@@ -141,7 +143,7 @@ impl Fields {
         for argument in self.inline() {
             visit(*argument)?;
         }
-        // The collector has no interest in what nearly all have here, and there may be many handles.
+        // `False` and `True` are in no cycle: not visiting them saves time, as nearly all handles have them here.
         if self.cancelled != truth(false) {
             visit(self.cancelled)?;
         }
@@ -151,13 +153,13 @@ impl Fields {
         self.rare().into_iter().flatten().try_for_each(visit)
     }
 
-    /// The arguments that are inline. `ELSEWHERE` is more than fit: all places are looked at then.
+    /// The inline arguments. `ELSEWHERE` exceeds the number of places, so it returns all of them.
     #[inline]
     pub(super) fn inline(&self) -> &[*mut ffi::PyObject] {
         &self.arguments[..usize::from(self.count).min(INLINE)]
     }
 
-    /// What few handles have; `None` when this one has nothing of it.
+    /// Fields that few handles use; `None` if all of them are unset.
     #[inline]
     pub(super) fn rare(&self) -> Option<[*mut ffi::PyObject; 4]> {
         let all = [self.args, self.source_traceback, self.repr, self.given_when];

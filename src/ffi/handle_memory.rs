@@ -1,4 +1,4 @@
-//! Blocks of memory for handles.
+//! Memory blocks for handles.
 
 use pyo3::exceptions::PySystemError;
 use pyo3::ffi;
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use super::handle_fields::HandleKind;
 pub(super) use kept::{allocate, give_back};
 
-/// Blocks kept for the next handle. The GIL is the lock.
+/// Keeps freed blocks for later handles. The GIL is the lock.
 #[cfg(not(Py_GIL_DISABLED))]
 mod kept {
     use std::cell::UnsafeCell;
@@ -20,19 +20,19 @@ mod kept {
 
     struct FreeList(UnsafeCell<Vec<*mut ffi::PyObject>>);
 
-    // SAFETY: used by the two functions below alone, which run attached: the GIL admits one thread,
-    // and neither calls anything that could release it while the list is borrowed.
+    // SAFETY: only the two functions below use it, and they run attached: the GIL admits one thread, and neither
+    // function calls anything that could release it while the list is borrowed.
     unsafe impl Sync for FreeList {}
 
     static PLAINS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
     static TIMERS: FreeList = FreeList(UnsafeCell::new(Vec::new()));
     static THREAD_SAFES: FreeList = FreeList(UnsafeCell::new(Vec::new()));
 
-    /// Blocks kept of each kind, 5 MiB at most: what a thread queues in a burst before it must give up the GIL; the rest
-    /// goes back to the allocator.
+    /// Blocks kept of each kind, at most 5 MiB: as many handles as a thread queues in a burst before it must release
+    /// the GIL. Further blocks go back to the allocator.
     const KEPT: usize = 32_768;
 
-    /// A block with the head of an object and zeroes up to our fields, not yet tracked.
+    /// Returns a block with an object's head and zeroes up to our fields, not tracked yet.
     #[inline]
     pub(in crate::ffi) fn allocate(
         py: Python<'_>,
@@ -45,26 +45,27 @@ mod kept {
         };
         // SAFETY: attached, and no other borrow of the list is alive (see `FreeList`).
         if let Some(object) = unsafe { &mut *list.0.get() }.pop() {
-            // SAFETY: a block of this very class, to which it kept its reference; this sets the count to one.
+            // SAFETY: a block of this very class, whose reference to the class it kept; this sets the count to one.
             unsafe { _Py_NewReference(object) };
             return Ok(object);
         }
         super::allocate_zeroed(py, kind)
     }
 
-    // What `PyObject_Init` does beside setting the class; exported by every version from 3.11 to 3.15.
+    // What `PyObject_Init` does apart from setting the class. Every version from 3.11 to 3.15 exports it.
     unsafe extern "C" {
         fn _Py_NewReference(object: *mut ffi::PyObject);
     }
 
-    /// Keeps the block, with its reference to the class, or frees it when there are enough.
+    /// Keeps the block, with its reference to the class, or frees it if enough are kept.
     ///
     /// # Safety
     ///
-    /// Attached; `object` is a handle without references and untracked, whose fields are gone. The caller gives it up.
+    /// The thread is attached; `object` is an untracked handle without references, whose fields have been released.
+    /// The caller gives it up.
     #[inline]
     pub(in crate::ffi) unsafe fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: the caller's: live memory of an instance.
+        // SAFETY: live memory of an instance, as the caller guarantees.
         let class = unsafe { ffi::Py_TYPE(object) };
         let list = if class == PLAIN.object() {
             &PLAINS
@@ -78,13 +79,13 @@ mod kept {
         if list.len() < KEPT {
             list.push(object);
         } else {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             unsafe { class::free(object) };
         }
     }
 }
 
-/// Nothing is kept: free-threaded builds have fast thread-local allocation of their own.
+/// Keeps nothing: free-threaded builds have a fast thread-local allocator.
 #[cfg(Py_GIL_DISABLED)]
 mod kept {
     use pyo3::ffi;
@@ -102,21 +103,21 @@ mod kept {
 
     /// # Safety
     ///
-    /// As where blocks are kept.
+    /// The same as where blocks are kept.
     pub(in crate::ffi) unsafe fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { class::free(object) };
     }
 }
 
-/// A new block of a handle class with everything behind the head zeroed, not tracked.
+/// Allocates a block of a handle class with everything after the head zeroed, not tracked.
 fn allocate_zeroed(py: Python<'_>, kind: HandleKind) -> PyResult<*mut ffi::PyObject> {
     let class = kind.class().object();
     if class.is_null() {
         return Err(PySystemError::new_err("the class is not made yet"));
     }
-    // SAFETY: attached; a heap type with the collector's flag, which is never freed. Not tracked and not initialised
-    // behind the head, or null with an exception set.
+    // SAFETY: attached; a heap type with the collector's flag, which is never freed. Returns an object that is not
+    // tracked and not initialised after the head, or null with an exception set.
     let object = unsafe { ffi::PyObject_GC_New::<ffi::PyObject>(class) };
     if object.is_null() {
         return Err(PyErr::fetch(py));
@@ -125,7 +126,7 @@ fn allocate_zeroed(py: Python<'_>, kind: HandleKind) -> PyResult<*mut ffi::PyObj
     let size = unsafe { (*class).tp_basicsize }.cast_unsigned();
     // SAFETY: the head is part of the object.
     let behind_head = unsafe { object.add(1) }.cast::<u8>();
-    // SAFETY: an object of this class is `size` bytes long, and nobody has seen it yet.
+    // SAFETY: an object of this class is `size` bytes long, and no other code has seen it yet.
     unsafe { behind_head.write_bytes(0, size - size_of::<ffi::PyObject>()) };
     Ok(object)
 }

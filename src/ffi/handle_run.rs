@@ -1,4 +1,4 @@
-//! What running a handle does: its callback is called in its context.
+//! Runs a handle: calls its callback in its context.
 
 use std::ptr;
 
@@ -26,31 +26,32 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
         return Ok(());
     };
     if call.context.is_null() {
-        // SAFETY: begun above, and ended here.
+        // SAFETY: `begin` made the call, and it ends here.
         unsafe { end(handle, &call) };
         return Err(missing(handle, "_context"));
     }
-    // SAFETY: begun above, with a context.
+    // SAFETY: `begin` made the call, with a context.
     let (result, replaced) = unsafe { call_inside(handle, &call) };
     if result.is_null() {
-        // SAFETY: begun above, and ended here; an exception is set, and `replaced` is ours.
+        // SAFETY: `begin` made the call, and it ends here; an exception is set, and this function owns `replaced`.
         return Err(unsafe { failed(handle, call, replaced) });
     }
-    // SAFETY: begun above, and ended here.
+    // SAFETY: `begin` made the call, and it ends here.
     unsafe { end(handle, &call) };
-    // SAFETY: attached; null, or a reference of ours, which is not used afterwards.
+    // SAFETY: attached; null or a reference that this function owns, which is not used afterwards.
     unsafe { release(replaced) };
     // SAFETY: as above.
     unsafe { release(result) };
     Ok(())
 }
 
-/// Calls in the context: a new reference, or null with an exception set; and the context, or null, which the caller
-/// releases when the call is over. Pointers, since a `PyResult` would go through memory.
+/// Calls the callback in the context. Returns a new reference, or null with an exception set; and the context or
+/// null, which the caller releases when the call has ended. These are pointers, because a `PyResult` would be passed
+/// through memory.
 ///
 /// # Safety
 ///
-/// `call` was begun with this handle and not ended, and has a context.
+/// `begin` returned `call` for this handle, `end` has not been called with it, and it has a context.
 #[expect(clippy::inline_always, reason = "as `run`")]
 #[inline(always)]
 unsafe fn call_inside(
@@ -65,67 +66,67 @@ unsafe fn call_inside(
         return (ptr::null_mut(), ptr::null_mut());
     };
     let result = if call.count == ELSEWHERE {
-        // SAFETY: `begin` keeps it alive, and no Python code has run since where only the handle does.
+        // SAFETY: `begin` keeps it alive, or the handle does and no Python code has run since.
         unsafe { with_tuple(handle, call.callback) }
     } else {
         let count = usize::from(call.count) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        // SAFETY: attached; `begin` keeps callback and arguments alive, and `scratch`, the slot in front of the
-        // inline ones, may be scribbled on, as the flag says.
+        // SAFETY: attached; `begin` keeps callback and arguments alive, and the callee may overwrite `scratch`, the
+        // slot in front of the inline arguments, as the flag says.
         unsafe { vectorcall(call.callback, inline_arguments(handle), count) }
     };
-    // SAFETY: only looks.
+    // SAFETY: only reads.
     let replaced = if unsafe { with(handle, |fields| fields.context) } == call.context {
         ptr::null_mut()
     } else {
-        // SAFETY: attached; the thread is inside of it, and keeps it alive.
+        // SAFETY: attached; the thread has entered the context, which keeps it alive.
         unsafe { new_reference(call.context) }
     };
     if entered.leave() {
         return (result, replaced);
     }
-    // SAFETY: attached; null, or the new reference of the call, which is not used afterwards.
+    // SAFETY: attached; null or the call's new reference, which is not used afterwards.
     unsafe { release(result) };
     (ptr::null_mut(), replaced)
 }
 
-/// The exception that is set, after the call was ended.
+/// Ends the call and returns the exception that is set.
 ///
 /// # Safety
 ///
-/// `call` was begun with this handle and not ended; an exception is set; `replaced` is null or a reference that the
-/// caller gives up.
+/// `begin` returned `call` for this handle and `end` has not been called with it; an exception is set; `replaced` is
+/// null or a reference that the caller gives up.
 #[cold]
 unsafe fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
     let error = PyErr::fetch(handle.py());
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe { end(handle, &call) };
-    // SAFETY: attached; the caller's.
+    // SAFETY: attached; the caller gives the reference up.
     unsafe { release(replaced) };
     error
 }
 
-/// What is called, kept alive until `end`.
+/// What is called; kept alive until `end`.
 #[derive(Clone, Copy)]
 struct Call {
     callback: *mut ffi::PyObject,
-    /// The handle's, or null; with the GIL borrowed.
+    /// The handle's context, or null. Borrowed with the GIL, owned without.
     context: *mut ffi::PyObject,
-    /// How many arguments are inline, or `ELSEWHERE`.
+    /// The number of inline arguments, or `ELSEWHERE`.
     count: u8,
-    /// The callback's reference is the call's own.
+    /// Whether the call owns a reference to the callback.
     owned: bool,
-    /// The handle runs inside its own callback.
+    /// Whether the handle runs inside its own callback.
     nested: bool,
 }
 
-/// What is to be called, unless the handle was cancelled.
+/// Starts a call; returns `None` if the handle was cancelled.
 #[inline]
 fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
     let access = |fields: &mut Fields| {
         if fields.cancelled != truth(false) || fields.callback.is_null() {
             return None;
         }
-        // The frame of a Python function holds the function: the callback may be replaced meanwhile.
+        // The frame of a Python function keeps the function alive, even if the callback is replaced meanwhile.
         // SAFETY: the field's own reference keeps it alive.
         let owned = cfg!(Py_GIL_DISABLED) || !unsafe { is_function(fields.callback) };
         if owned {
@@ -148,11 +149,11 @@ fn begin(handle: &Bound<'_, Handle>) -> Option<Call> {
             nested: std::mem::replace(&mut fields.running, true),
         })
     };
-    // SAFETY: runs no Python code; what `Call` owns has references of its own.
+    // SAFETY: runs no Python code; what `Call` owns has its own references.
     unsafe { with(handle, access) }
 }
 
-/// As asyncio's `callback(*args)`: a new reference, or null with an exception set.
+/// Calls `callback(*args)` as asyncio does. Returns a new reference, or null with an exception set.
 ///
 /// # Safety
 ///
@@ -163,7 +164,7 @@ unsafe fn with_tuple(
     callback: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     let py = handle.py();
-    // SAFETY: attached; the caller's, and from here on it has a reference of our own.
+    // SAFETY: attached; alive, as the caller guarantees, and from here on this function has its own reference.
     let callback = unsafe { borrowed::<PyAny>(py, &callback) }.clone();
     let call = || {
         let args = expect_word(handle, Word::Args)?;
@@ -182,11 +183,11 @@ unsafe fn with_tuple(
     }
 }
 
-/// Releases what `begin` kept, and the arguments where the handle was cancelled meanwhile.
+/// Releases what `begin` kept, and the arguments if the handle was cancelled meanwhile.
 ///
 /// # Safety
 ///
-/// `call` was begun with this handle and not ended; it is not used afterwards.
+/// `begin` returned `call` for this handle and `end` has not been called with it; it is not used afterwards.
 #[inline]
 unsafe fn end(handle: &Bound<'_, Handle>, call: &Call) {
     let access = |fields: &mut Fields| {
@@ -196,7 +197,7 @@ unsafe fn end(handle: &Bound<'_, Handle>, call: &Call) {
             !call.nested && std::mem::replace(&mut fields.awaited, false),
         )
     };
-    // SAFETY: runs no Python code, and touches no reference.
+    // SAFETY: runs no Python code, and takes no reference.
     let (cancelled, awaited) = unsafe { with(handle, access) };
     if awaited {
         ENDED.announce();
@@ -214,7 +215,7 @@ unsafe fn end(handle: &Bound<'_, Handle>, call: &Call) {
     }
 }
 
-/// Waits, detached, until the callback does not run any more, where the handle was made for that.
+/// Waits, detached, until the callback is not running, if the handle's kind requires it.
 pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
     while handle.as_any().get_type_ptr() == THREAD_SAFE.object() {
         let seen = ENDED.count();
@@ -222,7 +223,7 @@ pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
             fields.awaited = fields.running;
             fields.awaited
         };
-        // SAFETY: runs no Python code, and touches no reference.
+        // SAFETY: runs no Python code, and takes no reference.
         let runs = unsafe { with(handle, access) };
         if !runs {
             return;
@@ -231,11 +232,11 @@ pub(crate) fn wait_until_ended(handle: &Bound<'_, Handle>) {
     }
 }
 
-/// Where a handle keeps its inline arguments.
+/// The address of a handle's inline arguments.
 #[inline]
 fn inline_arguments(handle: &Bound<'_, Handle>) -> *const *mut ffi::PyObject {
     // SAFETY: `Bound` keeps it alive.
     let place = unsafe { fields(handle.as_ptr()) };
-    // SAFETY: the handle is alive; only the address is taken.
+    // SAFETY: the handle is alive; this only takes an address.
     unsafe { (&raw const (*place).arguments).cast() }
 }

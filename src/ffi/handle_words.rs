@@ -1,6 +1,7 @@
-//! What asyncio's slots of a handle hold: each an object under the name of the slot, or none.
+//! The objects in asyncio's slots of a handle, each under the name of its slot.
 //!
-//! Ours are in the same places (`Fields`), so that asyncio's slot descriptors and our attributes see one and the same.
+//! This crate's fields (`Fields`) are in the same places, so asyncio's slot descriptors and this crate's attributes
+//! access the same objects.
 
 use std::mem::offset_of;
 use std::ptr;
@@ -14,7 +15,7 @@ use super::class::{Layout, slots_of};
 use super::handle_fields::{ELSEWHERE, Fields, Handle, INLINE, SLOTS, with};
 use super::reference::{new_reference, owned, release};
 
-/// One of the objects in place of asyncio's own slots.
+/// One of the objects in the places of asyncio's own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Args,
@@ -29,7 +30,7 @@ pub(crate) enum Word {
     Lock,
 }
 
-/// Where each of them lies, and asyncio's name for it.
+/// The offset of each, and asyncio's name for it.
 const WORDS: [(Word, &str, usize); 10] = [
     (Word::Args, "_args", offset_of!(Fields, args)),
     (Word::Callback, "_callback", offset_of!(Fields, callback)),
@@ -63,7 +64,7 @@ impl Fields {
     }
 }
 
-/// The object held, if there is one.
+/// The object in the slot, if any.
 pub(crate) fn word<'py>(handle: &Bound<'py, Handle>, word: Word) -> Option<Bound<'py, PyAny>> {
     let access = |fields: &mut Fields| {
         let pointer = *fields.word(word);
@@ -79,7 +80,7 @@ pub(crate) fn word<'py>(handle: &Bound<'py, Handle>, word: Word) -> Option<Bound
     unsafe { Bound::from_owned_ptr_or_opt(handle.py(), pointer) }
 }
 
-/// Puts another object in its place, or none. Arguments come in place of inline ones, too.
+/// Replaces the object in the slot, or empties it for `None`. Setting the arguments also replaces inline ones.
 pub(crate) fn set_word(handle: &Bound<'_, Handle>, word: Word, value: Option<Bound<'_, PyAny>>) {
     let mut gone = [ptr::null_mut(); INLINE + 1];
     let access = |fields: &mut Fields| {
@@ -93,16 +94,16 @@ pub(crate) fn set_word(handle: &Bound<'_, Handle>, word: Word, value: Option<Bou
             }
         }
     };
-    // SAFETY: runs no Python code; what the fields owned is in `gone`.
+    // SAFETY: runs no Python code; `gone` holds what the fields owned.
     unsafe { with(handle, access) };
-    // Released out here: a destructor may run any Python code, and look at this handle.
+    // Released outside of `with`: a destructor may run any Python code, and use this handle.
     for object in gone {
         // SAFETY: attached; a reference that a field owned, or null.
         unsafe { release(object) };
     }
 }
 
-/// The object held, after `value` was put where there was none.
+/// Returns the object in the slot, after storing `value` there if the slot was empty.
 pub(crate) fn word_or_insert<'py>(
     handle: &Bound<'py, Handle>,
     which: Word,
@@ -117,13 +118,13 @@ pub(crate) fn word_or_insert<'py>(
         // SAFETY: attached; the field's own reference keeps it alive.
         unsafe { new_reference(*place) }
     };
-    // SAFETY: runs no Python code; the field owns a reference of its own.
+    // SAFETY: runs no Python code; the field owns its own reference.
     let pointer = unsafe { with(handle, access) };
     // SAFETY: attached; a new reference made above.
     unsafe { owned(handle.py(), pointer) }
 }
 
-/// What a handle says when it lost a part.
+/// The error for a handle that lost a part.
 #[cold]
 pub(super) fn missing(handle: &Bound<'_, Handle>, name: &str) -> PyErr {
     let class = handle.as_any().get_type();
@@ -133,7 +134,7 @@ pub(super) fn missing(handle: &Bound<'_, Handle>, name: &str) -> PyErr {
     PyAttributeError::new_err(format!("'{class}' object has no attribute '{name}'"))
 }
 
-/// The object held; `AttributeError` where there is none.
+/// The object in the slot; `AttributeError` if there is none.
 pub(crate) fn expect_word<'py>(
     handle: &Bound<'py, Handle>,
     which: Word,
@@ -144,7 +145,7 @@ pub(crate) fn expect_word<'py>(
     })
 }
 
-/// The callback's arguments: a tuple, or whatever was set.
+/// The callback's arguments: a tuple, or any object that was set.
 pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
     let py = handle.py();
     let mut all = [ptr::null_mut(); INLINE];
@@ -164,27 +165,27 @@ pub(crate) fn arguments<'py>(handle: &Bound<'py, Handle>) -> PyResult<Bound<'py,
     let Some(count) = count else {
         return expect_word(handle, Word::Args);
     };
-    // SAFETY: attached; new references made above.
+    // SAFETY: attached; these are the new references made above.
     let all = all.map(|argument| unsafe { Bound::from_owned_ptr_or_opt(py, argument) });
     let all: Vec<_> = all.into_iter().take(count).flatten().collect();
     let all: Vec<_> = all.iter().map(Bound::as_borrowed).collect();
     super::make::tuple(py, &all).map(Bound::into_any)
 }
 
-/// When a timer is due, in seconds on the loop's clock, as it was given.
+/// When a timer is due, in seconds on the loop's clock, as it was passed.
 pub(crate) fn when<'py>(handle: &Bound<'py, Handle>) -> Bound<'py, PyAny> {
-    // SAFETY: only looks.
+    // SAFETY: only reads.
     let when = unsafe { with(handle, |fields| fields.when) };
     word(handle, Word::When).unwrap_or_else(|| PyFloat::new(handle.py(), when).into_any())
 }
 
-/// Remembers where the handle was made (debug mode).
+/// Records where the handle was created (debug mode).
 pub(crate) fn set_source_traceback(handle: &Bound<'_, Handle>, traceback: Bound<'_, PyAny>) {
     set_word(handle, Word::SourceTraceback, Some(traceback));
 }
 
-/// Where our fields go: over asyncio's own slots. Each word must be where asyncio's descriptor of that name leads, and
-/// nothing else may be there.
+/// The layout of our fields, which lie over asyncio's own slots. Each word must be where asyncio's descriptor of that
+/// name points, and nothing else may be there.
 pub(super) fn layout(base: &Bound<'_, PyType>) -> PyResult<Layout> {
     let layout = Layout::over::<Fields>(base, SLOTS)?;
     let mut end = SLOTS + offset_of!(Fields, scheduled);

@@ -1,10 +1,10 @@
-//! Which interpreter of the process this is.
+//! Which of the process's interpreters this is.
 
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// `ImportError` in any interpreter but the main one: classes, free lists and cached objects are the process's.
+/// Returns `ImportError` in a subinterpreter, because classes, free lists and cached objects are process-wide.
 pub(crate) fn refuse_other_interpreters(_py: Python<'_>) -> PyResult<()> {
     // SAFETY: attached.
     let this = unsafe { ffi::PyInterpreterState_Get() };

@@ -1,6 +1,6 @@
-//! Methods and attributes called without an argument tuple: `METH_FASTCALL | METH_KEYWORDS`.
+//! Methods and attributes that are called without an argument tuple (`METH_FASTCALL | METH_KEYWORDS`).
 //!
-//! A `#[pymethods]` function with `*args` costs 63-93 ns a call; one of these 26-33.
+//! A call of a `#[pymethods]` function with `*args` costs 63-93 ns, a call of one of these 26-33 ns.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ pub(super) use super::panics::panicked;
 use super::panics::raise;
 use super::reference::{borrowed, counted, returned};
 
-/// A name or a text as the interpreter takes it, checked when it is compiled. `text` ends with its only zero byte.
+/// A name or a text in the interpreter's format, checked at compile time. The only zero byte of `text` is its last.
 pub(crate) const fn text(text: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(text.as_bytes()) {
         Ok(text) => text,
@@ -27,10 +27,11 @@ pub(crate) const fn text(text: &'static str) -> &'static CStr {
 pub(crate) trait FastMethod {
     type Receiver;
     const NAME: &'static CStr;
-    /// With the signature line that `inspect` reads.
+    /// The documentation, after the signature line that `inspect` reads.
     const DOC: &'static CStr;
-    /// It is called so often, also while no loop runs on the thread, that telling PyO3 of the call would show. Then it must
-    /// drop no `Py` and no error by itself: what it returns is seen to.
+    /// Whether the call does not register with PyO3 as attached. That saves time for methods that are called very
+    /// often, also while no loop runs on the thread. Such a method must not drop any `Py` or error itself; its caller
+    /// handles its result.
     const IS_LIGHT: bool = false;
 
     fn call<'py>(
@@ -47,7 +48,7 @@ pub(crate) trait Attribute {
     fn get<'py>(this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>>;
 }
 
-/// An attribute that may be written, too.
+/// An attribute that may also be written.
 pub(crate) trait Settable: Attribute {
     fn set(this: &Bound<'_, Self::Receiver>, value: &Bound<'_, PyAny>) -> PyResult<()>;
 
@@ -56,11 +57,11 @@ pub(crate) trait Settable: Attribute {
     }
 }
 
-/// Declares a [`FastMethod`] of the class that the file calls `This`: its type, Python's name, the signature if it
-/// takes arguments, a line of documentation, and the body.
+/// Declares a [`FastMethod`] of the class that the file calls `This`: its type, its Python name, the signature if it
+/// takes arguments, one line of documentation, and the body.
 ///
-/// A body gets `this`, then `state` if it asks for one (the class's `state` method returns it), then `arguments` if
-/// there is a signature. `Type<S: Bound>` is a method of a generic `This<S>`.
+/// A body gets `this`, then `state` if it names one (the class's `state` method returns it), then `arguments` if
+/// there is a signature. `Type<S: Bound>` declares a method of a generic `This<S>`.
 macro_rules! method {
     (@ $light:literal $type:ident $(<$of:ident: $bound:ident>)?, $name:literal, $doc:literal,
      |$this:ident $(, $state:ident)?| $body:expr) => {
@@ -102,15 +103,14 @@ macro_rules! method {
     };
 }
 
-/// The same, with [`FastMethod::IS_LIGHT`].
+/// Like `method!`, with [`FastMethod::IS_LIGHT`].
 macro_rules! light_method {
     ($($rest:tt)+) => {
         $crate::ffi::method!(@ true $($rest)+);
     };
 }
 
-/// Declares an [`Attribute`] of `This`, under Python's name for it; the body gets `this`, then `state` if it asks for
-/// one.
+/// Declares an [`Attribute`] of `This` with its Python name. The body gets `this`, then `state` if it names one.
 macro_rules! attribute {
     ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$this:ident, $state:ident| $body:expr) => {
         $crate::ffi::attribute!($type $(<$of: $bound>)?, $name, |$this| {
@@ -132,7 +132,7 @@ macro_rules! attribute {
     };
 }
 
-/// Declares a [`Settable`] in the same way: a second body sets it, and a third one deletes it.
+/// Declares a [`Settable`] in the same way; a second body sets it, and a third one deletes it.
 macro_rules! settable {
     ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$($getter:ident),+| $get:expr,
      |$this:ident, $value:ident| $set:expr $(, |$object:ident| $delete:expr)?) => {
@@ -159,7 +159,7 @@ pub(crate) use {attribute, light_method, method, settable};
 pub(crate) struct Args<'a, 'py> {
     py: Python<'py>,
     positional: &'a [*mut ffi::PyObject],
-    /// Behind the positional ones, in the order of `names`.
+    /// The keyword values, which follow the positional ones, in the order of `names`.
     values: &'a [*mut ffi::PyObject],
     /// A tuple of `str`, or null.
     names: *mut ffi::PyObject,
@@ -170,7 +170,7 @@ impl<'a, 'py> Args<'a, 'py> {
         self.py
     }
 
-    /// How many positional arguments there are.
+    /// The number of positional arguments.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.positional.len()
@@ -195,7 +195,7 @@ impl<'a, 'py> Args<'a, 'py> {
         !self.values.is_empty()
     }
 
-    /// The value of the only keyword argument, if that is its name.
+    /// The value of the keyword argument `name`, if it is the only one.
     #[inline]
     pub(crate) fn single_keyword(
         &self,
@@ -204,7 +204,7 @@ impl<'a, 'py> Args<'a, 'py> {
         let [value] = self.values else { return None };
         // SAFETY: `names` is a tuple with one `str` for the one value, alive for the call.
         let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
-        // The names that a program's text gives are interned, too.
+        // The names in a program's source are interned, too.
         if given != name.as_ptr() {
             // SAFETY: as above: a live `str`.
             let given = unsafe { string(self.py, given) };
@@ -216,7 +216,7 @@ impl<'a, 'py> Args<'a, 'py> {
         Some(unsafe { Borrowed::from_ptr(self.py, *value) })
     }
 
-    /// Name and value of each keyword argument.
+    /// The name and value of each keyword argument.
     pub(crate) fn keywords(
         self,
     ) -> impl Iterator<Item = (Borrowed<'a, 'py, PyString>, Borrowed<'a, 'py, PyAny>)> {
@@ -257,7 +257,7 @@ impl<'a, 'py> Args<'a, 'py> {
         Ok(values)
     }
 
-    /// Takes only positional arguments, between `least` and `most` of them.
+    /// Rejects keyword arguments, and fewer than `least` or more than `most` positional ones.
     pub(crate) fn expect(&self, name: &str, least: usize, most: usize) -> PyResult<()> {
         if self.has_keywords() {
             return Err(PyTypeError::new_err(format!(
@@ -279,19 +279,19 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 }
 
-/// The error for an argument that was not given.
+/// The error for a missing argument.
 pub(crate) fn missing(method: &str, argument: &str) -> PyErr {
     PyTypeError::new_err(format!(
         "{method}() missing 1 required positional argument: '{argument}'"
     ))
 }
 
-/// Methods and attributes of one class, collected before it is made.
+/// Methods and attributes of one class, collected before it is created.
 #[derive(Default)]
 pub(crate) struct Members {
     pub(super) methods: Vec<ffi::PyMethodDef>,
     pub(super) attributes: Vec<ffi::PyGetSetDef>,
-    /// What operators call.
+    /// The slots that operators call.
     pub(super) slots: Vec<ffi::PyType_Slot>,
 }
 
@@ -323,10 +323,9 @@ impl Members {
 
 /// Adds `M` to a class made with `#[pyclass]`.
 pub(crate) fn add_fast_method<M: FastMethod>(class: &Bound<'_, PyType>) -> PyResult<()> {
-    // The interpreter keeps pointing at the definition: it is made once per class and never freed.
+    // The interpreter keeps a pointer to the definition, which is made once per class and never freed.
     let definition = Box::leak(Box::new(definition::<M>()));
-    // SAFETY: attached; `class` is a live type whose instances are `M::Receiver`s, and the
-    // definition lives for ever.
+    // SAFETY: attached; `class` is a live type whose instances are `M::Receiver`s, and the definition is never freed.
     let made = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
     // SAFETY: attached; a new reference, or null with an exception set.
     let descriptor = unsafe { returned(class.py(), made) }?;
@@ -347,7 +346,7 @@ fn definition<M: FastMethod>() -> ffi::PyMethodDef {
     }
 }
 
-/// The edge that the interpreter calls.
+/// The C function that the interpreter calls.
 unsafe extern "C" fn call<M: FastMethod>(
     this: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
@@ -358,13 +357,14 @@ unsafe extern "C" fn call<M: FastMethod>(
     let keywords = if names.is_null() {
         0
     } else {
-        // SAFETY: by the vectorcall protocol, `names` is a tuple.
+        // SAFETY: the vectorcall protocol says that `names` is a tuple.
         unsafe { ffi::PyTuple_GET_SIZE(names) }.cast_unsigned()
     };
     let all = if count + keywords == 0 {
         &[]
     } else {
-        // SAFETY: by the vectorcall protocol, the array holds the positional arguments and then one for each name.
+        // SAFETY: the vectorcall protocol says that the array holds the positional arguments and then one value for
+        // each name.
         unsafe { std::slice::from_raw_parts(arguments, count + keywords) }
     };
     let (positional, values) = all.split_at(count);
@@ -432,13 +432,13 @@ unsafe extern "C" fn set<A: Settable>(
     0
 }
 
-/// Whether the name that a call gives is `name`.
+/// Whether the keyword of a call is `name`.
 #[cold]
 fn is_same(_py: Python<'_>, given: Borrowed<'_, '_, PyString>, name: &Bound<'_, PyString>) -> bool {
     match (given.to_str(), name.to_str()) {
         (Ok(given), Ok(name)) => given == name,
         (Err(error), _) | (_, Err(error)) => {
-            // No name that any method has.
+            // It is not the name of any parameter.
             // SAFETY: attached by `_py`.
             unsafe { counted(|_| drop(error)) };
             false
@@ -450,13 +450,13 @@ fn is_same(_py: Python<'_>, given: Borrowed<'_, '_, PyString>, name: &Bound<'_, 
 ///
 /// `pointer` is a `str` that is alive for `'a`.
 unsafe fn string<'a>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Borrowed<'a, '_, PyString> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     let object = unsafe { Borrowed::from_ptr(py, pointer) };
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe { object.cast_unchecked() }
 }
 
-/// A new reference, or null with the exception set; a panic becomes an exception too.
+/// Returns a new reference, or null with the exception set. A panic also becomes an exception.
 #[inline]
 pub(super) fn guarded<'py>(
     _py: Python<'py>,

@@ -1,7 +1,8 @@
-//! Raw CPython: the only room that names `pyo3::ffi`; and the OpenSSL that its `_ssl` is linked with (`openssl`, `bio`, `wire`).
+//! Raw CPython, and the OpenSSL that its `_ssl` is linked with (`openssl`, `bio`, `wire`). Only this room names
+//! `pyo3::ffi`.
 //!
-//! Rules: every function offered here is safe to call; an exception is returned, never left set;
-//! what comes in through an `extern "C"` edge catches panics before they reach the interpreter.
+//! Rules: every function offered to other rooms is safe to call; an exception is returned, never left set; every
+//! `extern "C"` function catches panics before they reach the interpreter.
 
 mod bio;
 pub(crate) mod buffer;

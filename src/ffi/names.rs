@@ -1,7 +1,7 @@
 //! The names that this crate looks up in Python, interned once at import.
 //!
-//! PyO3's `intern!` makes its string where it is first used, and panics when there is no memory for it: in the
-//! middle of a turn, and often while another error is reported. Here there is nothing left that can fail.
+//! PyO3's `intern!` creates its string at the first use, and panics when memory runs out: in the middle of a turn,
+//! and often while another error is reported. The names here are created at import, so using one cannot fail.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use pyo3::types::PyString;
 
 use super::reference::owned;
 
-/// The interned string of that text, which must be in [`TEXTS`]: `name!(py, "data_received")`.
+/// The interned string of the given text, which must be in [`TEXTS`]: `name!(py, "data_received")`.
 macro_rules! name {
     ($py:expr, $text:literal) => {{
         const INDEX: usize = $crate::ffi::names::index($text);
@@ -20,7 +20,7 @@ macro_rules! name {
 
 pub(crate) use name;
 
-/// Every name, in order.
+/// Every name; the index identifies it.
 const TEXTS: [&str; 112] = [
     "%r: %s",
     "B",
@@ -138,7 +138,7 @@ const TEXTS: [&str; 112] = [
 
 static NAMES: PyOnceLock<[Py<PyString>; TEXTS.len()]> = PyOnceLock::new();
 
-/// Makes all names; the second time there is nothing to do.
+/// Creates all names; does nothing when called again.
 pub(crate) fn make(py: Python<'_>) -> PyResult<()> {
     NAMES
         .get_or_try_init(py, || {
@@ -149,7 +149,7 @@ pub(crate) fn make(py: Python<'_>) -> PyResult<()> {
         .map(drop)
 }
 
-/// Where the text is in the table. A text that is missing there ends the compilation.
+/// The index of the text in the table. A text that is not in the table fails the compilation.
 pub(crate) const fn index(text: &str) -> usize {
     let mut index = 0;
     while !is_same(TEXTS[index].as_bytes(), text.as_bytes()) {
@@ -159,7 +159,7 @@ pub(crate) const fn index(text: &str) -> usize {
     index
 }
 
-/// The name at that place.
+/// The name at this index.
 #[inline]
 pub(crate) fn get<const INDEX: usize>(py: Python<'_>) -> &Bound<'_, PyString> {
     let names = NAMES.get(py);
@@ -176,9 +176,9 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
 
 fn interned(py: Python<'_>, text: &str) -> PyResult<Py<PyString>> {
     let mut raw = PyString::from_bytes(py, text.as_bytes())?.into_ptr();
-    // SAFETY: attached; `raw` is our reference to a string, and it is exchanged for one to its interned equal, or kept
-    // where there is no memory for that.
+    // SAFETY: attached; `raw` is an owned reference to a string. The call replaces it by one to an equal interned
+    // string, or keeps it when memory runs out.
     unsafe { ffi::PyUnicode_InternInPlace(&raw mut raw) };
-    // SAFETY: a reference that is ours, to a string.
+    // SAFETY: an owned reference to a string.
     Ok(unsafe { owned(py, raw) }.unbind())
 }

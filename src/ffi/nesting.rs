@@ -1,12 +1,12 @@
-//! Deallocators of objects that hold each other, in chains of any length.
+//! Deallocates objects that hold each other in chains of any length.
 //!
-//! Dropping the first of a hundred thousand handles, each an argument of the one before, would take as many frames of
-//! the stack. Since Python 3.14 the interpreter sees to that for every class. Before, each deallocator has to: it
-//! stops after some depth, and what is left is freed by the outermost one that went deep.
+//! Dropping the first of a hundred thousand handles, each an argument of the one before, would otherwise need as many
+//! stack frames. Since Python 3.14 the interpreter limits this depth for every class. Before, each deallocator must:
+//! beyond a certain depth it postpones objects, and the outermost deep deallocator frees them.
 
 use pyo3::ffi;
 
-/// Frees one object, whose count has dropped to zero.
+/// How one object is freed whose count has dropped to zero.
 pub(super) type Free = unsafe fn(*mut ffi::PyObject);
 
 pub(super) use limited::deallocate;
@@ -19,10 +19,10 @@ mod limited {
     ///
     /// # Safety
     ///
-    /// As `free` asks.
+    /// The conditions of `free` hold.
     #[inline]
     pub(in crate::ffi) unsafe fn deallocate(object: *mut ffi::PyObject, free: super::Free) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { free(object) };
     }
 }
@@ -37,35 +37,36 @@ mod limited {
 
     use super::Free;
 
-    /// Deallocators inside one another before the thread's own depth is looked at, and then again as many before what
-    /// follows must wait. CPython's own limit is 50, for frames about half as large as ours.
+    /// Nested deallocators before the thread's own depth is checked, and again as many before further objects are
+    /// postponed. CPython's own limit is 50, with frames about half as large.
     const MOST: usize = 20;
 
-    /// Frees the object now, or once enough of those are done that are under way on this thread.
+    /// Frees the object now, or after enough of the deallocators in progress on this thread have ended.
     ///
     /// # Safety
     ///
-    /// Attached; `object` has the collector's head and no references left, and is what `free` asks for.
+    /// The thread is attached; `object` has the collector's head and no references left, and meets the conditions of
+    /// `free`.
     #[inline]
     pub(in crate::ffi) unsafe fn deallocate(object: *mut ffi::PyObject, free: Free) {
         #[cfg(not(Py_GIL_DISABLED))]
         if NESTED.get() < MOST {
             NESTED.set(NESTED.get() + 1);
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees it.
             unsafe { free(object) };
-            // Others may have come and gone in between.
+            // Others may have started and ended in between.
             NESTED.set(NESTED.get() - 1);
             return;
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { deep(object, free) };
     }
 
-    /// Deallocators under way on all threads: as long as they are few, no thread can be deep.
+    /// Deallocators in progress on all threads: while there are few, no thread can be deep.
     #[cfg(not(Py_GIL_DISABLED))]
     struct Nested(UnsafeCell<usize>);
 
-    // SAFETY: `get` and `set` are called while attached only: the GIL admits one thread.
+    // SAFETY: `get` and `set` are only called while attached, and the GIL admits one thread.
     #[cfg(not(Py_GIL_DISABLED))]
     unsafe impl Sync for Nested {}
 
@@ -75,17 +76,17 @@ mod limited {
     #[cfg(not(Py_GIL_DISABLED))]
     impl Nested {
         fn get(&self) -> usize {
-            // SAFETY: attached (see above), and nothing borrows it.
+            // SAFETY: attached (see above), and it is not borrowed.
             unsafe { self.0.get().read() }
         }
 
         fn set(&self, nested: usize) {
-            // SAFETY: attached (see above), and nothing borrows it.
+            // SAFETY: attached (see above), and it is not borrowed.
             unsafe { self.0.get().write(nested) };
         }
     }
 
-    /// What waits for the outermost deallocator.
+    /// Objects that wait for the outermost deallocator.
     struct Later {
         object: *mut ffi::PyObject,
         free: Free,
@@ -99,16 +100,16 @@ mod limited {
 
     /// # Safety
     ///
-    /// As `deallocate`.
+    /// The same as for `deallocate`.
     #[cold]
     unsafe fn deep(object: *mut ffi::PyObject, free: Free) {
         let depth = DEPTH.get();
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         if depth >= MOST && unsafe { put_off(object, free) } {
             return;
         }
         DEPTH.set(depth + 1);
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees it.
         unsafe { free(object) };
         while depth == 0
             && let Some(Later {
@@ -118,27 +119,28 @@ mod limited {
             }) = next()
         {
             if tracked {
-                // SAFETY: untracked when it was put off, and complete.
+                // SAFETY: untracked when it was postponed, and complete.
                 unsafe { ffi::PyObject_GC_Track(object.cast()) };
             }
-            // SAFETY: as it was when it was put off: nothing refers to it.
+            // SAFETY: unchanged since it was postponed: nothing refers to it.
             unsafe { free(object) };
         }
         DEPTH.set(depth);
     }
 
-    /// `false` where there is no memory for it, or the thread's own is gone because it ends.
+    /// Postpones the object. Returns `false` if there is no memory for that, or if the thread is ending and its list
+    /// is gone.
     ///
     /// # Safety
     ///
-    /// As `deallocate`; after `true`, the object is this thread's `LATER`.
+    /// The same as for `deallocate`; after `true`, the object belongs to this thread's `LATER`.
     unsafe fn put_off(object: *mut ffi::PyObject, free: Free) -> bool {
         let put_off = LATER.try_with(|later| {
             let mut later = later.borrow_mut();
             if later.try_reserve(1).is_err() {
                 return false;
             }
-            // SAFETY: the caller's: memory of an object with the collector's head.
+            // SAFETY: memory of an object with the collector's head, as the caller guarantees.
             let tracked = unsafe { ffi::PyObject_GC_IsTracked(object) } != 0;
             if tracked {
                 // The collector must not find an object without references.

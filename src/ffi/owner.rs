@@ -16,16 +16,18 @@ use crate::sys::fork::ForkNotice;
 
 /// The thread that a loop and everything on it belong to.
 ///
-/// While the loop runs, that is the running thread. Otherwise a thread that calls in owns it for the call.
+/// While the loop runs, that is the running thread. Otherwise a thread that calls in owns it for the length of the
+/// call.
 #[derive(Debug, Default)]
 pub(crate) struct Owner {
-    /// `threading.get_ident()` of the thread inside, 0 for none. Acquire on entering and Release
-    /// on leaving hand the state from one thread to the next.
+    /// `threading.get_ident()` of the owning thread, 0 for none. Acquire on entering and Release on leaving order one
+    /// thread's accesses to the state before the next one's.
     thread: AtomicUsize,
-    /// How many [`Entered`] and [`Running`] keep `thread` as it is, in whichever order they are dropped. They stay on
-    /// the owning thread, so no other thread writes this.
+    /// The number of [`Entered`] and [`Running`] that keep `thread` set; they may be dropped in any order. They stay
+    /// on the owning thread, so no other thread writes this.
     holds: AtomicUsize,
-    /// The loop runs: `thread` stays for long, so other threads do not wait for it. Written by the owner only.
+    /// Whether the loop runs. `thread` then stays set for long, so other threads do not wait for it. Only the owner
+    /// writes it.
     running: AtomicBool,
     forks: ForkNotice,
 }
@@ -44,7 +46,7 @@ impl Owner {
             && self.thread.load(Ordering::Relaxed) == current_thread(py)
     }
 
-    /// Makes the calling thread the one that runs the loop; `None` when it runs already.
+    /// Makes the calling thread the one that runs the loop. Returns `None` if it runs already.
     pub(crate) fn run(&self, py: Python<'_>) -> Option<Running<'_>> {
         let (before, after) = (Ordering::AcqRel, Ordering::Acquire);
         self.running
@@ -68,8 +70,8 @@ impl Owner {
 
     /// In a forked child, on its only thread: a loop that ran on another thread does not run any more.
     ///
-    /// `false`, and nothing is done, unless this is the first call in a child. Python's hook makes that right after the
-    /// fork; any other could take the loop away from a thread that is alive.
+    /// Returns `false` and does nothing unless this is the first call in a child. Python's hook makes that call right
+    /// after the fork; any later one could take the loop away from a live thread.
     pub(crate) fn forked(&self, py: Python<'_>) -> bool {
         if !self.forks.is_news() {
             return false;
@@ -82,7 +84,7 @@ impl Owner {
         true
     }
 
-    /// Enters until [`Owner::let_go`]; `false` when another thread runs the loop.
+    /// Enters until [`Owner::let_go`]. Returns `false` if another thread runs the loop.
     #[cfg(Py_GIL_DISABLED)]
     fn enter(&self, py: Python<'_>) -> bool {
         let me = current_thread(py);
@@ -101,7 +103,7 @@ impl Owner {
             }
             // SAFETY: may be called from any thread at any time.
             if unsafe { pyo3::ffi::Py_IsFinalizing() } != 0 {
-                // A daemon thread may have stopped for good inside of a call.
+                // A daemon thread may have stopped for good inside a call.
                 return false;
             }
             py.detach(std::thread::yield_now);
@@ -110,13 +112,13 @@ impl Owner {
         true
     }
 
-    /// One hold more, of the thread inside.
+    /// Adds one hold of the owning thread.
     fn hold(&self) {
         let holds = self.holds.load(Ordering::Relaxed);
         self.holds.store(holds + 1, Ordering::Relaxed);
     }
 
-    /// One hold less, of the thread inside: with the last one it leaves.
+    /// Removes one hold of the owning thread; the last one releases the ownership.
     fn let_go(&self) {
         let left = self.holds.load(Ordering::Relaxed) - 1;
         self.holds.store(left, Ordering::Relaxed);
@@ -142,10 +144,10 @@ impl Drop for Running<'_> {
 
 /// A value that only the owning thread may use.
 ///
-/// Two things give a reference to it: `enter`, to the thread that owns it, and `while_stopped`, to the collector.
+/// Two methods give a reference to it: `enter`, to the owning thread, and `while_stopped`, to the collector.
 pub(crate) struct OwnerCell<T> {
-    /// The owner that it was entered with first; it is entered with no other. The address tells them apart: an
-    /// `Entered` borrows its owner, so no other can have that address meanwhile.
+    /// The first owner that it was entered with; it is entered with no other. The address identifies it: an `Entered`
+    /// borrows its owner, so no other owner can have that address meanwhile.
     #[cfg(Py_GIL_DISABLED)]
     owner: AtomicPtr<Owner>,
     value: T,
@@ -154,13 +156,14 @@ pub(crate) struct OwnerCell<T> {
 // SAFETY: no two threads use the value at once, and each sees what the one before it did; `T: Send` allows one thread
 // after another to use it.
 //
-// With the GIL, the GIL is the lock. `enter` needs `Python<'_>`, and `while_stopped` a traversal: both run attached. A
-// thread that detaches while it has a reference does not use it until it is attached again: `Python::detach` refuses a
-// reference to what is not `Sync`, and `Parking` detaches inside `Driver::look`, which uses the driver's memory only.
+// With the GIL, the GIL is the lock. `enter` needs `Python<'_>`, and `while_stopped` needs a traversal: both run
+// attached. A thread that detaches while it has a reference does not use it until it is attached again:
+// `Python::detach` rejects a reference to a type that is not `Sync`, and `Parking` detaches inside `Driver::look`,
+// which only uses the driver's memory.
 //
-// Without it, `enter` admits the thread that the cell's one owner belongs to. It stays the owner's as long as there is
-// an `Entered`, which stays on that thread. The owner's Acquire and Release order one thread's uses before the next
-// one's. During a traversal, all other threads are stopped (see `Stopped`).
+// Without the GIL, `enter` admits the thread that the cell's one owner belongs to. It belongs to that thread as long
+// as there is an `Entered`, which stays on that thread. The owner's Acquire and Release order one thread's uses
+// before the next one's. During a traversal, all other threads are stopped (see `Stopped`).
 unsafe impl<T: Send> Sync for OwnerCell<T> {}
 
 impl<T> OwnerCell<T> {
@@ -172,7 +175,8 @@ impl<T> OwnerCell<T> {
         }
     }
 
-    /// The value. `None` when it is at work on another thread, or belongs to another owner (free-threaded builds only).
+    /// The value. `None` if another thread is using it, or if it belongs to another owner (free-threaded builds
+    /// only).
     #[inline]
     #[cfg_attr(
         not(Py_GIL_DISABLED),
@@ -198,14 +202,14 @@ impl<T> OwnerCell<T> {
         Some(entered)
     }
 
-    /// The value for the collector: every other thread is stopped, and this one may be anywhere.
+    /// The value, for the collector: every other thread is stopped, and this thread may be at any point.
     ///
-    /// So a `RefCell` in it may be borrowed, and reference counts must not be touched.
+    /// So a `RefCell` in it may be borrowed already, and the caller must not change reference counts.
     pub(crate) fn while_stopped<'a>(&'a self, _witness: Stopped<'a>) -> &'a T {
         &self.value
     }
 
-    /// Whether `owner` is the cell's: the first one is.
+    /// Whether `owner` is the cell's owner; the first one becomes it.
     #[cfg(Py_GIL_DISABLED)]
     #[inline]
     fn belongs_to(&self, owner: &Owner) -> bool {
@@ -223,7 +227,7 @@ impl<T> OwnerCell<T> {
     }
 }
 
-/// Without the value, which may be another thread's.
+/// Does not show the value, which may belong to another thread.
 impl<T> fmt::Debug for OwnerCell<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("OwnerCell").finish_non_exhaustive()
@@ -256,18 +260,19 @@ impl<T> Drop for Entered<'_, T> {
     }
 }
 
-/// Proof that the collector looks: it exists only inside `tp_traverse`.
+/// Proof that the collector is visiting objects: it exists only inside `tp_traverse`.
 ///
-/// The interpreter traverses while it is attached, and on free-threaded builds in a stopped world: so do the collector
-/// and `gc.get_referents`. Every other thread is detached then, or inside a call of the interpreter's that may detach.
-/// None is in the middle of an access to a cell's value, except where it has borrowed a `RefCell`, which says so.
+/// The interpreter traverses while it is attached, and on free-threaded builds while the world is stopped; this holds
+/// for the collector and for `gc.get_referents`. Every other thread is then detached, or inside a call of the
+/// interpreter that may detach. None is in the middle of an access to a cell's value, unless it has borrowed a
+/// `RefCell`, whose borrow flag shows that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopped<'a>(PhantomData<(&'a (), *const ())>);
 
 impl Stopped<'_> {
     /// # Safety
     ///
-    /// Called inside a `tp_traverse` that lasts for the proof's lifetime.
+    /// Must be called inside a `tp_traverse` that lasts for the proof's lifetime.
     pub(super) unsafe fn inside_traverse() -> Self {
         Self(PhantomData)
     }
@@ -275,14 +280,14 @@ impl Stopped<'_> {
 
 impl<'a> From<&'a PyVisit<'_>> for Stopped<'a> {
     fn from(_visit: &'a PyVisit<'_>) -> Self {
-        // SAFETY: PyO3 makes a `PyVisit` for a `tp_traverse` alone, which it does not outlive.
+        // SAFETY: PyO3 only creates a `PyVisit` for a `tp_traverse`, which it does not outlive.
         unsafe { Self::inside_traverse() }
     }
 }
 
 /// `threading.get_ident()` of the calling thread.
 pub(crate) fn current_thread(_py: Python<'_>) -> usize {
-    // SAFETY: may be called from any thread, and has no failure for one that is attached.
+    // SAFETY: may be called from any attached thread, and cannot fail.
     let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
     usize::try_from(ident).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Panics at the border with Python, and exceptions that there is no memory for.
+//! Panics at the boundary with Python, and exceptions for which there is no memory.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, Location, PanicHookInfo, catch_unwind};
@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Calls; a panic becomes the exception that [`panicked`] makes.
+/// Calls `call`; a panic becomes the exception that [`panicked`] creates.
 #[inline]
 pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -16,7 +16,7 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     }
 }
 
-/// The exception of a panic. PyO3 panics where the interpreter had no memory for a small object.
+/// The exception for a panic. PyO3 panics if the interpreter has no memory for a small object.
 #[cold]
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
     let said = message(panic);
@@ -26,9 +26,9 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> PyErr {
     PyRuntimeError::new_err(format!("yamanote panicked, please report this: {said}"))
 }
 
-/// Raises `error`; a `MemoryError` where there is no memory to make it with.
+/// Raises `error`, or `MemoryError` if there is no memory to create it.
 ///
-/// PyO3 makes most exceptions when they are raised, and panics when it cannot.
+/// PyO3 creates most exceptions when they are raised, and panics when it cannot.
 #[cold]
 pub(super) fn raise(py: Python<'_>, error: PyErr) {
     if catch_unwind(AssertUnwindSafe(|| error.restore(py))).is_err() {
@@ -36,7 +36,7 @@ pub(super) fn raise(py: Python<'_>, error: PyErr) {
     }
 }
 
-/// `result` with its error made, so that raising it needs no memory any more.
+/// `result` with its exception object created, so that raising it needs no more memory.
 pub(crate) fn made<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
     result.map_err(|error| {
         let make = || {
@@ -49,14 +49,14 @@ pub(crate) fn made<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<T> {
     })
 }
 
-/// The `MemoryError` that the interpreter keeps in store.
+/// The `MemoryError` that the interpreter keeps in reserve.
 fn no_memory(py: Python<'_>) -> PyErr {
-    // SAFETY: attached; may be called whatever exception is set, and always answers null.
+    // SAFETY: attached; may be called whatever exception is set, and always returns null.
     unsafe { ffi::PyErr_NoMemory() };
     PyErr::fetch(py)
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
@@ -65,11 +65,11 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// Whether PyO3 panics for want of memory: that becomes a `MemoryError`, and nothing is to be printed.
+/// Whether PyO3 panics because memory ran out. That becomes a `MemoryError`, and nothing should be printed.
 pub(crate) fn is_want_of_memory(panic: &PanicHookInfo<'_>) -> bool {
     let of_pyo3 = |location: &Location<'_>| location.file().contains("pyo3");
     panic.location().is_some_and(of_pyo3) && OUT_OF_MEMORY.contains(&message(panic.payload()))
 }
 
-/// What PyO3 says where the interpreter answered null.
+/// PyO3's messages when the interpreter returned null.
 const OUT_OF_MEMORY: [&str; 2] = ["PyObject pointer is null", "Python API call failed"];

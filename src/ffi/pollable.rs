@@ -1,4 +1,4 @@
-//! What came in through the capsule: things to poll, and calls to make.
+//! What extensions pass through the capsule: objects to poll, and calls to make.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -14,25 +14,26 @@ use yamanote_client::abi;
 use super::owner::current_thread;
 use super::reference::owned;
 
-/// Something to poll, by the functions that its maker gave.
+/// An object that is polled through the functions that its creator passed.
 ///
 /// # Invariant
 ///
-/// `data` is alive until `drop` was called, which happens to an adopted one only. Unless `flags` has `ANY_THREAD`, both functions are called on `home` only.
+/// `data` is alive until `drop` was called, which only happens to an adopted one. Unless `flags` has `ANY_THREAD`,
+/// both functions are called on `home` only.
 pub(crate) struct Pollable {
     data: *mut c_void,
     functions: abi::PollableFunctions,
     flags: u32,
     home: usize,
-    /// Until then it is the caller's of `spawn`, who keeps it where anything fails.
+    /// Until it is adopted, it belongs to the caller of `spawn`, who keeps it if anything fails.
     adopted: bool,
 }
 
-// SAFETY: `poll` and `drop` look at the thread before they touch `data`; what may be touched by any
-// thread says so in `flags`. `&mut self` and ownership keep uses apart.
+// SAFETY: `poll` and `drop` check the thread before they touch `data`, unless `flags` says that any thread may. `&mut
+// self` and ownership prevent concurrent uses.
 unsafe impl Send for Pollable {}
 
-/// A waker, lent for the length of a poll.
+/// A waker that is lent for the length of a poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LentWaker<'a> {
     raw: *const abi::Waker,
@@ -42,7 +43,7 @@ pub(crate) struct LentWaker<'a> {
 impl LentWaker<'_> {
     /// # Safety
     ///
-    /// `raw` is what the table's waker functions take, alive for `'a`.
+    /// `raw` points at what the table's waker functions take, and is alive for `'a`.
     pub(crate) unsafe fn new(raw: *const abi::Waker) -> Self {
         Self {
             raw,
@@ -51,10 +52,10 @@ impl LentWaker<'_> {
     }
 }
 
-/// Pollables that have not been dropped. Relaxed: a count, for tests and the curious.
+/// The number of pollables that have not been dropped. Relaxed: a count for tests and diagnostics.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// How many pollables there are.
+/// The number of pollables that have not been dropped.
 pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
 }
@@ -62,7 +63,7 @@ pub(crate) fn live() -> usize {
 impl Pollable {
     /// # Safety
     ///
-    /// `functions` are those of `data`, as the header describes them, and `data` is given up once this is adopted.
+    /// `functions` belong to `data`, as the header describes, and the caller gives `data` up once this is adopted.
     pub(super) unsafe fn new(
         py: Python<'_>,
         data: *mut c_void,
@@ -79,7 +80,7 @@ impl Pollable {
         }
     }
 
-    /// Nothing can fail any more: from now on what it points at is ours to drop.
+    /// Takes ownership of `data`, once nothing can fail any more.
     pub(crate) fn adopt(&mut self) {
         self.adopted = true;
     }
@@ -89,12 +90,12 @@ impl Pollable {
         self.flags & abi::ANY_THREAD != 0 || current_thread(py) == self.home
     }
 
-    /// Whether it wants to be polled inside the loop's runtime.
+    /// Whether it must be polled inside the loop's runtime.
     pub(crate) fn wants_runtime(&self) -> bool {
         self.flags & abi::INSIDE_RUNTIME != 0
     }
 
-    /// Polls once; an error too is an end. Must be at home, and must not be polled after its end.
+    /// Polls once; an error also ends it. Must be called at home, and not again after its end.
     pub(crate) fn poll<'py>(
         &mut self,
         py: Python<'py>,
@@ -104,12 +105,12 @@ impl Pollable {
             return Poll::Ready(Err(PySystemError::new_err("polled on a foreign thread")));
         }
         let mut result = ptr::null_mut();
-        // SAFETY: attached, at home, alive; the waker is alive for the call and `result` writable.
+        // SAFETY: attached, at home, alive; the waker is alive for the call, and `result` is writable.
         let answer = unsafe { (self.functions.poll)(self.data, waker.raw, &raw mut result) };
         match answer {
             abi::PENDING => Poll::Pending,
             abi::READY if !result.is_null() => {
-                // SAFETY: a new reference, as the answer says.
+                // SAFETY: a new reference, as this status guarantees.
                 Poll::Ready(Ok(unsafe { owned(py, result) }))
             }
             _ => Poll::Ready(Err(PyErr::take(py).unwrap_or_else(|| {
@@ -120,8 +121,8 @@ impl Pollable {
 }
 
 impl Drop for Pollable {
-    /// One that was not adopted stays the caller's. On a foreign thread what must not be dropped there is leaked, as PyO3
-    /// does with its `unsendable` classes.
+    /// If it was not adopted, it stays the caller's. On a foreign thread, one that must not be dropped there is
+    /// leaked, as PyO3 does with its `unsendable` classes.
     fn drop(&mut self) {
         if !self.adopted {
             LIVE.fetch_sub(1, Ordering::Relaxed);
@@ -134,7 +135,7 @@ impl Drop for Pollable {
                 unsafe { (self.functions.drop)(self.data) };
             }
         };
-        // Ignored when the interpreter is gone: nothing can be dropped then.
+        // Ignored if the interpreter is gone: nothing can be dropped then.
         let _ = Python::try_attach(release);
     }
 }
@@ -148,32 +149,32 @@ impl fmt::Debug for Pollable {
     }
 }
 
-/// A call to make on the loop's thread, or to call off: one of the two happens.
+/// A call that is either made on the loop's thread or cancelled, exactly once.
 pub(crate) struct Completion {
     data: *mut c_void,
     callback: abi::Callback,
 }
 
-// SAFETY: the header has submitters hand over data that another thread may take.
+// SAFETY: the header requires of submitters that another thread may take the data.
 unsafe impl Send for Completion {}
 
 impl Completion {
     /// # Safety
     ///
-    /// `callback` is that of `data`, as the header describes it, and `data` is given up.
+    /// `callback` belongs to `data`, as the header describes, and the caller gives `data` up.
     pub(super) unsafe fn new(data: *mut c_void, callback: abi::Callback) -> Self {
         Self { data, callback }
     }
 
-    /// It was refused: the caller goes on owning what it points at.
+    /// Called if it is refused: the submitter still owns the data.
     pub(super) fn give_back(self) {
         std::mem::forget(self);
     }
 
-    /// Makes the call. On the loop's thread.
+    /// Makes the call; on the loop's thread only.
     pub(crate) fn run(self, _py: Python<'_>) {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: attached, on the loop's thread; called once, since this is not dropped.
+        // SAFETY: attached, on the loop's thread; called once, since `this` is not dropped.
         unsafe { (this.callback)(this.data, abi::OK) };
     }
 }
@@ -181,7 +182,7 @@ impl Completion {
 impl Drop for Completion {
     /// The loop was closed first.
     fn drop(&mut self) {
-        // SAFETY: by whoever, as the header says of this status; called once.
+        // SAFETY: the header allows any thread to call with this status; called once.
         unsafe { (self.callback)(self.data, abi::CLOSED) };
     }
 }

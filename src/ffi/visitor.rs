@@ -1,4 +1,4 @@
-//! What the collector is shown objects with.
+//! Passes objects to the garbage collector.
 
 use std::ffi::{c_int, c_void};
 
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::owner::Stopped;
 
-/// Shows objects to the collector.
+/// Passes objects to the collector's visit function, until that stops the traversal.
 pub(crate) struct Visitor<'a> {
     pub(super) visit: ffi::visitproc,
     pub(super) argument: *mut c_void,
@@ -16,7 +16,7 @@ pub(crate) struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
-    /// Lets the collector look at what belongs to another thread.
+    /// Proof with which the collector may read what belongs to another thread.
     pub(crate) fn stopped(&self) -> Stopped<'a> {
         self.stopped
     }
@@ -37,7 +37,8 @@ impl<'a> Visitor<'a> {
     /// `object` is alive.
     pub(super) unsafe fn raw(&mut self, object: *mut ffi::PyObject) {
         if self.result == 0 {
-            // SAFETY: the collector's own function with its own argument; the caller's.
+            // SAFETY: the collector's own function with its own argument; the caller guarantees that `object` is
+            // alive.
             self.result = unsafe { (self.visit)(object, self.argument) };
         }
     }
