@@ -2,7 +2,7 @@
 
 fn main() {
     pyo3_build_config::use_pyo3_cfgs();
-    // mio wakes a reactor by an eventfd and has no other way on Linux: its call goes to `src/sys/linux/event_fd.rs`.
+    // On Linux, mio can only wake a reactor through an eventfd: redirect its call to `src/sys/linux/event_fd.rs`.
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
         println!("cargo::rustc-link-arg-cdylib=-Wl,--wrap=eventfd");
     }

@@ -1,4 +1,4 @@
-//! Addresses as Python's socket module writes and reads them.
+//! Converts addresses to and from the form of Python's socket module.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -7,7 +7,7 @@ use pyo3::types::{PyInt, PyString, PyTuple};
 
 use crate::ffi::make;
 
-/// `(host, port)`, or `(host, port, flowinfo, scope_id)`.
+/// `(host, port)`, or `(host, port, flowinfo, scope_id)` for IPv6.
 pub(crate) fn to_python<'py>(py: Python<'py>, address: &SocketAddr) -> PyResult<Bound<'py, PyAny>> {
     let number = |number: u32| make::int(py, number as usize);
     let port = number(address.port().into())?;
@@ -27,7 +27,7 @@ pub(crate) fn to_python<'py>(py: Python<'py>, address: &SocketAddr) -> PyResult<
     made.map(Bound::into_any)
 }
 
-/// The path of an `AF_UNIX` address: `bytes` for an abstract one.
+/// The path of an `AF_UNIX` address as `str`, or as `bytes` if it is abstract.
 pub(crate) fn path_to_python<'py>(py: Python<'py>, path: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     if path.first() == Some(&0) {
         return Ok(make::bytes(py, path)?.into_any());
@@ -36,8 +36,8 @@ pub(crate) fn path_to_python<'py>(py: Python<'py>, path: &[u8]) -> PyResult<Boun
     make::path(py, &path[..length.unwrap_or(path.len())]).map(Bound::into_any)
 }
 
-/// The address that a socket of the family of `version` reads from Python's tuple, where that takes
-/// neither a look-up nor an error: the socket itself is asked for those.
+/// Parses a tuple for a socket of the family of `version`. Returns `None` if it needs a look-up or is invalid; the
+/// caller then passes it to the socket itself.
 pub(crate) fn from_python(address: &Bound<'_, PyAny>, version: Version) -> Option<SocketAddr> {
     let parts = address.cast_exact::<PyTuple>().ok()?.as_slice();
     let [host, port, rest @ ..] = parts else {
@@ -60,7 +60,7 @@ pub(crate) fn from_python(address: &Bound<'_, PyAny>, version: Version) -> Optio
     }
 }
 
-/// Which internet protocol.
+/// The version of the internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V4,
@@ -71,7 +71,7 @@ fn number(value: &Bound<'_, PyAny>) -> Option<u32> {
     value.cast_exact::<PyInt>().ok()?.extract().ok()
 }
 
-/// As `inet_ntop` writes it: unlike Rust, it has dots in the addresses that IPv4's were once embedded in.
+/// Formats an address like `inet_ntop`: unlike Rust, it uses dots in the obsolete addresses that embed IPv4's.
 fn text(ip: &Ipv6Addr) -> String {
     let segments = ip.segments();
     if segments[..6] == [0; 6] && segments[6] != 0 {
@@ -81,5 +81,5 @@ fn text(ip: &Ipv6Addr) -> String {
     ip.to_string()
 }
 
-/// A flow label has 20 bits; Python's sockets refuse more.
+/// A flow label has 20 bits; Python's sockets reject more.
 const MAX_FLOW: u32 = 0xf_ffff;

@@ -1,16 +1,16 @@
-//! Errors of the kernel as Python raises them.
+//! The kernel's errors as Python exceptions.
 
 use std::io;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
-/// `OSError(errno, text)`, which Python makes a `ConnectionResetError` and its like.
+/// `OSError(errno, text)`; Python selects the subclass, such as `ConnectionResetError`.
 pub(crate) fn os_error(error: io::Error) -> PyErr {
     let Some(number) = error.raw_os_error() else {
         return error.into();
     };
-    // Rust adds the number to the kernel's text; Python does so too, in its own way.
+    // Rust appends the number to the kernel's text; Python adds it in its own format.
     let text = error.to_string();
     let text = text
         .strip_suffix(&format!(" (os error {number})"))

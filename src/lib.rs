@@ -1,6 +1,6 @@
 //! yamanote: an asyncio event loop on tokio.
 //!
-//! Lower rooms first; a room names only the rooms above it in this list.
+//! Lower rooms come first; a room names only the rooms above it in this list.
 //!
 //! | room | what lives there |
 //! | --- | --- |
@@ -37,15 +37,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-/// An awaitable for a future that shares the loop's own tokio runtime: its timers and sockets are on the loop's
+/// Creates an awaitable for a future that shares the loop's own tokio runtime: its timers and sockets use the loop's
 /// reactor, and no other thread is involved.
 ///
-/// For programs that link this crate, and with it one copy of tokio, into the library or executable
-/// that also has the loop: those that embed Python. Other extension modules use the crate `yamanote-client`.
+/// For programs that embed Python, and link this crate, and thus one copy of tokio, into the library or executable
+/// that also contains the loop. Other extension modules use the crate `yamanote-client`.
 ///
 /// # Errors
 ///
-/// `RuntimeError` when no loop of yamanote's runs on this thread.
+/// Returns `RuntimeError` if no yamanote loop runs on this thread.
 pub fn future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,
@@ -58,11 +58,11 @@ where
 ///
 /// # Errors
 ///
-/// What importing the parts of asyncio raises that its classes extend.
+/// Returns any exception raised while it imports the parts of asyncio that its classes extend.
 #[pymodule(gil_used = false)]
 pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // A program may take the module out of `sys.modules` and import it again. Its classes are made once: handles and
-    // loops of before go on working, with those that are made from then on.
+    // A program may remove the module from `sys.modules` and import it again. Its classes are created only once, so
+    // existing handles and loops keep working with new ones.
     static CONTENTS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let py = module.py();
     ffi::refuse_other_interpreters(py)?;
@@ -71,7 +71,7 @@ pub fn _yamanote(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.dict().update(contents.bind(py).as_mapping())
 }
 
-/// What the module holds.
+/// The contents of the module.
 fn contents(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let module = PyModule::new(py, "yamanote._yamanote")?;
     let given = module.dict().copy()?;
@@ -82,7 +82,7 @@ fn contents(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     transports::register(&module)?;
     sock::register(&module)?;
     let contents = module.dict().copy()?;
-    // Each module has its own name and origin.
+    // Each module object has its own name and origin.
     for name in given.keys() {
         contents.del_item(name)?;
     }

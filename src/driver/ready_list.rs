@@ -411,7 +411,10 @@ mod tests {
                 if list.is_empty() {
                     let since = Instant::now();
                     thread::park_timeout(PATIENCE);
-                    assert!(since.elapsed() < PATIENCE, "the loop was not woken: {seen:?}");
+                    assert!(
+                        since.elapsed() < PATIENCE,
+                        "the loop was not woken: {seen:?}"
+                    );
                 }
                 list.drain(|slot| {
                     assert_ne!(slot.take(), 0);

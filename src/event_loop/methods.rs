@@ -1,4 +1,4 @@
-//! The methods that need no speed of their own; each parses, calls, returns.
+//! The methods that are not performance-critical: each parses its arguments, calls, and returns.
 
 use std::path::PathBuf;
 
@@ -44,19 +44,19 @@ impl Core {
         self.close(py)
     }
 
-    /// From now on, ask Python's `time()` for the time.
+    /// Use Python's `time()` as the clock from now on.
     fn _use_own_clock(&self, py: Python<'_>) -> PyResult<()> {
         self.local(py)?.use_own_clock();
         Ok(())
     }
 
-    /// Remove the file of a Unix server, unless another server has taken its path over.
-    #[expect(clippy::unused_self, reason = "a method is where Python finds it")]
+    /// Remove the file of a Unix server, unless another server has replaced it.
+    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
     fn _remove_socket_file(&self, path: PathBuf, inode: u64) -> PyResult<()> {
         socket::remove_file(&path, inode).map_err(os_error)
     }
 
-    /// Stop after the pass that is running, or after one pass of the next run.
+    /// Stop after the current pass, or after one pass of the next run.
     #[pyo3(name = "stop")]
     fn py_stop(&self) {
         self.stop();
@@ -67,7 +67,7 @@ impl Core {
         self.check_closed()
     }
 
-    /// `RuntimeError` when called on another thread than the one that runs the loop.
+    /// Raise `RuntimeError` if another thread runs the loop.
     fn _check_thread(&self, py: Python<'_>) -> PyResult<()> {
         schedule::check_thread(py, self)
     }
@@ -91,20 +91,20 @@ impl Core {
     #[setter(_thread_id)]
     #[expect(clippy::unused_self, reason = "a setter is a method")]
     fn set_thread_id(&self, _value: Option<usize>) {
-        // `BaseEventLoop.__init__` writes `None`; the loop knows better who runs it.
+        // `BaseEventLoop.__init__` writes `None`, but the loop tracks its thread itself.
     }
 
-    /// Run until stopped. `run_forever()` does what belongs around it.
+    /// Run until stopped. `run_forever()` does the rest of its set-up and clean-up.
     fn _run(this: &Bound<'_, Self>) -> PyResult<()> {
         scheduler::run(this, false, None)
     }
 
-    /// Run until `until` is done or the loop is stopped; inside a callback of this loop, too.
+    /// Run until `until` is done or the loop is stopped; also inside a callback of this loop.
     fn _run_nested(this: &Bound<'_, Self>, until: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         scheduler::run(this, true, until)
     }
 
-    /// Have signals end the loop's waits through `fd`, -1 for none. What was set before.
+    /// Make signals end the loop's waits through `fd`, -1 for none. Returns the previous descriptor.
     fn _hear_signals(&self, py: Python<'_>, fd: i32) -> PyResult<i32> {
         Ok(self.local(py)?.signals.hear(fd))
     }
@@ -114,7 +114,7 @@ impl Core {
         Ok(self.local(py)?.signals.displaced())
     }
 
-    /// Drop everything scheduled and end the reactor.
+    /// Drop everything scheduled and shut the reactor down.
     fn _close(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_running() {
             return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
@@ -122,12 +122,12 @@ impl Core {
         self.close(py)
     }
 
-    /// Called in a forked child that has one thread: let the parent alone from now on.
+    /// Called in a forked child that has one thread: do not touch the parent's reactor from now on.
     fn _forked(&self, py: Python<'_>) {
         self.forked(py);
     }
 
-    /// Send what the callback that runs has written, and waits for its end. Nothing where this thread runs no callback.
+    /// Send what the current callback has written so far, without waiting for its end. No-op on any other thread.
     fn _send_written(this: &Bound<'_, Self>) -> PyResult<()> {
         let (py, core) = (this.py(), this.get());
         if core.owner().is_running_here(py) {
@@ -137,34 +137,34 @@ impl Core {
         }
     }
 
-    /// Queue a handle that was made by `_make_handle`, from any thread.
+    /// Queue a handle made by `_make_handle`; may be called from any thread.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         schedule::enqueue(self, own_handle(handle)?)?;
         self.shared.inbox.wake();
         Ok(())
     }
 
-    /// Watch `fd` for reading: the handle runs in each turn that finds something there.
+    /// Watch `fd` for reading: the handle runs in each turn in which it is readable.
     fn _watch_reader(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         watch(this, fd, Side::Reader, own_handle(handle)?.clone().unbind())
     }
 
-    /// Watch `fd` for writing: the handle runs in each turn that finds room.
+    /// Watch `fd` for writing: the handle runs in each turn in which it is writable.
     fn _watch_writer(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         watch(this, fd, Side::Writer, own_handle(handle)?.clone().unbind())
     }
 
-    /// Stop watching `fd` for reading; whether it was watched.
+    /// Stop watching `fd` for reading. Returns whether it was watched.
     fn _remove_reader(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
         unwatch(this, fd, Side::Reader)
     }
 
-    /// Stop watching `fd` for writing; whether it was watched.
+    /// Stop watching `fd` for writing. Returns whether it was watched.
     fn _remove_writer(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
         unwatch(this, fd, Side::Writer)
     }
 
-    /// `RuntimeError` when a live transport owns `fd`.
+    /// Raise `RuntimeError` if a live transport owns `fd`.
     fn _ensure_fd_no_transport(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
         let local = this.get().local(this.py())?;
         if !local.claims.contains(fd) {
@@ -179,19 +179,19 @@ impl Core {
         )))
     }
 
-    /// `fd` may be watched by others while its transport sends a file.
+    /// Allow other code to watch `fd` while its transport sends a file.
     fn _release_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
         self.local(py)?.claims.release(fd);
         Ok(())
     }
 
-    /// `fd` is its transport's own again.
+    /// Reserve `fd` for its transport again.
     fn _claim_fd(&self, py: Python<'_>, fd: i32) -> PyResult<()> {
         self.local(py)?.claims.claim(fd);
         Ok(())
     }
 
-    /// A transport over a connected stream socket; `waiter` is completed once `connection_made` was called.
+    /// Create a transport for a connected stream socket; `waiter` is completed after `connection_made`.
     #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
     fn _make_socket_transport<'py>(
         this: &Bound<'py, Self>,
@@ -205,7 +205,7 @@ impl Core {
         stream::from_socket(this, sock, protocol, waiter, extra, server, context)
     }
 
-    /// A transport that reads from a pipe; `waiter` is completed once `connection_made` was called.
+    /// Create a transport that reads from a pipe; `waiter` is completed after `connection_made`.
     #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
     fn _make_read_pipe_transport<'py>(
         this: &Bound<'py, Self>,
@@ -217,7 +217,7 @@ impl Core {
         pipe::open::<pipe::read::ReadSide>(this, pipe, protocol, waiter, extra)
     }
 
-    /// A transport that writes to a pipe; `waiter` is completed once `connection_made` was called.
+    /// Create a transport that writes to a pipe; `waiter` is completed after `connection_made`.
     #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
     fn _make_write_pipe_transport<'py>(
         this: &Bound<'py, Self>,
@@ -229,7 +229,7 @@ impl Core {
         pipe::open::<pipe::write::WriteSide>(this, pipe, protocol, waiter, extra)
     }
 
-    /// A transport over a datagram socket; `waiter` is completed once `connection_made` was called.
+    /// Create a transport for a datagram socket; `waiter` is completed after `connection_made`.
     #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
     fn _make_datagram_transport<'py>(
         this: &Bound<'py, Self>,
@@ -242,7 +242,8 @@ impl Core {
         datagram::from_socket(this, sock, protocol, address, waiter, extra)
     }
 
-    /// A TLS transport, to be the protocol of a stream transport; `None` for sessions that are not plain `ssl.SSLObject`s.
+    /// Create a TLS transport, the protocol of a stream transport; `None` if the session is not a plain
+    /// `ssl.SSLObject`.
     fn _make_tls_transport<'py>(
         this: &Bound<'py, Self>,
         protocol: &Bound<'py, PyAny>,
@@ -317,13 +318,13 @@ impl Core {
         listener::resume(this, fd)
     }
 
-    /// Stop accepting on a socket; whether it was listened on.
+    /// Stop accepting on a socket. Returns whether it was listening.
     fn _stop_listening(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
         listener::stop(this, fd)
     }
 }
 
-/// How many connections are accepted in one turn. The kernel takes a negative backlog for zero.
+/// The number of connections to accept in one turn. The kernel treats a negative backlog as zero.
 fn accepts(backlog: i64) -> usize {
     usize::try_from(backlog).unwrap_or(0)
 }

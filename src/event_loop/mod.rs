@@ -1,4 +1,4 @@
-//! What Python calls on a loop: `yamanote._yamanote.Core`, the native base of `yamanote.Loop`.
+//! The native base of `yamanote.Loop`: the methods of `yamanote._yamanote.Core` that Python calls.
 
 mod methods;
 mod schedule;
@@ -19,7 +19,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sock::add_methods(&core)?;
     state::add_methods(&core)?;
     tasks::add_methods(&core)?;
-    // The third, of thread-safe handles, is asyncio's own business, and ours: neither exports it.
+    // The third class, of thread-safe handles, is internal in asyncio and here: neither exports it.
     for class in crate::scheduler::handle::make_classes(py)?.iter().take(2) {
         module.add(class.name()?, class)?;
     }

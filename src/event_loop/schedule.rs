@@ -1,4 +1,4 @@
-//! `call_soon` and its kin: the methods called most often.
+//! `call_soon` and related methods, which are called most often.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -40,7 +40,7 @@ light_method!(
     }
 );
 
-/// asyncio has a class of its own for these since Python 3.14.
+/// asyncio uses a separate class for these since Python 3.14.
 const THREAD_SAFE: HandleKind = if cfg!(Py_3_14) {
     HandleKind::ThreadSafe
 } else {
@@ -79,7 +79,7 @@ light_method!(
         let when = if is_plain_number(&delay) {
             start + delay.extract::<f64>()?
         } else {
-            // As asyncio adds them, and refuses what cannot be added to a time.
+            // Added as asyncio adds them, which raises for what cannot be added to a time.
             let when = make::float(this.py(), start)?.add(delay)?;
             core.check_closed()?;
             when.extract()?
@@ -101,7 +101,7 @@ light_method!(
         let when = when.extract()?;
         let handle = call.timer(this, when)?;
         let given = call.leading.or_else(|| arguments.get(0));
-        // aiohttp rounds its timeouts to whole seconds, and looks at them.
+        // aiohttp rounds its timeouts to whole seconds, and reads them back.
         if when.abs() < MAX_WHOLE
             && let Some(given) = given.filter(|given| given.is_exact_instance_of::<PyInt>())
             && let Some(handle) = handle::downcast(&handle)
@@ -125,22 +125,22 @@ method!(
     }
 );
 
-/// `(…, callback, *args, context=None)`.
+/// The parsed arguments `(…, callback, *args, context=None)`.
 struct Call<'a, 'py> {
     callback: Borrowed<'a, 'py, PyAny>,
     arguments: Args<'a, 'py>,
-    /// The first of `arguments` that belongs to the callback.
+    /// Index in `arguments` of the callback's first argument.
     first: usize,
     context: Option<Borrowed<'a, 'py, PyAny>>,
-    /// `delay` or `when`, given by name.
+    /// `delay` or `when`, if passed by name.
     leading: Option<Borrowed<'a, 'py, PyAny>>,
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// `before` positional arguments come before the callback.
+    /// Parses a call in which `before` positional arguments precede the callback.
     #[expect(
         clippy::inline_always,
-        reason = "of the methods called most often: nine words would go through memory"
+        reason = "called most often; otherwise nine words would be passed through memory"
     )]
     #[inline(always)]
     fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
@@ -155,7 +155,7 @@ impl<'a, 'py> Call<'a, 'py> {
                     leading: None,
                 });
             }
-            // As asyncio's tasks call it.
+            // asyncio's tasks call it this way.
             if let Some(context) = arguments.single_keyword(name!(arguments.py(), "context")) {
                 let context = (!context.is_none()).then_some(context);
                 return Ok(Self {
@@ -229,7 +229,7 @@ impl<'a, 'py> Call<'a, 'py> {
         Ok(value)
     }
 
-    #[expect(clippy::inline_always, reason = "as above")]
+    #[expect(clippy::inline_always, reason = "see `parse`")]
     #[inline(always)]
     fn handle(
         &self,
@@ -245,7 +245,7 @@ impl<'a, 'py> Call<'a, 'py> {
             context: self.context,
             when,
             kind,
-            // Without the GIL the collector goes over all objects anyway.
+            // On free-threaded builds the collector visits all objects anyway.
             tracked: cfg!(Py_GIL_DISABLED) || !core.get().is_running(),
         })?;
         if core.get().is_debug() {
@@ -258,12 +258,12 @@ impl<'a, 'py> Call<'a, 'py> {
         let core = this.get();
         if core.is_debug() {
             check_thread(this.py(), core)?;
-            // `call_later` is asyncio's `call_at` too.
+            // asyncio's `call_later` calls `call_at`, so it reports that name too.
             check_callback(this, self.callback, "call_at")?;
         }
         let handle = self.handle(this, HandleKind::Timer, when)?;
         let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
-        // Not in any order with a time; asyncio's queue finds it due.
+        // NaN has no order with a time; in asyncio's queue such a timer is due at once.
         let when = if when.is_nan() {
             f64::NEG_INFINITY
         } else {
@@ -284,12 +284,13 @@ fn is_plain_number(value: &Bound<'_, PyAny>) -> bool {
     value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>()
 }
 
-/// Integers above are not all floats.
+/// Above this, not every integer is a float.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// Queues a handle behind everything that was queued before, by whichever thread.
+/// Queues a handle after everything that any thread queued before.
 ///
-/// With the GIL, whoever holds it may push to the queue itself. Without, another thread's handle goes by the inbox.
+/// With the GIL, the thread that holds it pushes to the queue directly. On free-threaded builds, another thread's
+/// handle goes through the inbox.
 #[inline]
 pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) -> PyResult<()> {
     let py = handle.py();
@@ -302,12 +303,12 @@ pub(super) fn enqueue(core: &Core, handle: &Bound<'_, Handle>) -> PyResult<()> {
         }
         local.push(handle)
     } else {
-        // Not this thread's loop; asyncio would take it, so we do, safely.
+        // The loop belongs to another thread. asyncio would accept the call, so this does too, safely.
         core.shared.inbox.push(handle)
     }
 }
 
-/// `RuntimeError` when another thread runs the loop.
+/// Returns `RuntimeError` if another thread runs the loop.
 pub(super) fn check_thread(py: Python<'_>, core: &Core) -> PyResult<()> {
     if core.owner().running_thread().is_none() || core.owner().is_running_here(py) {
         return Ok(());
@@ -317,7 +318,7 @@ pub(super) fn check_thread(py: Python<'_>, core: &Core) -> PyResult<()> {
     ))
 }
 
-/// asyncio's own check, with its own words.
+/// asyncio's own check, with its error text.
 fn check_callback(
     core: &Bound<'_, Core>,
     callback: Borrowed<'_, '_, PyAny>,

@@ -1,4 +1,4 @@
-//! `sock_recv` and its kin: each makes an awaitable, which begins when it is awaited.
+//! `sock_recv` and related methods: each returns an awaitable, whose call starts when it is awaited.
 
 use std::cell::Cell;
 
@@ -132,7 +132,7 @@ method!(
     }
 );
 
-/// The values of these arguments, all of which must be given.
+/// The values of these arguments, all of which are required.
 fn required<const N: usize>(
     arguments: Args<'_, '_>,
     method: &str,
@@ -145,7 +145,7 @@ fn required<const N: usize>(
     Ok(values.map(|value| value.expect("none is missing").to_owned().unbind()))
 }
 
-/// A call that begins when it is awaited.
+/// A call that starts when it is awaited.
 fn awaitable<'py>(
     this: &Bound<'py, Core>,
     method: &'static str,

@@ -1,4 +1,4 @@
-//! What a loop says of itself; asyncio's futures and tasks ask for it all the time.
+//! Queries of the loop's state, which asyncio's futures and tasks make all the time.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;

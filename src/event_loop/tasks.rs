@@ -1,4 +1,4 @@
-//! `create_task` and `create_future`: CPython's own C types, made without a Python frame.
+//! `create_task` and `create_future`: create CPython's own C types without a Python frame.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -25,8 +25,8 @@ fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
         .map(|class| class.bind(py))
 }
 
-/// The class that asyncio has there when the first object is made. Where `nest_asyncio` has put Python's own there, which are
-/// slower and, on 3.14, no current tasks: the native one.
+/// The class that asyncio's module contains when the first object is created. `nest_asyncio` replaces it by the
+/// Python class, which is slower and, on 3.14, has no current tasks; then this is the native class.
 fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Py<PyAny>> {
     let nests = make::import(py, "asyncio", "_nest_patched").is_ok();
     let module = if nests { "_asyncio" } else { module };
@@ -89,14 +89,14 @@ method!(
     }
 );
 
-/// The value of `name=` when that is the only keyword, as in `asyncio.create_task`.
+/// The value of `name=` if that is the only keyword, as in `asyncio.create_task`.
 fn only_name<'a, 'py>(arguments: Args<'a, 'py>) -> Option<Borrowed<'a, 'py, PyAny>> {
     let mut keywords = arguments.keywords();
     let (name, value) = keywords.next()?;
     (keywords.next().is_none() && name == "name").then_some(value)
 }
 
-/// A task factory, debug mode, other keywords: as the running interpreter's asyncio does it.
+/// Creates a task as the running interpreter's asyncio does: for a task factory, debug mode or other keywords.
 fn with_asyncio<'py>(
     this: &Bound<'py, Core>,
     arguments: Args<'_, 'py>,

@@ -74,7 +74,8 @@ impl<'py> View<'py> {
 
 impl Drop for View<'_> {
     fn drop(&mut self) {
-        // SAFETY: attached, as `py` in the view proves; the view was filled by `PyObject_GetBuffer` and is released only here.
+        // SAFETY: attached, as `py` in the view proves; `PyObject_GetBuffer` filled the view, and only this call
+        // releases it.
         unsafe { ffi::PyBuffer_Release(&raw mut *self.raw) };
     }
 }

@@ -18,7 +18,7 @@ use super::reference::{borrowed, is_function, new_reference, release, truth};
 /// Runs the callback in its context, unless the handle was cancelled.
 #[expect(
     clippy::inline_always,
-    reason = "of all calls in the loop's turn, all but those in debug mode"
+    reason = "every callback in the loop's turn is called here, except in debug mode"
 )]
 #[inline(always)]
 pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
@@ -52,15 +52,16 @@ pub(crate) fn run(handle: &Bound<'_, Handle>) -> PyResult<()> {
 /// # Safety
 ///
 /// `begin` returned `call` for this handle, `end` has not been called with it, and it has a context.
-#[expect(clippy::inline_always, reason = "as `run`")]
+#[expect(clippy::inline_always, reason = "see `run`")]
 #[inline(always)]
 unsafe fn call_inside(
     handle: &Bound<'_, Handle>,
     call: &Call,
 ) -> (*mut ffi::PyObject, *mut ffi::PyObject) {
     let py = handle.py();
-    // SAFETY: attached; alive when it is entered: `begin` took a reference, or the handle has one and no Python code has
-    // run. Then the thread has one until it is left, and for leaving `replaced` has.
+    // SAFETY: attached. The context is alive when it is entered: `begin` took a reference, or the handle has one and
+    // no Python code has run since. From then until the exit, the thread has a reference, and for the exit `replaced`
+    // has one.
     let context = unsafe { borrowed::<PyAny>(py, &call.context) };
     let Some(entered) = Entered::enter(context) else {
         return (ptr::null_mut(), ptr::null_mut());

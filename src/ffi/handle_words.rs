@@ -220,5 +220,5 @@ fn are_weak_references_elsewhere(offset: isize) -> bool {
 }
 
 fn other_layout() -> PyErr {
-    PyImportError::new_err("asyncio.Handle has another layout than yamanote was built for")
+    PyImportError::new_err("asyncio.Handle does not have the layout that yamanote was built for")
 }

@@ -121,8 +121,8 @@ impl Pollable {
 }
 
 impl Drop for Pollable {
-    /// If it was not adopted, it stays the caller's. On a foreign thread, one that must not be dropped there is
-    /// leaked, as PyO3 does with its `unsendable` classes.
+    /// If it was not adopted, it still belongs to the caller. On a foreign thread, one that must not be dropped there
+    /// is leaked, as PyO3 does with its `unsendable` classes.
     fn drop(&mut self) {
         if !self.adopted {
             LIVE.fetch_sub(1, Ordering::Relaxed);

@@ -74,7 +74,7 @@ fn is_ours_alone(object: &Bound<'_, PyBytes>) -> bool {
 #[cfg(not(Py_GIL_DISABLED))]
 #[expect(
     clippy::unnecessary_wraps,
-    reason = "where counts are split by thread, another is made"
+    reason = "free-threaded builds create a new object, which may fail"
 )]
 fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let raw = object.as_ptr().cast::<ffi::PyBytesObject>();
@@ -82,7 +82,7 @@ fn refilled<'py>(object: Bound<'py, PyBytes>, contents: &[u8]) -> PyResult<Bound
     unsafe { (*raw).ob_base.ob_size = contents.len().cast_signed() };
     #[expect(
         deprecated,
-        reason = "a remembered hash must be forgotten for as long as there is one"
+        reason = "the cached hash must be cleared as long as the field exists"
     )]
     // SAFETY: as above; -1 means that the hash is not computed.
     unsafe {

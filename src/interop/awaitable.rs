@@ -16,16 +16,17 @@ use crate::ffi::{
 };
 use crate::scheduler::Core;
 
-/// `RustFuture`: to asyncio a coroutine, so tasks, `gather`, `wait_for` and their kin take it as it is.
+/// `RustFuture`: asyncio treats it as a coroutine, so tasks, `gather`, `wait_for` and similar functions accept it
+/// directly.
 #[derive(Debug)]
 pub(crate) struct Awaitable {
     core: Py<Core>,
     pending: Arc<Pending>,
-    /// What the awaiting task waits on, made when it first has to.
+    /// The object that the awaiting task waits on, created when the task first has to wait.
     waiter: OnceLock<Py<Waiter>>,
 }
 
-/// An awaitable for something to poll, on a loop that is open and at home on this thread.
+/// Creates an awaitable that polls `pollable`. The loop must be open, and belong to this thread.
 pub(super) fn new<'py>(
     event_loop: &Bound<'py, PyAny>,
     pollable: Pollable,
@@ -60,14 +61,14 @@ pub(super) fn new<'py>(
             Ok(made.into_any())
         }
         Err(error) => {
-            // Not adopted: it stays the caller's.
+            // Not adopted: it still belongs to the caller.
             drop(pending.take_back(py, this));
             Err(Refusal::Python(error))
         }
     }
 }
 
-/// Drops what is polled; whoever awaits it gets `CancelledError`.
+/// Drops the pollable; awaiting it now or later raises `CancelledError`.
 pub(super) fn cancel(awaitable: &Bound<'_, PyAny>) -> Result<(), Refusal> {
     let py = awaitable.py();
     let this = data(downcast::<Awaitable>(awaitable).ok_or(Refusal::Foreign)?);
@@ -75,7 +76,7 @@ pub(super) fn cancel(awaitable: &Bound<'_, PyAny>) -> Result<(), Refusal> {
 }
 
 impl Coroutine for Awaitable {
-    /// It takes whatever is sent, and ignores it.
+    /// Accepts any value that is sent, and ignores it.
     fn has_begun(_this: &Bound<'_, Self>) -> PyResult<bool> {
         Ok(true)
     }
@@ -90,7 +91,7 @@ impl Coroutine for Awaitable {
                     waiter.bind(py).clone()
                 } else {
                     let made = waiter::new(this.core.bind(py), Arc::clone(&this.pending))?;
-                    // Ignored: another thread's came first, and will do as well.
+                    // Ignored: another thread set its own first, which is equivalent.
                     let _ = this.waiter.set(made.clone().unbind());
                     made
                 };
@@ -114,7 +115,7 @@ impl NativeClass for Awaitable {
     const NAME: &'static CStr = c"yamanote._yamanote.RustFuture";
     const DOC: &'static CStr =
         c"A future of an extension written in Rust or C, to be awaited once.\n\n\
-        It is polled by whoever awaits it; asyncio takes it for a coroutine.";
+        The task that awaits it polls it; asyncio treats it as a coroutine.";
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
@@ -148,9 +149,9 @@ impl NativeClass for Awaitable {
 }
 
 impl Awaitable {
-    /// Nobody will ask for the result.
+    /// Gives the future up: its result will not be awaited.
     fn abandon(&self, py: Python<'_>) {
-        // Ignored: without its thread there is nobody to tell, and the loop's end sees to it.
+        // Ignored: on a foreign thread the error cannot be reported, and closing the loop drops the future.
         drop(self.pending.abandon(py, self.core.get()));
     }
 }

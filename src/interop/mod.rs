@@ -1,8 +1,8 @@
-//! Rust futures of extensions, on the loop itself.
+//! Rust futures of extensions, which the loop itself runs.
 //!
-//! An extension gives something to poll through the capsule `loop.__yamanote_c_api__` (`service`) and gets an
-//! [`awaitable`]. Whoever awaits it polls it; while it is pending the task waits on a [`waiter`], and a wake has
-//! the turn poll it again ([`pending`]).
+//! An extension passes an object to poll through the capsule `loop.__yamanote_c_api__` (`service`) and gets an
+//! [`awaitable`]. The task that awaits it polls it; while it is pending, the task waits on a [`waiter`], and a wake
+//! makes the turn poll it again ([`pending`]).
 
 mod awaitable;
 mod pending;
@@ -17,7 +17,7 @@ use awaitable::Awaitable;
 use service::Extensions;
 use waiter::Waiter;
 
-/// Adds the classes and the capsule of this room.
+/// Adds the classes and the capsule of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     class_of::<Awaitable>(py)?;
@@ -28,7 +28,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(live_futures, module)?)
 }
 
-/// How many Rust futures of extensions there are that have not been dropped.
+/// The number of extensions' Rust futures that have not been dropped.
 #[pyfunction]
 #[pyo3(name = "_live_futures")]
 fn live_futures() -> usize {

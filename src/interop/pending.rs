@@ -1,4 +1,4 @@
-//! One future on its way: who polls it, who waits for it, and where its end goes.
+//! The state of one future: who polls it, which task waits for it, and where its result goes.
 
 use std::cell::RefCell;
 use std::mem;
@@ -21,10 +21,10 @@ use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
 /// Shared by the awaitable, its waiter and, until the end, the loop's table of sources.
 #[derive(Debug)]
 pub(super) struct Pending {
-    /// What its wakers fire.
+    /// The slot that its wakers fire.
     slot: Arc<Slot>,
-    /// The awaitable is gone, or closed on a foreign thread: the next wake ends it. Relaxed: the slot's wake,
-    /// which follows the store, orders it before the load.
+    /// Whether the awaitable was dropped, or closed on a foreign thread; the next wake then ends it. Relaxed: the
+    /// slot's wake, which follows the store, orders it before the load.
     abandoned: AtomicBool,
     state: OwnerCell<RefCell<State>>,
 }
@@ -34,9 +34,9 @@ struct State {
     stage: Stage,
     /// The task that waits.
     callback: Option<Callback>,
-    /// Woken when nobody waited.
+    /// Whether it was woken while no task waited.
     woken: bool,
-    /// The waiter was cancelled, with that message or `None`; the task has not heard yet.
+    /// The message (or `None`) with which the waiter was cancelled, until the task receives it.
     cancelled: Option<Py<PyAny>>,
 }
 
@@ -44,12 +44,12 @@ struct State {
 enum Stage {
     Idle(Pollable),
     Polling,
-    /// Its result waits for whoever awaits it.
+    /// The result, until it is awaited.
     Ready(PyResult<Py<PyAny>>),
     Done,
 }
 
-/// What `add_done_callback` was given.
+/// The arguments of `add_done_callback`.
 #[derive(Debug)]
 pub(super) struct Callback {
     pub(super) function: Py<PyAny>,
@@ -58,7 +58,7 @@ pub(super) struct Callback {
 }
 
 impl Pending {
-    /// Known to the loop from now on, which ends it when it is closed.
+    /// Registers it with the loop, which ends it when the loop is closed.
     pub(super) fn new(local: &Local, pollable: Pollable) -> Arc<Self> {
         let this = Arc::new(Self {
             slot: local.slot(),
@@ -74,7 +74,7 @@ impl Pending {
         this
     }
 
-    /// What it was made of is the loop's now.
+    /// The loop now owns the pollable.
     pub(super) fn adopt(&self, py: Python<'_>, core: &Core) {
         self.try_with(py, core, |state| {
             if let Stage::Idle(pollable) = &mut state.stage {
@@ -83,7 +83,7 @@ impl Pending {
         });
     }
 
-    /// What it was made of, while nobody has polled it; the loop forgets it.
+    /// Returns the pollable, if it has not been polled yet, and deregisters it from the loop.
     pub(super) fn take_back(&self, py: Python<'_>, core: &Core) -> Option<Pollable> {
         let stage = self.try_with(py, core, |state| {
             mem::replace(&mut state.stage, Stage::Done)
@@ -95,7 +95,7 @@ impl Pending {
         }
     }
 
-    /// What awaiting does: hands the result over, or polls.
+    /// One step of awaiting: returns the result, or polls.
     pub(super) fn step(&self, core: &Bound<'_, Core>) -> PyResult<Poll<Py<PyAny>>> {
         let (py, this) = (core.py(), core.get());
         let taken = self.with(py, this, |state| {
@@ -135,7 +135,7 @@ impl Pending {
         result.map(Poll::Ready)
     }
 
-    /// Polls what was taken out of the state, where `Polling` is left, and settles it: `Idle` again, or `Done`.
+    /// Polls what was taken out of the state, which is `Polling` meanwhile, and sets it to `Idle` again or to `Done`.
     fn poll(
         &self,
         core: &Bound<'_, Core>,
@@ -155,7 +155,7 @@ impl Pending {
             pollable.poll(py, waker)
         };
         let leftover = self.with(py, this, |state| {
-            // Ended from inside the poll, it stays so.
+            // If it was ended from inside the poll, it stays so.
             let ended = !matches!(state.stage, Stage::Polling);
             if polled.is_pending() && !ended && !self.abandoned.load(Ordering::Relaxed) {
                 state.stage = Stage::Idle(pollable);
@@ -170,9 +170,9 @@ impl Pending {
         Ok(polled.map(|result| result.map(Bound::unbind)))
     }
 
-    /// Drops the future: here, or where it may be dropped.
+    /// Drops the future: at once, or later on the thread where it may be dropped.
     ///
-    /// With `ValueError` while it is being polled, as for a coroutine.
+    /// Returns `ValueError` while it is being polled, as a coroutine does.
     pub(super) fn close(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
         let polling = |state: &mut State| matches!(state.stage, Stage::Polling);
         if self.try_with(py, core, polling) == Some(true) {
@@ -181,7 +181,7 @@ impl Pending {
         self.abandon(py, core)
     }
 
-    /// Nobody will ask for the result: drops the future, at the latest when a poll that runs ends.
+    /// Gives the result up and drops the future, at the latest when the current poll ends.
     pub(super) fn abandon(&self, py: Python<'_>, core: &Core) -> PyResult<()> {
         let here = self.try_with(py, core, |state| match &state.stage {
             Stage::Polling => false,
@@ -196,12 +196,12 @@ impl Pending {
         Ok(())
     }
 
-    /// Whether its end has come, and the result, if any, was taken.
+    /// Whether it has ended, and its result, if any, was taken.
     pub(super) fn is_done(&self, py: Python<'_>, core: &Core) -> PyResult<bool> {
         self.with(py, core, |state| matches!(state.stage, Stage::Done))
     }
 
-    /// Drops the future, and has whoever awaits it, now or later, get `CancelledError`.
+    /// Drops the future; awaiting it now or later raises `CancelledError`.
     pub(super) fn cancel(&self, py: Python<'_>, core: &Core) -> Result<(), Refusal> {
         let error = cancelled_error(py, &py.None()).map_err(Refusal::Python)?;
         let replaced = self
@@ -217,7 +217,8 @@ impl Pending {
         Ok(())
     }
 
-    /// Has the task called when there is something for it; `false` when there never will be.
+    /// Registers the task's callback, which is called when there is something for the task. Returns `false` if it has
+    /// ended.
     pub(super) fn wait(&self, py: Python<'_>, core: &Core, callback: Callback) -> PyResult<bool> {
         let (left, woken) = self.with(py, core, |state| {
             if state.callback.is_some() || matches!(state.stage, Stage::Done) {
@@ -232,13 +233,13 @@ impl Pending {
         Ok(left.is_none())
     }
 
-    /// The task does not wait any more; whether it did.
+    /// Removes the task's callback. Returns whether there was one.
     pub(super) fn wait_no_more(&self, py: Python<'_>, core: &Core) -> PyResult<bool> {
         let callback = self.with(py, core, |state| state.callback.take())?;
         Ok(callback.is_some())
     }
 
-    /// Has the waiting task hear of its cancellation; `false` when none waits, or it is to hear of one.
+    /// Cancels the task's wait. Returns `false` if no task waits, or if its wait is being cancelled already.
     pub(super) fn cancel_wait(
         &self,
         py: Python<'_>,
@@ -258,7 +259,7 @@ impl Pending {
         Ok(done)
     }
 
-    /// The message of the cancellation that the task is to hear of.
+    /// Takes the message of the cancellation that the task must receive.
     pub(super) fn take_cancellation(
         &self,
         py: Python<'_>,
@@ -286,7 +287,7 @@ impl Pending {
         Ok(())
     }
 
-    /// The state, for as long as no Python code runs.
+    /// Gives `call` the state; `call` must run no Python code.
     fn with<R>(
         &self,
         py: Python<'_>,
@@ -308,12 +309,12 @@ impl Pending {
     }
 }
 
-/// What a wake leads to.
+/// What to do after a wake.
 enum Woken {
-    Nobody,
-    /// Poll, in that context.
+    Nothing,
+    /// Poll, in this context.
     Poll(Pollable, Py<PyAny>),
-    /// There is something for the task already.
+    /// Resume the task, for which there is something already.
     Resume(Callback),
 }
 
@@ -326,7 +327,7 @@ impl Source for Pending {
         let woken = self.with(py, this, |state| {
             let Some(callback) = &state.callback else {
                 state.woken = true;
-                return Woken::Nobody;
+                return Woken::Nothing;
             };
             let context = callback.context.clone_ref(py);
             if state.cancelled.is_none() && !matches!(state.stage, Stage::Ready(_)) {
@@ -334,14 +335,14 @@ impl Source for Pending {
                     Stage::Idle(pollable) => Woken::Poll(pollable, context),
                     other => {
                         state.stage = other;
-                        Woken::Nobody
+                        Woken::Nothing
                     }
                 };
             }
-            state.callback.take().map_or(Woken::Nobody, Woken::Resume)
+            state.callback.take().map_or(Woken::Nothing, Woken::Resume)
         })?;
         let resumed = match woken {
-            Woken::Nobody => return Ok(()),
+            Woken::Nothing => return Ok(()),
             Woken::Poll(pollable, context) => {
                 run_in(context.bind(py), |_| self.poll_and_resume(core, pollable))
             }
@@ -353,7 +354,7 @@ impl Source for Pending {
     }
 
     fn on_close(&self, core: &Core, py: Python<'_>) {
-        // Ignored: only the thread inside closes a loop, and then nobody else is.
+        // Ignored: the only error is use on another thread, and only the thread that owns the loop closes it.
         drop(self.end(py, core));
     }
 
@@ -369,7 +370,7 @@ impl Source for Pending {
 }
 
 impl Pending {
-    /// In the task's context.
+    /// Polls in the task's context, and resumes the task if that ends it.
     fn poll_and_resume(&self, core: &Bound<'_, Core>, pollable: Pollable) -> PyResult<()> {
         let result = match self.poll(core, pollable) {
             Ok(Poll::Pending) => return Ok(()),
@@ -385,7 +386,7 @@ impl Pending {
     }
 }
 
-/// Runs the task that waits, in its context.
+/// Resumes the waiting task, in its context.
 fn resume(core: &Bound<'_, Core>, callback: &Callback) -> PyResult<()> {
     let py = core.py();
     callback
@@ -395,7 +396,7 @@ fn resume(core: &Bound<'_, Core>, callback: &Callback) -> PyResult<()> {
         .map(drop)
 }
 
-/// Reports what a task's own step raised; what must end the run is passed on.
+/// Reports an exception that a task's own step raised; returns it if it must end the run.
 #[cold]
 fn failed(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     let py = core.py();

@@ -1,4 +1,4 @@
-//! What the functions of the capsule do.
+//! Implements the functions of the capsule.
 
 use std::sync::Arc;
 

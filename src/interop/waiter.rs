@@ -1,7 +1,7 @@
-//! What a task waits on while the Rust future that it awaits is pending.
+//! The object that a task waits on while the Rust future that it awaits is pending.
 //!
-//! asyncio's tasks accept anything that has `_asyncio_future_blocking` and a future's methods. The awaitable itself
-//! must not: `asyncio.isfuture` would then hold it for one that somebody else drives.
+//! asyncio's tasks accept any object that has `_asyncio_future_blocking` and a future's methods. The awaitable itself
+//! must not have them: `asyncio.isfuture` would then consider it a future that other code completes.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::ffi::{
 };
 use crate::scheduler::Core;
 
-/// `RustWaiter`: one for each awaitable, used for as many suspensions as there are.
+/// `RustWaiter`: one per awaitable, reused for each suspension.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     core: Py<Core>,
     pending: Arc<Pending>,
-    /// asyncio's mark that the object was yielded by an `await`. Relaxed: set and read by one task's steps.
+    /// asyncio's flag that an `await` yielded the object. Relaxed: only the steps of one task set and read it.
     blocking: AtomicBool,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn new<'py>(
 }
 
 impl Waiter {
-    /// Marks it as just yielded.
+    /// Sets the flag, because it is about to be yielded.
     pub(super) fn block(&self) {
         self.blocking.store(true, Ordering::Relaxed);
     }
@@ -88,7 +88,7 @@ impl NativeClass for Waiter {
     }
 }
 
-/// `CancelledError(message)`, or without one for `None`.
+/// `CancelledError(message)`, or without a message for `None`.
 pub(super) fn cancelled_error(py: Python<'_>, message: &Py<PyAny>) -> PyResult<PyErr> {
     static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class = make::imported(&CANCELLED, py, "asyncio.exceptions", "CancelledError")?;
@@ -146,7 +146,7 @@ method!(
         };
         let core = &data(this).core;
         if !data(this).pending.wait(py, core.get(), callback)? {
-            // Ended before anybody waited.
+            // It ended before a callback was added.
             let keywords = make::dict(py)?;
             keywords.set_item(name!(py, "context"), context)?;
             core.bind(py)
