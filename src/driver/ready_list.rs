@@ -137,6 +137,7 @@ impl ReadyList {
         }
     }
 
+    /// Whether no slot is queued. A slot that another thread is pushing may not count yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.load(Ordering::Acquire).is_null()
     }
@@ -198,10 +199,12 @@ impl Slot {
         })
     }
 
+    /// The key that `new` or `set_key` set last.
     pub(crate) fn key(&self) -> u64 {
         self.key.load(Ordering::Relaxed)
     }
 
+    /// Replaces the key; a slot that is queued already then carries the new one.
     pub(crate) fn set_key(&self, key: u64) {
         self.key.store(key, Ordering::Relaxed);
     }

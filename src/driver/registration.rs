@@ -66,6 +66,7 @@ impl Registration {
         (self.fd, Arc::clone(&self.slot))
     }
 
+    /// The slot that this registration's wakers push on the ready list.
     pub(crate) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }

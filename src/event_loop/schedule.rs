@@ -51,7 +51,7 @@ light_method!(
     CallSoonThreadsafe,
     "call_soon_threadsafe",
     "($self, callback, *args, context=None)",
-    "Call `callback(*args)` in the loop's next turn, which this wakes it for. From any thread.",
+    "Call `callback(*args)` in the loop's next turn, and wake the loop; from any thread.",
     |this, arguments| {
         let core = this.get();
         let call = Call::parse(arguments, "call_soon_threadsafe", 0)?;

@@ -39,7 +39,7 @@ method!(
     RecvInto,
     "sock_recv_into",
     "($self, sock, buf)",
-    "Receive into a writable buffer; how many bytes, 0 at the end of the stream.",
+    "Receive into a writable buffer; return the number of bytes, 0 at the end of the stream.",
     |this, arguments| {
         let [sock, buffer] = required(arguments, "sock_recv_into", ["sock", "buf"])?;
         awaitable(this, "sock_recv_into", sock, What::ReceiveInto { buffer })
@@ -50,7 +50,7 @@ method!(
     RecvFrom,
     "sock_recvfrom",
     "($self, sock, bufsize)",
-    "Receive a datagram of up to `bufsize` bytes, and the address that it came from.",
+    "Receive a datagram of up to `bufsize` bytes; return it and the sender's address.",
     |this, arguments| {
         let [sock, size] = required(arguments, "sock_recvfrom", ["sock", "bufsize"])?;
         awaitable(this, "sock_recvfrom", sock, What::ReceiveFrom { size })
@@ -61,7 +61,7 @@ method!(
     RecvFromInto,
     "sock_recvfrom_into",
     "($self, sock, buf, nbytes=0)",
-    "Receive a datagram into a writable buffer; how many bytes, and the address that it came from.",
+    "Receive a datagram into a writable buffer; return the number of bytes and the sender's address.",
     |this, arguments| {
         let method = "sock_recvfrom_into";
         let [sock, buffer, size] = arguments.named(method, ["sock", "buf", "nbytes"])?;
@@ -97,7 +97,7 @@ method!(
     SendTo,
     "sock_sendto",
     "($self, sock, data, address)",
-    "Send a datagram to `address`; how many bytes were sent.",
+    "Send a datagram to `address`; return the number of bytes sent.",
     |this, arguments| {
         let [sock, data, address] =
             required(arguments, "sock_sendto", ["sock", "data", "address"])?;
@@ -109,7 +109,7 @@ method!(
     Accept,
     "sock_accept",
     "($self, sock)",
-    "Accept a connection: its non-blocking socket, and the address of its peer.",
+    "Accept a connection; return its non-blocking socket and the peer's address.",
     |this, arguments| {
         let [sock] = required(arguments, "sock_accept", ["sock"])?;
         awaitable(this, "sock_accept", sock, What::Accept)

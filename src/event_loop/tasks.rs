@@ -54,7 +54,7 @@ method!(
     CreateTask,
     "create_task",
     "($self, coro, **kwargs)",
-    "Run a coroutine as an `asyncio.Task` of this loop; keywords as the interpreter's `Task` takes them.",
+    "Run a coroutine as an `asyncio.Task` of this loop; accepts the keywords of the interpreter's `Task`.",
     |this, arguments| {
         static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
         let py = this.py();

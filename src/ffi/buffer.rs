@@ -34,6 +34,7 @@ impl<'py> View<'py> {
         Self::new(object, ffi::PyBUF_SIMPLE)
     }
 
+    /// The size in bytes.
     pub(crate) fn len(&self) -> usize {
         self.raw.len.cast_unsigned()
     }

@@ -211,7 +211,7 @@ unsafe fn loop_or_running<S: Service>(
     if event_loop.is_null() {
         return S::running_loop(py);
     }
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     Ok(unsafe { borrowed::<PyAny>(py, &event_loop) }.clone())
 }
 

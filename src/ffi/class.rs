@@ -314,7 +314,7 @@ unsafe fn dict_of<T: NativeClass>(object: *mut ffi::PyObject) -> Option<*mut *mu
 ///
 /// The thread is attached; `object` is an instance of `T`'s class that Python code cannot reach.
 unsafe fn forget_dict<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     let Some(place) = (unsafe { dict_of::<T>(object) }) else {
         return;
     };
@@ -345,7 +345,7 @@ unsafe fn base_slots<T: NativeClass>(
 ///
 /// The thread is attached; `object` is an instance of `T`'s class that Python code cannot reach.
 unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     for place in unsafe { base_slots::<T>(object) } {
         // SAFETY: an owned reference or null; no other code uses it now.
         let held = unsafe { place.replace(ptr::null_mut()) };
@@ -363,7 +363,7 @@ unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
 ///
 /// The thread is attached; `object` is an instance of `T`'s class whose count has dropped to zero.
 unsafe fn free_instance<T: NativeClass>(object: *mut ffi::PyObject) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return; // `__del__` made a new reference.
     }

@@ -60,14 +60,14 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 /// The thread is attached; `object` is a complete handle whose count has dropped to zero.
 #[inline]
 unsafe fn free(object: *mut ffi::PyObject) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     let place = unsafe { fields(object) };
     // SAFETY: as above.
     if unsafe { (*place).tracked } {
         // SAFETY: as above, and tracked.
         unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     }
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     if unsafe { has_weak_references(object) } {
         // SAFETY: live memory of an instance, attached.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };

@@ -79,7 +79,7 @@ mod kept {
         if list.len() < KEPT {
             list.push(object);
         } else {
-            // SAFETY: the caller guarantees it.
+            // SAFETY: guaranteed by the caller.
             unsafe { class::free(object) };
         }
     }
@@ -105,7 +105,7 @@ mod kept {
     ///
     /// The same as where blocks are kept.
     pub(in crate::ffi) unsafe fn give_back(object: *mut ffi::PyObject) {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: guaranteed by the caller.
         unsafe { class::free(object) };
     }
 }

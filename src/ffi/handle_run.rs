@@ -99,7 +99,7 @@ unsafe fn call_inside(
 #[cold]
 unsafe fn failed(handle: &Bound<'_, Handle>, call: Call, replaced: *mut ffi::PyObject) -> PyErr {
     let error = PyErr::fetch(handle.py());
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { end(handle, &call) };
     // SAFETY: attached; the caller gives the reference up.
     unsafe { release(replaced) };

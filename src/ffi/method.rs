@@ -29,9 +29,9 @@ pub(crate) trait FastMethod {
     const NAME: &'static CStr;
     /// The documentation, after the signature line that `inspect` reads.
     const DOC: &'static CStr;
-    /// Whether the call does not register with PyO3 as attached. That saves time for methods that are called very
-    /// often, also while no loop runs on the thread. Such a method must not drop any `Py` or error itself; its caller
-    /// handles its result.
+    /// Whether calls skip `counted`, which lets PyO3 know that the thread is attached. The saving shows in methods
+    /// that are called very often, also while no loop runs on the thread. Such a method must not drop a `Py` or an
+    /// error itself; its result is passed on without PyO3.
     const IS_LIGHT: bool = false;
 
     fn call<'py>(
@@ -191,6 +191,7 @@ impl<'a, 'py> Args<'a, 'py> {
     }
 
     #[inline]
+    /// Whether the call has keyword arguments.
     pub(crate) fn has_keywords(&self) -> bool {
         !self.values.is_empty()
     }
@@ -296,11 +297,13 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// Adds the method `M`.
     pub(crate) fn method<M: FastMethod>(mut self) -> Self {
         self.methods.push(definition::<M>());
         self
     }
 
+    /// Adds the read-only attribute `A`.
     pub(crate) fn attribute<A: Attribute>(mut self) -> Self {
         self.attributes.push(ffi::PyGetSetDef {
             name: A::NAME.as_ptr(),
@@ -312,6 +315,7 @@ impl Members {
         self
     }
 
+    /// Adds the writable attribute `A`.
     pub(crate) fn settable<A: Settable>(self) -> Self {
         let mut members = self.attribute::<A>();
         if let Some(attribute) = members.attributes.last_mut() {
@@ -450,9 +454,9 @@ fn is_same(_py: Python<'_>, given: Borrowed<'_, '_, PyString>, name: &Bound<'_, 
 ///
 /// `pointer` is a `str` that is alive for `'a`.
 unsafe fn string<'a>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Borrowed<'a, '_, PyString> {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     let object = unsafe { Borrowed::from_ptr(py, pointer) };
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { object.cast_unchecked() }
 }
 

@@ -22,7 +22,7 @@ mod limited {
     /// The conditions of `free` hold.
     #[inline]
     pub(in crate::ffi) unsafe fn deallocate(object: *mut ffi::PyObject, free: super::Free) {
-        // SAFETY: the caller guarantees it.
+        // SAFETY: guaranteed by the caller.
         unsafe { free(object) };
     }
 }
@@ -52,13 +52,13 @@ mod limited {
         #[cfg(not(Py_GIL_DISABLED))]
         if NESTED.get() < MOST {
             NESTED.set(NESTED.get() + 1);
-            // SAFETY: the caller guarantees it.
+            // SAFETY: guaranteed by the caller.
             unsafe { free(object) };
             // Others may have started and ended in between.
             NESTED.set(NESTED.get() - 1);
             return;
         }
-        // SAFETY: the caller guarantees it.
+        // SAFETY: guaranteed by the caller.
         unsafe { deep(object, free) };
     }
 
@@ -104,12 +104,12 @@ mod limited {
     #[cold]
     unsafe fn deep(object: *mut ffi::PyObject, free: Free) {
         let depth = DEPTH.get();
-        // SAFETY: the caller guarantees it.
+        // SAFETY: guaranteed by the caller.
         if depth >= MOST && unsafe { put_off(object, free) } {
             return;
         }
         DEPTH.set(depth + 1);
-        // SAFETY: the caller guarantees it.
+        // SAFETY: guaranteed by the caller.
         unsafe { free(object) };
         while depth == 0
             && let Some(Later {

@@ -167,6 +167,7 @@ pub(crate) struct OwnerCell<T> {
 unsafe impl<T: Send> Sync for OwnerCell<T> {}
 
 impl<T> OwnerCell<T> {
+    /// Wraps a value that no owner has entered yet.
     pub(crate) fn new(value: T) -> Self {
         Self {
             #[cfg(Py_GIL_DISABLED)]

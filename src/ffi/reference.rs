@@ -13,7 +13,7 @@ pub(super) unsafe fn returned(
     py: Python<'_>,
     pointer: *mut ffi::PyObject,
 ) -> PyResult<Bound<'_, PyAny>> {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { Bound::from_owned_ptr_or_err(py, pointer) }
 }
 
@@ -24,9 +24,9 @@ pub(super) unsafe fn returned(
 /// `pointer` is a new reference that the caller gives up, to an object that `Bound<T>` may represent.
 #[inline]
 pub(super) unsafe fn owned<T>(py: Python<'_>, pointer: *mut ffi::PyObject) -> Bound<'_, T> {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     let object = unsafe { Bound::from_owned_ptr(py, pointer) };
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { object.cast_into_unchecked() }
 }
 
@@ -40,9 +40,9 @@ pub(super) unsafe fn borrowed<'a, 'py, T>(
     py: Python<'py>,
     pointer: &'a *mut ffi::PyObject,
 ) -> &'a Bound<'py, T> {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     let object = unsafe { Bound::ref_from_ptr(py, pointer) };
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { object.cast_unchecked() }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn new_none(_py: Python<'_>) -> *mut ffi::PyObject {
 /// `object` is alive.
 #[inline]
 pub(super) unsafe fn is_function(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { ffi::PyFunction_Check(object) != 0 }
 }
 
@@ -114,7 +114,7 @@ pub(super) unsafe fn is_function(object: *mut ffi::PyObject) -> bool {
 /// The thread is attached; `object` is alive.
 #[inline]
 pub(super) unsafe fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { ffi::Py_NewRef(object) }
 }
 
@@ -125,6 +125,6 @@ pub(super) unsafe fn new_reference(object: *mut ffi::PyObject) -> *mut ffi::PyOb
 /// The thread is attached; `object` is null, or a reference that the caller owns and gives up.
 #[inline]
 pub(super) unsafe fn release(object: *mut ffi::PyObject) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: guaranteed by the caller.
     unsafe { ffi::Py_XDECREF(object) };
 }

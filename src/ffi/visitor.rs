@@ -21,11 +21,13 @@ impl<'a> Visitor<'a> {
         self.stopped
     }
 
+    /// Passes one object to the collector, unless the traversal has stopped.
     pub(crate) fn object<T>(&mut self, object: &Py<T>) {
         // SAFETY: `Py` keeps it alive.
         unsafe { self.raw(object.as_ptr()) };
     }
 
+    /// Passes the object to the collector, if there is one.
     pub(crate) fn option<T>(&mut self, object: Option<&Py<T>>) {
         if let Some(object) = object {
             self.object(object);

@@ -287,7 +287,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Gives `call` the state; `call` must run no Python code.
+    /// Calls `call` with the state; `call` must run no Python code.
     fn with<R>(
         &self,
         py: Python<'_>,

@@ -161,7 +161,7 @@ method!(
     RemoveDoneCallback,
     "remove_done_callback",
     "($self, fn, /)",
-    "Forget what `add_done_callback` was given; return how many that were.",
+    "Remove the callback; return the number of callbacks removed.",
     |this, arguments| {
         arguments.expect("remove_done_callback", 1, 1)?;
         let py = this.py();
@@ -175,7 +175,7 @@ method!(
     Cancel,
     "cancel",
     "($self, msg=None)",
-    "Have the waiting task raise `CancelledError`; whether it will.",
+    "Make the waiting task raise `CancelledError`; return whether it will.",
     |this, arguments| {
         let py = this.py();
         let message = arguments
@@ -197,7 +197,7 @@ method!(Done, "done", "Whether the Rust future has ended.", |this| {
 method!(
     Outcome,
     "result",
-    "Raise `CancelledError` when the waiting was cancelled; the result itself is the awaitable's.",
+    "Raise `CancelledError` if the wait was cancelled; the awaitable returns the result itself.",
     |this| {
         let py = this.py();
         let core = data(this).core.get();

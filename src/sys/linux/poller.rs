@@ -17,14 +17,17 @@ impl Poller {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// Adds `fd`. Fails with `EEXIST` if it is in the set, `EBADF` if it is closed, `EPERM` if it cannot be watched.
     pub(crate) fn add(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, interest)
     }
 
+    /// Changes what `fd` is watched for, or arms it again. Fails with `ENOENT` if it is not in the set.
     pub(crate) fn modify(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, interest)
     }
 
+    /// Removes `fd`. Fails with `ENOENT` if it is not in the set, and `EBADF` if it is closed.
     pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, Interest::default())
     }

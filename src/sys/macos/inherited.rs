@@ -2,5 +2,5 @@
 
 use std::os::fd::RawFd;
 
-/// Does nothing: a kqueue is not inherited, and the one that wakes the reactor is the reactor's own.
+/// Does nothing: a kqueue is not inherited, and the reactor's waker is an event of its own kqueue.
 pub(crate) fn close_sets_that_watch(_fd: RawFd) {}
