@@ -1,4 +1,5 @@
-//! What is tried on a socket: natively on Python's own sockets, by its methods on everything else.
+//! A single attempt of a call on a socket: native for Python's own `socket.socket`, through its methods for any other
+//! object.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -22,11 +23,11 @@ use crate::transports::descriptor::fileno;
 pub(crate) struct Operation {
     sock: Py<PyAny>,
     what: What,
-    /// A `socket.socket` and no subclass: its methods are what we know them to be.
+    /// The object is a `socket.socket` and not of a subclass, so no method is overridden.
     is_plain: Cell<bool>,
 }
 
-/// What to do.
+/// The operation to attempt.
 #[derive(Debug)]
 pub(crate) enum What {
     Receive {
@@ -48,16 +49,16 @@ pub(crate) enum What {
         address: Py<PyAny>,
     },
     Accept,
-    /// Nothing but to wait.
+    /// Only wait for readiness.
     Wait(Side, Cell<bool>),
 }
 
-/// Bytes, and how many of them the kernel has.
+/// The bytes of a `sock_sendall`, and how many of them the kernel has taken.
 #[derive(Debug)]
 pub(crate) struct SendAll {
     data: Py<PyAny>,
     sent: Cell<usize>,
-    /// Keeps the size as it is while the rest waits; made when it must.
+    /// An export of the buffer that keeps its size fixed while the rest waits; created when the first wait begins.
     pinned: RefCell<Option<Py<PyAny>>>,
 }
 
@@ -71,7 +72,7 @@ impl SendAll {
     }
 }
 
-/// The value, or `None` where the kernel would make us wait.
+/// The result, or `None` where the call would block.
 type Attempt<'py> = PyResult<Option<Bound<'py, PyAny>>>;
 
 impl Operation {
@@ -83,7 +84,7 @@ impl Operation {
         }
     }
 
-    /// The socket's descriptor; negative once closed.
+    /// The socket's descriptor; negative once the socket is closed.
     pub(crate) fn fd(&self, py: Python<'_>) -> PyResult<RawFd> {
         let sock = self.sock.bind(py);
         if self.is_plain.get() {
@@ -92,7 +93,7 @@ impl Operation {
         fileno(sock)
     }
 
-    /// Which way the socket must be ready.
+    /// The direction in which the socket must be ready.
     pub(crate) fn side(&self) -> Side {
         match &self.what {
             What::Wait(side, _) => *side,
@@ -101,7 +102,7 @@ impl Operation {
         }
     }
 
-    /// Checks the socket as asyncio does, then tries for the first time.
+    /// Checks the socket as asyncio does, then makes the first attempt.
     pub(crate) fn begin<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
         let py = core.py();
         let sock = self.sock.bind(py);
@@ -166,7 +167,7 @@ impl Operation {
         }
     }
 
-    /// Shows the collector everything held.
+    /// Visits every held object for the garbage collector.
     pub(crate) fn objects(&self, visit: &mut dyn FnMut(&Py<PyAny>)) {
         visit(&self.sock);
         match &self.what {
@@ -185,7 +186,7 @@ impl Operation {
     }
 }
 
-/// What the kernel said to a native attempt; `None` when the method must answer, with its own errors.
+/// The result of a native attempt; `None` when the Python method must be called, which raises its own errors.
 type Native<'py> = PyResult<Option<io::Result<Bound<'py, PyAny>>>>;
 
 fn outcome(attempt: io::Result<Bound<'_, PyAny>>) -> Attempt<'_> {
@@ -213,8 +214,8 @@ fn receive<'py>(
         return Ok(None);
     };
     let local = core.get().local(py)?;
-    // Most messages are far smaller than what is asked for: an object of that size would be made for each,
-    // and once more for each try that finds nothing.
+    // Most messages are far smaller than the requested size. Receiving directly would allocate an object of that size
+    // for each message, and for each attempt that would block.
     let direct = size <= SMALL || size > READ_SIZE || local.scratch.receives_much();
     let received = if direct {
         bytes::read_into_new(py, size, |buffer| socket::recv_now(fd, buffer))?
@@ -241,7 +242,7 @@ fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Na
     let Some(fd) = open_fd(sock)? else {
         return Ok(None);
     };
-    // The method's error is in words of its own.
+    // The Python method raises with its own message.
     let Ok(mut view) = View::writable(buffer) else {
         return Ok(None);
     };
@@ -257,7 +258,7 @@ fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Na
 }
 
 impl SendAll {
-    /// `sock.send(rest)`: done, or to be continued when there is room.
+    /// `sock.send(rest)`: the result when all is sent, `None` when the rest must wait for room.
     fn natively<'py>(&self, sock: &Bound<'py, PyAny>) -> Native<'py> {
         let py = sock.py();
         let Some(fd) = open_fd(sock)? else {
@@ -265,7 +266,7 @@ impl SendAll {
         };
         let pinned = self.pinned.borrow().as_ref().map(|view| view.clone_ref(py));
         let data = pinned.as_ref().unwrap_or(&self.data).bind(py);
-        // The method's error is in words of its own.
+        // The Python method raises with its own message.
         let Ok(view) = View::readable(data) else {
             return Ok(None);
         };
@@ -286,7 +287,7 @@ impl SendAll {
         }
     }
 
-    /// The same by the methods of a socket that is none of Python's own.
+    /// The same operation through the methods of an object that is not a plain `socket.socket`.
     fn by_method<'py>(&self, sock: &Bound<'py, PyAny>) -> Attempt<'py> {
         let py = sock.py();
         let pinned = self.pinned.borrow().as_ref().map(|view| view.clone_ref(py));
@@ -321,7 +322,7 @@ impl SendAll {
     }
 }
 
-/// `sock.name(*arguments)`; `None` where that would block.
+/// `sock.name(*arguments)`; `None` where that call would block.
 fn by_method<'py, A: pyo3::call::PyCallArgs<'py>>(
     sock: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
@@ -340,10 +341,10 @@ fn by_method<'py, A: pyo3::call::PyCallArgs<'py>>(
     }
 }
 
-/// The descriptor of a plain socket; `None` once closed.
+/// The descriptor of a plain socket; `None` once the socket is closed.
 fn open_fd(sock: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
     static FILENO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    // Looking the method up anew costs three times the call.
+    // A method look-up costs three times as much as the call.
     let method = FILENO.get_or_try_init(sock.py(), || {
         let method = socket_class(sock.py())?.getattr(name!(sock.py(), "fileno"))?;
         Ok::<_, PyErr>(method.unbind())
@@ -373,8 +374,8 @@ fn socket_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     make::imported(&SOCKET, py, "socket", "socket")
 }
 
-/// What `fileno()` says then.
+/// The value of `fileno()` after `close()`.
 const CLOSED: RawFd = -1;
 
-/// Below, an object of the size asked for costs no more than a copy.
+/// Up to this size, allocating an object of the requested size costs no more than a copy.
 const SMALL: usize = 4096;

@@ -1,8 +1,8 @@
-//! The awaitables of `sock_recv` and its kin: a call on a socket that the caller owns.
+//! The awaitables of `sock_recv` and the other `sock_*` methods: a call on a socket that the caller owns.
 //!
-//! As a coroutine does, one begins when it is awaited. The call is tried first; only where the kernel has nothing,
-//! or no room, a future is made, and the call is tried again when the descriptor is ready. Nothing is received
-//! before somebody takes it: a call that is cancelled while it waits has lost no data.
+//! A call begins when it is awaited, as a coroutine does. It is attempted at once; only if it would block, a future
+//! is created, and the call is attempted again when the descriptor is ready. Data is received only when the awaiting
+//! task can take it, so cancelling a waiting call loses no data.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -21,20 +21,20 @@ use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
 use crate::transports::warnings;
 
-/// A call on a socket, not finished yet.
+/// A call on a socket that has not finished yet.
 #[derive(Debug)]
 pub(crate) struct SockCall {
     core: Py<Core>,
-    /// asyncio's name for it.
+    /// asyncio's name for the method.
     name: &'static str,
     state: OwnerCell<State>,
 }
 
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+/// State of the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 struct State {
     phase: Cell<Phase>,
-    /// Taken out while it is at work, gone when it is done.
+    /// Taken out during an attempt; `None` once the call is done.
     operation: RefCell<Option<Operation>>,
     waiting: RefCell<Option<Waiting>>,
 }
@@ -48,7 +48,7 @@ enum Phase {
     Done,
 }
 
-/// Until when it waits.
+/// A wait for readiness.
 #[derive(Debug)]
 struct Waiting {
     fd: RawFd,
@@ -56,7 +56,7 @@ struct Waiting {
     future: Py<PyAny>,
 }
 
-/// A call that begins when it is awaited.
+/// Creates a call, which begins when it is awaited.
 pub(crate) fn new<'py>(
     core: &Bound<'py, Core>,
     name: &'static str,
@@ -76,7 +76,7 @@ pub(crate) fn new<'py>(
 }
 
 impl SockCall {
-    /// The state; an error when it is at work on another thread.
+    /// The state; an error while the call runs on another thread.
     fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
         self.state
             .enter(py, self.core.get().owner())
@@ -91,7 +91,7 @@ impl State {
         drop(operation);
     }
 
-    /// Ends the wait, if there is one.
+    /// Ends the wait, if any.
     fn stop_waiting(&self, core: &Bound<'_, Core>) -> PyResult<()> {
         let Some(waiting) = self.waiting.take() else {
             return Ok(());
@@ -119,7 +119,7 @@ impl Coroutine for SockCall {
         }
         let is_first = state.phase.replace(Phase::Running) == Phase::Created;
         let Some(operation) = state.operation.take() else {
-            return Err(reused()); // The collector took it.
+            return Err(reused()); // The garbage collector cleared it.
         };
         let outcome = if is_first {
             operation.begin(core)
@@ -175,7 +175,7 @@ fn end(this: &Bound<'_, SockCall>) -> PyResult<()> {
     state.stop_waiting(call.core.bind(py))
 }
 
-/// The future of the wait is done: by the loop, or because somebody cancelled it.
+/// The future of the wait is done: the loop completed it, or the program cancelled it.
 fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
     let py = core.py();
     let future = state
@@ -198,7 +198,7 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
     Err(error)
 }
 
-/// Asks the loop for a word when the call may go on.
+/// Registers a future that the loop completes when the descriptor is ready.
 fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Waiting> {
     let py = core.py();
     let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
@@ -214,7 +214,7 @@ fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Wait
     }
     let side = operation.side();
     wait(core, fd, side, &future)?;
-    // As `Future.__await__` tells a task that it is awaited, and not yielded by mistake.
+    // As `Future.__await__` does, so that the task knows that the future was awaited and not yielded by mistake.
     future.setattr(name!(py, "_asyncio_future_blocking"), true)?;
     Ok(Waiting {
         fd,
@@ -268,7 +268,7 @@ impl NativeClass for SockCall {
         drop(gone);
     }
 
-    /// Nobody can await it any more: says so if nobody did, and leaves no wait behind.
+    /// The call can no longer be awaited: warns if it never was, and ends a pending wait.
     fn finalize(this: &Bound<'_, Self>) {
         let py = this.py();
         let call = data(this);

@@ -1,4 +1,4 @@
-//! `loop.sock_*`: calls on the sockets of a program.
+//! `loop.sock_*`: calls on sockets that the program owns.
 
 pub(crate) mod attempt;
 pub(crate) mod call;
@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::ffi::class_of;
 
-/// Adds the class of this room to the module.
+/// Adds this module's class to the Python module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = class_of::<call::SockCall>(module.py())?;
     module.add(class.name()?, &class)
