@@ -1,4 +1,4 @@
-//! What Python calls on a datagram transport.
+//! The Python methods of a datagram transport.
 
 use pyo3::prelude::*;
 
@@ -34,13 +34,13 @@ pub(super) fn members() -> Members {
         .attribute::<ProtocolPaused>()
 }
 
-/// Sends what is buffered, then ends the endpoint.
+/// Sends the buffered datagrams, then closes the endpoint.
 fn close(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.life.is_open() {
         write::settle(this, state)?;
     }
     if !state.life.is_open() {
-        return Ok(()); // It was, or what was told of an error has closed it.
+        return Ok(()); // Already closed, or closed by `error_received` during the flush.
     }
     begin_closing(this, state)?;
     if state.queue.borrow().is_empty() {
@@ -63,10 +63,10 @@ fn resume_reading(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
         state.reading.set(Reading::On);
         update_interest(this, state)?;
         if state.is_connected && state.direction.get() == Direction::Read {
-            // An error may have been told to nobody.
+            // An error may have been reported while the transport was not attached; registering anew reports it again.
             register(this, state, Direction::Read)?;
         }
-        // What came in the meantime is delivered in a coming turn.
+        // Datagrams that arrived in the meantime are delivered in a later turn.
         state.arm();
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! The transport of a datagram socket: its state, birth and end.
+//! The transport of a datagram socket: construction, events and closing.
 //!
-//! Receiving is in `read`, sending in `write`, what Python calls in `methods`.
+//! Receiving is in `read`, sending in `write`, the Python methods in `methods`.
 
 mod methods;
 mod peers;
@@ -26,8 +26,8 @@ use crate::scheduler::{Core, READ, WRITE};
 pub(crate) use state::Datagrams;
 use state::{Kind, Sender, State, force_close, register};
 
-/// A transport over a Python socket, which the transport will close. `connection_made` is called in the
-/// next pass, then receiving begins, then `waiter` is done.
+/// Creates a transport over a Python socket and takes ownership of it. The next pass calls `connection_made`, then
+/// starts receiving, then completes `waiter`.
 pub(crate) fn from_socket<'py>(
     core: &Bound<'py, Core>,
     sock: &Bound<'py, PyAny>,
@@ -97,7 +97,7 @@ impl Transport for Datagrams {
 
     fn on_ready(this: &Bound<'_, Self>, state: &State, ready: u8) -> PyResult<()> {
         let is_blocked = state.writing.get() == Writing::Blocked;
-        // Without anything to send, this is an error to be received.
+        // If nothing waits to be sent, this event is a pending error, which a receive returns.
         let is_error = ready & WRITE != 0 && !is_blocked;
         if is_error && state.reading.get() == Reading::On {
             register(this, state, Direction::Read)?;
@@ -132,14 +132,14 @@ impl Transport for Datagrams {
 impl NativeClass for Datagrams {
     const NAME: &'static CStr = c"yamanote._yamanote.DatagramTransport";
     const DOC: &'static CStr = c"A transport over a datagram socket.";
-    const HAS_DICT: bool = true; // As asyncio's have.
+    const HAS_DICT: bool = true; // As asyncio's transports.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
         &CLASS
     }
 
-    /// asyncio's own is both: it inherits what its streams inherit, and CPython's tests look.
+    /// asyncio's own class has both bases, because its streams do, and CPython's tests check for them.
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
         let bases = (
             make::import(py, "asyncio.transports", "Transport")?,

@@ -1,4 +1,4 @@
-//! Addresses that came lately, as the objects that the protocol was given.
+//! A cache of recent peer addresses and the Python objects that the protocol received for them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,17 +6,17 @@ use pyo3::prelude::*;
 
 use crate::addr;
 
-/// A cache of one entry that grows when there are more peers. Its objects are tuples of `str` and `int`:
-/// letting go of one runs no Python code.
+/// A cache of one entry that grows with the number of peers. Its objects are tuples of `str` and `int`, so dropping
+/// one runs no Python code.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     entries: Vec<Option<(SocketAddr, Py<PyAny>)>>,
-    /// Index of the one delivered last, which answers go to.
+    /// Index of the address delivered last, which is the likely destination of a reply.
     current: usize,
 }
 
 impl Peers {
-    /// The Python object of an address that is known.
+    /// The Python object of a cached address.
     pub(super) fn find<'py>(
         &mut self,
         py: Python<'py>,
@@ -32,7 +32,7 @@ impl Peers {
         }
     }
 
-    /// Remembers an address that was not known.
+    /// Adds an address that is not cached.
     pub(super) fn add(&mut self, address: SocketAddr, object: &Bound<'_, PyAny>) {
         let mut index = self.index(&address);
         let taken = self.entries.get(index).is_none_or(Option::is_some);
@@ -45,13 +45,13 @@ impl Peers {
         self.current = index;
     }
 
-    /// The address behind the object that was delivered last, if that is `object`.
+    /// The address of `object`, if that is the object delivered last.
     pub(super) fn address_of(&self, object: &Bound<'_, PyAny>) -> Option<SocketAddr> {
         let (address, known) = self.entries.get(self.current)?.as_ref()?;
         known.is(object).then_some(*address)
     }
 
-    /// The number of entries is 0 or a power of two.
+    /// The index of an address; the number of entries is 0 or a power of two.
     fn index(&self, address: &SocketAddr) -> usize {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.octets()[3],
@@ -61,7 +61,8 @@ impl Peers {
     }
 }
 
-/// The object for `address`. Not a method: making one may run the collector, and with it Python code.
+/// The Python object for `address`. Not a method: the allocation may run the garbage collector, and with it Python
+/// code, while the cache must not be borrowed.
 pub(super) fn object<'py>(
     py: Python<'py>,
     peers: &std::cell::RefCell<Peers>,
@@ -75,5 +76,5 @@ pub(super) fn object<'py>(
     Ok(object)
 }
 
-/// Entries at most: as many peers as talk at about the same time.
+/// Maximum number of entries: the number of peers expected to be active at about the same time.
 const MOST: usize = 64;

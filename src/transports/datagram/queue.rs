@@ -1,4 +1,4 @@
-//! Datagrams that wait for the kernel.
+//! Datagrams that wait for room in the kernel.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use crate::ffi::make;
 use crate::scheduler::Visit;
 use crate::sys::fork::Generation;
 
-/// Sent from the front.
+/// A queue of datagrams, sent from the front.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     datagrams: VecDeque<Outgoing>,
     size: usize,
-    /// Where the first was queued: what a forked child inherits is its parent's to send.
+    /// The process that queued the first one: a forked child must not send its parent's datagrams.
     queued_in: Option<Generation>,
 }
 
@@ -27,15 +27,15 @@ pub(super) struct Outgoing {
 
 #[derive(Debug)]
 pub(super) enum Destination {
-    /// Where the socket is connected to.
+    /// The peer that the socket is connected to.
     Peer,
     Internet(SocketAddr),
-    /// What the Python socket makes of it: a host name, a path, something wrong.
+    /// An address that the Python socket must resolve or reject: a host name, a path or an invalid object.
     Python(Py<PyAny>),
 }
 
 impl Queue {
-    /// Bytes that wait, with what asyncio adds for each datagram.
+    /// Queued bytes, including the per-datagram overhead that asyncio counts.
     pub(super) fn size(&self) -> usize {
         self.size
     }
@@ -44,13 +44,13 @@ impl Queue {
         self.datagrams.is_empty()
     }
 
-    /// What a forked child has inherited, taken out; to be dropped when the queue is not borrowed.
+    /// Takes out what a forked child inherited from its parent; to be dropped once the queue is not borrowed.
     pub(super) fn inherited(&mut self) -> Option<Self> {
         let inherited = self.queued_in.is_some_and(Generation::is_over);
         inherited.then(|| std::mem::take(self))
     }
 
-    /// `MemoryError` leaves the queue as it was.
+    /// Appends a datagram. On `MemoryError` the queue is unchanged.
     pub(super) fn push(&mut self, py: Python<'_>, datagram: Outgoing) -> PyResult<()> {
         self.datagrams.try_reserve(1).map_err(make::no_memory)?;
         if self.datagrams.is_empty() {
@@ -61,20 +61,20 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts back what `pop` gave.
+    /// Puts a datagram that `pop` returned back at the front.
     pub(super) fn push_front(&mut self, py: Python<'_>, datagram: Outgoing) {
         self.size += weight(py, &datagram);
         self.datagrams.push_front(datagram);
     }
 
-    /// The first datagram, which the caller drops when the queue is not borrowed.
+    /// Removes the first datagram; the caller drops it once the queue is not borrowed.
     pub(super) fn pop(&mut self, py: Python<'_>) -> Option<Outgoing> {
         let datagram = self.datagrams.pop_front()?;
         self.size -= weight(py, &datagram);
         Some(datagram)
     }
 
-    /// Whether the first one has to be sent by the Python socket.
+    /// Whether the first datagram must be sent by the Python socket.
     pub(super) fn begins_with_python(&self) -> bool {
         matches!(
             self.datagrams.front(),
@@ -85,7 +85,7 @@ impl Queue {
         )
     }
 
-    /// Data and address of those at the front that native code can send.
+    /// Data and address of the leading datagrams that native code can send.
     pub(super) fn native<'a>(
         &'a self,
         py: Python<'a>,
@@ -113,5 +113,5 @@ fn weight(py: Python<'_>, datagram: &Outgoing) -> usize {
     datagram.data.as_bytes(py).len() + HEADER
 }
 
-/// What flow control adds for each datagram, since Python 3.13.
+/// Bytes that flow control adds for each datagram, since Python 3.13.
 const HEADER: usize = if cfg!(Py_3_13) { 8 } else { 0 };

@@ -1,7 +1,7 @@
 //! From a readable socket to the protocol.
 //!
-//! Several datagrams are received in one call, but nobody can tell: they are delivered as if each had been
-//! received in a turn of its own, unless nothing else would have happened in between.
+//! One call receives several datagrams. The program cannot observe that: each is delivered as if it had been received
+//! in a turn of its own, unless nothing else would have run in between.
 
 use std::io::{self, ErrorKind};
 
@@ -19,16 +19,16 @@ use crate::ffi::{data, make, name};
 use crate::scheduler::{READ_SIZE, is_exit};
 use crate::sys::datagram::{self, MOST};
 
-/// What one call found.
+/// The result of one receive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// As many as were asked for, or an error: there may be more.
+    /// As many datagrams as requested, or an error: there may be more.
     More,
-    /// All that there were.
+    /// The socket is empty.
     All,
 }
 
-/// Delivers until the socket is empty or it is somebody else's turn.
+/// Delivers until the socket is empty or the turn's share is used up.
 pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let mut found = Found::More;
     let mut received = 0;
@@ -41,7 +41,7 @@ pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResul
             return Ok(());
         }
         if received >= MAX_DATAGRAMS {
-            // Others are waiting: to the back of the list.
+            // Yields to the other sources; the next pass continues.
             state.life.fire_read();
             return Ok(());
         }
@@ -58,8 +58,8 @@ pub(super) fn on_readable(this: &Bound<'_, Datagrams>, state: &State) -> PyResul
     }
 }
 
-/// How many datagrams to ask for when the last wake-up brought `received`: the last one of a call finds that there
-/// are no more, unless a single one is expected, which is received the short way.
+/// How many datagrams to request after a wake-up that brought `received`: one more, so that the same call also finds
+/// the socket empty. A single expected datagram takes the shorter path.
 fn next_batch(received: usize) -> usize {
     match received {
         0 | 1 => 1,
@@ -67,7 +67,7 @@ fn next_batch(received: usize) -> usize {
     }
 }
 
-/// Hands over what has arrived; `false` when the rest waits, for a coming turn or for `resume_reading`.
+/// Delivers what has arrived; `false` when the rest waits for a later turn or for `resume_reading`.
 fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult<bool> {
     let py = this.py();
     let core = data(this).core.bind(py);
@@ -88,7 +88,7 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
         let name = name!(py, "datagram_received");
         call_protocol(this, &state.life, name, [received.as_any(), &sender])?;
         local.callback_over(core)?;
-        // What this one has scheduled runs before the next one comes, as if that were still in the kernel.
+        // What this datagram scheduled runs before the next is delivered, as if that were still in the kernel.
         if local.ready_count() > scheduled || core.get().is_stopping() {
             if found == Found::More || !state.arrived.borrow().is_empty() {
                 state.life.fire_read();
@@ -98,7 +98,7 @@ fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult
     }
 }
 
-/// Internet datagrams, in one call.
+/// Receives datagrams of an internet socket, several in one call.
 fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let wanted = state.batch.get();
@@ -110,7 +110,7 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         .with_datagram_buffer(|buffer| {
             let mut arrived = state.arrived.borrow_mut();
             datagram::receive_many(state.life.fd, buffer, wanted, |bytes, name| {
-                // Ignored: the kernel gives an internet socket's datagrams internet addresses.
+                // Other addresses are ignored: the kernel gives only internet addresses for an internet socket.
                 if let Some(address) = name.internet() {
                     let keep = make::bytes(py, bytes).and_then(|bytes| {
                         arrived.try_reserve(1).map_err(make::no_memory)?;
@@ -124,7 +124,7 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
             })
         })?;
     if let Err(error) = kept {
-        // As where Python's own socket has no memory for a datagram.
+        // As when Python's own socket cannot allocate memory for a datagram.
         fail(this, READ_ERROR, error)?;
         return Ok(Found::All);
     }
@@ -141,7 +141,7 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     }
 }
 
-/// One datagram of any size.
+/// Receives one datagram of any size.
 fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let outcome = data(this)
@@ -155,7 +155,7 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     match outcome {
         Ok((bytes, name)) => {
             let sender = match name.unix() {
-                // As Python's sockets say that they do not know.
+                // Python's sockets return `None` for an unknown address.
                 None => py.None(),
                 Some(path) => addr::path_to_python(py, path)?.unbind(),
             };
@@ -172,7 +172,7 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     }
 }
 
-/// One datagram, from a socket whose addresses only Python knows how to write.
+/// Receives one datagram of a socket whose addresses only Python can convert.
 fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let Some(socket) = state.descriptor.socket(py)? else {
@@ -216,7 +216,7 @@ fn failed(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyRes
     }
 }
 
-/// An error is news of a datagram sent before: the endpoint lives.
+/// Calls `error_received`: the error belongs to a datagram sent earlier, so the endpoint stays open.
 fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult<Found> {
     let py = this.py();
     let failures = state.failures.get() + 1;
@@ -225,7 +225,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     let error = error.into_value(py).into_bound(py).into_any();
     call_protocol(this, &state.life, name!(py, "error_received"), [&error])?;
     if failures < MAX_FAILURES {
-        // What it scheduled runs first; then there may be more, errors or datagrams.
+        // The callbacks that `error_received` scheduled run first; then there may be more errors or datagrams.
         state.life.fire_read();
     } else {
         drained(state);
@@ -233,7 +233,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     Ok(Found::All)
 }
 
-/// Nothing is left in the kernel: the reactor tells when there is.
+/// The socket is empty; the reactor fires when it becomes readable.
 fn drained(state: &State) -> Found {
     state.failures.set(0);
     if let Some(registration) = &*state.life.registration.borrow()
@@ -245,7 +245,7 @@ fn drained(state: &State) -> Found {
 }
 
 const READ_ERROR: &str = "Fatal read error on datagram transport";
-/// Datagrams of one turn: a peer that never stops sending shares the loop with the others.
+/// Datagrams per turn, so that a peer that never stops sending does not starve the other sources.
 const MAX_DATAGRAMS: usize = 64;
-/// Errors in a row after which the reactor is waited for: a socket that has broken down must not keep the loop busy.
+/// Consecutive errors after which reading waits for the reactor, so that a broken socket does not keep the loop busy.
 const MAX_FAILURES: usize = 16;

@@ -1,4 +1,4 @@
-//! A datagram transport and what belongs to it.
+//! A datagram transport and its state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,43 +24,44 @@ use crate::sys::socket;
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     pub(super) core: Py<Core>,
-    /// What the protocol's methods run in.
+    /// The context of the protocol's methods.
     pub(super) context: Py<PyAny>,
     pub(super) state: OwnerCell<State>,
 }
 
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+/// State of the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State {
-    // Dropped in this order: off the reactor first, then closed.
+    // Fields are dropped in this order: deregistered first, then closed.
     pub(super) life: Life,
-    /// What the registration is for.
+    /// The directions of the registration.
     pub(super) direction: Cell<Direction>,
     pub(super) descriptor: Descriptor,
     pub(super) extra: ExtraInfo,
     pub(super) kind: Kind,
-    /// The socket is connected: datagrams are sent without an address.
+    /// The socket is connected, so datagrams are sent without an address.
     pub(super) is_connected: bool,
-    /// The socket is connected to one that has no name, an end of a `socketpair`: so it is without an address only.
+    /// The socket is connected to an unnamed peer, as the ends of a `socketpair` are; only sends without an address
+    /// work.
     pub(super) has_nameless_peer: bool,
-    /// Where everything goes, or nothing.
+    /// The default destination, if any.
     pub(super) address: Option<Py<PyAny>>,
     pub(super) reading: Cell<Reading>,
     pub(super) writing: Cell<Writing>,
-    /// Received with others in one call, and not delivered yet.
+    /// Datagrams received in one call with others and not delivered yet.
     pub(super) arrived: RefCell<VecDeque<Incoming>>,
-    /// How many datagrams the next call asks for.
+    /// How many datagrams the next call requests.
     pub(super) batch: Cell<usize>,
     /// Errors since the last datagram.
     pub(super) failures: Cell<usize>,
     pub(super) peers: RefCell<Peers>,
     pub(super) queue: RefCell<Queue>,
     pub(super) flow: Cell<FlowControl>,
-    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
     pub(super) marks: RefCell<Option<Py<PyAny>>>,
-    /// The callback that sent last, by the loop's count.
+    /// The loop's count of the callback that sent last.
     pub(super) wrote_in: Cell<u64>,
-    /// Sends since the end, plus one, as asyncio counts them.
+    /// Sends since the end, plus one, counted as in asyncio.
     pub(super) conn_lost: Cell<usize>,
 }
 
@@ -72,13 +73,13 @@ pub(super) enum Sender {
     Other(Py<PyAny>),
 }
 
-/// How addresses are read and written, and datagrams received.
+/// How addresses are converted, and how datagrams are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// UDP and its like: never larger than 64 KiB, many in one call.
+    /// UDP and similar: a datagram has at most 64 KiB, and one call receives many.
     Internet(Version),
     Unix,
-    /// The Python socket does it.
+    /// Any other family: the Python socket converts addresses and receives.
     Other,
 }
 
@@ -99,7 +100,7 @@ impl Kind {
 }
 
 impl State {
-    /// Of an endpoint that has neither received nor sent. `peer` is the socket's, `address` where everything goes.
+    /// The state of a new endpoint. `peer` is the socket's peer, `address` the default destination.
     pub(super) fn new(
         life: Life,
         kind: Kind,
@@ -108,7 +109,7 @@ impl State {
         peer: Option<Bound<'_, PyAny>>,
         address: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        // As asyncio has it: an empty address is none.
+        // As in asyncio, an empty address counts as none.
         let address = match address {
             Some(address) if address.is_truthy()? => Some(address.clone().unbind()),
             _ => None,
@@ -136,12 +137,12 @@ impl State {
         })
     }
 
-    /// Has the turn look for datagrams, now where some may be there.
+    /// Has the turn read: in this one if datagrams may have arrived, otherwise once the reactor fires.
     pub(super) fn arm(&self) {
         if let Some(registration) = &*self.life.registration.borrow() {
             if self.is_connected && self.direction.get() == Direction::Read {
-                // The kernel has errors for connected sockets, and the reactor tells of one that comes alone
-                // to those who want to write.
+                // On connected sockets the kernel reports errors, and the reactor reports an error without data as
+                // writability only.
                 let _ = registration.filled();
             }
             if registration.arm_read() || !self.arrived.borrow().is_empty() {
@@ -151,10 +152,11 @@ impl State {
     }
 }
 
-/// Puts the socket on the reactor afresh: for receiving alone, or for sending too while the kernel is full,
-/// because otherwise each datagram that leaves would be an event.
+/// Registers the socket anew: for receiving only, or also for sending while the kernel is full, because otherwise
+/// each datagram that leaves the socket would be an event.
 ///
-/// An error is such an event as well, and the reactor never forgets it: this is also how it is told again.
+/// An error is a write event too, and the reactor keeps it set, so registering anew is also how later errors get
+/// reported.
 pub(super) fn register(
     this: &Bound<'_, Datagrams>,
     state: &State,
@@ -177,13 +179,13 @@ pub(super) fn register(
     state.direction.set(direction);
     if state.reading.get() == Reading::On {
         state.arm();
-        // What the registration before was about to tell is not known any more.
+        // The events of the previous registration are lost, so read once without one.
         state.life.fire_read();
     }
     Ok(())
 }
 
-/// The beginning of the end: no more receiving, and no claim on the descriptor.
+/// Begins to close: stops receiving and releases the claim on the descriptor.
 pub(super) fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     state.life.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
@@ -197,7 +199,7 @@ pub(super) fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyRes
     update_interest(this, state)
 }
 
-/// Has `connection_lost` called in a later pass; from now on, sends are counted and dropped.
+/// Schedules `connection_lost` for a later pass; from now on, sends are counted and dropped.
 pub(super) fn lose(
     this: &Bound<'_, Datagrams>,
     state: &State,
@@ -207,7 +209,7 @@ pub(super) fn lose(
     lose_later(this, &state.life, error)
 }
 
-/// Ends the endpoint without sending what is buffered.
+/// Closes the endpoint without sending what is buffered.
 pub(super) fn force_close(
     this: &Bound<'_, Datagrams>,
     state: &State,

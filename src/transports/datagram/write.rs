@@ -1,8 +1,8 @@
 //! From `sendto()` to the socket.
 //!
-//! Small datagrams are gathered and sent in one call: those of the transport's own protocol callbacks until
-//! it has what arrived, others, from the second of a pass on, until the end of the pass. Whatever looks at
-//! the buffer sends them first.
+//! Small datagrams are gathered and sent in one call. Those sent by the transport's own protocol callbacks wait until
+//! all received datagrams are delivered; any others, from the second of a pass on, until the end of the pass. Every
+//! method that reads the buffer's state sends them first.
 
 use std::io::{self, ErrorKind};
 
@@ -27,7 +27,7 @@ use crate::scheduler::Flush;
 use crate::sys::datagram;
 use crate::transports::protocol;
 
-/// Takes what `sendto()` was given, and sends it now or soon.
+/// Implements `sendto()`: sends the datagram now, or queues it.
 pub(super) fn send_to(
     this: &Bound<'_, Datagrams>,
     state: &State,
@@ -56,7 +56,7 @@ pub(super) fn send_to(
     send_now_or_copy(this, state, bytes, to)
 }
 
-/// As asyncio refuses it.
+/// Rejects data that is not bytes-like, as asyncio does.
 fn check(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     if is_bytes_like(bytes) {
         return Ok(());
@@ -67,7 +67,7 @@ fn check(bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     )))
 }
 
-/// An endpoint with an address of its own takes no other.
+/// Rejects an address other than the endpoint's own, if it has one.
 fn check_address(own: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(given) = given else { return Ok(()) };
     if given.is(own) || given.eq(own)? {
@@ -79,10 +79,10 @@ fn check_address(own: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> Py
     )))
 }
 
-/// Whether nothing can be sent any more; counts and at last mentions the attempts, as asyncio does.
+/// Whether sending is over; counts such sends, and warns from asyncio's threshold on.
 fn lost(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     let count = state.conn_lost.get();
-    // Without an address of its own, asyncio's endpoint sends until the socket is closed.
+    // An asyncio endpoint without an address of its own sends until the socket is closed.
     if count == 0 || (state.address.is_none() && state.life.phase.get() != Phase::Closed) {
         return Ok(false);
     }
@@ -109,7 +109,7 @@ fn destination(
     let Kind::Internet(version) = state.kind else {
         return Destination::Python(address.clone().unbind());
     };
-    // An answer to what came last needs no reading.
+    // A reply to the last sender needs no conversion of the address.
     let known = state.peers.borrow().address_of(address);
     match known.or_else(|| addr::from_python(address, version)) {
         Some(address) => Destination::Internet(address),
@@ -117,7 +117,8 @@ fn destination(
     }
 }
 
-/// Whether a datagram goes to the kernel now: the first of a callback does, as on asyncio; those that follow go together.
+/// Whether a datagram goes to the kernel now: the first of a callback does, as in asyncio; the following ones are
+/// gathered.
 #[inline]
 fn goes_at_once(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     if state.writing.get() != Writing::Idle {
@@ -128,8 +129,8 @@ fn goes_at_once(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     Ok(state.wrote_in.replace(callback) != callback || !local.is_in_turn())
 }
 
-/// What comes first, is large, may change or needs the Python socket is sent at once, after all before it; what the kernel
-/// does not take is copied.
+/// Sends the datagram at once, after all queued ones, if it is the first, large, mutable, or needs the Python socket;
+/// copies it if the kernel is full.
 fn send_now_or_copy(
     this: &Bound<'_, Datagrams>,
     state: &State,
@@ -176,7 +177,7 @@ fn send_now_or_copy(
     schedule(this, state)
 }
 
-/// `MemoryError` leaves the queue as it was.
+/// Queues a datagram. On `MemoryError` the queue is unchanged.
 fn queue(
     this: &Bound<'_, Datagrams>,
     state: &State,
@@ -191,7 +192,7 @@ fn queue(
     state.queue.borrow_mut().push(this.py(), datagram)
 }
 
-/// The caller's datagram was not sent, which the protocol is told at once.
+/// The caller's datagram was not sent: calls `error_received` at once.
 fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult<()> {
     let py = this.py();
     if !is_os_error(py, &error) {
@@ -205,12 +206,12 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
     call::method(&protocol, name!(py, "error_received"), [&error]).map(drop)
 }
 
-/// Decides when the buffer is sent.
+/// Decides when the queue is sent.
 fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.writing.get() == Writing::Blocked {
         return grown(this, state);
     }
-    // Past the high mark it is tried at once: the protocol must not be paused for what the kernel takes.
+    // Above the high mark, send at once: the protocol must not be paused for datagrams that the kernel can take.
     if state.queue.borrow().size() > state.flow.get().high() {
         return flush(this, state);
     }
@@ -220,7 +221,7 @@ fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// Has what is queued sent when the callback is over, or now where none runs.
+/// Sends the queue when the running callback returns, or now if none runs.
 fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let local = data(this).core.get().local(this.py())?;
     if !local.is_in_turn() {
@@ -234,7 +235,7 @@ fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// The callback that wrote is over.
+/// Runs when the callback that sent has returned.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = cast::<Datagrams>(this)?;
     let state = data(this).state(this.py())?;
@@ -248,19 +249,19 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     flush(this, &state).or_else(|error| fail(this, WRITE_ERROR, error))
 }
 
-/// Before the program looks at the buffer: sends what only waits for the end of the callback.
+/// Before the program reads the buffer's state: sends what waits only for the end of the callback.
 pub(super) fn settle(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let waits = state.writing.get() != Writing::Blocked && !state.queue.borrow().is_empty();
     if waits { flush(this, state) } else { Ok(()) }
 }
 
-/// In a forked child: leaves what its parent queued for the parent to send.
+/// In a forked child: drops the datagrams that its parent queued, which the parent sends.
 fn disown(state: &State) {
     let inherited = state.queue.borrow_mut().inherited();
     drop(inherited);
 }
 
-/// Sends until the buffer is empty or the kernel takes no more.
+/// Sends until the queue is empty or the kernel is full.
 pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     if state.life.phase.get() == Phase::Closed {
         return Ok(());
@@ -270,7 +271,7 @@ pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> 
     let blocked = match send_all(this, state) {
         Ok(blocked) => blocked,
         Err(error) => {
-            // The run ends here; the rest goes out at the end of the pass.
+            // This exception ends the run; the rest is sent at the end of the pass.
             if !state.queue.borrow().is_empty() {
                 flush_later(this, state)?;
             }
@@ -294,7 +295,7 @@ pub(super) fn flush(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> 
     }
 }
 
-/// `true` when the kernel takes no more, and will tell when it does.
+/// `true` when the kernel is full; the reactor then fires when there is room.
 fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     let py = this.py();
     while !state.queue.borrow().is_empty() {
@@ -327,14 +328,14 @@ fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     Ok(false)
 }
 
-/// An error that belongs to a datagram sent earlier, or to none: the endpoint lives.
+/// Calls `error_received` for an error of an earlier datagram, or of none; the endpoint stays open.
 fn told(this: &Bound<'_, Datagrams>, state: &State, error: io::Error) -> PyResult<()> {
     let py = this.py();
     let error = os_error(error).into_value(py).into_bound(py).into_any();
     call_protocol(this, &state.life, name!(py, "error_received"), [&error])
 }
 
-/// Sends the first one by way of the Python socket; `true` when the kernel takes no more.
+/// Sends the first datagram through the Python socket; `true` when the kernel is full.
 fn send_first_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     let py = this.py();
     let Some(first) = state.queue.borrow_mut().pop(py) else {
@@ -373,7 +374,7 @@ fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     call::method(&socket, name, [bytes, address]).map(drop)
 }
 
-/// Asks the reactor to tell when there is room.
+/// Registers interest in room to write.
 fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let is_armed = || {
         let registration = state.life.registration.borrow();
@@ -381,11 +382,11 @@ fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     };
     if state.direction.get() == Direction::Read || !is_armed() {
         register(this, state, Direction::Both)?;
-        // There is nothing to tell from before: if there is room already, the next look at the kernel says so.
+        // Clears old readiness; if there is room already, the next poll reports it.
         is_armed();
     }
     if state.kind == Kind::Unix && !state.is_connected {
-        // The full queue is the receiver's, and the kernel tells only those connected to it.
+        // The receiver's queue is full, and the kernel notifies only sockets connected to it: retry on a timer.
         let py = this.py();
         let again = this.as_any().getattr(name!(py, "_sendto_ready"))?;
         let call_later = name!(py, "call_later");
@@ -397,7 +398,7 @@ fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// The buffer is empty: on to what waited for that.
+/// The queue is empty: completes what waited for that.
 fn emptied(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let is_empty = state.queue.borrow().is_empty(); // `resume_writing` may have sent more.
     if is_empty && state.life.phase.get() == Phase::Closing && state.conn_lost.get() == 0 {
@@ -406,7 +407,7 @@ fn emptied(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// Tells the protocol to stop, when too much waits.
+/// Calls `pause_writing` when the queue is above the high mark.
 pub(super) fn grown(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
     let what = flow.grown(state.queue.borrow().size());
@@ -414,7 +415,7 @@ pub(super) fn grown(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> 
     what.map_or(Ok(()), |what| tell(this, state, what))
 }
 
-/// Tells the protocol to go on, when little waits.
+/// Calls `resume_writing` when the queue is at or below the low mark.
 fn shrunk(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
     let what = flow.shrunk(state.queue.borrow().size());
@@ -431,7 +432,7 @@ fn tell(this: &Bound<'_, Datagrams>, state: &State, what: Tell) -> PyResult<()> 
     protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
 }
 
-/// Whether Python's socket says that the call would block.
+/// Whether `error` means that the Python socket's call would block.
 pub(super) fn is_full(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py)
 }
@@ -441,9 +442,9 @@ pub(super) fn is_os_error(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 const WRITE_ERROR: &str = "Fatal write error on datagram transport";
-/// Larger ones are sent by themselves: a call less would not be felt, and their errors come at once.
+/// Larger datagrams are sent individually: saving one call would not matter, and their errors are reported at once.
 const AT_ONCE: usize = 4096;
-/// asyncio drops empty datagrams before Python 3.13.
+/// asyncio ignores empty datagrams before Python 3.13.
 const SENDS_EMPTY: bool = cfg!(Py_3_13);
-/// Until the next attempt where nobody tells that there is room; asyncio tries without a pause.
+/// Pause before a retry where the kernel does not notify about room; asyncio retries without a pause.
 const RETRY_S: f64 = 0.001;
