@@ -1,4 +1,4 @@
-//! What Python calls on pipe transports of both kinds.
+//! The Python methods of pipe transports of both kinds.
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use crate::transports::members::{attribute, boolean, method, missing, none, sing
 
 type This<S> = Pipe<S>;
 
-/// What both kinds have.
+/// The methods that both kinds have.
 pub(crate) fn members<S: Side>() -> Members {
     Members::default()
         .method::<IsClosing<S>>()

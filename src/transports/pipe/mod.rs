@@ -1,7 +1,7 @@
-//! Transports over one end of a pipe, FIFO, socket or terminal: what both kinds share.
+//! Transports over one end of a pipe, FIFO, socket or terminal: the part that both kinds share.
 //!
-//! A [`Side`] reads (`read`) or writes (`write`). The file object is the caller's until the
-//! transport is made, and closed by the transport at its end.
+//! A [`Side`] reads (`read`) or writes (`write`). The file object belongs to the caller until the transport exists;
+//! the transport closes it at its end.
 
 pub(crate) mod methods;
 pub(crate) mod read;
@@ -33,18 +33,18 @@ use crate::transports::protocol::{self, Delivery};
 #[derive(Debug)]
 pub(crate) struct Pipe<S> {
     pub(crate) core: Py<Core>,
-    /// What the protocol's methods run in.
+    /// The context of the protocol's methods.
     context: Py<PyAny>,
     state: OwnerCell<State<S>>,
 }
 
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+/// State of the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State<S> {
-    // Dropped in this order: off the reactor first, then closed.
+    // Fields are dropped in this order: deregistered first, then closed.
     pub(crate) life: Life,
     pub(crate) kind: FileKind,
-    /// Stands for `fd` on the reactor where another transport has put `fd` there.
+    /// A duplicate of `fd`, registered in its place where another transport has registered `fd`.
     twin: RefCell<Option<OwnedFd>>,
     /// The file object; `None` once it is closed.
     pipe: RefCell<Option<Py<PyAny>>>,
@@ -55,15 +55,15 @@ pub(crate) struct State<S> {
     pub(crate) side: S,
 }
 
-/// What tells the two kinds apart.
+/// What distinguishes the two kinds.
 pub(crate) trait Side: Send + Sized + 'static {
     const NAME: &'static CStr;
     const DOC: &'static CStr;
-    /// asyncio's class of such transports.
+    /// The name of asyncio's base class for such transports.
     const BASE: &'static str;
-    /// asyncio's words for a file that is never waited for.
+    /// asyncio's message for a file that cannot be polled.
     const REFUSED: &'static str;
-    /// Whether it is the end that writes.
+    /// Whether this is the writing end.
     const WRITES: bool;
 
     fn new() -> Self;
@@ -72,23 +72,23 @@ pub(crate) trait Side: Send + Sized + 'static {
 
     fn members() -> Members;
 
-    /// Whether events are awaited, so that the loop keeps the transport alive.
+    /// Whether the transport waits for events, so that the loop must keep it alive.
     fn is_waiting(state: &State<Self>) -> bool;
 
-    /// `connection_made` was called: begins to wait for events.
+    /// Called after `connection_made`: starts to wait for events.
     fn begin(this: &Bound<'_, Pipe<Self>>, state: &State<Self>) -> PyResult<()>;
 
-    /// Runs in the transport's context.
+    /// Handles events. Runs in the transport's context.
     fn on_ready(this: &Bound<'_, Pipe<Self>>, state: &State<Self>, ready: u8) -> PyResult<()>;
 
-    /// What `repr` says of an open one: the state of its polling, and what waits.
+    /// The part of `repr` for an open transport: whether it polls, and what is buffered.
     fn describe(state: &State<Self>) -> String;
 
-    /// Shows the collector what the side itself holds.
+    /// Visits what the side itself holds for the garbage collector.
     fn traverse(&self, _visitor: &mut Visitor) {}
 }
 
-/// A transport over a file object of Python's; `waiter` is completed once `connection_made` was called.
+/// Creates a transport over a Python file object; `waiter` is completed after `connection_made` was called.
 pub(crate) fn open<'py, S: Side>(
     core: &Bound<'py, Core>,
     file: &Bound<'py, PyAny>,
@@ -142,7 +142,7 @@ impl<S> State<S> {
         pipe.as_ref().map(|pipe| pipe.bind(py).clone())
     }
 
-    /// With `None` the transport no longer has a file to close.
+    /// Replaces the file object; with `None` the transport no longer has a file to close.
     pub(crate) fn set_pipe(&self, pipe: Option<Bound<'_, PyAny>>) {
         let before = self.pipe.replace(pipe.map(Bound::unbind));
         drop(before);
@@ -152,13 +152,13 @@ impl<S> State<S> {
         self.extra.bind(py)
     }
 
-    /// `connection_lost` was called or will be: nothing is read or written any more.
+    /// `connection_lost` was called or is scheduled: the transport reads and writes no more.
     pub(crate) fn is_losing(&self) -> bool {
         self.losing.get()
     }
 }
 
-/// Puts the descriptor on the reactor. Its events begin with the next [`update_interest`].
+/// Registers the descriptor with the reactor. Its events begin with the next [`update_interest`].
 pub(crate) fn register<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
@@ -166,12 +166,12 @@ pub(crate) fn register<S: Side>(
 ) -> PyResult<()> {
     let py = this.py();
     let local = data(this).core.get().local(py)?;
-    // Another transport may have it: one reads and one writes, as it is done with a terminal.
+    // Another transport may have registered it: for a terminal, one transport reads and another writes.
     let registration = if S::WRITES && !REFUSES_WATCHED {
         register_twin(&local, state, direction)?
     } else {
         match local.register(state.life.fd, direction) {
-            // (Before 3.12 only the object knows which kind of `OSError` it has become.)
+            // Before 3.12 the subclass of `OSError` is known only from the exception object.
             Err(error) if error.value(py).is_instance_of::<PyFileExistsError>() => {
                 register_twin(&local, state, direction)?
             }
@@ -182,7 +182,7 @@ pub(crate) fn register<S: Side>(
     Ok(())
 }
 
-/// Puts another number for the file on the reactor.
+/// Registers a duplicate of the descriptor.
 fn register_twin<S: Side>(
     local: &Local,
     state: &State<S>,
@@ -194,7 +194,7 @@ fn register_twin<S: Side>(
     Ok(registration)
 }
 
-/// Has `connection_lost` called in a later pass; nothing is read or written until then.
+/// Schedules `connection_lost` for a later pass; nothing is read or written until then.
 pub(crate) fn lose<S: Side>(
     this: &Bound<'_, Pipe<S>>,
     state: &State<S>,
@@ -215,7 +215,7 @@ impl<S: Side> Transport for Pipe<S> {
 
     const FATAL: &'static str = "Fatal error on pipe transport";
     const CLAIMS: bool = false;
-    // For the end that writes, something to read is the peer's end.
+    // On the writing end, readability means that the peer closed.
     const AGAIN: u8 = if S::WRITES { WRITE } else { READ };
 
     fn core(&self) -> &Py<Core> {
@@ -262,7 +262,7 @@ impl<S: Side> Transport for Pipe<S> {
         lose(this, state, error)
     }
 
-    // A program may have taken the file away.
+    // The program may have removed the file object.
     fn is_over(state: &State<S>) -> bool {
         state.pipe.borrow().is_none()
     }
@@ -280,7 +280,7 @@ impl<S: Side> Transport for Pipe<S> {
 impl<S: Side> NativeClass for Pipe<S> {
     const NAME: &'static CStr = S::NAME;
     const DOC: &'static CStr = S::DOC;
-    const HAS_DICT: bool = true; // As asyncio's have.
+    const HAS_DICT: bool = true; // As asyncio's transports.
 
     fn class() -> &'static Class {
         S::class()
@@ -340,7 +340,7 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 }
 
-/// The class's name without the module in front.
+/// The class's name without its module.
 fn short_name<S: Side>() -> &'static str {
     let name = S::NAME.to_str().unwrap_or_default();
     name.rsplit('.').next().unwrap_or(name)

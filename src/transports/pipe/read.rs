@@ -25,22 +25,22 @@ use crate::transports::protocol::{Delivery, callback_failed};
 use crate::transports::stream::read::with_room;
 use crate::transports::stream_reader::Reader;
 
-/// What a reading end has of its own.
+/// The state of a reading end.
 #[derive(Debug)]
 pub(crate) struct ReadSide {
     paused: Cell<bool>,
-    /// The last read was large: the next one goes straight into the object.
+    /// The last read was large, so the next one goes directly into a new `bytes`.
     large_reads: Cell<bool>,
 }
 
 /// `ReadPipeTransport`: an `asyncio.ReadTransport`.
 pub(crate) type ReadPipe = Pipe<ReadSide>;
 
-/// What one read found.
+/// The result of one read.
 enum Found {
     /// There may be more.
     More,
-    /// Nothing more, for now.
+    /// Nothing more for now.
     All,
     End,
 }
@@ -98,7 +98,7 @@ impl Side for ReadSide {
                 Found::End => return at_end(this, state),
             }
         }
-        // Others are waiting: to the back of the list.
+        // Yields to the other sources; the next pass continues.
         if let Some(registration) = &*state.life.registration.borrow() {
             registration.fire_read();
         }
@@ -115,7 +115,7 @@ fn is_reading(state: &State<ReadSide>) -> bool {
     state.life.is_open() && !state.side.paused.get()
 }
 
-/// Waits for something to read, or has it read in a coming turn.
+/// Arms for reading, and reads in a later turn if data may be there already.
 fn go_on(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     update_interest(this, state)?;
     if let Some(registration) = &*state.life.registration.borrow()
@@ -126,12 +126,12 @@ fn go_on(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     Ok(())
 }
 
-/// Nothing more, for now: the reactor tells when there is.
+/// Nothing more for now; the reactor fires when there is.
 fn drained(state: &State<ReadSide>) {
     if let Some(registration) = &*state.life.registration.borrow()
         && registration.drained()
     {
-        // The end: what the data brought about comes first, as in asyncio.
+        // The end of the stream: callbacks that the data scheduled run first, as in asyncio.
         registration.fire_read();
     }
 }
@@ -152,7 +152,7 @@ fn read(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<Found> 
     as_bytes(this, state, &protocol)
 }
 
-/// Straight into the protocol's own buffer.
+/// Reads directly into the protocol's own buffer.
 fn into_buffer(
     this: &Bound<'_, ReadPipe>,
     state: &State<ReadSide>,
@@ -197,7 +197,7 @@ fn into_buffer(
     }
 }
 
-/// A buffer with room.
+/// The protocol's buffer, which must not be empty.
 fn get_buffer<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = protocol.py();
     let hint = make::signed(py, -1)?.into_any();
@@ -229,7 +229,7 @@ fn as_bytes(
     };
     let found = note(state, count);
     let name = name!(py, "data_received");
-    // asyncio has it called by a handle: a failure is reported, and reading goes on.
+    // asyncio calls it in a handle, so an exception is reported and reading continues.
     match call::method(protocol, name, [received.as_any()]) {
         Ok(_) => Ok(found),
         Err(error) => {
@@ -240,7 +240,7 @@ fn as_bytes(
     }
 }
 
-/// Straight into asyncio's own reader; `None`, with nothing read, where a `memoryview` pins its buffer.
+/// Reads directly into asyncio's own reader; `None`, with nothing read, where a `memoryview` pins its buffer.
 fn into_reader(
     this: &Bound<'_, ReadPipe>,
     state: &State<ReadSide>,
@@ -269,19 +269,19 @@ fn into_reader(
             pause(this, state)?;
             reader.set_paused()?;
         }
-        // As for `data_received`: reported, and reading goes on.
+        // As for `data_received`: reported, and reading continues.
         Err(error) => report_step(this, &state.life, "_read_ready", error)?,
     }
     Ok(Some(found))
 }
 
-/// Remembers how much came, for the next read.
+/// Records how much was read, for the next read, and checks whether there is more.
 fn note(state: &State<ReadSide>, count: usize) -> Found {
     state.side.large_reads.set(count > SMALL_READ);
-    // A read ends before the end of what there is in many cases: a terminal gives one line, a pipe one packet where it was
-    // written in packets (`O_DIRECT`), which only the writer's end knows, a socket the bytes of one message.
-    // Asked, not tried: another process that shares the file may have made it blocking again.
-    // Ignored: what cannot be asked is read once more.
+    // A short read does not mean that the pipe is empty: a terminal returns one line, a pipe written in packet mode
+    // (`O_DIRECT`, known only to the writer) one packet, a socket the bytes of one message. Query instead of reading
+    // again, because another process that shares the file may have made it blocking. On an error of the query, which
+    // is ignored, read once more.
     let has_more = match state.kind {
         FileKind::Fifo => pipe::is_filled(state.life.fd).unwrap_or(true),
         FileKind::Socket | FileKind::Character => pipe::has_input(state.life.fd).unwrap_or(true),
@@ -289,7 +289,7 @@ fn note(state: &State<ReadSide>, count: usize) -> Found {
     if has_more { Found::More } else { Found::All }
 }
 
-/// No bytes came: the end, nothing yet, or an error, which ends the connection.
+/// Handles a read without bytes: the end, nothing yet, or an error, which ends the connection.
 fn nothing(this: &Bound<'_, ReadPipe>, outcome: io::Result<usize>) -> PyResult<Found> {
     match outcome {
         Ok(_) => Ok(Found::End),
@@ -304,7 +304,7 @@ fn nothing(this: &Bound<'_, ReadPipe>, outcome: io::Result<usize>) -> PyResult<F
     }
 }
 
-/// Nobody will write any more: `eof_received`, then `connection_lost`, whatever the former answers.
+/// The last writer closed: `eof_received`, then `connection_lost`, whatever the former returns.
 fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     let py = this.py();
     let logged = log_of(this, "info", "%r was closed by peer");
@@ -387,7 +387,7 @@ method!(
 );
 
 const READ_ERROR: &str = "Fatal read error on pipe transport";
-/// Reads of one turn: a writer that never stops shares the loop with the others.
+/// Reads per turn, so that a writer that never stops does not starve the other sources.
 const MAX_READS: usize = 8;
-/// Up to this a copy out of the shared buffer is cheaper than a fresh large block.
+/// Up to this size, a copy from the shared buffer is cheaper than allocating a large object.
 const SMALL_READ: usize = 4096;

@@ -1,7 +1,6 @@
 //! The writing end of a pipe.
 //!
-//! The peer never sends: whatever makes the descriptor readable, or an error on it, means that the reading
-//! end was closed.
+//! The peer never sends, so readability of the descriptor, or an error on it, means that the reading end was closed.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
@@ -27,19 +26,19 @@ use crate::transports::members::{attribute, boolean, limits, method, none, pair,
 use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
 
-/// What a writing end has of its own.
+/// The state of a writing end.
 #[derive(Debug)]
 pub(crate) struct WriteSide {
     buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     flow: Cell<FlowControl>,
-    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
     marks: RefCell<Option<Py<PyAny>>>,
-    /// The reactor tells when the kernel has room again.
+    /// The kernel is full; the reactor fires when it has room again.
     blocked: Cell<bool>,
-    /// The reactor watches for room. It did not before the first time that there was none: a socket would
-    /// wake the loop for each read of the peer's.
+    /// The registration includes room to write. It does not until the kernel is full for the first time, because on a
+    /// socket each read of the peer would wake the loop.
     both: Cell<bool>,
-    /// Failed writes and those after the end, as asyncio counts them.
+    /// Failed writes and writes after the end, counted as in asyncio.
     conn_lost: Cell<usize>,
 }
 
@@ -49,7 +48,7 @@ pub(crate) type WritePipe = Pipe<WriteSide>;
 impl Side for WriteSide {
     const NAME: &'static CStr = c"yamanote._yamanote.WritePipeTransport";
     const DOC: &'static CStr = c"A transport that writes to a pipe, FIFO, socket or terminal.";
-    // What asyncio's is, too, although it reads nothing.
+    // asyncio's class has this base too, although it reads nothing.
     const BASE: &'static str = "Transport";
     const REFUSED: &'static str = "Pipe transport is only for pipes, sockets and character devices";
     const WRITES: bool = true;
@@ -128,7 +127,7 @@ impl Side for WriteSide {
     }
 }
 
-/// Whether the reactor tells when the reading end is closed. asyncio does not ask about terminals.
+/// Whether the transport watches for the reading end to close. asyncio does not for terminals.
 fn watches_peer(state: &State<WriteSide>) -> bool {
     state.kind != FileKind::Character
 }
@@ -140,7 +139,7 @@ fn is_peer_gone(state: &State<WriteSide>) -> bool {
         .is_some_and(Registration::is_write_closed)
 }
 
-/// Asks the reactor to tell when the reading end is closed.
+/// Arms for the event that the reading end was closed.
 fn watch_peer(state: &State<WriteSide>) {
     if watches_peer(state)
         && let Some(registration) = &*state.life.registration.borrow()
@@ -152,7 +151,7 @@ fn watch_peer(state: &State<WriteSide>) {
     }
 }
 
-/// Takes what `write()` was given: to the kernel, and to the buffer what the kernel does not take.
+/// Implements `write()`: writes what the kernel takes and buffers the rest.
 fn write(
     this: &Bound<'_, WritePipe>,
     state: &State<WriteSide>,
@@ -181,8 +180,8 @@ fn write(
     grown(this, state)
 }
 
-/// Writes at once where nothing waits; buffers the rest. `false` when nothing is left. The outer error is `MemoryError`
-/// before anything was written; the inner one ends the connection.
+/// Writes at once if the buffer is empty, and buffers the rest; `false` when nothing is left. The outer error is
+/// `MemoryError` before anything was written; the inner one ends the connection.
 fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bool>> {
     disown(state);
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
@@ -207,7 +206,7 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };
-    // Memory is looked for first, so that a write is not left in half for want of it.
+    // Allocate first, so that a write is not left incomplete for lack of memory.
     let mut room = Vec::new();
     room.try_reserve_exact(view.len())
         .map_err(make::no_memory)?;
@@ -226,7 +225,7 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
     }
 }
 
-/// How many bytes the kernel takes; none where some wait already.
+/// The number of bytes that the kernel takes; 0 if bytes are buffered already.
 fn write_at_once(state: &State<WriteSide>, bytes: &[u8]) -> PyResult<usize> {
     if !state.side.buffer.borrow().is_empty() {
         return Ok(0);
@@ -237,7 +236,7 @@ fn write_at_once(state: &State<WriteSide>, bytes: &[u8]) -> PyResult<usize> {
     }
 }
 
-/// In a forked child: leaves what its parent wrote for the parent to send.
+/// In a forked child: drops the bytes that its parent wrote, which the parent sends.
 fn disown(state: &State<WriteSide>) {
     if state.side.buffer.borrow().is_inherited() {
         state.side.buffer.replace(WriteBuffer::new());
@@ -245,7 +244,7 @@ fn disown(state: &State<WriteSide>) {
     }
 }
 
-/// Writes until the buffer is empty or the kernel takes no more.
+/// Writes until the buffer is empty or the kernel is full.
 fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     disown(state);
     loop {
@@ -269,7 +268,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
             Err(error) => return broken(this, state, os_error(error)),
         };
         if is_full && wait_for_room(this, state)? {
-            // What was written may already have brought it below the low mark.
+            // The writes so far may already have brought the buffer below the low mark.
             shrunk(this, state)?;
             return grown(this, state);
         }
@@ -288,7 +287,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
     Ok(())
 }
 
-/// Asks the reactor to tell when there is room; `false` when there may be already.
+/// Registers interest in room to write; `false` when there may be room already.
 fn wait_for_room(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<bool> {
     if !state.side.both.replace(true)
         && let Err(error) = watch_both(this, state)
@@ -322,7 +321,7 @@ fn watch_both(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult
     Ok(())
 }
 
-/// A write failed: what waits is dropped, and the connection ends.
+/// A write failed: drops the buffer and ends the connection.
 fn broken(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, error: PyErr) -> PyResult<()> {
     state.side.buffer.borrow_mut().clear();
     state.side.blocked.set(false);
@@ -330,7 +329,7 @@ fn broken(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, error: PyErr) -
     fail(this, "Fatal write error on pipe transport", error)
 }
 
-/// Ends the connection without writing what waits.
+/// Ends the connection without writing what is buffered.
 fn end(
     this: &Bound<'_, WritePipe>,
     state: &State<WriteSide>,
@@ -343,7 +342,7 @@ fn end(
     lose(this, state, error)
 }
 
-/// Writes what waits, then ends the connection.
+/// Writes what is buffered, then ends the connection.
 fn close(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     if !state.life.is_open() {
         return Ok(());
@@ -356,7 +355,7 @@ fn close(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
     }
 }
 
-/// Tells the protocol to stop, when too much waits.
+/// Calls `pause_writing` when the buffer is above the high mark.
 fn grown(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     let mut flow = state.side.flow.get();
     let what = flow.grown(state.side.buffer.borrow().len());
@@ -364,7 +363,7 @@ fn grown(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
     tell(this, state, what)
 }
 
-/// Tells the protocol to go on, when little waits.
+/// Calls `resume_writing` when the buffer is at or below the low mark.
 fn shrunk(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     let mut flow = state.side.flow.get();
     let what = flow.shrunk(state.side.buffer.borrow().len());
@@ -468,5 +467,5 @@ attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
     Ok(boolean(this.py(), state.side.flow.get().is_paused()))
 });
 
-/// Chunks given to the kernel at once.
+/// Chunks passed to the kernel in one call.
 const SLICES: usize = 64;
