@@ -1,7 +1,7 @@
-//! The connections of a server.
+//! The set of a server's connections.
 //!
-//! asyncio's `Server` keeps its transports in a `WeakSet` since Python 3.13, which costs 7,300 instructions for
-//! each connection, a third of all that are not the kernel's. [`Clients`] takes its place.
+//! asyncio's `Server` keeps its transports in a `WeakSet` since Python 3.13, which costs 7,300 instructions per
+//! connection, a third of those spent outside the kernel. [`Clients`] replaces it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PyString, PyWeakrefMethods, PyWeakrefReference};
 
-/// A set of transports that does not keep them alive, with as much of `WeakSet` as `Server` uses and a bit more.
+/// A set of weak references to transports, with the methods of `WeakSet` that `Server` uses and a few more.
 #[pyclass(frozen, module = "yamanote._yamanote")]
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    /// Weak references by their objects' addresses. No Python code runs under the lock.
+    /// Weak references by the addresses of their objects. No Python code runs under the lock.
     members: Mutex<HashMap<usize, Py<PyWeakrefReference>>>,
 }
 
@@ -45,7 +45,7 @@ fn address(transport: &Bound<'_, PyAny>) -> usize {
 impl Clients {
     fn add(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let reference = PyWeakrefReference::new(transport)?.unbind();
-        // One that died where this one lives now goes when the lock is free again.
+        // A replaced reference to a dead object at the same address is dropped after the lock is released.
         let before = self.members().insert(address(transport), reference);
         drop(before);
         Ok(())
@@ -74,7 +74,7 @@ impl Clients {
         let found = members.get(&address(transport));
         let member = found.map(|member| member.clone_ref(py));
         drop(members);
-        // What has the address by now may not be what was added.
+        // The address may have been reused by another object.
         member.is_some_and(|member| member.bind(py).upgrade().is_some_and(|it| it.is(transport)))
     }
 
@@ -83,7 +83,7 @@ impl Clients {
     }
 }
 
-/// Gives a server that is about to listen a set of ours, if it is asyncio's own and has no connection yet.
+/// Replaces the set of a server that is about to listen with a `Clients`, if it is asyncio's own and still empty.
 pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     static SERVER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static WEAK_SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -110,28 +110,28 @@ pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Tells the server of a new connection.
+/// Adds a new connection to the server.
 pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     match own(server)? {
         Some(clients) => clients.get().add(transport),
-        // A closed one refuses in its own words.
+        // A closed server raises its own error.
         None => tell(server, name!(server.py(), "_attach"), transport),
     }
 }
 
-/// Tells the server that a connection is gone.
+/// Removes a lost connection from the server.
 pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     match own(server)? {
         Some(clients) => {
             clients.get().discard(transport);
             Ok(())
         }
-        // The last one of a closed server wakes who waits for that.
+        // The last connection of a closed server wakes the callers of `wait_closed()`.
         None => tell(server, name!(server.py(), "_detach"), transport),
     }
 }
 
-/// Calls asyncio's own method, which counted connections before it knew them.
+/// Calls asyncio's own method, which takes the transport since Python 3.13.
 fn tell(
     server: &Bound<'_, PyAny>,
     name: &Bound<'_, PyString>,
@@ -144,13 +144,13 @@ fn tell(
     }
 }
 
-/// The set that `prepare` gave to a server, while that is open.
+/// The set that `prepare` gave to a server; `None` once the server is closed.
 fn own<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
     if !cfg!(Py_3_13) {
         return Ok(None);
     }
     let py = server.py();
-    // Anything may stand for a server here.
+    // The server may be any object here.
     let Some(clients) = server.getattr_opt(name!(py, "_clients"))? else {
         return Ok(None);
     };

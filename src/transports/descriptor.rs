@@ -1,4 +1,4 @@
-//! The socket under a transport, and who closes it.
+//! The socket under a transport, and its ownership.
 
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -7,7 +7,7 @@ use crate::ffi::{make, name};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// A socket that is a bare descriptor until somebody asks for the Python object.
+/// A socket that stays a bare descriptor until the Python object is requested.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     state: RefCell<State>,
@@ -25,7 +25,7 @@ pub(crate) struct SocketKind {
 #[derive(Debug)]
 enum State {
     Raw(OwnedFd),
-    /// The `socket.socket`, which closes the descriptor.
+    /// The `socket.socket`, which owns the descriptor.
     Socket(Py<PyAny>),
     Closed,
 }
@@ -46,7 +46,7 @@ impl Descriptor {
         }
     }
 
-    /// The `socket.socket`, made at the first call; `None` once closed without anybody having asked.
+    /// The `socket.socket`, created by the first call; `None` if it was closed before any call.
     pub(crate) fn socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let fd = match &*self.state.borrow() {
@@ -63,7 +63,7 @@ impl Descriptor {
         let keywords = make::dict(py)?;
         keywords.set_item(name!(py, "fileno"), fd)?;
         let socket = class.call((family, kind, protocol), Some(&keywords))?;
-        // From here on the object closes it: the hand-over must come before anything can fail.
+        // The object owns the descriptor now; it must be stored before any later step can fail.
         let before = self.state.replace(State::Socket(socket.clone().unbind()));
         if let State::Raw(fd) = before {
             let _ = fd.into_raw_fd();
@@ -72,9 +72,9 @@ impl Descriptor {
         Ok(Some(socket))
     }
 
-    /// Closes it; nothing happens the second time.
+    /// Closes the socket; further calls do nothing.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
-        // A socket object stays, closed: asyncio's transports still answer with it.
+        // The closed socket object stays, because asyncio's transports still return it.
         let socket = match &*self.state.borrow() {
             State::Socket(socket) => Some(socket.clone_ref(py)),
             State::Raw(_) | State::Closed => None,
@@ -86,7 +86,7 @@ impl Descriptor {
         Ok(())
     }
 
-    /// The Python object, for the collector.
+    /// Visits the Python object for the garbage collector.
     pub(crate) fn object(&self, visit: crate::scheduler::Visit<'_>) {
         if let Ok(state) = self.state.try_borrow()
             && let State::Socket(socket) = &*state
@@ -96,7 +96,7 @@ impl Descriptor {
     }
 }
 
-/// The number of a Python socket's descriptor.
+/// The descriptor of a Python socket.
 pub(crate) fn fileno(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     socket.call_method0(name!(socket.py(), "fileno"))?.extract()
 }

@@ -1,4 +1,4 @@
-//! `get_extra_info`: socket, addresses, and what the maker of the transport added.
+//! `get_extra_info`: socket, addresses, and the entries that the transport's creator added.
 
 use std::cell::RefCell;
 
@@ -13,7 +13,7 @@ use crate::ffi::{make, name};
 use crate::scheduler::Visit;
 use crate::sys::socket::Name;
 
-/// What a transport knows about its connection, made into Python objects when it is asked for.
+/// What a transport knows about its connection, converted to Python objects on the first request.
 #[derive(Debug)]
 pub(crate) struct ExtraInfo {
     local: Option<Name>,
@@ -22,7 +22,7 @@ pub(crate) struct ExtraInfo {
 }
 
 impl ExtraInfo {
-    /// For a socket that only the kernel has described so far.
+    /// For a socket whose addresses come from the kernel and that has no Python object yet.
     pub(crate) fn from_names(local: Option<Name>, peer: Option<Name>) -> Self {
         Self {
             local,
@@ -31,7 +31,7 @@ impl ExtraInfo {
         }
     }
 
-    /// For a Python socket: asks it for its addresses; `extra` may know the peer's already.
+    /// For a Python socket: calls its methods for the addresses; `extra` may contain the peer's already.
     pub(crate) fn from_socket(
         socket: &Bound<'_, PyAny>,
         extra: Option<&Bound<'_, PyAny>>,
@@ -42,7 +42,7 @@ impl ExtraInfo {
             info.update(extra.cast::<PyDict>()?.as_mapping())?;
         }
         info.set_item(name!(py, "socket"), transport_socket(socket)?)?;
-        // Ignored where it fails, as in asyncio: an unbound or unconnected socket has no address.
+        // Errors are ignored, as in asyncio: an unbound or unconnected socket has no address.
         let address = socket.call_method0(name!(py, "getsockname")).ok();
         info.set_item(name!(py, "sockname"), address)?;
         let peer = name!(py, "peername");
@@ -71,7 +71,7 @@ impl ExtraInfo {
         Ok(info)
     }
 
-    /// The value of `name`, where there is one.
+    /// The value of `name`, if there is one.
     pub(crate) fn get<'py>(
         &self,
         name: &Bound<'py, PyAny>,
@@ -88,7 +88,7 @@ impl ExtraInfo {
         }
     }
 
-    /// The value of `name` where it can be told without making the socket object.
+    /// The value of `name`, if it is available without creating the socket object.
     fn get_cheaply<'py>(
         &self,
         py: Python<'py>,
@@ -115,7 +115,7 @@ impl ExtraInfo {
     }
 }
 
-/// The socket as users may see it: without the methods that would fight with the transport.
+/// The socket as the program may use it: without the methods that would interfere with the transport.
 pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static TRANSPORT_SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     make::imported(
@@ -127,7 +127,7 @@ pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Boun
     .call1((socket,))
 }
 
-/// The address in Python's words, where there is one.
+/// The address as a Python object, if there is one.
 pub(super) fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let Some(name) = name else { return Ok(None) };
     let internet = name.internet();

@@ -1,6 +1,6 @@
-//! Water marks: when a protocol must stop writing, and when it may go on.
+//! Water marks: when a protocol must stop writing, and when it may continue.
 
-/// The marks, in bytes, and which side the protocol was told it is on.
+/// The marks, in bytes, and whether the protocol is paused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlowControl {
     high: usize,
@@ -8,7 +8,7 @@ pub(crate) struct FlowControl {
     paused: bool,
 }
 
-/// What to tell the protocol. The two alternate, beginning with `Pause`.
+/// The method of the protocol to call. The two alternate, beginning with `Pause`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tell {
     Pause,
@@ -40,7 +40,7 @@ impl FlowControl {
         (self.high, self.low) = (high, low);
     }
 
-    /// After bytes were queued: `size` of them wait.
+    /// To be called after bytes were queued; `size` is the number of queued bytes.
     #[must_use]
     pub(crate) fn grown(&mut self, size: usize) -> Option<Tell> {
         if self.paused || size <= self.high {
@@ -50,7 +50,7 @@ impl FlowControl {
         Some(Tell::Pause)
     }
 
-    /// After bytes were sent: `size` of them still wait.
+    /// To be called after bytes were sent; `size` is the number of bytes still queued.
     #[must_use]
     pub(crate) fn shrunk(&mut self, size: usize) -> Option<Tell> {
         if !self.paused || size > self.low {

@@ -1,7 +1,7 @@
-//! The life that the transports of descriptors have in common.
+//! The life cycle that all transports over descriptors share.
 //!
-//! `connection_made` is called in the pass after the transport was made. While the transport waits for events, the
-//! loop's table holds it. `connection_lost` is called once, last, in a later pass than what caused it.
+//! `connection_made` is called in the pass after the transport was created. While the transport waits for events, the
+//! loop's table keeps it alive. `connection_lost` is called exactly once, last, in a later pass than its cause.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -19,29 +19,29 @@ use crate::transports::logger::log;
 use crate::transports::protocol::{self, callback_failed, step_failed};
 use crate::transports::warnings;
 
-/// How far a transport's life has come.
+/// The phase of a transport's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
-    /// `close()` was called or the connection broke; `connection_lost` is to come.
+    /// `close()` was called or the connection broke; `connection_lost` is still to be called.
     Closing,
-    /// `connection_lost` was called, the descriptor is closed.
+    /// `connection_lost` was called and the descriptor is closed.
     Closed,
 }
 
-/// Whether received bytes are wanted.
+/// Whether the transport reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// `connection_made` is still to come.
+    /// `connection_made` is still to be called.
     Unborn,
     On,
     /// `pause_reading()`.
     Paused,
-    /// End of stream, or closing.
+    /// The stream has ended, or the transport is closing.
     Ended,
 }
 
-/// The part of a transport's state that its life is about.
+/// The part of a transport's state that its life cycle uses.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) fd: RawFd,
@@ -49,9 +49,9 @@ pub(crate) struct Life {
     pub(crate) registration: RefCell<Option<Registration>>,
     pub(crate) protocol: RefCell<Option<Py<PyAny>>>,
     pub(crate) phase: Cell<Phase>,
-    /// What `connection_lost` runs in.
+    /// The context in which `connection_lost` runs.
     lost_in: RefCell<Option<Py<PyAny>>>,
-    /// The loop's table holds this transport.
+    /// Whether the loop's table holds this transport.
     attached: Cell<bool>,
 }
 
@@ -89,14 +89,14 @@ impl Life {
         self.attached.get()
     }
 
-    /// Has the next pass go on with reading.
+    /// Continues reading in the next pass.
     pub(crate) fn fire_read(&self) {
         if let Some(registration) = &*self.registration.borrow() {
             registration.fire_read();
         }
     }
 
-    /// Has the next pass begin with reading, where something may have come.
+    /// Arms for reading, and reads in the next pass if data may have arrived.
     pub(crate) fn arm_read(&self) {
         if let Some(registration) = &*self.registration.borrow()
             && registration.arm_read()
@@ -114,23 +114,23 @@ impl Life {
     }
 }
 
-/// A transport over a descriptor: what its kind adds to a life.
+/// A transport over a descriptor: what each kind adds to the shared life cycle.
 pub(crate) trait Transport: NativeClass {
     type State: Send + 'static;
 
-    /// asyncio's words for an error that no other words fit.
+    /// asyncio's message for an error that has no more specific one.
     const FATAL: &'static str;
-    /// asyncio refuses `add_reader()` and `sock_*` calls on the descriptor of such a transport.
+    /// Whether `add_reader()` and the `sock_*` methods refuse the descriptor of such a transport, as in asyncio.
     const CLAIMS: bool = true;
     /// See [`Source::again`].
     const AGAIN: u8 = READ | WRITE;
 
     fn core(&self) -> &Py<Core>;
 
-    /// What the protocol's methods run in.
+    /// The context of the protocol's methods.
     fn context(&self) -> &Py<PyAny>;
 
-    /// `connection_lost` runs in that context too, not in that of what ended the connection.
+    /// Whether `connection_lost` runs in that context too, rather than in the context that ended the connection.
     fn keeps_context(&self) -> bool {
         false
     }
@@ -139,41 +139,41 @@ pub(crate) trait Transport: NativeClass {
 
     fn life(state: &Self::State) -> &Life;
 
-    /// Whether events are awaited, so that the loop keeps the transport alive.
+    /// Whether the transport waits for events, so that the loop must keep it alive.
     fn is_waiting(state: &Self::State) -> bool;
 
-    /// `connection_made` was called: begins to wait for events.
+    /// Called after `connection_made`: starts to wait for events.
     fn begin(this: &Bound<'_, Self>, state: &Self::State) -> PyResult<()>;
 
     /// Handles events. Runs in the transport's context.
     fn on_ready(this: &Bound<'_, Self>, state: &Self::State, ready: u8) -> PyResult<()>;
 
-    /// Something failed that `on_ready` does not know of.
+    /// Handles an error that `on_ready` returned.
     fn on_failed(this: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         fail(this, Self::FATAL, error)
     }
 
-    /// Ends the connection without sending what is buffered; `error` is for `connection_lost`.
+    /// Closes the connection without sending what is buffered; `error` is passed to `connection_lost`.
     fn force_close(
         this: &Bound<'_, Self>,
         state: &Self::State,
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()>;
 
-    /// There is nothing left to close.
+    /// Whether there is nothing left to close.
     fn is_over(state: &Self::State) -> bool {
         Self::life(state).phase.get() == Phase::Closed
     }
 
-    /// Closes the descriptor, which is off the reactor by now.
+    /// Closes the descriptor, which is deregistered already.
     fn close_descriptor(py: Python<'_>, state: &Self::State) -> PyResult<()>;
 
-    /// The descriptor is closed: lets go of the rest.
+    /// Called after the descriptor was closed: releases the rest.
     fn closed(_this: &Bound<'_, Self>, _state: &Self::State) -> PyResult<()> {
         Ok(())
     }
 
-    /// The state; an error when it is at work on another thread.
+    /// The state; an error while the transport runs on another thread.
     #[inline]
     fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, Self::State>> {
         self.cell()
@@ -182,7 +182,7 @@ pub(crate) trait Transport: NativeClass {
     }
 }
 
-/// `object` as such a transport.
+/// Casts `object` to a transport of kind `T`.
 #[inline]
 pub(crate) fn cast<'a, 'py, T: Transport>(
     object: &'a Bound<'py, PyAny>,
@@ -194,7 +194,7 @@ pub(crate) fn cast<'a, 'py, T: Transport>(
     })
 }
 
-/// Has `connection_made` called in the next pass, then events awaited, then `waiter` done.
+/// Schedules for the next pass: call `connection_made`, start to wait for events, complete `waiter`.
 pub(crate) fn start<T: Transport>(
     this: &Bound<'_, T>,
     local: &Local,
@@ -211,7 +211,7 @@ pub(crate) fn start<T: Transport>(
     });
 }
 
-/// Calls `connection_made`, begins to wait for events, completes the waiter.
+/// Calls `connection_made`, starts to wait for events, then completes the waiter.
 fn born<T: Transport>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let this = cast::<T>(this)?;
     let py = this.py();
@@ -223,7 +223,7 @@ fn born<T: Transport>(this: &Bound<'_, PyAny>, waiter: Option<Bound<'_, PyAny>>)
         name!(py, "connection_made"),
         [this.as_any()],
     );
-    // What ends the run does not keep the connection from beginning: the next run finds it alive.
+    // An exception that ends the run must not keep the connection from starting: the next run continues with it.
     let begun = T::begin(this, &state);
     let woken = waiter.map_or(Ok(()), |waiter| wake_waiter(&waiter));
     made.and(begun).and(woken)
@@ -238,7 +238,7 @@ fn wake_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Calls a method of the protocol as a callback of the loop: what it raises is reported, and the transport lives.
+/// Calls a method of the protocol as a callback of the loop: an exception is reported, and the transport stays open.
 pub(crate) fn call_protocol<T: Transport, const N: usize>(
     this: &Bound<'_, T>,
     life: &Life,
@@ -255,7 +255,7 @@ pub(crate) fn call_protocol<T: Transport, const N: usize>(
     })
 }
 
-/// The same in `context`.
+/// As `call_protocol`, in `context`.
 pub(crate) fn call_protocol_in<T: Transport, const N: usize>(
     context: &Py<PyAny>,
     this: &Bound<'_, T>,
@@ -268,7 +268,7 @@ pub(crate) fn call_protocol_in<T: Transport, const N: usize>(
     })
 }
 
-/// A step that asyncio has called by a handle failed in the transport itself: reported, and nothing else happens.
+/// Reports an error of a step that asyncio runs in a handle of its own; the transport is unaffected.
 pub(crate) fn report_step<T: Transport>(
     this: &Bound<'_, T>,
     life: &Life,
@@ -280,8 +280,8 @@ pub(crate) fn report_step<T: Transport>(
     step_failed(core, this.as_any(), life.protocol(py).as_ref(), step, error)
 }
 
-/// Keeps the loop's table right: it holds the transport while events are awaited, as asyncio's selector does; a paused
-/// one without references may be collected.
+/// Updates the loop's table: it holds the transport while that waits for events, as asyncio's selector does, so a
+/// paused transport without references can be collected.
 pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
     let life = T::life(state);
     let wanted = life.phase.get() != Phase::Closed && T::is_waiting(state);
@@ -302,7 +302,7 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
     Ok(())
 }
 
-/// The transport as the loop's table holds it.
+/// The transport as the source that the loop's table holds.
 pub(crate) fn source<T: Transport>(this: &Bound<'_, T>, fd: RawFd) -> Arc<dyn Source> {
     Arc::new(TransportSource {
         fd,
@@ -310,7 +310,7 @@ pub(crate) fn source<T: Transport>(this: &Bound<'_, T>, fd: RawFd) -> Arc<dyn So
     })
 }
 
-/// Has `connection_lost` called in a later pass.
+/// Schedules `connection_lost` for a later pass.
 pub(crate) fn lose_later<T: Transport>(
     this: &Bound<'_, T>,
     life: &Life,
@@ -318,7 +318,7 @@ pub(crate) fn lose_later<T: Transport>(
 ) -> PyResult<()> {
     let py = this.py();
     if !data(this).keeps_context() {
-        // As asyncio's `call_soon` would: what ended the connection gives the context.
+        // As with asyncio's `call_soon`, `connection_lost` runs in a copy of the context that ended the connection.
         let before = life.lost_in.replace(Some(copy_current(py)?.unbind()));
         drop(before);
     }
@@ -330,7 +330,7 @@ pub(crate) fn lose_later<T: Transport>(
     Ok(())
 }
 
-/// Calls `connection_lost`, then lets go of everything, whatever fails.
+/// Calls `connection_lost`, then releases everything, even if that raised.
 fn lost<T: Transport>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let this = cast::<T>(this)?;
     let py = this.py();
@@ -353,7 +353,7 @@ fn lost<T: Transport>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) 
     told.and(closed)
 }
 
-/// All of it, whatever fails; returns the first error.
+/// Runs every step, even after an error; returns the first error.
 fn let_go<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
     let life = T::life(state);
     life.phase.set(Phase::Closed);
@@ -366,12 +366,12 @@ fn let_go<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
     detached.and(closed).and(T::closed(this, state))
 }
 
-/// Ends the connection because of an error, reported under `message` unless it is the network's doing.
+/// Ends the connection because of an error, which is reported under `message` unless it is a network error.
 pub(crate) fn fail<T: Transport>(this: &Bound<'_, T>, message: &str, error: PyErr) -> PyResult<()> {
     end_with(this, message, error, protocol::report_fatal)
 }
 
-/// The same, reported whatever it is.
+/// As `fail`, but reports every error.
 pub(crate) fn fail_aloud<T: Transport>(
     this: &Bound<'_, T>,
     message: &str,
@@ -380,7 +380,7 @@ pub(crate) fn fail_aloud<T: Transport>(
     end_with(this, message, error, protocol::report)
 }
 
-/// [`protocol::report`], or its like.
+/// [`protocol::report`] or [`protocol::report_fatal`].
 type Report =
     fn(&Bound<'_, Core>, &str, PyErr, &Bound<'_, PyAny>, Option<&Bound<'_, PyAny>>) -> PyResult<()>;
 
@@ -405,7 +405,7 @@ fn end_with<T: Transport>(
     told.and(T::force_close(this, &state, Some(error)))
 }
 
-/// Logs about a transport in debug mode; `text` has one `%r` for it.
+/// Logs a message about a transport in debug mode; `text` contains one `%r` for the transport.
 pub(crate) fn log_of<T: Transport>(
     transport: &Bound<'_, T>,
     level: &str,
@@ -418,7 +418,7 @@ pub(crate) fn log_of<T: Transport>(
     log(py, level, (text, transport.as_any()), None)
 }
 
-/// `__del__`: warns that the transport was not closed, and closes the descriptor, as asyncio's transports do.
+/// `__del__`: warns about a transport that was not closed, and closes the descriptor, as asyncio's transports do.
 pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
     let py = this.py();
     let transport = data(this);
@@ -462,7 +462,7 @@ impl<T: Transport> Source for TransportSource<T> {
         if result.is_err()
             && let Some(registration) = &*T::life(&state).registration.borrow()
         {
-            // The run ends here, and the next one goes on: the reactor would not tell again.
+            // This exception ends the run; the next one must continue, because the reactor would not fire again.
             registration.slot().fire(ready);
         }
         result
@@ -479,7 +479,7 @@ impl<T: Transport> Source for TransportSource<T> {
     }
 
     fn renew(&self, py: Python<'_>, local: &Local) {
-        // Ignored: this thread is inside the loop's own state already.
+        // Ignored: this thread already holds the loop's state.
         if let Ok(state) = data(self.transport.bind(py)).state(py) {
             local.revive(T::life(&state).registration.borrow().as_ref());
         }

@@ -1,4 +1,4 @@
-//! A listening socket, and the transports that it makes.
+//! A listening socket, and the transports created for its connections.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
@@ -24,27 +24,27 @@ struct Listener {
     kind: SocketKind,
     sock: Py<PyAny>,
     then: Then,
-    /// What `then` and the protocols run in copies of.
+    /// The context of which `then` and the protocols get copies.
     context: Py<PyAny>,
-    /// The server chose it: each connection stays in its copy from its birth to its end.
+    /// The server chose the context: each connection runs entirely in its own copy.
     is_servers: bool,
     backlog: usize,
-    /// Errors since the last connection. Relaxed: the loop's thread alone counts.
+    /// Errors since the last connection. Relaxed, because only the loop's thread accesses it.
     failures: AtomicUsize,
 }
 
-/// What becomes of a connection.
+/// What to do with an accepted connection.
 pub(crate) enum Then {
-    /// A transport with a protocol from `factory`.
+    /// Create a transport with a protocol from `factory`.
     Transport {
         factory: Py<PyAny>,
         server: Option<Py<PyAny>>,
     },
-    /// `call(socket, address, context)`, where there is more to do for it than a native transport does.
+    /// Call `call(socket, address, context)`, where a connection needs more than a native transport.
     Call(Py<PyAny>),
 }
 
-/// Accepts connections until [`stop`], and does with each what `then` says.
+/// Accepts connections until [`stop`], and handles each as `then` says.
 pub(crate) fn listen(
     core: &Bound<'_, Core>,
     sock: &Bound<'_, PyAny>,
@@ -86,20 +86,20 @@ pub(crate) fn listen(
     Ok(())
 }
 
-/// Stops accepting; `false` when nobody listened on the descriptor.
+/// Stops accepting; `false` when no listener exists for the descriptor.
 pub(crate) fn stop(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<bool> {
     let local = core.get().local(core.py())?;
     Ok(local.remove_listener(fd))
 }
 
 impl Listener {
-    /// Whether connections are still wanted: the server was not closed by what the last one did.
+    /// Whether the server still listens: handling the last connection may have closed it.
     fn is_listening(&self, core: &Bound<'_, Core>) -> PyResult<bool> {
         Ok(core.get().local(core.py())?.listeners.contains(self.fd))
     }
 
     fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
-        // As many as asyncio takes in one turn: then others have theirs.
+        // At most as many as asyncio accepts in one turn, so that other sources run too.
         for _ in 0..self.backlog {
             match socket::accept(self.fd) {
                 Ok(accepted) => {
@@ -112,7 +112,7 @@ impl Listener {
                     core.get().local(core.py())?.listeners.drained(self.fd);
                     return Ok(());
                 }
-                // The peer was gone before it was accepted: on to the next.
+                // The peer closed the connection before it was accepted: try the next one.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => return self.failed(core, error),
             }
@@ -146,7 +146,7 @@ impl Listener {
                 let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
                 let call = call.bind(py);
                 if self.is_servers {
-                    // Not inside: a task that starts eagerly enters the context itself.
+                    // Not called inside the context: a task that starts eagerly enters it itself.
                     call.call1((socket, address, context)).map(drop)
                 } else {
                     run_in(&context, |_| call.call1((socket, address, py.None()))).map(drop)
@@ -155,9 +155,9 @@ impl Listener {
         }
     }
 
-    /// Accepting failed: that is told, and tried again in the next turn. Linux tells here what happened to a
-    /// connection that waits, and the others wait behind it. For want of descriptors or memory, and where it
-    /// goes on failing, it is tried again later.
+    /// Reports a failure of `accept()` and tries again in the next turn, because Linux also reports errors of a
+    /// waiting connection here, and others wait behind it. Where descriptors or memory are missing, or the failures
+    /// go on, it tries again later.
     fn failed(&self, core: &Bound<'_, Core>, error: io::Error) -> PyResult<()> {
         let py = core.py();
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -168,11 +168,11 @@ impl Listener {
         } else {
             "socket.accept() failed"
         };
-        // Armed before it is told: the report may raise.
+        // Arm before reporting, because the report may raise.
         let again = if !self.is_listening(core)? {
             Ok(())
         } else if is_gone {
-            // Closed behind our back: it is heard again if the number ever gets an event.
+            // The program closed the descriptor; accepting continues if that number ever gets an event.
             core.get().local(py)?.listeners.drained(self.fd);
             Ok(())
         } else if lacks || failures >= MAX_FAILURES {
@@ -188,20 +188,20 @@ impl Listener {
     }
 }
 
-/// A protocol factory raised: the connection is closed, the server lives.
+/// A protocol factory raised: closes the connection; the server keeps running.
 fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
     let py = core.py();
     if is_exit(py, &error) {
         return Err(error);
     }
     if !core.get().is_debug() {
-        return Ok(()); // asyncio is as quiet.
+        return Ok(()); // asyncio reports nothing here either.
     }
     let message = "Error on transport creation for incoming connection";
     report(core, message, &error, &[])
 }
 
-/// Accepts in a coming turn, whether the reactor says so or not.
+/// Accepts in a later turn, without waiting for the reactor.
 pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let local = core.get().local(core.py())?;
     local.listeners.fire(fd);
@@ -215,7 +215,7 @@ impl Source for Listener {
         }
         let result = self.accept(core);
         if result.is_err() {
-            // The run ends here, and the next one goes on: the reactor would not tell again.
+            // This exception ends the run; the next one must continue, because the reactor would not fire again.
             resume(core, self.fd)?;
         }
         result
@@ -233,6 +233,6 @@ impl Source for Listener {
     }
 }
 
-/// Errors in a row after which accepting is tried only once in a while: a socket that has broken down must not
-/// keep the loop busy, as it keeps asyncio's.
+/// Consecutive errors after which accepting is retried only after a delay, so that a broken socket does not keep the
+/// loop busy, as it does in asyncio.
 const MAX_FAILURES: usize = 16;

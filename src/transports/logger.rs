@@ -1,4 +1,4 @@
-//! asyncio's log.
+//! asyncio's logger.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 
 use crate::ffi::make;
 
-/// Logs at `level`, one of the names of the logger's methods.
+/// Logs at `level`, which is the name of a method of the logger.
 pub(crate) fn log<'py>(
     py: Python<'py>,
     level: &str,
@@ -19,7 +19,7 @@ pub(crate) fn log<'py>(
     logger.call_method(level, arguments, keywords).map(drop)
 }
 
-/// Counts a write after the end of a connection; warns from the sixth on, as asyncio does.
+/// Counts a write after the end of a connection; warns from the sixth such write on, as asyncio does.
 pub(crate) fn count_lost_write(py: Python<'_>, count: &Cell<usize>, text: &str) -> PyResult<()> {
     if count.get() >= LOG_THRESHOLD {
         log(py, "warning", (text,), None)?;

@@ -1,4 +1,4 @@
-//! What the methods of this room's classes have in common: arguments, and the limits of write buffers.
+//! Helpers shared by the methods of this module's classes: arguments, and the limits of write buffers.
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ pub(super) use crate::ffi::make::{boolean, none};
 use crate::ffi::{Args, make};
 pub(super) use crate::ffi::{attribute, method, missing};
 
-/// The only argument, by position or by name.
+/// The only argument, positional or by keyword.
 pub(super) fn single<'py>(
     arguments: Args<'_, 'py>,
     method: &str,
@@ -28,13 +28,13 @@ pub(super) fn single<'py>(
         .ok_or_else(|| missing(method, name))
 }
 
-/// Water marks as `set_write_buffer_limits` was given them: whatever Python can compare.
+/// Water marks as passed to `set_write_buffer_limits`: any objects that Python can compare.
 pub(super) struct Marks<'py> {
     high: Bound<'py, PyAny>,
     low: Bound<'py, PyAny>,
 }
 
-/// The marks that were given, asyncio's defaults for what was not, and its check (`transports.py`, `sslproto.py`).
+/// The given marks, with asyncio's defaults for missing ones and its check (`transports.py`, `sslproto.py`).
 pub(super) fn limits<'py>(
     arguments: Args<'_, 'py>,
     method: &str,
@@ -63,12 +63,12 @@ pub(super) fn limits<'py>(
 }
 
 impl Marks<'_> {
-    /// The largest numbers of bytes that are not above `high` and `low`.
+    /// The largest numbers of bytes that do not exceed `high` and `low`.
     pub(super) fn floors(&self) -> PyResult<(usize, usize)> {
         Ok((floor(&self.high)?, floor(&self.low)?))
     }
 
-    /// The smallest number of bytes that is not below `high`, and the largest that is not above `low`.
+    /// The smallest number of bytes not below `high`, and the largest not above `low`.
     pub(super) fn around(&self) -> PyResult<(usize, usize)> {
         let high = match whole(&self.high) {
             Some(high) => high,
@@ -77,7 +77,7 @@ impl Marks<'_> {
         Ok((high, floor(&self.low)?))
     }
 
-    /// What `get_write_buffer_limits` is to answer.
+    /// The value for `get_write_buffer_limits` to return.
     pub(super) fn into_pair(self) -> PyResult<Py<PyAny>> {
         let py = self.high.py();
         Ok((self.low, self.high).into_pyobject(py)?.into_any().unbind())
@@ -91,14 +91,14 @@ fn floor(mark: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
-/// An integer that is not negative; more than can ever be buffered where a word does not hold it.
+/// An integer, which must not be negative; `usize::MAX` if it does not fit. `None` for any other object.
 fn whole(mark: &Bound<'_, PyAny>) -> Option<usize> {
     let mark = mark.cast_exact::<PyInt>().ok()?;
     Some(mark.extract().unwrap_or(usize::MAX))
 }
 
-/// The smallest number of bytes for which `is_past` holds, which holds for all larger ones. Floats, fractions and
-/// their like are asked as asyncio asks them: compared with a size.
+/// The smallest number of bytes for which `is_past` holds; it holds for all larger ones. Floats, fractions and
+/// similar objects are compared with a size, as asyncio does.
 fn first(py: Python<'_>, is_past: impl Fn(Bound<'_, PyInt>) -> PyResult<bool>) -> PyResult<usize> {
     let (mut from, mut to) = (0, usize::MAX);
     while from < to {
@@ -112,7 +112,7 @@ fn first(py: Python<'_>, is_past: impl Fn(Bound<'_, PyInt>) -> PyResult<bool>) -
     Ok(from)
 }
 
-/// `(low, high)`: as they were given, or asyncio's.
+/// `(low, high)` as they were given, or asyncio's defaults.
 pub(super) fn pair<'py>(
     py: Python<'py>,
     given: &RefCell<Option<Py<PyAny>>>,

@@ -1,6 +1,6 @@
 //! Sources that are transports: a descriptor below, a protocol above.
 //!
-//! Always true: `connection_lost` is called once, last, in a later turn than what caused it.
+//! Invariant: `connection_lost` is called exactly once, last, in a later turn than its cause.
 
 mod clients;
 pub(crate) mod datagram;
@@ -23,7 +23,7 @@ use pyo3::prelude::*;
 
 use crate::ffi::class_of;
 
-/// Adds the classes of this room to the module.
+/// Adds this module's classes to the Python module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     warnings::prepare(py)?;

@@ -1,4 +1,4 @@
-//! The user's protocol, called and its failures reported.
+//! Calls the program's protocol and reports its failures.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -10,18 +10,18 @@ use super::logger::log;
 use crate::ffi::{call, make, name};
 use crate::scheduler::{self, Core, is_exit};
 
-/// How a transport hands received bytes over.
+/// How a transport passes received bytes to its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
     /// `data_received(bytes)`.
     Bytes,
     /// `get_buffer()` and `buffer_updated(n)`.
     Buffer,
-    /// asyncio's own `StreamReaderProtocol`: straight into its reader.
+    /// asyncio's own `StreamReaderProtocol`: bytes go directly into its reader.
     Reader,
 }
 
-/// What `protocol` wants to be called.
+/// The methods that `protocol` expects for received bytes.
 pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static STREAM_READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -48,7 +48,7 @@ pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     })
 }
 
-/// Whether there is no such attribute. One that fails is there: its error is told when it is called.
+/// Whether the attribute is missing. A look-up that raises another error counts as present: the call raises it again.
 fn lacks(protocol: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<bool> {
     match protocol.getattr_opt(name) {
         Ok(value) => Ok(value.is_none()),
@@ -57,7 +57,7 @@ fn lacks(protocol: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<bo
     }
 }
 
-/// Calls `pause_writing` or `resume_writing`; a failure is reported and the transport lives.
+/// Calls `pause_writing` or `resume_writing`; an exception is reported, and the transport stays open.
 pub(crate) fn tell(
     core: &Bound<'_, Core>,
     transport: &Bound<'_, PyAny>,
@@ -82,7 +82,7 @@ pub(crate) fn tell(
     }
 }
 
-/// A protocol method failed where asyncio has it called by a handle: reported as that handle's error, and nothing
+/// Reports an exception of a protocol method that asyncio would call in a handle, as that handle's error; nothing
 /// else happens.
 pub(crate) fn callback_failed(
     core: &Bound<'_, Core>,
@@ -107,7 +107,7 @@ pub(crate) fn callback_failed(
             .call_method1(name!(py, "_report_callback_error"), (handle, error))
             .map(drop),
         Err(raised) if is_exit(py, &raised) => Err(raised),
-        // There is no such method: the look-up is what failed.
+        // The method does not exist: its look-up failed.
         Err(_) => {
             let message = format!("Exception in callback {}.{method}()", class_name(protocol));
             report(core, &message, error, transport, Some(protocol))
@@ -115,7 +115,7 @@ pub(crate) fn callback_failed(
     }
 }
 
-/// A step of the transport's own failed where asyncio has it called by a handle: reported, and nothing else happens.
+/// Reports an exception of a transport's own step that asyncio would run in a handle; nothing else happens.
 pub(crate) fn step_failed(
     core: &Bound<'_, Core>,
     transport: &Bound<'_, PyAny>,
@@ -135,24 +135,24 @@ fn class_name(object: &Bound<'_, PyAny>) -> String {
     name.map_or_else(|_| "object".to_owned(), |name| name.to_string())
 }
 
-/// `AttributeError` for a protocol without `connection_made`, as from asyncio's transports: before there is a
-/// transport that would have to be ended.
+/// Raises `AttributeError` for a protocol without `connection_made`, as asyncio's transports do, before a transport
+/// exists that would have to be closed.
 pub(crate) fn check(protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let name = name!(protocol.py(), "connection_made");
     protocol.getattr(name).map(drop)
 }
 
-/// The same error with a traceback, as one has that was raised in Python: handlers and protocols format it.
+/// The same error with a traceback, as if raised in Python, because handlers and protocols format it.
 pub(crate) fn traced(core: &Bound<'_, Core>, error: PyErr) -> PyErr {
     let py = core.py();
     if error.traceback(py).is_none() {
-        // Ignored: it is told without one then.
+        // Ignored: the error is then reported without a traceback.
         let _ = core.call_method1(name!(py, "_traced"), (error.value(py),));
     }
     error
 }
 
-/// Tells the loop's exception handler.
+/// Calls the loop's exception handler.
 pub(crate) fn report(
     core: &Bound<'_, Core>,
     message: &str,
@@ -168,7 +168,7 @@ pub(crate) fn report(
     scheduler::report::report(core, message, &error, &more)
 }
 
-/// Reports what ends a connection: to the handler, or only to the debug log where it is the network's doing.
+/// Reports an error that ends a connection: to the exception handler, or, for a network error, only to the debug log.
 pub(crate) fn report_fatal(
     core: &Bound<'_, Core>,
     message: &str,

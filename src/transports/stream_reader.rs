@@ -1,7 +1,7 @@
-//! The short way into asyncio's own `StreamReader`.
+//! A fast path into asyncio's own `StreamReader`.
 //!
-//! What `StreamReader.feed_data` does, without the Python frames and the `bytes` in between. Taken only
-//! while protocol and reader are exactly asyncio's, with nobody's changes; asyncio itself is not touched.
+//! It does what `StreamReader.feed_data` does, without Python frames and an intermediate `bytes`. It is taken only
+//! while protocol and reader are exactly asyncio's and unmodified; it does not change asyncio.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -10,7 +10,7 @@ use pyo3::types::{PyByteArray, PyInt};
 use crate::ffi::{call, make, name};
 use crate::scheduler::is_exit;
 
-/// A reader that may be fed natively.
+/// A reader that can be fed natively.
 #[derive(Debug)]
 pub(crate) struct Reader<'py> {
     object: Bound<'py, PyAny>,
@@ -18,10 +18,10 @@ pub(crate) struct Reader<'py> {
 }
 
 impl<'py> Reader<'py> {
-    /// The reader behind `protocol`, or `None` where the ordinary way must be taken.
+    /// The reader behind `protocol`, or `None` where `feed_data` must be called.
     pub(crate) fn of(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         match Self::find(protocol) {
-            // The ordinary way raises it too, where asyncio has it reported.
+            // Calling `feed_data` raises it too, where asyncio reports it.
             Err(error) if !is_exit(protocol.py(), &error) => Ok(None),
             found => found,
         }
@@ -63,12 +63,12 @@ impl<'py> Reader<'py> {
             .map(|buffer| Self { object, buffer }))
     }
 
-    /// Where received bytes go.
+    /// The buffer for received bytes.
     pub(crate) fn buffer(&self) -> &Bound<'py, PyByteArray> {
         &self.buffer
     }
 
-    /// Bytes were appended: wakes who waits for them. `true` when the transport must pause.
+    /// To be called after bytes were appended: wakes the waiting task. `true` when the transport must pause.
     pub(crate) fn fed(&self) -> PyResult<bool> {
         let py = self.object.py();
         let name = name!(py, "_waiter");
@@ -99,21 +99,21 @@ impl<'py> Reader<'py> {
         Ok(has_transport && !self.object.getattr(name!(py, "_paused"))?.is_truthy()?)
     }
 
-    /// The transport was paused for this reader, which resumes it.
+    /// Marks the transport as paused by this reader, which resumes it.
     pub(crate) fn set_paused(&self) -> PyResult<()> {
         self.object
             .setattr(name!(self.object.py(), "_paused"), true)
     }
 }
 
-/// `size > 2 * limit`, with whatever stands for a number there: a float, infinity, what no word can hold.
+/// `size > 2 * limit` for any limit that Python can compare: a float, infinity, an integer that no word can hold.
 #[cold]
 fn is_over(size: usize, limit: &Bound<'_, PyAny>) -> PyResult<bool> {
     let two = make::int(limit.py(), 2)?;
     make::int(limit.py(), size)?.gt(two.mul(limit)?)
 }
 
-/// A function of asyncio's, as it was when it was first asked for.
+/// A function of asyncio's, as it was at the first look-up.
 fn stock<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyAny>>,

@@ -1,4 +1,4 @@
-//! Warnings about what a program forgot.
+//! Warnings about objects that the program did not close or await.
 
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeWarning};
 use pyo3::prelude::*;
@@ -7,7 +7,7 @@ use pyo3::types::PyType;
 
 use crate::ffi::{make, name};
 
-/// Looks `warnings.warn` up while that can be done: an interpreter that is about to end imports nothing.
+/// Looks up `warnings.warn` early, because finalizers cannot import it while the interpreter shuts down.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     warn_function(py).map(drop)
 }
@@ -19,7 +19,7 @@ pub(super) fn unclosed(transport: &Bound<'_, PyAny>) -> PyResult<()> {
     warn(transport, &message, &category)
 }
 
-/// What the interpreter says of a coroutine of its own.
+/// The interpreter's warning about a coroutine that was never awaited, for one of our awaitables.
 pub(crate) fn never_awaited(coroutine: &Bound<'_, PyAny>, name: &str) -> PyResult<()> {
     let message = format!("coroutine '{name}' was never awaited");
     let category = coroutine.py().get_type::<PyRuntimeWarning>();

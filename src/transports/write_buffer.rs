@@ -1,14 +1,14 @@
-//! Bytes that wait for the kernel.
+//! Bytes that wait for room in the kernel.
 
 use std::collections::{TryReserveError, VecDeque};
 use std::io::IoSlice;
 
 use crate::sys::fork::Generation;
 
-/// Who will send what is in the buffer.
+/// What will send the buffered bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
-    /// Nothing is in it.
+    /// The buffer is empty.
     Idle,
     /// The end of the callback that wrote.
     Queued,
@@ -16,16 +16,16 @@ pub(crate) enum Writing {
     Blocked,
 }
 
-/// A queue of chunks, sent from the front. `B` is a reference to immutable bytes of somebody else's.
+/// A queue of chunks, sent from the front. `B` is a reference to immutable bytes that Python owns.
 ///
-/// Where there is no memory for what is pushed, the queue stays as it was.
+/// If allocating memory fails, the queue is unchanged.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer<B> {
     chunks: VecDeque<Chunk<B>>,
-    /// Bytes of the first chunk that are sent already.
+    /// Bytes of the first chunk that were sent already.
     sent: usize,
     length: usize,
-    /// Where the bytes were written: what a forked child inherits is its parent's to send.
+    /// The process that wrote the bytes: a forked child must not send its parent's.
     written_in: Generation,
 }
 
@@ -35,7 +35,7 @@ enum Chunk<B> {
     Shared(B),
 }
 
-/// A state of the queue.
+/// A snapshot of the queue's state.
 #[derive(Debug)]
 pub(crate) struct Mark {
     chunks: usize,
@@ -54,13 +54,13 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         }
     }
 
-    /// Whether a fork lies between: then the bytes, if any, are the parent's.
+    /// Whether the process forked since the bytes, if any, were written: then its parent sends them.
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
         self.written_in.is_over()
     }
 
-    /// Bytes not yet sent.
+    /// The number of unsent bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.length
@@ -71,7 +71,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         self.length == 0
     }
 
-    /// Queues bytes that will not change, without copying them unless they are few and follow others.
+    /// Queues immutable bytes without copying them, unless they are few and others precede them.
     pub(crate) fn push(&mut self, bytes: B) -> Result<(), TryReserveError> {
         let length = bytes.as_ref().len();
         if length < COPY_BELOW && !self.chunks.is_empty() {
@@ -83,7 +83,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         Ok(())
     }
 
-    /// Queues a snapshot.
+    /// Queues a copy.
     pub(crate) fn push_copy(&mut self, bytes: &[u8]) -> Result<(), TryReserveError> {
         match self.chunks.back_mut() {
             Some(Chunk::Copied(tail)) if tail.len() + bytes.len() <= COPIED_CHUNK => {
@@ -102,7 +102,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         }
     }
 
-    /// Queues bytes that nobody else has, without copying them unless they are few and follow others.
+    /// Queues bytes without other owners, not copying them unless they are few and others precede them.
     pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) -> Result<(), TryReserveError> {
         if bytes.len() < COPY_BELOW && !self.chunks.is_empty() {
             return self.push_copy(&bytes);
@@ -113,7 +113,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         Ok(())
     }
 
-    /// Queues a snapshot; `room` was made for it beforehand, and is given back where it would mostly stay empty.
+    /// Queues a copy into `room`, which was allocated beforehand and is shrunk where it would mostly stay empty.
     pub(crate) fn push_into(
         &mut self,
         mut room: Vec<u8>,
@@ -134,7 +134,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         Ok(())
     }
 
-    /// How it stands, for [`WriteBuffer::undo`].
+    /// The current state, for [`WriteBuffer::undo`].
     pub(crate) fn mark(&self) -> Mark {
         let tail = self.chunks.back().map_or(0, |chunk| chunk.bytes().len());
         Mark {
@@ -144,7 +144,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         }
     }
 
-    /// Forgets what was pushed since. Nothing was sent in between.
+    /// Removes everything pushed since `mark`. Nothing may have been sent in between.
     pub(crate) fn undo(&mut self, mark: &Mark) {
         self.chunks.truncate(mark.chunks);
         if let Some(Chunk::Copied(tail)) = self.chunks.back_mut() {
@@ -153,7 +153,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         self.length = mark.length;
     }
 
-    /// The first unsent bytes, when they are all in one chunk.
+    /// The first unsent bytes, if all are in one chunk.
     #[inline]
     pub(crate) fn single(&self) -> Option<&[u8]> {
         if self.chunks.len() == 1 {
@@ -163,7 +163,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         }
     }
 
-    /// Unsent bytes from the front on, in order, into `slices`; answers how many were set.
+    /// Puts unsent bytes, in order from the front, into `slices`; returns how many slices were set.
     pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut sent = self.sent;
         let mut count = 0;
@@ -175,7 +175,8 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         count
     }
 
-    /// The kernel took `count` bytes from the front. Answers the reference that this ends, or the last of them.
+    /// Removes `count` bytes from the front, which the kernel took. Returns the last reference that this releases, if
+    /// any.
     pub(crate) fn advance(&mut self, count: usize) -> Option<B> {
         self.length -= count;
         self.sent += count;
@@ -193,7 +194,7 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
         over
     }
 
-    /// Forgets everything unsent.
+    /// Removes everything unsent.
     pub(crate) fn clear(&mut self) {
         *self = Self::new();
     }
@@ -208,9 +209,9 @@ impl<B: AsRef<[u8]>> Chunk<B> {
     }
 }
 
-/// Below it a copy is cheaper than one more slice for the kernel.
+/// Below this size, a copy is cheaper than another slice for the kernel.
 const COPY_BELOW: usize = 1024;
-/// Copies are gathered into chunks of up to this.
+/// Maximum size of a chunk that gathers copies.
 const COPIED_CHUNK: usize = 64 * 1024;
 
 #[cfg(test)]
