@@ -1,4 +1,4 @@
-//! How a stream transport ends.
+//! Closing of a stream transport.
 
 use pyo3::exceptions::PyConnectionError;
 use pyo3::prelude::*;
@@ -8,7 +8,7 @@ use crate::ffi::{data, name};
 use crate::scheduler::watchers::wake;
 use crate::transports::lifecycle::{Phase, Reading, lose_later, update_interest};
 
-/// The beginning of the end: no more reading, and no claim on the descriptor.
+/// Begins to close: stops reading and releases the claim on the descriptor.
 pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.life.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
@@ -21,7 +21,7 @@ pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult
     update_interest(this, state)
 }
 
-/// Ends the connection without sending what is buffered.
+/// Closes the connection without sending what is buffered.
 pub(crate) fn force_close(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -39,7 +39,7 @@ pub(crate) fn force_close(
     lose(this, state, error)
 }
 
-/// What waits for an empty buffer will not get it.
+/// Fails the future that waits for an empty buffer.
 pub(crate) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr) -> PyResult<()> {
     let py = this.py();
     let waiter = state
@@ -55,7 +55,7 @@ pub(crate) fn fail_waiter(this: &Bound<'_, Stream>, state: &State, error: &PyErr
     Ok(())
 }
 
-/// Has `connection_lost` called in a later pass; from now on, writes are counted and dropped.
+/// Schedules `connection_lost` for a later pass; from now on, writes are counted and dropped.
 pub(super) fn lose(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -65,16 +65,16 @@ pub(super) fn lose(
     lose_later(this, &state.life, error)
 }
 
-/// The connection is gone: so is what a `sendfile()` waits for.
+/// Fails a pending `sendfile()`, because the connection is gone.
 pub(super) fn fail_sendfile(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if state.empty_waiter.borrow().is_none() {
         return Ok(());
     }
     let failed = fail_waiter(this, state, &PyConnectionError::new_err(LOST));
-    // It may wait on the descriptor, of which the reactor tells no more.
+    // `sendfile()` may also wait on the descriptor, for which the reactor fires no more.
     let woken = wake(data(this).core.bind(this.py()), state.life.fd);
     failed.and(woken)
 }
 
-/// asyncio's word for a `sendfile()` that waited for its turn.
+/// asyncio's message for a `sendfile()` that waited for an empty buffer.
 const LOST: &str = "Connection is closed by peer";

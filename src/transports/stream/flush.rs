@@ -24,7 +24,7 @@ pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> 
     if state.writing.get() == Writing::Blocked {
         return grown(this, state);
     }
-    // Past the high mark it is tried at once: the protocol must not be paused for bytes that the kernel takes.
+    // Above the high mark, send at once: the protocol must not be paused for bytes that the kernel can take.
     if size > state.flow.get().high() {
         return flush(this, state);
     }
@@ -43,7 +43,7 @@ pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> 
     Ok(())
 }
 
-/// The callback that wrote is over.
+/// Runs when the callback that wrote has returned.
 fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     let this = cast::<Stream>(this)?;
     let state = data(this).state(this.py())?;
@@ -54,8 +54,8 @@ fn flush_queued(this: &Bound<'_, PyAny>) -> PyResult<()> {
     }
 }
 
-/// Before the program looks at the buffer or the socket: sends what only waits for the end of the callback. A write
-/// after this is no second one.
+/// Before the program reads the state of the buffer or the socket: sends what waits only for the end of the callback.
+/// The next write counts as the callback's first.
 #[inline]
 pub(crate) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.wrote_in.set(0);
@@ -63,7 +63,7 @@ pub(crate) fn settle(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     if waits { flush(this, state) } else { Ok(()) }
 }
 
-/// In a forked child: leaves what its parent wrote for the parent to send.
+/// In a forked child: drops the bytes that its parent wrote, which the parent sends.
 #[inline]
 pub(super) fn disown(state: &State) {
     if state.buffer.borrow().is_inherited() {
@@ -74,7 +74,7 @@ pub(super) fn disown(state: &State) {
     }
 }
 
-/// Sends until the buffer is empty or the kernel takes no more.
+/// Sends until the buffer is empty or the kernel is full.
 pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     disown(state);
     if state.conn_lost.get() > 0 {
@@ -90,7 +90,8 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         match outcome {
             Ok(count) => {
                 sent(this, state, count)?;
-                // What was not offered is left for the next call; what was and is left means that it is full.
+                // Bytes beyond the offered slices go into the next call; if the kernel took fewer than offered, it is
+                // full.
                 if count < offered && is_full(this, state)? {
                     break true;
                 }
@@ -115,7 +116,7 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     });
     update_interest(this, state)?;
     if blocked {
-        // What was sent may already have brought it below the low mark.
+        // The sends so far may already have brought the buffer below the low mark.
         shrunk(this, state)?;
         return grown(this, state);
     }
@@ -123,7 +124,7 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     emptied(this, state)
 }
 
-/// Offers the kernel the buffer's front; what it answers, and how many bytes were offered.
+/// Sends from the front of the buffer; returns the result and how many bytes were offered.
 #[inline]
 fn send(state: &State) -> (io::Result<usize>, usize) {
     let buffer = state.buffer.borrow();
@@ -142,7 +143,7 @@ fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<
     (socket::send_vectored(fd, slices), offered)
 }
 
-/// The kernel took `count` bytes.
+/// Removes `count` bytes that the kernel took.
 #[inline]
 fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
     let over = state.buffer.borrow_mut().advance(count);
@@ -156,7 +157,7 @@ fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// Asks the reactor to tell when there is room; `false` when there is already.
+/// Registers interest in room to write; `false` when there is room already.
 fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     if !state.watches_room.replace(true) {
         watch_room(this, state)?;
@@ -172,13 +173,13 @@ fn watch_room(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     };
     let local = data(this).core.get().local(this.py())?;
     let registration = local.widen(registration)?;
-    // Armed anew; whatever there is to read by now is an event to come.
+    // Arm the new registration; data that is there already comes as an event.
     registration.arm_read();
     state.life.registration.replace(Some(registration));
     Ok(())
 }
 
-/// The buffer is empty: on to what waited for that.
+/// The buffer is empty: completes what waited for that.
 fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let py = this.py();
     if !state.buffer.borrow().is_empty() {
@@ -199,13 +200,13 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
             lose(this, state, None)?;
         }
     } else if state.end_of_writing.get() {
-        // Ignored, as in asyncio: a connection that is gone will say so when it is read.
+        // Ignored, as in asyncio: a read will report that the connection is gone.
         let _ = socket::shutdown_write(state.life.fd);
     }
     Ok(())
 }
 
-/// Tells the protocol to stop, when too much waits.
+/// Calls `pause_writing` when the buffer is above the high mark.
 pub(crate) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
     let Some(what) = flow.grown(state.buffer.borrow().len()) else {
@@ -215,7 +216,7 @@ pub(crate) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     tell(this, state, what)
 }
 
-/// Tells the protocol to go on, when little waits.
+/// Calls `resume_writing` when the buffer is at or below the low mark.
 #[inline]
 fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let mut flow = state.flow.get();
@@ -238,7 +239,7 @@ fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
     protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
 }
 
-/// Sends what is buffered, then ends the connection.
+/// Sends what is buffered, then closes the connection.
 pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
     let state = data(this).state(this.py())?;
     if !state.life.is_open() {
@@ -246,7 +247,7 @@ pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
     }
     settle(this, &state)?;
     if !state.life.is_open() {
-        return Ok(()); // Sending failed, and that has ended it.
+        return Ok(()); // Sending failed, which has closed the transport.
     }
     begin_closing(this, &state)?;
     if state.buffer.borrow().is_empty() {
@@ -258,5 +259,5 @@ pub(crate) fn close(this: &Bound<'_, Stream>) -> PyResult<()> {
 
 pub(super) const WRITE_ERROR: &str = "Fatal write error on socket transport";
 
-/// Chunks given to the kernel at once.
+/// Chunks passed to the kernel in one call.
 const SLICES: usize = 64;

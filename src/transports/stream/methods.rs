@@ -1,4 +1,4 @@
-//! What Python calls on a stream transport.
+//! The Python methods of a stream transport.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -159,7 +159,7 @@ method!(
     "is_closing",
     "Whether it is closed or about to be.",
     |this, state| {
-        // What `StreamWriter.drain()` asks, too.
+        // `StreamWriter.drain()` calls this too.
         settle(this, &state)?;
         Ok(boolean(this.py(), !state.life.is_open()))
     }

@@ -1,6 +1,6 @@
-//! The transport of a connected stream socket: its state, birth and end.
+//! The transport of a connected stream socket: construction, events and closing.
 //!
-//! Receiving is in `read`, sending in `write`, what Python calls in `methods`.
+//! Receiving is in `read`, sending in `write`, the Python methods in `methods`.
 
 pub(crate) mod ending;
 pub(crate) mod flush;
@@ -30,7 +30,7 @@ use crate::transports::protocol;
 pub(crate) use state::{Decoder, Room, Stream};
 use state::{State, Writing};
 
-/// A transport over a Python socket, which the transport will close.
+/// Creates a transport over a Python socket and takes ownership of it.
 pub(crate) fn from_socket<'py>(
     core: &Bound<'py, Core>,
     sock: &Bound<'py, PyAny>,
@@ -58,7 +58,7 @@ pub(crate) fn from_socket<'py>(
     Ok(start(core, parts, room, protocol, waiter, server)?.into_any())
 }
 
-/// A transport over a connection that was just accepted; its protocol runs in `room`.
+/// Creates a transport over an accepted connection; its protocol runs in `room`.
 pub(crate) fn from_accepted(
     core: &Bound<'_, Core>,
     accepted: (OwnedFd, socket::Name),
@@ -73,7 +73,7 @@ pub(crate) fn from_accepted(
         fd: raw,
         is_tcp: socket::INTERNET_FAMILIES.contains(&kind.family),
         stops: socket::Stops::of(kind.family, kind.protocol),
-        // Ignored where it fails, as in asyncio: the address is then unknown.
+        // Errors are ignored, as in asyncio: the address is then unknown.
         extra: ExtraInfo::from_names(socket::local_name(raw).ok(), Some(peer)),
         descriptor: Descriptor::from_fd(fd, kind),
     };
@@ -88,7 +88,7 @@ struct Parts {
     extra: ExtraInfo,
 }
 
-/// Makes the transport and has `connection_made` called in the next pass, then reading begin, then `waiter` done.
+/// Creates the transport and schedules for the next pass: call `connection_made`, start to read, complete `waiter`.
 fn start<'py>(
     core: &Bound<'py, Core>,
     parts: Parts,
@@ -102,7 +102,7 @@ fn start<'py>(
     let delivery = protocol::delivery(protocol)?;
     protocol::check(protocol)?;
     if parts.is_tcp {
-        // Ignored: a connection that is gone already will say so when it is read.
+        // Ignored: a read will report that the connection is gone.
         let _ = socket::set_nodelay(parts.fd);
     }
     let local = core.get().local(py)?;
@@ -213,7 +213,7 @@ impl Transport for Stream {
 impl NativeClass for Stream {
     const NAME: &'static CStr = c"yamanote._yamanote.SocketTransport";
     const DOC: &'static CStr = c"A transport over a connected stream socket.";
-    const HAS_DICT: bool = true; // As asyncio's have.
+    const HAS_DICT: bool = true; // As asyncio's transports.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
@@ -221,7 +221,7 @@ impl NativeClass for Stream {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        // A `Transport`, and what asyncio's fallback of `sendfile()` asks for.
+        // A `Transport`, and the class that asyncio's fallback of `sendfile()` requires.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         make::imported(&BASE, py, "asyncio.transports", "_FlowControlMixin").cloned()
     }

@@ -19,21 +19,21 @@ use crate::transports::lifecycle::{Reading, fail, log_of, update_interest};
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
 
-/// How many bytes, and the bytes where the reader's buffer did not take them.
+/// The number of bytes, and the bytes themselves if the reader's buffer could not take them.
 type Received = (usize, Option<Py<PyBytes>>);
 
-/// What one read found.
+/// The result of one read.
 enum Found {
-    /// As much as there was room for, or the kernel stopped before the end: there may be more.
+    /// The read filled the buffer, or the kernel cut it short: there may be more.
     Full,
-    /// All that there was.
+    /// The socket is empty.
     All,
     End,
-    /// Nothing, after all.
+    /// No bytes and no end of stream.
     Nothing,
 }
 
-/// Reads until the socket is empty or it is somebody else's turn.
+/// Reads until the socket is empty or the turn's share is used up.
 pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     for _ in 0..MAX_READS {
         if state.reading.get() != Reading::On || is_inherited(&state.life.registration) {
@@ -56,14 +56,14 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
                 if let Some(registration) = &*state.life.registration.borrow()
                     && registration.drained()
                 {
-                    // The end of the stream: what the data brought about comes first, as in asyncio.
+                    // The end of the stream: callbacks that the data scheduled run first, as in asyncio.
                     registration.fire_read();
                 }
                 return Ok(());
             }
         }
     }
-    // Others are waiting: to the back of the list.
+    // Yields to the other sources; the next pass continues.
     if let Some(registration) = &*state.life.registration.borrow() {
         registration.fire_read();
     }
@@ -125,7 +125,7 @@ fn as_bytes(
     Ok(found)
 }
 
-/// Straight into the protocol's own buffer.
+/// Reads directly into the protocol's own buffer.
 fn into_buffer(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -169,7 +169,7 @@ fn into_buffer(
     Ok(found)
 }
 
-/// Straight into asyncio's own reader.
+/// Reads directly into asyncio's own reader.
 fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> PyResult<Found> {
     let outcome = if state.large_reads.get() {
         let appended =
@@ -185,7 +185,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
         Ok((0, _)) => return Ok(Found::End),
         Ok((count, None)) => count,
         Ok((count, Some(received))) => {
-            // Received already, so it goes the ordinary way, and raises what that raises.
+            // The bytes are received already, so pass them to `data_received`, which raises what asyncio raises.
             let received = received.into_bound(this.py()).into_any();
             return past_reader(this, state, &received, count);
         }
@@ -203,8 +203,8 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
     Ok(found)
 }
 
-/// Receives into the loop's read buffer and copies that to the reader's own, or to a `bytes` where a `memoryview` pins
-/// the reader's.
+/// Receives into the loop's read buffer and copies the bytes to the reader's own, or to a `bytes` where a
+/// `memoryview` pins the reader's.
 #[inline]
 fn receive_and_append(
     this: &Bound<'_, Stream>,
@@ -244,7 +244,7 @@ fn past_reader(
     Ok(note(state, count, READ_SIZE))
 }
 
-/// One read, whose bytes `decoder` hands over.
+/// Reads once and passes the bytes through `decoder`.
 fn through_decoder(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -275,7 +275,7 @@ fn through_decoder(
     }
 }
 
-/// `None` in place of the error that says that a `memoryview` pins the buffer.
+/// Replaces the error that a `memoryview` pins the buffer with `None`.
 #[inline]
 fn unless_pinned<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
     match result {
@@ -285,7 +285,7 @@ fn unless_pinned<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> 
     }
 }
 
-/// A `memoryview` pins the reader's buffer: the ordinary way raises what asyncio raises.
+/// A `memoryview` pins the reader's buffer: call `data_received`, which raises what asyncio raises.
 fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
     match state.life.protocol(this.py()) {
         Some(protocol) => as_bytes(this, state, &protocol),
@@ -293,7 +293,7 @@ fn pinned_reader(this: &Bound<'_, Stream>, state: &State) -> PyResult<Found> {
     }
 }
 
-/// The peer will send no more.
+/// Handles the end of the stream.
 fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     log_of(this, "debug", "%r received EOF")?;
@@ -317,7 +317,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
     Ok(())
 }
 
-/// One read, and whether the kernel has cut it short.
+/// Reads once, and records whether the kernel cut the read short.
 #[inline]
 fn receive(state: &State, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
@@ -325,14 +325,14 @@ fn receive(state: &State, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Remembers how much came, for the next read.
+/// Records how much was read, for the next read.
 #[inline]
 fn note(state: &State, count: usize, room: usize) -> Found {
     state.large_reads.set(count > SMALL_READ);
     found(state, count, room)
 }
 
-/// What a read of `count` bytes into `room` says about the rest.
+/// Derives from a read of `count` bytes into `room` whether there may be more.
 #[inline]
 fn found(state: &State, count: usize, room: usize) -> Found {
     if count == room || state.cut_short.get() {
@@ -342,14 +342,14 @@ fn found(state: &State, count: usize, room: usize) -> Found {
     }
 }
 
-/// A protocol method raised: what it wrote before is sent, as asyncio would have, and the connection ends.
+/// A protocol method raised: sends what it wrote before, as asyncio would have, and closes the connection.
 #[cold]
 fn raised(this: &Bound<'_, Stream>, state: &State, message: &str, error: PyErr) -> PyResult<()> {
     let settled = settle(this, state);
     settled.and(fail(this, message, error))
 }
 
-/// An error of the socket ends the connection, unless there is just nothing to read.
+/// Closes the connection on an error of the socket, unless there is merely nothing to read.
 fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
     if error.kind() != ErrorKind::WouldBlock {
         fail(this, READ_ERROR, os_error(error))?;
@@ -357,7 +357,7 @@ fn broken(this: &Bound<'_, Stream>, error: io::Error) -> PyResult<Found> {
     Ok(Found::Nothing)
 }
 
-/// The buffer of a buffered protocol, unless it has no room (asyncio's words, `selector_events.py`).
+/// The buffer of a buffered protocol; an error if it is empty (asyncio's message, `selector_events.py`).
 pub(crate) fn with_room(buffer: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
     if buffer.len()? > 0 {
         Ok(buffer)
@@ -368,7 +368,7 @@ pub(crate) fn with_room(buffer: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> 
     }
 }
 
-/// As `socket.recv_into` refuses it.
+/// The error that `socket.recv_into` raises for a read-only buffer.
 fn unwritable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     let class = buffer.get_type().name()?;
     Ok(PyTypeError::new_err(format!(
@@ -376,10 +376,10 @@ fn unwritable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
     )))
 }
 
-/// asyncio's words, as all in this file.
+/// asyncio's message, as all messages in this file.
 const DATA_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
 const READ_ERROR: &str = "Fatal read error on socket transport";
-/// Reads of one turn: a peer that never stops sending shares the loop with the others.
+/// Reads per turn, so that a peer that never stops sending does not starve the other sources.
 const MAX_READS: usize = 8;
-/// Up to this a copy out of the shared buffer is cheaper than a fresh large block.
+/// Up to this size, a copy from the shared buffer is cheaper than allocating a large object.
 const SMALL_READ: usize = 4096;

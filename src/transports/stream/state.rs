@@ -1,4 +1,4 @@
-//! A stream transport and what belongs to it.
+//! A stream transport and its state.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
@@ -23,55 +23,55 @@ pub(crate) use crate::transports::write_buffer::Writing;
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) core: Py<Core>,
-    /// What the protocol's methods run in.
+    /// The context of the protocol's methods.
     pub(super) context: Py<PyAny>,
-    /// `connection_lost` runs in it, too: not in that of what ended the connection.
+    /// `connection_lost` runs in it too, rather than in the context that ended the connection.
     pub(super) is_context_given: bool,
     pub(super) state: OwnerCell<State>,
 }
 
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+/// State of the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State {
-    // Dropped in this order: off the reactor first, then closed.
+    // Fields are dropped in this order: deregistered first, then closed.
     pub(crate) life: Life,
     pub(crate) descriptor: Descriptor,
     pub(crate) extra: ExtraInfo,
     pub(crate) delivery: Cell<Delivery>,
-    /// Set while the protocol is one that takes its bytes decoded.
+    /// Set while the protocol is one that receives decoded bytes.
     pub(super) decoder: Cell<Option<&'static dyn Decoder>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(crate) reading: Cell<Reading>,
     pub(crate) writing: Cell<Writing>,
-    /// The reactor watches for room to write. For a Unix socket it does not before the first time that there
-    /// was none: each read of the peer's would wake the loop.
+    /// The registration includes room to write. On a Unix socket it does not until the kernel is full for the first
+    /// time, because each read of the peer would wake the loop.
     pub(crate) watches_room: Cell<bool>,
     pub(crate) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
     pub(crate) flow: Cell<FlowControl>,
-    /// `(low, high)` as `set_write_buffer_limits` was given them.
+    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
     pub(crate) marks: RefCell<Option<Py<PyAny>>>,
-    /// The callback that wrote last, by the loop's count; 0 when the program has looked since.
+    /// The loop's count of the callback that wrote last; 0 once the program has read the transport's state since.
     pub(crate) wrote_in: Cell<u64>,
-    /// What a callback writes is gathered; for so many more that write once.
+    /// While above 0, the writes of one callback are gathered; counts down with each callback that writes once.
     pub(crate) gathering: Cell<u8>,
-    /// The last read was large: the next one goes straight into the object.
+    /// The last read was large, so the next one goes directly into a new `bytes`.
     pub(crate) large_reads: Cell<bool>,
-    /// Where a read may end before all was read.
+    /// Where the kernel may end a read before the socket is empty.
     pub(crate) stops: socket::Stops,
-    /// The last read may have ended so.
+    /// The last read may have been cut short that way.
     pub(crate) cut_short: Cell<bool>,
     /// `write_eof()` was called.
     pub(crate) end_of_writing: Cell<bool>,
-    /// Writes since the connection was lost, plus one, as asyncio counts them.
+    /// Writes since the connection was lost, plus one, counted as in asyncio.
     pub(crate) conn_lost: Cell<usize>,
-    /// What `sendfile` waits for: an empty buffer.
+    /// The future of a `sendfile()` that waits for an empty buffer.
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
 }
 
-/// Decodes what a stream receives before its protocol sees it: TLS.
+/// Decodes received bytes before the protocol sees them, as TLS does.
 pub(crate) trait Decoder: Debug + Sync {
-    /// Calls `receive` once, with memory for received bytes, and hands over to `protocol` what they mean. Returns the
-    /// socket's error, or how handing over went.
+    /// Calls `receive` once, with memory for received bytes, and passes the decoded bytes to `protocol`. Returns the
+    /// socket's error, or the result of passing them on.
     fn read(
         &self,
         protocol: &Bound<'_, PyAny>,
@@ -79,15 +79,16 @@ pub(crate) trait Decoder: Debug + Sync {
     ) -> PyResult<io::Result<PyResult<()>>>;
 }
 
-/// Where a protocol's methods run.
+/// The context in which a protocol's methods run.
 pub(crate) struct Room<'py> {
     pub(crate) context: Bound<'py, PyAny>,
-    /// Given with the socket, as asyncio does from Python 3.15 on: all of them run in it.
+    /// Whether the caller supplied the context with the socket, as asyncio does since Python 3.15; then all methods
+    /// run in it.
     pub(crate) is_given: bool,
 }
 
 impl State {
-    /// Of a stream that has neither read nor written.
+    /// The state of a new stream.
     pub(super) fn new(
         life: Life,
         descriptor: Descriptor,
@@ -129,14 +130,14 @@ impl State {
         Ok(())
     }
 
-    /// From now on, what is received goes to the protocol through `decoder`.
+    /// From now on, received bytes go to the protocol through `decoder`.
     pub(crate) fn set_decoder(&self, decoder: &'static dyn Decoder) {
         self.decoder.set(Some(decoder));
     }
 }
 
 pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    // After the end of the stream too, as in asyncio: resumed, the end is read once more.
+    // Also allowed after the end of the stream, as in asyncio: resuming then reads the end again.
     if state.life.is_open() && state.reading.get() != Reading::Paused {
         state.reading.set(Reading::Paused);
         update_interest(this, state)?;
@@ -151,7 +152,7 @@ pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
     }
     state.reading.set(Reading::On);
     update_interest(this, state)?;
-    // What came in the meantime is read in a coming turn.
+    // Data that arrived in the meantime is read in a later turn.
     state.life.arm_read();
     log_of(this, "debug", "%r resumes reading")
 }

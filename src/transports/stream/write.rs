@@ -1,8 +1,8 @@
 //! From `write()` to the socket.
 //!
-//! A write goes to the kernel at once, as on asyncio. Where callbacks write more than once, as servers do that write head
-//! and body of an answer, a transport learns to gather: what one callback writes is sent when it returns, in one
-//! system call. Whatever looks at the buffer or the socket before sends it first.
+//! A write goes to the kernel at once, as in asyncio. Where callbacks write more than once, as a server does that
+//! writes head and body of a response, a transport learns to gather: the writes of one callback are sent when it
+//! returns, in one system call. Every method that reads the state of the buffer or the socket sends them first.
 
 use std::io::ErrorKind;
 
@@ -23,7 +23,7 @@ use crate::sys::socket;
 use crate::transports::lifecycle::fail;
 use crate::transports::logger::count_lost_write;
 
-/// Takes what `write()` was given, and sends it now or soon.
+/// Implements `write()`: sends the bytes now, or queues them.
 pub(crate) fn write(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -52,7 +52,7 @@ pub(crate) fn write(
     }
 }
 
-/// As [`write`], of bytes that nothing else refers to.
+/// As [`write`], for bytes without other references.
 pub(crate) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8>) -> PyResult<()> {
     check_open(state)?;
     if bytes.is_empty() || lost(this, state)? {
@@ -69,7 +69,7 @@ pub(crate) fn write_owned(this: &Bound<'_, Stream>, state: &State, bytes: Vec<u8
     }
 }
 
-/// As many writes as there are items.
+/// Implements `writelines()`, with one write per item.
 pub(crate) fn write_lines(
     this: &Bound<'_, Stream>,
     state: &State,
@@ -87,7 +87,7 @@ pub(crate) fn write_lines(
             Ok(Ok(more)) => queued |= more,
             Ok(Err(error)) => return broken(this, state, error),
             Err(error) => {
-                // All of them or none.
+                // Either all items are queued or none.
                 state.buffer.borrow_mut().undo(&before);
                 return Err(error);
             }
@@ -100,15 +100,15 @@ pub(crate) fn write_lines(
     }
 }
 
-/// A write that cannot be queued ends the connection; those before it are sent.
+/// A write that cannot be queued closes the connection; earlier writes are sent.
 #[cold]
 fn broken(this: &Bound<'_, Stream>, state: &State, error: PyErr) -> PyResult<()> {
     settle(this, state)?;
     fail(this, WRITE_ERROR, error)
 }
 
-/// What `writelines()` was given, as asyncio takes it before Python 3.12: joined, so that one wrong item is the call's error.
-/// `None` when nothing is to be written.
+/// The bytes of `writelines()` as before Python 3.12: joined, so that one invalid item makes the call raise. `None`
+/// when there is nothing to write.
 #[cfg(not(Py_3_12))]
 fn readable_lines<'py>(
     this: &Bound<'py, Stream>,
@@ -134,8 +134,8 @@ fn readable_lines<'py>(
     Ok(Some(items))
 }
 
-/// What `writelines()` was given, as asyncio takes it since Python 3.12: a `memoryview` of each item.
-/// `None` when nothing is to be written.
+/// The bytes of `writelines()` as since Python 3.12: a `memoryview` of each item. `None` when there is nothing to
+/// write.
 #[cfg(Py_3_12)]
 fn readable_lines<'py>(
     this: &Bound<'py, Stream>,
@@ -199,9 +199,9 @@ fn check_open(state: &State) -> PyResult<()> {
     Ok(())
 }
 
-/// Whether a write goes to the kernel now: it does unless something waits, or the transport gathers. One that is the
-/// second of a callback, with no look at the transport between, is where it learns to; so many callbacks that write
-/// once, and it no longer does.
+/// Whether a write goes to the kernel now: yes, unless bytes are queued or the transport gathers. It starts to gather
+/// at the second write of a callback, if the program has not read its state in between, and stops after [`PATIENCE`]
+/// callbacks that wrote once.
 #[inline]
 fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     match state.writing.get() {
@@ -232,8 +232,8 @@ fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     Ok(false)
 }
 
-/// Sends the bytes; `false` when the kernel did not take all, and the rest is in the buffer. The outer error is
-/// `MemoryError` before anything was sent; the inner one ends the connection.
+/// Sends the bytes; `false` when the kernel did not take all and the rest was buffered. The outer error is
+/// `MemoryError` before anything was sent; the inner one closes the connection.
 #[inline]
 fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bool>> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
@@ -249,7 +249,7 @@ fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bo
         if let Err(error) = buffer.push(bytes.clone().into()) {
             return Ok(Err(make::no_memory(error)));
         }
-        // The first chunk is not over yet.
+        // Removes no chunk: the only one is not sent completely.
         drop(buffer.advance(count));
         return Ok(Ok(false));
     }
@@ -261,8 +261,9 @@ fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bo
     Ok(rest.map(|rest| rest == 0))
 }
 
-/// Sends bytes that may change and copies what the kernel leaves; how many those are. Errors as of [`send_at_once`]: memory for
-/// many is looked for first, so that a write is not left in half for want of it.
+/// Sends mutable bytes and buffers a copy of what the kernel does not take; returns the size of that copy. Errors as
+/// for [`send_at_once`]: memory for many bytes is allocated first, so that a write is not left incomplete for lack of
+/// it.
 fn send_or_copy(state: &State, bytes: &[u8]) -> PyResult<PyResult<usize>> {
     let mut room = Vec::new();
     if bytes.len() > RESERVED_ABOVE {
@@ -279,7 +280,7 @@ fn send_or_copy(state: &State, bytes: &[u8]) -> PyResult<PyResult<usize>> {
     }))
 }
 
-/// How many of the bytes the kernel takes.
+/// The number of bytes that the kernel takes.
 #[inline]
 fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
     match socket::send(state.life.fd, bytes) {
@@ -288,8 +289,8 @@ fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
     }
 }
 
-/// Puts the bytes, or those that the kernel did not take at once, into the buffer; `false` when none are there. Errors as
-/// of [`send_at_once`]; without `may_send`, nothing is sent.
+/// Buffers the bytes, or those that the kernel does not take at once; `false` when none are buffered. Errors as for
+/// [`send_at_once`]; without `may_send`, nothing is sent.
 fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<PyResult<bool>> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
         if bytes.as_bytes().is_empty() {
@@ -308,14 +309,14 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<Py
     let at_once =
         may_send && view.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
     if at_once && state.buffer.borrow().is_empty() {
-        // Large and mutable: only what the kernel leaves needs a copy.
+        // Large and mutable: try to send first, so that only the rest is copied.
         return Ok(send_or_copy(state, view.bytes())?.map(|rest| rest > 0));
     }
     let pushed = state.buffer.borrow_mut().push_copy(view.bytes());
     pushed.map(|()| Ok(true)).map_err(make::no_memory)
 }
 
-/// Whether the connection is gone; counts and at last mentions writes to it, as asyncio does.
+/// Whether the connection is lost; counts writes to it, and warns from asyncio's threshold on.
 fn lost(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     let count = state.conn_lost.get();
     if count == 0 {
@@ -326,8 +327,8 @@ fn lost(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     Ok(true)
 }
 
-/// Callbacks that write once, in a row, until a transport that gathers sends at once again.
+/// Consecutive callbacks with a single write after which a gathering transport sends at once again.
 pub(crate) const PATIENCE: u8 = 8;
 
-/// A smaller copy is not worth making room for before it is known whether the kernel takes all.
+/// Up to this size, memory is allocated only once the kernel has left a rest.
 const RESERVED_ABOVE: usize = 64 * 1024;
