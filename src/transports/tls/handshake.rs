@@ -1,4 +1,4 @@
-//! How a TLS connection begins and ends.
+//! Handshake and shutdown of a TLS connection.
 
 use pyo3::exceptions::{PyConnectionAbortedError, PyConnectionResetError, PyException};
 use pyo3::prelude::*;
@@ -16,7 +16,7 @@ use crate::transports::lifecycle::{Transport, cast};
 use crate::transports::logger::log;
 use crate::transports::stream::{self, Stream};
 
-/// `connection_made` of the stream: the handshake begins.
+/// `connection_made` of the stream: starts the handshake.
 pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = this.py();
     let tls = data(this);
@@ -39,19 +39,19 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     let name = name!(py, "_check_handshake_timeout");
     let started = start_timer(this, &state, tls.timeouts.handshake.bind(py), name);
     match started.and_then(|()| proceed(this, &state)) {
-        // asyncio's lets who waits for the handshake wait for ever.
+        // Unlike asyncio, which leaves the waiter of the handshake pending forever.
         Err(error) if error.is_instance_of::<PyException>(py) => fail(this, &state, error),
         result => result,
     }
 }
 
-/// As far as what came allows.
+/// Continues the handshake as far as the received bytes allow.
 pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     match state.session.shake_hands(py) {
         Ok(None) => {
             write::send_outgoing(this, state)?;
-            // At once: it was long in the making, and the peer will be as long with it.
+            // Send at once: computing this flight took long, and the peer will need as long for its own.
             match state.stream(py) {
                 Some(stream) => stream::flush::settle(&stream, &*data(&stream).state(py)?),
                 None => Ok(()),
@@ -98,17 +98,18 @@ fn complete(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
         }
     }
     wake_waiter(py, state, None)?;
-    // The last words of the handshake, also when the application does not want to read.
+    // Send the last flight of the handshake even if the application has paused reading.
     let sent = write::send_outgoing(this, state);
     caught(this, state, FAILED, sent)?;
     if is_upgrade {
-        // After the waiter: `start_tls()` hands the transport over, which the protocol must have before its first bytes.
+        // After the waiter: `start_tls()` hands the transport over, and the protocol must have it before its first
+        // bytes.
         return read::later(this);
     }
     read::read(this, state)
 }
 
-/// The handshake has failed, or the end of the stream came in its place.
+/// Fails the connection: the handshake failed, or the stream ended during it.
 pub(crate) fn fail(this: &Bound<'_, Tls>, state: &TlsState, error: PyErr) -> PyResult<()> {
     let py = this.py();
     stop_timer(py, state)?;
@@ -123,7 +124,7 @@ pub(crate) fn fail(this: &Bound<'_, Tls>, state: &TlsState, error: PyErr) -> PyR
     told.and(wake_waiter(py, state, Some(&raised)))
 }
 
-/// The timer's: the peer has taken too long.
+/// Timer callback: aborts if the handshake is unfinished.
 pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.phase.get() != TlsPhase::Handshake {
         return Ok(());
@@ -135,10 +136,10 @@ pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &TlsState) -
     fatal(this, state, "Fatal error on transport", error)
 }
 
-/// `close()`, or the peer's goodbye.
+/// Starts the shutdown, for `close()` or the peer's close_notify.
 pub(crate) fn start_shutdown(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
-        // The peer's end came while the application did not read, and waits for it to go on: it will not.
+        // The stream ended while the application had paused reading, and waits for it to resume, which it will not.
         TlsPhase::Flushing if state.at_end.get() && state.reading_paused.get() => {
             state.closed.set(true);
             return flush(this, state);
@@ -162,7 +163,7 @@ fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()>
     start_timer(this, state, seconds, name)
 }
 
-/// The timer's: the peer has not said goodbye.
+/// Timer callback: aborts if the peer has not sent its close_notify.
 pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = this.py();
@@ -176,17 +177,17 @@ pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) ->
     end(&stream, Some(class.call1(("SSL shutdown timed out",))?))
 }
 
-/// Delivers what has come, then says goodbye.
+/// Delivers received data, then sends close_notify.
 pub(crate) fn flush(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     read::read(this, state)?;
     if state.phase.get() != TlsPhase::Flushing {
-        return Ok(()); // Reading has ended it.
+        return Ok(()); // Delivering the data closed the connection.
     }
     state.phase.set(TlsPhase::Shutdown);
     shut_down(this, state)
 }
 
-/// As far as what came allows.
+/// Continues the shutdown as far as the received bytes allow.
 pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     let outcome = if state.at_end.get() {
@@ -202,8 +203,8 @@ pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()>
             let Some(stream) = state.stream(py) else {
                 return Ok(());
             };
-            // The stream first sends what it has, which takes a peer that does not read for ever. So the
-            // timer runs on until `connection_lost`; where the peer said goodbye first, there is none yet.
+            // The stream first sends what it has buffered, which takes forever if the peer does not read. The timer
+            // therefore runs until `connection_lost`; if the peer sent close_notify first, there is no timer yet.
             if state.timer.borrow().is_none() {
                 start_shutdown_timer(this, state)?;
             }
@@ -220,7 +221,7 @@ pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()>
     }
 }
 
-/// Drops what came and will not be read any more: a session does not say goodbye before it has been read.
+/// Discards received data that is not wanted any more: the session does not send close_notify while data is unread.
 fn discard(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     while state.session.has_input(py)? {
@@ -235,11 +236,11 @@ fn discard(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
             Ending::Drained | Ending::Goodbye => break,
         }
     }
-    // The peer may have been held back.
+    // The stream may have been paused.
     read::control_stream(this, state)
 }
 
-/// Ends the connection without a goodbye.
+/// Closes the connection without sending close_notify.
 pub(crate) fn abort(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -252,7 +253,7 @@ pub(crate) fn abort(
     }
 }
 
-/// `eof_received` of the stream. `true` keeps the stream open.
+/// `eof_received` of the stream. Returns `true` to keep the stream open.
 pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
     let py = this.py();
     let tls = data(this);
@@ -286,7 +287,7 @@ pub(crate) fn at_end(this: &Bound<'_, Tls>) -> PyResult<bool> {
     result.map(|()| false)
 }
 
-/// Tells the application that the peer will send no more; once.
+/// Calls the application's `eof_received`, at most once.
 pub(crate) fn tell_end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if state.told.get() != Told::Made {
@@ -336,11 +337,11 @@ pub(crate) fn lost(this: &Bound<'_, Tls>, error: &Bound<'_, PyAny>) -> PyResult<
     state.set_stream(None);
     let woken = wake_waiter(py, &state, Some(error).filter(|error| !error.is_none()));
     forget_if_over(this, &state);
-    // All of it, whatever failed: the stream reports the first error.
+    // Runs every step even after an error: the stream reports the first error.
     result.and(woken).and(stop_timer(py, &state))
 }
 
-/// Tells who waits for the handshake how it ended, and whether there is still a connection.
+/// Completes the waiter of the handshake with its result, and with whether there is still a connection.
 fn wake_waiter(py: Python<'_>, state: &TlsState, error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let Some(waiter) = state.waiter.take() else {
         return Ok(());

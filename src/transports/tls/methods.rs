@@ -1,4 +1,4 @@
-//! What Python calls on a TLS transport: the application above, and the stream below.
+//! The methods of a TLS transport that the application above and the stream below call.
 
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
@@ -147,7 +147,7 @@ method!(
     "Whether it is closed or about to be.",
     |this, state| {
         let py = this.py();
-        // What `StreamWriter.drain()` asks, too.
+        // `StreamWriter.drain()` calls this too.
         write::settle(this, &state)?;
         let closing = state.closed.get()
             || match state.stream(py) {

@@ -1,8 +1,8 @@
 //! The transport of a TLS connection: a protocol to the stream below, a transport to the application above.
 //!
-//! It does what `asyncio.sslproto` does, state by state and word by word, with the interpreter's own TLS
-//! object (`session`). Handshake and shutdown are in `handshake`, records in `read` and
-//! `write`, what Python calls in `methods`.
+//! It reproduces `asyncio.sslproto`, including its states and messages, with the interpreter's own TLS object
+//! (`session`). Handshake and shutdown are in `handshake`, records in `read` and `write`, the Python methods in
+//! `methods`.
 
 pub(crate) mod handshake;
 pub(crate) mod memory_bio;
@@ -27,9 +27,9 @@ use session::Session;
 use state::{Limits, READ_HIGH, TlsPhase, TlsState, Told, WRITE_HIGH};
 pub(crate) use state::{Timeouts, Tls};
 
-/// A transport whose handshake begins when a stream says `connection_made` to it.
+/// Creates a transport whose handshake begins when a stream calls its `connection_made`.
 ///
-/// With `make_connection`, the handshake's end is told to `protocol` as the beginning of a connection.
+/// With `make_connection`, `protocol.connection_made` is called when the handshake ends.
 pub(crate) fn new<'py>(
     core: &Bound<'py, Core>,
     protocol: &Bound<'py, PyAny>,
@@ -80,7 +80,7 @@ pub(crate) fn new<'py>(
 impl NativeClass for Tls {
     const NAME: &'static CStr = c"yamanote._yamanote.SSLTransport";
     const DOC: &'static CStr = c"A transport whose bytes go encrypted through a stream transport.";
-    const HAS_DICT: bool = true; // As asyncio's have.
+    const HAS_DICT: bool = true; // As asyncio's transports.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
@@ -88,7 +88,7 @@ impl NativeClass for Tls {
     }
 
     fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        // A `Transport`; the fallback of `loop.sendfile()` asks for this kind of one.
+        // A `Transport`, and the class that the fallback of `loop.sendfile()` requires.
         static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         make::imported(&BASE, py, "asyncio.transports", "_FlowControlMixin").cloned()
     }
@@ -132,12 +132,12 @@ impl NativeClass for Tls {
             state.timer.take(),
         );
         drop(gone);
-        // The context's callbacks may lead back here.
+        // The callbacks of the SSL context may refer back to this transport.
         state.session.release(py);
         self.extra.bind(py).clear();
     }
 
-    /// Nobody can close it any more: says so, as asyncio's does. The stream below closes the socket.
+    /// Warns about a transport that was never closed, as asyncio's does. The stream below closes the socket.
     fn finalize(this: &Bound<'_, Self>) {
         let py = this.py();
         let Ok(state) = data(this).state(py) else {

@@ -1,4 +1,4 @@
-//! A TLS transport and what belongs to it.
+//! A TLS transport and its state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,24 +17,24 @@ use crate::transports::logger::log;
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::stream::{self, Stream};
 
-/// `SSLTransport`: an `asyncio.Transport` whose bytes go encrypted through a stream transport.
+/// `SSLTransport`: an `asyncio.Transport` that sends and receives encrypted bytes through a stream transport.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) core: Py<Core>,
-    /// What `get_extra_info` knows that the stream does not.
+    /// The entries of `get_extra_info` that the stream does not have.
     pub(crate) extra: Py<PyDict>,
     pub(crate) timeouts: Timeouts,
     pub(super) state: OwnerCell<TlsState>,
 }
 
-/// Seconds for the handshake and for the shutdown, as the caller gave them: messages quote them.
+/// Timeouts of handshake and shutdown in seconds, as the caller passed them, because messages quote them.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     pub(crate) handshake: Py<PyAny>,
     pub(crate) shutdown: Py<PyAny>,
 }
 
-/// What belongs to the loop's thread. No cell is borrowed while Python code can run.
+/// State of the loop's thread. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct TlsState {
     pub(crate) session: Session,
@@ -43,11 +43,11 @@ pub(crate) struct TlsState {
     pub(crate) delivery: Cell<Delivery>,
     pub(crate) phase: Cell<TlsPhase>,
     pub(crate) told: Cell<Told>,
-    /// `close()` or `abort()` was called, or the connection is gone.
+    /// `close()` or `abort()` was called, or the connection is lost.
     pub(crate) closed: Cell<bool>,
-    /// `close()` was called once more: nobody asks about the session when the connection is gone.
+    /// `close()` was called again: the session can be released once the connection is lost.
     pub(crate) forgotten: Cell<bool>,
-    /// What waits for the handshake.
+    /// The future that waits for the handshake.
     pub(crate) waiter: RefCell<Option<Py<PyAny>>>,
     /// The timer of the handshake, or of the shutdown.
     pub(crate) timer: RefCell<Option<Py<PyAny>>>,
@@ -55,24 +55,24 @@ pub(crate) struct TlsState {
     pub(crate) started: Cell<f64>,
     /// The peer has closed the stream.
     pub(crate) at_end: Cell<bool>,
-    /// The application does not want to read.
+    /// The application has paused reading.
     pub(crate) reading_paused: Cell<bool>,
-    /// The stream was told not to read, for the application does not.
+    /// This transport has paused the stream, because the application has paused reading.
     pub(crate) stream_paused: Cell<bool>,
     pub(crate) read_limits: Cell<Limits>,
-    /// `(low, high)` as `set_read_buffer_limits` was given them.
+    /// `(low, high)` as they were passed to `set_read_buffer_limits`.
     pub(crate) read_marks: RefCell<Option<Py<PyAny>>>,
-    /// Not encrypted yet: written during a handshake.
+    /// Plaintext written before the handshake has finished.
     pub(crate) backlog: RefCell<VecDeque<Py<PyAny>>>,
     pub(crate) backlog_size: Cell<usize>,
-    /// The stream has enough to send.
+    /// The stream has called `pause_writing`.
     pub(crate) writing_blocked: Cell<bool>,
-    /// The application was told to pause writing.
+    /// `pause_writing` of the application's protocol was called.
     pub(crate) writing_paused: Cell<bool>,
     pub(crate) write_limits: Cell<Limits>,
-    /// The same of `set_write_buffer_limits`.
+    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
     pub(crate) write_marks: RefCell<Option<Py<PyAny>>>,
-    /// Writes since the connection was lost, as asyncio counts them.
+    /// Writes since the connection was lost, counted as in asyncio.
     pub(crate) conn_lost: Cell<usize>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) enum TlsPhase {
     Shutdown,
 }
 
-/// What the application's protocol was told last.
+/// The last event that the application's protocol received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Nothing,
@@ -95,7 +95,7 @@ pub(crate) enum Told {
     Lost,
 }
 
-/// Marks in bytes: at the high one the other side must stop, at the low one it may go on.
+/// Marks in bytes: at the high one the other side must pause, at the low one it may resume.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) high: usize,
@@ -111,13 +111,13 @@ impl Limits {
     }
 }
 
-/// `object` as a TLS transport.
+/// Casts `object` to a TLS transport.
 pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Tls>> {
     downcast(object).ok_or_else(|| PyTypeError::new_err("a SSLTransport is required"))
 }
 
 impl Tls {
-    /// The state; an error when it is at work on another thread.
+    /// The state; an error while the transport runs on another thread.
     #[inline]
     pub(crate) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, TlsState>> {
         self.state
@@ -127,7 +127,7 @@ impl Tls {
 }
 
 impl TlsState {
-    /// The stream below; `None` before the connection and after it.
+    /// The stream below; `None` before it is connected and after it is lost.
     pub(crate) fn stream<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Stream>> {
         self.stream
             .borrow()
@@ -156,7 +156,7 @@ impl TlsState {
         Ok(())
     }
 
-    /// Lets go of the protocol, which is told nothing more.
+    /// Takes out the protocol, which receives no further events.
     pub(crate) fn take_protocol<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         self.protocol.take().map(|protocol| protocol.into_bound(py))
     }
@@ -168,10 +168,10 @@ impl TlsState {
     }
 }
 
-/// Lets go of the session once the connection is gone and the application has closed it twice: whoever
-/// keeps the transport does not keep the context. asyncio's transport forgets its protocol there.
+/// Releases the session once the connection is lost and the application has closed the transport twice, so that a
+/// reference to the transport does not keep the SSL context alive. asyncio's transport drops its protocol there.
 pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &TlsState) {
-    // `connection_lost` of the stream takes the protocol.
+    // `connection_lost`, which the stream calls, takes the protocol out.
     let is_over = state.protocol.borrow().is_none();
     if is_over && state.forgotten.get() {
         let py = this.py();
@@ -180,7 +180,7 @@ pub(crate) fn forget_if_over(this: &Bound<'_, Tls>, state: &TlsState) {
     }
 }
 
-/// What an `except Exception` of asyncio's would catch ends the connection; the rest passes.
+/// Ends the connection for errors that an `except Exception` of asyncio would catch; returns any other.
 pub(crate) fn caught(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -195,7 +195,7 @@ pub(crate) fn caught(
     }
 }
 
-/// `SSLProtocol._fatal_error`: ends the stream, and reports what is not the network's doing.
+/// `SSLProtocol._fatal_error`: closes the stream, and reports the error unless it is a network error.
 pub(crate) fn fatal(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -212,7 +212,7 @@ pub(crate) fn fatal(
     ended.and(tell_fatal(this, below.as_ref(), message, error))
 }
 
-/// As asyncio tells of it.
+/// Reports the error as asyncio does.
 fn tell_fatal(
     this: &Bound<'_, Tls>,
     below: Option<&Bound<'_, Stream>>,
@@ -246,7 +246,7 @@ fn tell_fatal(
     report(core, message, &error, &more)
 }
 
-/// Ends the stream at once; what it was given before is sent as far as the kernel takes it.
+/// Closes the stream at once; bytes that it was given before are sent as far as the kernel takes them.
 pub(crate) fn end(stream: &Bound<'_, Stream>, error: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let state = data(stream).state(stream.py())?;
     let settled = stream::flush::settle(stream, &state);
@@ -258,5 +258,5 @@ pub(crate) const READ_HIGH: usize = 256 * 1024;
 
 pub(crate) const WRITE_HIGH: usize = 512 * 1024;
 
-/// asyncio's words for what the application's protocol or the session raised.
+/// asyncio's message for an exception from the application's protocol or the session.
 pub(crate) const FAILED: &str = "Fatal error on SSL protocol";

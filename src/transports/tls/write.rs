@@ -13,7 +13,7 @@ use crate::transports::logger::count_lost_write;
 use crate::transports::protocol;
 use crate::transports::stream;
 
-/// `write()`.
+/// Implements `write()`.
 pub(crate) fn write(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -36,7 +36,7 @@ pub(crate) fn write(
     caught(this, state, FAILED, result)
 }
 
-/// As many writes as there are items.
+/// Implements `writelines()`, with one write per item.
 pub(crate) fn write_lines(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -70,7 +70,7 @@ pub(crate) fn write_lines(
     caught(this, state, FAILED, result)
 }
 
-/// Whether nothing can be written any more; counts such writes and at last mentions them, as asyncio does.
+/// Whether writing is over; counts such writes, and warns from asyncio's threshold on.
 fn is_over(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<bool> {
     match state.phase.get() {
         TlsPhase::Handshake | TlsPhase::Wrapped => return Ok(false),
@@ -80,15 +80,15 @@ fn is_over(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<bool> {
     Ok(true)
 }
 
-/// Whether what is written is encrypted at once.
+/// Whether written bytes are encrypted at once.
 fn is_direct(state: &TlsState) -> bool {
     state.phase.get() == TlsPhase::Wrapped && state.backlog_size.get() == 0
 }
 
-/// Looks for the memory that a write will need, so that it is refused as a whole for want of it; the bytes to write.
+/// The bytes to write, after reserving the memory that the write needs, so that a lack of memory rejects it as a whole.
 fn prepared<'py>(state: &TlsState, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let Ok(size) = size_of(bytes) else {
-        return Ok(bytes.clone()); // Refused where it is encrypted.
+        return Ok(bytes.clone()); // Encrypting them raises the error.
     };
     if is_direct(state) {
         state.session.reserve(size)?;
@@ -99,7 +99,7 @@ fn prepared<'py>(state: &TlsState, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<
     session::snapshot(bytes)
 }
 
-/// What was given is done with when this returns: it is encrypted, or a copy waits.
+/// Encrypts the bytes or keeps a copy, so that the caller's object is no longer needed.
 fn encrypt_or_keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     if is_direct(state) {
         return match encrypt(&state.session, bytes)? {
@@ -121,7 +121,7 @@ fn keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// Encrypts as much as the session takes; answers what it did not, as immutable bytes.
+/// Encrypts as much as the session takes; returns the rest, as immutable bytes.
 fn encrypt<'py>(
     session: &Session,
     bytes: &Bound<'py, PyAny>,
@@ -142,7 +142,7 @@ fn send_if_ready(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     }
 }
 
-/// Encrypts what waited for the session, and sends.
+/// Encrypts and sends the bytes that waited for the session.
 pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     loop {
@@ -164,7 +164,7 @@ pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult
     send_outgoing(this, state)
 }
 
-/// Gives the stream what is encrypted, unless it has enough, and tells the application how it stands.
+/// Passes encrypted bytes to the stream, unless it is full, and updates the application's flow control.
 pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if !state.writing_blocked.get() {
@@ -173,7 +173,8 @@ pub(crate) fn send_outgoing(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult
     control_application(this, state)
 }
 
-/// Before the program looks at the transport or the socket: sends what only waits for the end of the callback.
+/// Before the program reads the state of the transport or the socket: sends what waits only for the end of the
+/// callback.
 pub(crate) fn settle(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     match state.stream(py) {
@@ -193,16 +194,16 @@ pub(crate) fn unblock(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     send_outgoing(this, state)
 }
 
-/// Bytes that the stream was not given yet.
+/// Bytes not yet passed to the stream.
 pub(crate) fn size(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<usize> {
     Ok(state.session.outgoing_size(this.py())? + state.backlog_size.get())
 }
 
-/// Tells the application's protocol to pause or to resume, as asyncio: at the marks themselves.
+/// Calls the protocol's `pause_writing` or `resume_writing`, at the marks themselves, as asyncio does.
 pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let limits = state.write_limits.get();
     let paused = state.writing_paused.get();
-    // Without a backlog all of it was given away.
+    // Without a backlog, all bytes were passed on.
     let size = if state.writing_blocked.get() || state.backlog_size.get() > 0 {
         size(this, state)?
     } else {
