@@ -96,7 +96,7 @@ type This = Handle;
 light_method!(
     Cancel,
     "cancel",
-    "Keep the callback from running, and let go of it and its arguments.",
+    "Keep the callback from running, and release it and its arguments.",
     |this| {
         cancel(this)?;
         Ok(make::none(this.py()))

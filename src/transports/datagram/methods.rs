@@ -141,7 +141,7 @@ method!(
 method!(
     IsClosing,
     "is_closing",
-    "Whether it is closed or about to be.",
+    "Whether the transport is closing or closed.",
     |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
@@ -168,7 +168,7 @@ method!(
 method!(
     ResumeReading,
     "resume_reading",
-    "Deliver received datagrams again.",
+    "Resume delivering received datagrams.",
     |this, state| {
         resume_reading(this, &state)?;
         Ok(none(this.py()))
@@ -191,7 +191,7 @@ method!(
 method!(
     GetProtocol,
     "get_protocol",
-    "The protocol that is called.",
+    "The current protocol.",
     |this, state| Ok(state
         .life
         .protocol(this.py())
@@ -243,7 +243,7 @@ method!(
 method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
-    "Bytes that the kernel has not taken yet; since Python 3.13, and 8 for each datagram.",
+    "Bytes that the kernel has not taken yet, plus 8 for each datagram since Python 3.13.",
     |this, state| {
         write::settle(this, &state)?;
         Ok(make::int(this.py(), state.queue.borrow().size())?.into_any())

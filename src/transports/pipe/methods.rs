@@ -25,7 +25,7 @@ pub(crate) fn members<S: Side>() -> Members {
 method!(
     IsClosing<S: Side>,
     "is_closing",
-    "Whether it is closed or about to be.",
+    "Whether the transport is closing or closed.",
     |this, state| Ok(boolean(this.py(), !state.life.is_open()))
 );
 
@@ -43,7 +43,7 @@ method!(
 method!(
     GetProtocol<S: Side>,
     "get_protocol",
-    "The protocol that is called.",
+    "The current protocol.",
     |this, state| Ok(state
         .life
         .protocol(this.py())

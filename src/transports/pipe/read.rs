@@ -347,7 +347,7 @@ type This = ReadPipe;
 method!(
     Close,
     "close",
-    "Read no more, and close; `connection_lost(None)` is called in a later turn.",
+    "Stop reading, and close; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         if state.life.is_open() {
             lose(this, &state, None)?;
@@ -366,7 +366,7 @@ method!(
 method!(
     PauseReading,
     "pause_reading",
-    "Deliver nothing until `resume_reading()`; the writer is held back in time.",
+    "Deliver nothing until `resume_reading()`; backpressure reaches the writer once the pipe is full.",
     |this, state| {
         pause(this, &state)?;
         Ok(none(this.py()))
@@ -376,7 +376,7 @@ method!(
 method!(
     ResumeReading,
     "resume_reading",
-    "Deliver received bytes again.",
+    "Resume delivering received bytes.",
     |this, state| {
         if state.life.is_open() && state.side.paused.replace(false) {
             go_on(this, &state)?;

@@ -397,7 +397,7 @@ method!(
 method!(
     WriteEof,
     "write_eof",
-    "Write what waits, then close: a pipe has no other way to say that nothing more will come.",
+    "Write what is buffered, then close: a pipe has no other way to signal the end of the data.",
     |this, state| {
         close(this, &state)?;
         Ok(none(this.py()))
@@ -411,7 +411,7 @@ method!(CanWriteEof, "can_write_eof", "True.", |this, _state| Ok(
 method!(
     Close,
     "close",
-    "Write what waits, then close; `connection_lost(None)` is called in a later turn.",
+    "Write what is buffered, then close; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         close(this, &state)?;
         Ok(none(this.py()))
@@ -421,7 +421,7 @@ method!(
 method!(
     Abort,
     "abort",
-    "Close without writing what waits; `connection_lost(None)` is called in a later turn.",
+    "Close without writing what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         end(this, &state, None)?;
         Ok(none(this.py()))

@@ -145,7 +145,7 @@ method!(
     ForceClose,
     "_force_close",
     "($self, exc)",
-    "What asyncio's TLS calls: `abort()`, with what `connection_lost` is given.",
+    "As `abort()`, with the argument for `connection_lost`; asyncio's TLS calls it.",
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         settle(this, &state)?;
@@ -157,7 +157,7 @@ method!(
 method!(
     IsClosing,
     "is_closing",
-    "Whether it is closed or about to be.",
+    "Whether the transport is closing or closed.",
     |this, state| {
         // `StreamWriter.drain()` calls this too.
         settle(this, &state)?;
@@ -178,7 +178,7 @@ method!(
 method!(
     PauseReading,
     "pause_reading",
-    "Deliver nothing until `resume_reading()`; the peer is held back in time.",
+    "Deliver nothing until `resume_reading()`; backpressure reaches the peer once the buffers are full.",
     |this, state| {
         pause_reading(this, &state)?;
         Ok(none(this.py()))
@@ -188,7 +188,7 @@ method!(
 method!(
     ResumeReading,
     "resume_reading",
-    "Deliver received bytes again.",
+    "Resume delivering received bytes.",
     |this, state| {
         resume_reading(this, &state)?;
         Ok(none(this.py()))
@@ -209,7 +209,7 @@ method!(
 method!(
     GetProtocol,
     "get_protocol",
-    "The protocol that is called.",
+    "The current protocol.",
     |this, state| Ok(state
         .life
         .protocol(this.py())
@@ -293,7 +293,7 @@ method!(
 method!(
     ResetEmptyWaiter,
     "_reset_empty_waiter",
-    "Writing is allowed again.",
+    "Allow writing again.",
     |this, state| {
         let waiter = state.empty_waiter.take();
         drop(waiter);

@@ -91,7 +91,7 @@ method!(
 method!(
     WriteEof,
     "write_eof",
-    "Refused: TLS cannot be half-closed.",
+    "Not supported: TLS cannot be half-closed.",
     |_this, _state| Err(PyNotImplementedError::new_err(()))
 );
 
@@ -105,7 +105,7 @@ method!(
 method!(
     Close,
     "close",
-    "Send what is buffered, say goodbye and wait for the peer's; then `connection_lost(None)` is called.",
+    "Send what is buffered and exchange close_notify with the peer; then `connection_lost(None)` is called.",
     |this, state| {
         if state.closed.replace(true) {
             state.forgotten.set(true);
@@ -132,7 +132,7 @@ method!(
     ForceClose,
     "_force_close",
     "($self, exc)",
-    "What asyncio's TLS calls: `abort()`, with what `connection_lost` is given.",
+    "As `abort()`, with the argument for `connection_lost`; asyncio's TLS calls it.",
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         state.closed.set(true);
@@ -144,7 +144,7 @@ method!(
 method!(
     IsClosing,
     "is_closing",
-    "Whether it is closed or about to be.",
+    "Whether the transport is closing or closed.",
     |this, state| {
         let py = this.py();
         // `StreamWriter.drain()` calls this too.
@@ -168,7 +168,7 @@ method!(
 method!(
     PauseReading,
     "pause_reading",
-    "Deliver nothing until `resume_reading()`; the peer is held back in time.",
+    "Deliver nothing until `resume_reading()`; backpressure reaches the peer once the buffers are full.",
     |this, state| {
         state.reading_paused.set(true);
         Ok(none(this.py()))
@@ -178,7 +178,7 @@ method!(
 method!(
     ResumeReading,
     "resume_reading",
-    "Deliver received bytes again.",
+    "Resume delivering received bytes.",
     |this, state| {
         read::resume(this, &state)?;
         Ok(none(this.py()))
@@ -199,7 +199,7 @@ method!(
 method!(
     GetProtocol,
     "get_protocol",
-    "The protocol that is called.",
+    "The current protocol.",
     |this, state| Ok(state.protocol(this.py()).unwrap_or_else(|| none(this.py())))
 );
 
@@ -256,7 +256,7 @@ method!(
 method!(
     GetWriteBufferSize,
     "get_write_buffer_size",
-    "Bytes that the stream below was not given yet.",
+    "Bytes not passed to the stream below yet.",
     |this, state| {
         write::settle(this, &state)?;
         Ok(make::int(this.py(), write::size(this, &state)?)?.into_any())
@@ -267,7 +267,7 @@ method!(
     SetReadBufferLimits,
     "set_read_buffer_limits",
     "($self, high=None, low=None)",
-    "Hold the peer back at `high` bytes that the protocol does not read, until there are `low`.",
+    "Pause the stream below at `high` bytes that the protocol has not read, resume it at `low`.",
     |this, state, arguments| {
         let marks = limits(arguments, "set_read_buffer_limits", READ_HIGH)?;
         let (high, low) = marks.around()?;
@@ -292,7 +292,7 @@ method!(
 method!(
     GetReadBufferSize,
     "get_read_buffer_size",
-    "Bytes that came and were not decrypted.",
+    "Received bytes that are not decrypted yet.",
     |this, state| {
         let size = state.session.incoming_size(this.py())?;
         Ok(make::int(this.py(), size)?.into_any())
@@ -303,7 +303,7 @@ method!(
     ConnectionMade,
     "connection_made",
     "($self, transport)",
-    "Called by the stream below, as a protocol: the handshake begins.",
+    "Called by the stream below, as its protocol: starts the handshake.",
     |this, _state, arguments| {
         let stream = single(arguments, "connection_made", "transport")?;
         handshake::begin(this, &stream)?;
@@ -315,7 +315,7 @@ method!(
     ConnectionLost,
     "connection_lost",
     "($self, exc)",
-    "Called by the stream below, as a protocol.",
+    "Called by the stream below, as its protocol.",
     |this, _state, arguments| {
         handshake::lost(this, &single(arguments, "connection_lost", "exc")?)?;
         Ok(none(this.py()))
@@ -325,14 +325,14 @@ method!(
 method!(
     EofReceived,
     "eof_received",
-    "Called by the stream below, as a protocol.",
+    "Called by the stream below, as its protocol.",
     |this, _state| Ok(boolean(this.py(), handshake::at_end(this)?))
 );
 
 method!(
     PauseWriting,
     "pause_writing",
-    "Called by the stream below, as a protocol.",
+    "Called by the stream below, as its protocol.",
     |this, state| {
         write::block(&state);
         Ok(none(this.py()))
@@ -342,7 +342,7 @@ method!(
 method!(
     ResumeWriting,
     "resume_writing",
-    "Called by the stream below, as a protocol.",
+    "Called by the stream below, as its protocol.",
     |this, state| {
         write::unblock(this, &state)?;
         Ok(none(this.py()))
@@ -353,7 +353,7 @@ method!(
     Feed,
     "_feed",
     "($self, ciphertext)",
-    "What came before the handshake began.",
+    "Pass on ciphertext that arrived before the handshake began.",
     |this, state, arguments| {
         let ciphertext = single(arguments, "_feed", "ciphertext")?;
         state.session.feed(&ciphertext)?;
@@ -364,7 +364,7 @@ method!(
 method!(
     CheckHandshakeTimeout,
     "_check_handshake_timeout",
-    "The timer's.",
+    "Timer callback: abort if the handshake is unfinished.",
     |this, state| {
         handshake::check_handshake_timeout(this, &state)?;
         Ok(none(this.py()))
@@ -374,7 +374,7 @@ method!(
 method!(
     CheckShutdownTimeout,
     "_check_shutdown_timeout",
-    "The timer's.",
+    "Timer callback: abort if the shutdown is unfinished.",
     |this, state| {
         handshake::check_shutdown_timeout(this, &state)?;
         Ok(none(this.py()))
