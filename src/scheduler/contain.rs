@@ -8,13 +8,13 @@ use super::Core;
 use crate::ffi::handle;
 use crate::ffi::name;
 
-/// Whether an exception ends the run instead of being reported.
+/// Whether an exception ends the run rather than being reported.
 pub(crate) fn is_exit(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 
-/// The end of every error that a source, a callback, a protocol or a report lets out: the exception handler is told,
-/// and only what must end the run is passed on. `culprit` is what was at work, where that is known.
+/// Handles every error that a source, a callback, a protocol or a report lets through: calls the exception handler,
+/// and returns only errors that end the run. `culprit` is the object that failed, if known.
 #[inline]
 pub(super) fn contain(
     core: &Bound<'_, Core>,
@@ -43,14 +43,14 @@ fn report(
         Ok(()) => Ok(()),
         Err(untold) if is_exit(py, &untold) => Err(untold),
         Err(untold) => {
-            // The logger itself has failed: this is the last place where Python tells of an error.
+            // The logger itself failed; Python's unraisable hook is the last place to report the error.
             because(py, untold, error).write_unraisable(py, Some(core));
             Ok(())
         }
     }
 }
 
-/// `error`, which came up while `cause` was reported.
+/// `error`, which was raised while `cause` was being reported.
 pub(super) fn because(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
     if !error.value(py).is(cause.value(py)) {
         error.set_cause(py, Some(cause));
@@ -58,7 +58,7 @@ pub(super) fn because(py: Python<'_>, error: PyErr, cause: PyErr) -> PyErr {
     error
 }
 
-/// asyncio's key for it in what the exception handler is given.
+/// asyncio's key for the object in the exception handler's context.
 fn role<'py>(culprit: &Bound<'py, PyAny>) -> &'py Bound<'py, PyString> {
     let py = culprit.py();
     if handle::downcast(culprit).is_some() {

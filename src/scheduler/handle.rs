@@ -1,4 +1,4 @@
-//! `Handle` and `TimerHandle`: what Python sees of a scheduled callback.
+//! `Handle` and `TimerHandle`: the Python view of a scheduled callback.
 
 use std::ffi::CStr;
 
@@ -11,7 +11,7 @@ use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
 use crate::ffi::{Attribute, Members, Settable, light_method, make, method, name, settable};
 
-/// Makes the classes.
+/// Creates the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
     handle::make_classes(
         py,
@@ -35,7 +35,7 @@ fn plain() -> Members {
         .settable::<IsCancelled>()
 }
 
-/// In debug mode, remembers who made the handle.
+/// In debug mode, records the stack that created the handle.
 #[cold]
 pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
     static EXTRACT_STACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -50,7 +50,7 @@ pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
     Ok(())
 }
 
-/// Cancels, and in debug mode keeps what the handle looked like.
+/// Cancels the handle; in debug mode, keeps its `repr` from before.
 fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     let py = this.py();
     let event_loop = handle_words::expect_word(this, Word::Loop)?;
@@ -63,7 +63,7 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     }
     let is_debug = match core {
         Some(core) => core.get().is_debug(),
-        // What the program has put in its place.
+        // `_loop` is an object that the program has set.
         None => event_loop
             .call_method0(name!(py, "get_debug"))?
             .is_truthy()?,
@@ -78,13 +78,14 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
         && let Some(core) = core
         && let Some(local) = core.get().try_local(py)
     {
-        // From a thread that has no business here the timer is swept later, when it is due.
+        // From any other thread, the timer is not counted and leaves the heap only when it is due.
         local.deadlines.note_cancelled();
     }
     Ok(())
 }
 
-/// Since Python 3.14, `call_soon_threadsafe` promises other threads that a callback has ended, or never starts.
+/// Since Python 3.14, cancelling a handle of `call_soon_threadsafe` in another thread guarantees that the callback
+/// has ended or will never start.
 fn wait_for_callback(core: &Bound<'_, Core>, this: &Bound<'_, Handle>) {
     if cfg!(Py_3_14) && !core.get().owner().is_running_here(core.py()) {
         handle::wait_until_ended(this);
@@ -151,7 +152,7 @@ settable!(
     }
 );
 
-// What a timer says of itself: when it runs was decided when it was made.
+// Informational only: the heap keeps the deadline with which the timer was scheduled.
 settable!(
     When,
     c"_when",
@@ -162,7 +163,7 @@ settable!(
     }
 );
 
-// The `RLock` of asyncio's class, which its methods take; ours do without.
+// The `RLock` that the methods of asyncio's class take; ours do not need it.
 settable!(
     Lock,
     c"_lock",
@@ -205,7 +206,7 @@ impl<const WHICH: usize> Attribute for Held<WHICH> {
 
     fn get<'py>(this: &Bound<'py, Handle>) -> PyResult<Bound<'py, PyAny>> {
         match HELD[WHICH].1 {
-            // Most handles have neither, and no object in its place.
+            // Most handles have neither; the attribute is then `None`.
             word @ (Word::Repr | Word::SourceTraceback) => {
                 let held = handle_words::word(this, word);
                 Ok(held.unwrap_or_else(|| this.py().None().into_bound(this.py())))

@@ -12,16 +12,18 @@ use crate::driver::ReadyList;
 use crate::ffi::handle::Handle;
 use crate::ffi::make;
 
-/// Where `call_soon_threadsafe` leaves its handles.
+/// The queue of `call_soon_threadsafe`.
 ///
-/// Push first, then wake: a foreign wake writes to a descriptor, so it is made only when the loop
-/// said that it is about to wait. Saying so and looking once more is the other half (`park`).
+/// A sender pushes first, then wakes. A wake from another thread writes to a descriptor, so it is sent only if the
+/// loop has announced that it is about to wait; after that announcement, the loop checks the queue once more
+/// (`park`).
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     handles: Mutex<Vec<Py<Handle>>>,
-    /// There are handles. Written under the lock; read without it.
+    /// The queue is not empty. Written under the lock, read without it.
     filled: AtomicBool,
-    /// The loop waits, or is about to. With `filled` a pair in Dekker's manner: each side writes its own, then reads the other's.
+    /// The loop waits or is about to. With `filled`, Dekker's algorithm: each side stores its flag, then loads the
+    /// other's.
     parked: AtomicBool,
     ready: Arc<ReadyList>,
 }
@@ -34,7 +36,7 @@ impl Inbox {
         }
     }
 
-    /// Leaves a handle; `wake` must follow. From any thread.
+    /// Queues a handle; `wake` must follow. Callable from any thread.
     pub(crate) fn push(&self, handle: Py<Handle>) -> PyResult<()> {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         handles.try_reserve(1).map_err(make::no_memory)?;
@@ -43,10 +45,10 @@ impl Inbox {
         Ok(())
     }
 
-    /// Wakes the loop if it waits. From any thread, attached.
+    /// Wakes the loop if it waits. Callable from any thread that is attached to Python.
     #[inline]
     pub(crate) fn wake(&self) {
-        // With the GIL, that orders the two sides: the loop lets go of it only after `park`.
+        // With the GIL, no fence is needed: the loop releases the GIL only after `park`.
         #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
@@ -59,18 +61,18 @@ impl Inbox {
         self.filled.load(Ordering::Relaxed)
     }
 
-    /// Has `take` move what was left since the last time, in order; what it leaves stays.
+    /// Lets `take` remove queued handles, in order; what it leaves stays queued.
     pub(crate) fn take(&self, take: impl FnOnce(&mut Vec<Py<Handle>>)) {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         take(&mut handles);
         self.filled.store(!handles.is_empty(), Ordering::Relaxed);
         if handles.is_empty() {
-            // Many at once are rare: their memory is not kept.
+            // Bursts are rare, so free their memory.
             *handles = Vec::new();
         }
     }
 
-    /// Says that the loop is about to wait; `false` when it must not, because something has come.
+    /// Announces that the loop is about to wait; `false` when it must not, because handles are queued.
     pub(crate) fn park(&self) -> bool {
         self.parked.store(true, Ordering::Relaxed);
         #[cfg(Py_GIL_DISABLED)]
@@ -82,22 +84,22 @@ impl Inbox {
         true
     }
 
-    /// Whether nobody has woken the loop since `park`.
+    /// Whether the loop has not been woken since `park`.
     pub(crate) fn is_parked(&self) -> bool {
-        // A wake that the runtime forgot when it began to look came from a thread that had taken the
-        // mark back before: it must be seen here.
+        // tokio may discard a wake sent before `block_on` polls. Its sender has already cleared `parked`; this load
+        // must see that.
         #[cfg(Py_GIL_DISABLED)]
         fence(Ordering::SeqCst);
         self.parked.load(Ordering::Relaxed)
     }
 
-    /// The wait is over.
+    /// To be called after the wait.
     pub(crate) fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);
     }
 
-    /// Shows the collector what is held. A lock that is taken belongs to a thread that is stopped
-    /// inside `push`; what it holds counts as reachable then.
+    /// Visits what is held for the garbage collector. If the lock is taken, a thread was stopped inside `push`; the
+    /// handles then count as reachable.
     pub(crate) fn objects(&self, visit: Visit<'_>) {
         if let Ok(handles) = self.handles.try_lock() {
             handles.iter().for_each(|handle| visit(handle.as_any()));

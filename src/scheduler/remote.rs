@@ -1,4 +1,4 @@
-//! A loop as threads know it that are not attached to Python.
+//! The part of a loop that threads can use without being attached to Python.
 
 mod calls;
 
@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::driver::{Slot, wake};
 use crate::ffi::pollable::Completion;
 
-/// Takes calls for the loop's thread, from any thread, without a lock and without the GIL.
+/// Queues completions for the loop's thread, from any thread, without a lock and without the GIL.
 pub(crate) struct Remote {
     slot: Arc<Slot>,
     sender: Sender<Completion>,
-    /// Locked by the loop's thread, and by whoever finds the loop closed.
+    /// Locked by the loop's thread, and by any thread that finds the loop closed.
     receiver: Mutex<Receiver<Completion>>,
-    /// Nobody will run what is sent. With the queue a pair in Dekker's manner, by sequentially consistent
-    /// accesses: who sends looks here afterwards, who closes empties the queue afterwards.
+    /// The loop runs no more completions. With the queue, Dekker's algorithm in sequentially consistent accesses: a
+    /// sender queues, then loads this flag; closing sets the flag, then empties the queue.
     closed: AtomicBool,
 }
 
@@ -37,13 +37,13 @@ impl Remote {
         &self.slot
     }
 
-    /// Ends the loop's wait, or keeps it from starting one; `false` when it is closed.
+    /// Ends the loop's wait, or prevents the next one; `false` when the loop is closed.
     pub(crate) fn wake(&self) -> bool {
         wake(&self.slot);
         !self.is_closed()
     }
 
-    /// Has the call made in a coming turn; gives it back when the loop is closed.
+    /// Runs the completion in a later turn; returns it when the loop is closed.
     pub(crate) fn submit(&self, completion: Completion) -> Result<(), Completion> {
         if self.is_closed() {
             return Err(completion);
@@ -58,7 +58,7 @@ impl Remote {
         Ok(())
     }
 
-    /// Calls off what is left, and refuses what comes.
+    /// Drops what is queued, and rejects later completions.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.call_off();
@@ -70,11 +70,11 @@ impl Remote {
 
     fn call_off(&self) {
         while let Some(completion) = self.take() {
-            drop(completion); // Tells its owner.
+            drop(completion); // Dropping it notifies its owner.
         }
     }
 
-    /// The next call; the lock is free again when it is made.
+    /// The next completion; the lock is released before it runs.
     fn take(&self) -> Option<Completion> {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         receiver.try_recv().ok()

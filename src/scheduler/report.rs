@@ -1,4 +1,4 @@
-//! What a loop's exception handler is given.
+//! Calls of the loop's exception handler.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;

@@ -1,4 +1,4 @@
-//! Timers by deadline.
+//! Timers ordered by deadline.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -9,21 +9,21 @@ use super::visit::Visit;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{Stopped, handle_collector, make};
 
-/// A heap of timer handles. Seconds on the loop's clock; equal deadlines keep their order.
+/// A heap of timer handles. Deadlines are seconds on the loop's clock; equal deadlines keep their order.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Timer>,
     sequence: u64,
-    /// How many in the heap were cancelled.
+    /// The number of cancelled timers in the heap.
     cancelled: usize,
-    /// The one that was scheduled last while the loop did not run; it is in the heap too.
+    /// The timer scheduled last while the loop was not running; it is in the heap too.
     newest: Option<Py<Handle>>,
 }
 
 #[derive(Debug)]
 struct Timer {
     when: f64,
-    /// `when` as an integer of the same order: what the heap compares.
+    /// `when` as an integer with the same order, which the heap compares.
     order: i64,
     sequence: u64,
     handle: Py<Handle>,
@@ -42,8 +42,8 @@ impl Timers {
         Ok(())
     }
 
-    /// The same while the loop does not run: the collector is told of a timer only if somebody holds it still
-    /// when the next one is scheduled.
+    /// As `push`, while the loop does not run: when the next timer is scheduled, the collector stops tracking this
+    /// one, unless it has other references.
     #[cfg(not(Py_GIL_DISABLED))]
     pub(super) fn push_stopped(
         &mut self,
@@ -58,11 +58,11 @@ impl Timers {
         Ok(())
     }
 
-    /// Nothing more comes after the newest.
+    /// Untracks the newest timer from the garbage collector, unless it has other references.
     #[cfg(not(Py_GIL_DISABLED))]
     pub(super) fn settle(&mut self, py: Python<'_>) {
         if let Some(newest) = self.newest.take() {
-            // Dropped without running any code: the heap holds it too.
+            // The drop runs no code, because the heap holds a reference too.
             handle_collector::untrack_unless_shared(&newest.into_bound(py), 2);
         }
     }
@@ -73,9 +73,9 @@ impl Timers {
         self.heap.peek().map(|timer| timer.when)
     }
 
-    /// The next timer that is due at `now`.
+    /// Removes the next timer that is due at `now`.
     ///
-    /// A cancelled one comes out too: running it does nothing.
+    /// It may be a cancelled one: running it does nothing.
     pub(super) fn pop_due<'py>(&mut self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
         if self.heap.peek()?.when > now {
             return None;
@@ -83,7 +83,7 @@ impl Timers {
         self.pop(py)
     }
 
-    /// The next timer if it was cancelled.
+    /// Removes the next timer if it was cancelled.
     pub(super) fn pop_cancelled<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
         if self.cancelled == 0 || !handle::is_cancelled(self.heap.peek()?.handle.bind(py)) {
             return None;
@@ -91,13 +91,13 @@ impl Timers {
         self.pop(py)
     }
 
-    /// Counts a cancelled timer.
+    /// Counts a cancelled timer in the heap.
     pub(super) fn note_cancelled(&mut self) {
         self.cancelled += 1;
     }
 
-    /// Takes the cancelled timers out once they are too many. The caller drops them, where a
-    /// destructor may run Python code.
+    /// Removes the cancelled timers once there are too many. The caller drops them where a destructor may run Python
+    /// code.
     pub(super) fn sweep(&mut self, py: Python<'_>) -> Vec<Py<Handle>> {
         if self.heap.len() <= MIN_SCHEDULED || self.cancelled * 2 <= self.heap.len() {
             return Vec::new();
@@ -114,7 +114,7 @@ impl Timers {
         dead.into_iter().map(|timer| timer.handle).collect()
     }
 
-    /// Everything, for the caller to drop.
+    /// Removes all timers, for the caller to drop.
     pub(super) fn take(&mut self) -> Vec<Py<Handle>> {
         self.cancelled = 0;
         self.newest = None;
@@ -124,14 +124,14 @@ impl Timers {
             .collect()
     }
 
-    /// Shows the collector what is held.
+    /// Visits what is held for the garbage collector.
     pub(super) fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
         self.handles()
             .chain(&self.newest)
             .for_each(|handle| handle_collector::objects(handle, stopped, visit));
     }
 
-    /// All that wait.
+    /// All timers in the heap.
     pub(super) fn handles(&self) -> impl Iterator<Item = &Py<Handle>> {
         self.heap.iter().map(|timer| &timer.handle)
     }
@@ -146,16 +146,16 @@ impl Timers {
     }
 }
 
-/// The order of `f64::total_cmp`, whose transformation this makes once instead of at each comparison.
+/// The order of `f64::total_cmp`, with its transformation made once instead of in each comparison.
 fn order(when: f64) -> i64 {
     let bits = when.to_bits().cast_signed();
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
-/// asyncio's value (`base_events.py`): below it a sweep costs more than it frees.
+/// asyncio's value (`base_events.py`): for fewer timers, a sweep costs more than it frees.
 const MIN_SCHEDULED: usize = 100;
 
-// The greatest is the one to run first.
+// The greatest timer in this order is the one to run first.
 impl Ord for Timer {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.order, other.sequence).cmp(&(self.order, self.sequence))

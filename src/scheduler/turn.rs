@@ -1,4 +1,4 @@
-//! One turn of the loop, and the run that repeats it: the only place where callbacks are called.
+//! One turn of the loop, and the run that repeats turns: the only place where callbacks of the loop are called.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::ffi::panics::{caught, made};
 use crate::ffi::{handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
-/// Runs the loop on this thread until it is stopped, or `until` is done. With `nests`, a callback of the loop may call
-/// this, too.
+/// Runs the loop on this thread until it is stopped or `until` is done. With `nests`, a callback of the loop may call
+/// this too.
 pub(crate) fn run(
     core: &Bound<'_, Core>,
     nests: bool,
@@ -51,7 +51,7 @@ pub(crate) fn run(
     local.signals.cease_to_hear(core.py());
     if nested.is_some() {
         drop(nested);
-        // The turn goes on that this run is inside of, and a `stop()` may be meant for it.
+        // This run is nested in a turn, which continues; a `stop()` may be meant for that outer run.
         local.set_in_turn(true);
         if until.is_none() {
             this.clear_stop();
@@ -64,12 +64,12 @@ pub(crate) fn run(
     result
 }
 
-/// Turns between two calls of a function of Python's: where one begins, CPython hands its lock to a thread that has
-/// waited for the switch interval. Callbacks may all be native. Letting go of the lock instead would wake such a
-/// thread too briefly to take it, and its wait would begin again each time.
+/// Turns between two calls of a Python function. At the start of one, CPython passes the GIL to a thread that has
+/// waited for the switch interval; callbacks may all be native and never do that. Releasing the GIL instead would
+/// wake such a thread too briefly to take it, and its wait would start again each time.
 const TURNS_ATTACHED: u32 = 64;
 
-/// What a turn works on.
+/// The state of a run that its turns share.
 struct Turn<'a, 'py> {
     core: &'a Bound<'py, Core>,
     local: &'a Local,
@@ -77,18 +77,18 @@ struct Turn<'a, 'py> {
     until: Option<&'a Bound<'py, PyAny>>,
 }
 
-/// How a turn ended.
+/// What follows a turn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Stop,
-    /// There is more to run: look at the kernel without waiting.
+    /// There is more to run: poll the kernel without waiting.
     Again,
     Wait,
 }
 
 impl Turn<'_, '_> {
-    /// Turns until one of them is told to stop, with a look at the kernel before each: a run does I/O
-    /// once, however soon it is stopped.
+    /// Repeats turns until one of them stops the run, and polls the kernel before each, so that a run does I/O once
+    /// even if it is stopped at once.
     fn repeat(&self) -> PyResult<()> {
         let mut next = Next::Again;
         let mut driver = self.local.driver()?;
@@ -99,7 +99,7 @@ impl Turn<'_, '_> {
                 self.core.call_method0(name!(self.core.py(), "_give_way"))?;
             }
             let inbox = &self.core.get().shared.inbox;
-            // A wake that came since the last turn has taken the mark back: then there is no waiting.
+            // A wake since the last turn has cleared `parked`; then do not wait.
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
             self.local.signals.cease_to_hear(self.core.py());
             inbox.unpark();
@@ -117,9 +117,9 @@ impl Turn<'_, '_> {
 
     fn turn(&self) -> PyResult<Next> {
         let (core, local) = (self.core.get(), self.local);
-        // The wait may have ended for a signal: its Python-level handler may end the run.
+        // A signal may have ended the wait; its Python handler may raise, which ends the run.
         self.core.py().check_signals()?;
-        // A signal handler is a callback, too.
+        // A signal handler is a callback too.
         local.callback_over(self.core)?;
         let mut run = 0;
         let mut ran = false;
@@ -133,15 +133,15 @@ impl Turn<'_, '_> {
                 local.deadlines.sweep(self.core.py());
                 local.take_due_timers(self.core.py(), self.now()?);
             }
-            // Exactly what is there now: what it schedules waits for the next pass.
+            // Run exactly the entries queued now; what they schedule runs in the next pass.
             let count = local.ready_count();
             ran |= count > 0;
             self.pass(count)?;
             if core.is_stopping() || self.is_done()? {
                 return Ok(Next::Stop);
             }
-            // What a callback did may show at any descriptor: the kernel is looked at before the next pass. Where nothing
-            // is scheduled, that pass only asks the set of watched descriptors whether one is ready still.
+            // A callback may have changed the readiness of any descriptor, so poll the kernel before the next pass.
+            // If nothing is scheduled, that pass only polls the set of watched descriptors for those still ready.
             let asks_only = local.ready_count() == 0 && local.has_ready_io();
             if count == 0 || (local.has_descriptors() && !asks_only) {
                 break;
@@ -158,7 +158,7 @@ impl Turn<'_, '_> {
         self.after_passes(ran)
     }
 
-    /// What remains when the passes of a turn are over: the turn that comes waits, or it does not.
+    /// Decides after the passes of a turn whether the next one waits.
     fn after_passes(&self, ran: bool) -> PyResult<Next> {
         let (core, local) = (self.core.get(), self.local);
         if local.is_inherited() {
@@ -173,7 +173,7 @@ impl Turn<'_, '_> {
             return Ok(Next::Again);
         }
         local.signals.begin_to_hear(self.core.py());
-        // A signal that came before that is heard here, and its handler may have done anything.
+        // Handles a signal that came earlier; its handler may have changed any state.
         self.core.py().check_signals()?;
         local.callback_over(self.core)?;
         if local.ready_count() > 0
@@ -188,7 +188,7 @@ impl Turn<'_, '_> {
         Ok(Next::Wait)
     }
 
-    /// Whether what the run is for has come.
+    /// Whether the future that ends the run is done.
     #[inline]
     fn is_done(&self) -> PyResult<bool> {
         self.until.map_or(Ok(false), |until| {
@@ -198,7 +198,8 @@ impl Turn<'_, '_> {
         })
     }
 
-    /// A callback has forked, and this is the child: nothing that is the parent's may be waited on, or set.
+    /// A callback has forked, and this is the child: replaces the parent's driver and signal pair, which it must
+    /// neither wait on nor set.
     #[cold]
     fn run_on_in_child(&self) -> PyResult<()> {
         self.local.driver()?;
@@ -206,11 +207,11 @@ impl Turn<'_, '_> {
         self.core.call_method0(name).map(drop)
     }
 
-    /// Runs so many entries of the queue; what each of them wrote is sent when it is over.
+    /// Runs `count` entries of the queue; after each, sends what it wrote.
     fn pass(&self, count: usize) -> PyResult<()> {
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };
-            // Errors leave from here: a result that is passed on further goes through memory each time.
+            // Errors return from here, because passing a result further up would store and load it each time.
             match entry {
                 Ready::Handle(handle) => {
                     let handle = handle.into_bound(self.core.py());
@@ -235,14 +236,14 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
-    /// An error ends the run; what was written before is sent all the same.
+    /// An error ends the run, but what was written before is still sent.
     #[cold]
     fn ended(&self, error: PyErr) -> PyResult<()> {
         let result: PyResult<()> = Err(error);
         result.and(self.local.callback_over(self.core))
     }
 
-    /// Has a source handle its event. One that fails does not go on, and the loop does.
+    /// Passes an event to its source. An error ends the source, not the loop.
     #[inline]
     fn serve(&self, source: &dyn Source, ready: u8) -> PyResult<()> {
         match source.on_ready(self.core, ready) {
@@ -287,7 +288,7 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
-    /// The same in debug mode.
+    /// As `call`, in debug mode.
     #[cold]
     fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
         let result = self.timed_in_debug(Some(handle.as_any()), || match handle::run(handle) {
@@ -298,7 +299,7 @@ impl Turn<'_, '_> {
         result
     }
 
-    /// Whether a callback further out runs in the same context, which cannot be entered twice.
+    /// Whether an outer callback runs in the same context, which cannot be entered twice.
     #[cold]
     fn is_entered(&self, handle: &Bound<'_, Handle>) -> PyResult<bool> {
         let py = self.core.py();
@@ -307,7 +308,7 @@ impl Turn<'_, '_> {
         Ok(entered.is_err_and(|error| error.is_instance_of::<PyRuntimeError>(py)))
     }
 
-    /// Runs `call`, and in debug mode tells when it took long.
+    /// Runs `call`; in debug mode, reports it if it took long.
     #[inline]
     fn timed(
         &self,
@@ -329,7 +330,7 @@ impl Turn<'_, '_> {
     ) -> PyResult<()> {
         let py = self.core.py();
         let current = name!(py, "_current_handle");
-        // asyncio's reports tell where the callback that made them came from.
+        // asyncio's reports include the source traceback of the current handle.
         self.core.setattr(
             current,
             culprit.filter(|culprit| handle::downcast(culprit).is_some()),
@@ -344,7 +345,7 @@ impl Turn<'_, '_> {
         contain(self.core, culprit, told.map(drop))
     }
 
-    /// Reports what a callback raised; what must end the run is passed on.
+    /// Reports an exception of a callback; returns those that end the run.
     #[cold]
     fn failed(&self, handle: &Bound<'_, Handle>, error: PyErr) -> PyResult<()> {
         let py = self.core.py();
@@ -359,13 +360,13 @@ impl Turn<'_, '_> {
         contain(self.core, Some(handle.as_any()), told)
     }
 
-    /// Sets the timer for the earliest deadline; `false` when it is past already.
+    /// Arms the timer for the earliest deadline; `false` when that has passed already.
     fn may_wait(&self) -> PyResult<bool> {
         let Some(deadline) = self.local.deadlines.next(self.core.py()) else {
             return Ok(true);
         };
         if !self.local.has_own_clock() && deadline < MAX_SECONDS {
-            // Rounded up: a wake before the deadline would find nothing due.
+            // Rounded up, because a wake before the deadline would find nothing due.
             self.local
                 .deadlines
                 .arm(nanoseconds(deadline).saturating_add(1));
@@ -381,14 +382,14 @@ impl Turn<'_, '_> {
         Ok(true)
     }
 
-    /// Seconds on the loop's clock, which a subclass may have replaced.
+    /// Seconds on the loop's clock, which a subclass may override.
     #[inline]
     fn now(&self) -> PyResult<f64> {
         now(self.core, self.local)
     }
 }
 
-/// Seconds on the loop's clock: `time.monotonic()`'s, or what an overridden `time()` says.
+/// Seconds on the loop's clock: `time.monotonic()`, or an overridden `time()`.
 #[inline]
 pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
     if local.has_own_clock() {
@@ -397,7 +398,7 @@ pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
     Ok(seconds(monotonic_ns()))
 }
 
-/// As CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.
+/// Converted as CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.
 #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
@@ -412,14 +413,14 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).ceil() as u64
 }
 
-/// Passes between two looks at the kernel where no descriptor is registered, so that a program cannot tell: a chain of
-/// `call_soon` costs 165 ns a link instead of 444.
+/// Passes between two polls of the kernel while no descriptor is registered, which a program cannot observe: a chain
+/// of `call_soon` costs 165 ns per link instead of 444.
 const MAX_PASSES: usize = 32;
-/// Passes end here even so, or timers and I/O would wait for long callbacks.
+/// Time limit for the passes of a turn, so that timers and I/O do not wait for long callbacks.
 const MAX_TURN_NS: u64 = 100_000;
-/// Callbacks between two looks at the clock.
+/// Callbacks between two readings of the clock.
 const CLOCK_INTERVAL: usize = 8;
-/// Deadlines beyond are a wait of [`MAX_WAIT_SECONDS`], repeated.
+/// For later deadlines, the loop waits [`MAX_WAIT_SECONDS`] repeatedly.
 const MAX_SECONDS: f64 = 1e9;
 /// asyncio's longest wait.
 const MAX_WAIT_SECONDS: f64 = 24.0 * 3600.0;

@@ -1,18 +1,18 @@
-//! When to ask whether the program has closed what calls of the loop's wait for.
+//! When to check whether the program has closed descriptors that pending calls wait for.
 //!
-//! The kernel does not tell that a watched descriptor was closed: its set loses it in silence. Callbacks close
-//! descriptors, so the question comes up when some have run. It costs a system call for each that is waited for, and is
-//! put off for a while: one answer does for all the turns until then.
+//! The kernel does not report that a watched descriptor was closed: epoll and kqueue silently drop it. Callbacks
+//! close descriptors, so a check is needed after callbacks have run. It costs one system call per awaited descriptor,
+//! so it is delayed, and one check covers all turns until then.
 
 use std::cell::Cell;
 
-/// Whether calls wait for descriptors of the program's, and since when some may be gone.
+/// Whether calls wait for the program's descriptors, and since when some may be closed.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     any: Cell<bool>,
-    /// Callbacks ran since it was last asked.
+    /// Callbacks have run since the last check.
     is_open: Cell<bool>,
-    /// When it is asked next, in nanoseconds on the monotonic clock.
+    /// The time of the next check, in nanoseconds on the monotonic clock.
     due_ns: Cell<u64>,
 }
 
@@ -21,23 +21,23 @@ pub(super) struct Waits {
 pub(super) enum Ask {
     No,
     Now,
-    /// At this time on the monotonic clock.
+    /// Check at this time, in nanoseconds on the monotonic clock.
     At(u64),
 }
 
 impl Waits {
-    /// A call waits from now on.
+    /// To be called when a call starts to wait.
     pub(super) fn begin(&self) {
         self.any.set(true);
     }
 
-    /// It was asked: whether any are left.
+    /// To be called after a check; `any` is whether any calls still wait.
     pub(super) fn asked(&self, any: bool) {
         self.any.set(any);
         self.is_open.set(false);
     }
 
-    /// At the end of a turn, which ran callbacks or not.
+    /// What to do at the end of a turn; `ran` is whether it ran callbacks.
     #[inline]
     pub(super) fn at_end_of_turn(&self, now_ns: impl FnOnce() -> u64, ran: bool) -> Ask {
         if !self.any.get() || !(ran || self.is_open.get()) {
@@ -55,7 +55,7 @@ impl Waits {
     }
 }
 
-/// Rare enough to cost nothing beside the turns between, and soon enough for a program that is to end.
+/// Long enough to make the cost negligible, and short enough for a program that is about to exit.
 const DELAY_NS: u64 = 20_000_000;
 
 #[cfg(test)]

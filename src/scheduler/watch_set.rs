@@ -1,4 +1,4 @@
-//! The set behind the watchers: who waits for which descriptor, and what the kernel was told.
+//! The set behind the watchers: which callbacks and futures wait for a descriptor, and what the kernel watches.
 
 mod due;
 
@@ -16,25 +16,25 @@ use crate::driver::{Direction, Driver, Registration};
 use crate::ffi::handle::Handle;
 use crate::sys::poller::{self, BAD_DESCRIPTOR, Interest, Poller};
 
-/// The set of watched descriptors in the table of sources; the set itself is the loop's.
+/// The source that stands for the set of watched descriptors; the loop owns the set itself.
 #[derive(Debug)]
 pub(super) struct Watchers;
 
-/// Which direction of a descriptor.
+/// The direction in which a descriptor is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Reader,
     Writer,
 }
 
-/// What happens when a descriptor is ready.
+/// What happens when a descriptor becomes ready.
 #[derive(Debug, Default)]
 pub(super) enum Watch {
     #[default]
     Nothing,
-    /// A callback of `add_reader` or `add_writer`: in each turn that finds it ready.
+    /// The callback of `add_reader` or `add_writer`, called in each turn that finds the descriptor ready.
     Callback(Py<Handle>),
-    /// Futures, completed once, all together; who made them tries again then.
+    /// Futures, completed once, all together; their owners then try again.
     Futures(Vec<Py<PyAny>>),
 }
 
@@ -73,9 +73,9 @@ impl Watched {
         waits(&self.reader) || waits(&self.writer)
     }
 
-    /// Takes out the futures, if the number stands for another file than the set watches, or for none.
+    /// Removes the futures if the descriptor is closed, or its number refers to another file than the set watches.
     fn take_orphans(&mut self, poller: &Poller, fd: RawFd, orphans: &mut Vec<Py<PyAny>>) {
-        // Asked by telling the kernel what it knows.
+        // Setting the current interest again fails exactly if the kernel does not watch the file.
         if !self.has_futures() || !poller.modify(fd, self.interest()).is_err_and(is_gone) {
             return;
         }
@@ -92,21 +92,21 @@ impl Watched {
     }
 }
 
-/// The watched descriptors of one loop, in a set of their own.
+/// The watched descriptors of one loop, in an epoll or kqueue set of their own.
 ///
-/// Nobody tells us when a descriptor is closed, so nothing that is remembered here is trusted: each wait
-/// asks the kernel, which knows which file a number stands for. One whose futures were completed stays
-/// in the set, silent, so that the next wait costs one call and not two; closing it takes it out.
+/// The kernel does not report that a descriptor was closed, so nothing recorded here is trusted: each wait asks the
+/// kernel, which knows the file behind a number. A descriptor whose futures were completed stays in the set,
+/// disabled, so that the next wait costs one call instead of two; closing it removes it.
 #[derive(Debug)]
 pub(super) struct WatchSet {
     watched: HashMap<RawFd, Watched, BuildHasherDefault<Numbers>>,
-    // Dropped in this order: off the reactor first, then closed.
+    // Fields are dropped in this order: deregistered first, then closed.
     registration: Registration,
     poller: Poller,
 }
 
 impl WatchSet {
-    /// An empty set on the reactor of `driver`.
+    /// Creates an empty set, registered with the reactor of `driver`.
     pub(super) fn new(driver: &Driver) -> io::Result<Self> {
         let poller = Poller::new()?;
         let registration = driver.register(poller.as_raw_fd(), Direction::Read, NO_KEY)?;
@@ -117,7 +117,7 @@ impl WatchSet {
         })
     }
 
-    /// Whether more is watched than the pair that the loop hears signals by.
+    /// Whether anything is watched besides the loop's own socket pair for signals.
     #[inline]
     pub(super) fn has_others(&self) -> bool {
         self.watched.len() > 1
@@ -127,14 +127,14 @@ impl WatchSet {
         &self.registration
     }
 
-    /// Replaces what is there; returns it, to be dropped once no cell is borrowed.
+    /// Replaces what is watched; returns the previous watch, to be dropped once no cell is borrowed.
     pub(super) fn replace(&mut self, fd: RawFd, side: Side, watch: Watch) -> io::Result<Watch> {
         let is_known = self.watched.contains_key(&fd);
         let watched = self.watched.entry(fd).or_default();
         let before = mem::replace(watched.side(side), watch);
         let interest = watched.interest();
         if let Err(error) = tell(&self.poller, fd, interest, is_known) {
-            // What is dropped here is a handle or a future that the caller holds too: no destructor runs.
+            // Drops a handle or future that the caller holds too, so no destructor runs.
             *watched.side(side) = before;
             if watched.is_idle() {
                 self.watched.remove(&fd);
@@ -149,7 +149,7 @@ impl WatchSet {
         let watched = self.watched.entry(fd).or_default();
         let interest = watched.interest();
         if let Watch::Futures(futures) = watched.side(side) {
-            // The number may stand for another file by now.
+            // The number may refer to another file by now.
             tell(&self.poller, fd, interest, true)?;
             futures.push(future);
             return Ok(Watch::Nothing);
@@ -157,10 +157,10 @@ impl WatchSet {
         self.replace(fd, side, Watch::Futures(vec![future]))
     }
 
-    /// Takes out the futures of files that are gone: closed, or another file has their number.
+    /// Removes the futures of files that are gone: closed, or replaced by another file with the same number.
     pub(super) fn take_orphans(&mut self) -> Vec<Py<PyAny>> {
         let mut orphans = Vec::new();
-        // The set of a forked child's parent is left alone.
+        // In a forked child, the set is the parent's and must not change.
         if !self.registration.is_inherited() {
             for (fd, watched) in &mut self.watched {
                 watched.take_orphans(&self.poller, *fd, &mut orphans);
@@ -169,7 +169,7 @@ impl WatchSet {
         orphans
     }
 
-    /// The same for one number.
+    /// As `take_orphans`, for one descriptor.
     pub(super) fn take_orphans_of(&mut self, fd: RawFd) -> Vec<Py<PyAny>> {
         let mut orphans = Vec::new();
         if let Some(watched) = self.watched.get_mut(&fd) {
@@ -178,12 +178,12 @@ impl WatchSet {
         orphans
     }
 
-    /// Whether a future waits for anything.
+    /// Whether any future waits.
     pub(super) fn has_futures(&self) -> bool {
         self.watched.values().any(Watched::has_futures)
     }
 
-    /// Takes out what is there.
+    /// Removes the watch of one side and returns it.
     pub(super) fn take(&mut self, fd: RawFd, side: Side) -> Watch {
         let Some(watched) = self.watched.get_mut(&fd) else {
             return Watch::Nothing;
@@ -195,7 +195,7 @@ impl WatchSet {
         before
     }
 
-    /// Takes out the futures of one side.
+    /// Removes the futures of one side and returns them.
     pub(super) fn take_futures(&mut self, fd: RawFd, side: Side) -> Vec<Py<PyAny>> {
         let Some(Watch::Futures(futures)) =
             self.watched.get_mut(&fd).map(|watched| watched.side(side))
@@ -203,12 +203,12 @@ impl WatchSet {
             return Vec::new();
         };
         let futures = mem::take(futures);
-        // Not a future is left: dropping the empty list runs nothing.
+        // No future is left, so dropping the empty list runs no code.
         drop(self.take(fd, side));
         futures
     }
 
-    /// Takes one future out; returns it.
+    /// Removes one future and returns it.
     pub(super) fn stop_waiting(
         &mut self,
         fd: RawFd,
@@ -228,7 +228,7 @@ impl WatchSet {
         Some(future)
     }
 
-    /// Shows the collector everything held.
+    /// Visits everything held for the garbage collector.
     pub(super) fn objects(&self, visit: Visit<'_>) {
         for watched in self.watched.values() {
             for watch in [&watched.reader, &watched.writer] {
@@ -241,7 +241,7 @@ impl WatchSet {
         }
     }
 
-    /// One side was taken out.
+    /// To be called after one side was removed: updates the kernel's interest.
     fn shrink(&mut self, fd: RawFd) {
         let Some(watched) = self.watched.get(&fd) else {
             return;
@@ -250,9 +250,9 @@ impl WatchSet {
         if is_idle {
             self.watched.remove(&fd);
         }
-        // The set of a forked child's parent is left alone.
+        // In a forked child, the set is the parent's and must not change.
         if !self.registration.is_inherited() {
-            // Ignored: a descriptor that was closed first has left the set by itself.
+            // Ignored: if the descriptor was closed first, it has left the set already.
             let _ = if is_idle {
                 self.poller.remove(fd)
             } else {
@@ -261,14 +261,15 @@ impl WatchSet {
         }
     }
 
-    /// A new set without files that nobody watches and nobody can take out; with what is watched, or empty.
+    /// Replaces the set, dropping files without a watch that cannot be removed by number. The new set contains the
+    /// watched descriptors if `served`, otherwise none.
     pub(super) fn rebuild(&mut self, driver: &Driver, served: bool) -> io::Result<()> {
         let poller = Poller::new()?;
         let registration = driver.register(poller.as_raw_fd(), Direction::Read, NO_KEY)?;
         self.watched.retain(|_, watched| !watched.is_idle());
         for (fd, watched) in self.watched.iter().filter(|_| served) {
             match poller.add(*fd, watched.interest()) {
-                // One that was closed behind our back has no event to give.
+                // A descriptor that the program has closed has no events.
                 Err(error) if !poller::is_gone(&error) => return Err(error),
                 _ => {}
             }
@@ -285,8 +286,8 @@ impl WatchSet {
     }
 }
 
-/// Descriptors are small numbers that the kernel chose: nobody can make them collide, and each is looked up for
-/// every event.
+/// Descriptors are small numbers chosen by the kernel, so collisions cannot be provoked, and every event looks one
+/// up: a fast hash suffices.
 #[derive(Debug, Default)]
 struct Numbers(u64);
 
@@ -298,7 +299,7 @@ impl Hasher for Numbers {
     }
 
     fn write_i32(&mut self, number: i32) {
-        // The table takes its place from the low bits and its tag from the high ones.
+        // The table takes the bucket from the low bits and the tag from the high ones.
         let mixed =
             (self.0 ^ u64::from(number.cast_unsigned())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.0 = mixed ^ mixed >> 32;
@@ -309,14 +310,14 @@ impl Hasher for Numbers {
     }
 }
 
-/// What the kernel answers about a number that is no descriptor, or one of a file that it does not watch.
+/// Whether the kernel reports that the number is not a descriptor, or that its file is not in the set.
 #[expect(clippy::needless_pass_by_value, reason = "as `is_err_and` gives it")]
 fn is_gone(error: io::Error) -> bool {
     error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(BAD_DESCRIPTOR)
 }
 
-/// Tells the kernel what a descriptor is watched for. A known number may be another file by now, which the
-/// kernel does not know; an unknown one may be known, by an old file that lives on elsewhere.
+/// Sets the kernel's interest in a descriptor. A known number may refer to another file by now, which is not in the
+/// set; an unknown one may be in the set, for an old file that lives on under another number.
 fn tell(poller: &Poller, fd: RawFd, interest: Interest, is_known: bool) -> io::Result<()> {
     let told = if is_known {
         poller.modify(fd, interest)

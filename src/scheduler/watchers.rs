@@ -1,8 +1,8 @@
-//! Descriptors that the caller owns: level-triggered callbacks, and futures that are completed once.
+//! Descriptors that the caller owns: level-triggered callbacks, and one-shot futures.
 //!
-//! All of a loop's watched descriptors are in one set of its own (epoll, kqueue), which is nested in the reactor.
-//! The kernel then does what asyncio's selector promises: an undrained descriptor calls back again, one
-//! that was closed behind our back leaves the set, and its number may be reused.
+//! All watched descriptors of a loop are in one epoll or kqueue set, which is nested in the reactor. The kernel then
+//! does what asyncio's selector promises: a descriptor that was not drained fires again, and a descriptor that the
+//! program closed leaves the set, so that its number can be reused.
 
 use std::os::fd::RawFd;
 
@@ -18,9 +18,9 @@ use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::{Stopped, call, name};
 
-/// Has `handle` called in each turn that finds `fd` ready; cancels the one that was there.
+/// Calls `handle` in each turn that finds `fd` ready; cancels the previous handle.
 ///
-/// Futures that waited are let go of, as asyncio lets go of the calls that they are for.
+/// Waiting futures are dropped, as asyncio drops the calls that they belong to.
 pub(crate) fn watch(
     core: &Bound<'_, Core>,
     fd: RawFd,
@@ -33,7 +33,7 @@ pub(crate) fn watch(
     Ok(())
 }
 
-/// Ends a watch; `false` when there was none.
+/// Removes a watch; `false` when there was none.
 pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult<bool> {
     let py = core.py();
     let Some(before) = with(&*core.get().local(py)?, |set| set.take(fd, side)) else {
@@ -44,7 +44,7 @@ pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult
     Ok(was_there)
 }
 
-/// Has `future` completed once when `fd` is ready; cancels the callback that was there.
+/// Completes `future` once `fd` is ready; cancels the callback registered before.
 pub(crate) fn wait(
     core: &Bound<'_, Core>,
     fd: RawFd,
@@ -61,7 +61,7 @@ pub(crate) fn wait(
     complete_all(py, orphans)
 }
 
-/// Completes the futures that wait for files which are gone: who made them tries again, and is told so.
+/// Completes the futures that wait for closed files: their owners try again and get the error.
 pub(super) fn end_orphans(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
     let Some((orphans, has_more)) = with(local, |set| (set.take_orphans(), set.has_futures()))
     else {
@@ -77,8 +77,8 @@ fn complete_all(py: Python<'_>, futures: Vec<Py<PyAny>>) -> PyResult<()> {
         .try_for_each(|future| complete(future.bind(py)))
 }
 
-/// Queues the callbacks of what is ready, in front of whatever this pass schedules; futures are completed in it, and their
-/// tasks go on in the next.
+/// Queues the callbacks of ready descriptors before anything that this pass schedules. Futures are completed in this
+/// pass, and their tasks continue in the next.
 pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
     let Some(futures) = with(local, |set| set.due(core.py(), local)) else {
         return Ok(());
@@ -93,7 +93,7 @@ pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
     Ok(())
 }
 
-/// Nobody is interested in `future` any more.
+/// Removes `future`, which is not awaited any more.
 pub(crate) fn stop_waiting(
     core: &Bound<'_, Core>,
     fd: RawFd,
@@ -107,7 +107,7 @@ pub(crate) fn stop_waiting(
     Ok(())
 }
 
-/// Completes the futures that wait for `fd`, which is closed: who made them will see that.
+/// Completes the futures that wait for `fd`, which is closed: their owners try again and get the error.
 pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let py = core.py();
     for side in [Side::Reader, Side::Writer] {
@@ -121,19 +121,19 @@ pub(crate) fn wake(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     Ok(())
 }
 
-/// Calls with the set; `None` once the loop is closed. `call` must not run Python code.
+/// Calls `call` with the set; `None` once the loop is closed. `call` must not run Python code.
 fn with<R>(local: &Local, call: impl FnOnce(&mut WatchSet) -> R) -> Option<R> {
     local.watched().borrow_mut().as_mut().map(call)
 }
 
-/// As `with`, after a forked child has made a set of its own.
+/// As `with`, after giving a forked child a set of its own.
 fn with_own<R>(core: &Bound<'_, Core>, call: impl FnOnce(&mut WatchSet) -> R) -> PyResult<R> {
     let local = core.get().local(core.py())?;
     local.driver()?;
     with(&local, call).ok_or_else(closed)
 }
 
-/// Outside of any borrow: destructors may run Python code.
+/// Drops a watch; not to be called inside a borrow, because destructors may run Python code.
 fn let_go(py: Python<'_>, watch: Watch) {
     if let Watch::Callback(handle) = watch {
         let handle = handle.bind(py);
@@ -143,16 +143,16 @@ fn let_go(py: Python<'_>, watch: Watch) {
 }
 
 impl Source for Watchers {
-    /// The turn asks for [`queue_due`] instead.
+    /// Does nothing: the turn calls [`queue_due`] instead.
     fn on_ready(&self, _core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
         Ok(())
     }
 
-    /// The loop shows what is in the set.
+    /// The loop visits the contents of the set.
     fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
 }
 
-/// One that was cancelled in the meantime stays so.
+/// Completes a future, unless it was cancelled in the meantime.
 fn complete(future: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = future.py();
     let none = py.None().into_bound(py);

@@ -9,7 +9,7 @@ use crate::scheduler::{Core, Source, Visit};
 
 impl Source for Remote {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        // One pass's worth: what comes in the meantime has fired the slot again.
+        // At most one pass's share; completions that arrive in the meantime have fired the slot again.
         for _ in 0..MAX_CALLS {
             match self.take() {
                 Some(completion) => completion.run(core.py()),
@@ -27,5 +27,5 @@ impl Source for Remote {
     fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
 }
 
-/// Calls of one pass: others want to run, too.
+/// Completions per pass, so that other sources run too.
 const MAX_CALLS: usize = 1024;

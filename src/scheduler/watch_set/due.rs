@@ -10,8 +10,8 @@ use crate::scheduler::Local;
 use crate::sys::poller::{self, Event};
 
 impl Watched {
-    /// Queues the callbacks that an event is for, and takes out the futures; whether the event comes again as
-    /// long as the descriptor is ready.
+    /// Queues the callbacks for an event, and removes the futures. Returns whether the event comes again while the
+    /// descriptor is ready.
     fn take_due(
         &mut self,
         py: Python<'_>,
@@ -27,7 +27,7 @@ impl Watched {
         for (watch, ready) in sides {
             match watch {
                 Watch::Callback(handle) if ready => {
-                    // Ignored: without memory it is not queued now, and the event comes again.
+                    // Ignored: without memory, the callback is not queued now, but the event comes again.
                     let _ = local.push(handle.clone_ref(py));
                     repeats = true;
                 }
@@ -43,8 +43,8 @@ impl Watched {
 }
 
 impl WatchSet {
-    /// Queues the callbacks of what is ready now, and returns the futures. While a callback is ready, the set is
-    /// looked at again after it ran.
+    /// Queues the callbacks of descriptors that are ready now, and returns the futures. While a callback's descriptor
+    /// is ready, the set is polled again after the callback ran.
     pub(in crate::scheduler) fn due(
         &mut self,
         py: Python<'_>,
@@ -66,12 +66,12 @@ impl WatchSet {
             let before = watched.interest();
             repeats |= watched.take_due(py, event, local, &mut futures);
             let left = watched.interest();
-            // The kernel was told to tell once, and has; or a callback is left, but no future.
+            // A one-shot interest has fired and must be set again, or a callback is left without futures.
             if !watched.is_idle()
                 && (before.once || left != before)
                 && let Err(error) = self.poller.modify(event.fd, left)
             {
-                // One that was closed behind our back has no event to give.
+                // A descriptor that the program has closed has no events.
                 untold |= !poller::is_gone(&error);
             }
         });
@@ -84,7 +84,7 @@ impl WatchSet {
                 }
             }
             Err(error) => {
-                // The run ends here, and the next one goes on: the reactor would not tell again.
+                // This error ends the run; the next one must continue, because the reactor would not fire again.
                 self.registration.fire_read();
                 return Err(os_error(error));
             }
@@ -92,16 +92,16 @@ impl WatchSet {
         Ok(futures)
     }
 
-    /// Takes out what nobody watches: files that live on under another number. This number may take one out, or not.
-    /// A `stale` set is made anew in any case.
+    /// Removes files that are in the set without a watch: files that live on under another number. Removal by this
+    /// number may fail; the set is then rebuilt, as it is if `stale`.
     fn remove_strays(&mut self, strays: &[RawFd], mut stale: bool, local: &Local) {
         for fd in strays {
             self.watched.remove(fd);
             stale |= self.poller.remove(*fd).is_err();
         }
         if stale {
-            // Ignored: no descriptor is left for another set, say. This one serves meanwhile, and the next event
-            // that finds strays tries again.
+            // Ignored: for example, no descriptor may be left for a new set. The current one still works, and the
+            // next event that finds strays tries again.
             let _ = local
                 .driver()
                 .is_ok_and(|driver| self.rebuild(&driver, true).is_ok());
