@@ -30,7 +30,7 @@ pub(crate) struct SockCall {
     state: OwnerCell<State>,
 }
 
-/// State of the loop's thread. No cell is borrowed while Python code can run.
+/// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 struct State {
     phase: Cell<Phase>,

@@ -132,7 +132,7 @@ impl Transport for Datagrams {
 impl NativeClass for Datagrams {
     const NAME: &'static CStr = c"yamanote._yamanote.DatagramTransport";
     const DOC: &'static CStr = c"A transport over a datagram socket.";
-    const HAS_DICT: bool = true; // As asyncio's transports.
+    const HAS_DICT: bool = true; // As asyncio's transports have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();

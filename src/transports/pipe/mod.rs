@@ -38,7 +38,7 @@ pub(crate) struct Pipe<S> {
     state: OwnerCell<State<S>>,
 }
 
-/// State of the loop's thread. No cell is borrowed while Python code can run.
+/// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State<S> {
     // Fields are dropped in this order: deregistered first, then closed.
@@ -280,7 +280,7 @@ impl<S: Side> Transport for Pipe<S> {
 impl<S: Side> NativeClass for Pipe<S> {
     const NAME: &'static CStr = S::NAME;
     const DOC: &'static CStr = S::DOC;
-    const HAS_DICT: bool = true; // As asyncio's transports.
+    const HAS_DICT: bool = true; // As asyncio's transports have.
 
     fn class() -> &'static Class {
         S::class()

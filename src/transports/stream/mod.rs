@@ -213,7 +213,7 @@ impl Transport for Stream {
 impl NativeClass for Stream {
     const NAME: &'static CStr = c"yamanote._yamanote.SocketTransport";
     const DOC: &'static CStr = c"A transport over a connected stream socket.";
-    const HAS_DICT: bool = true; // As asyncio's transports.
+    const HAS_DICT: bool = true; // As asyncio's transports have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();

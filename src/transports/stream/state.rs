@@ -30,7 +30,7 @@ pub(crate) struct Stream {
     pub(super) state: OwnerCell<State>,
 }
 
-/// State of the loop's thread. No cell is borrowed while Python code can run.
+/// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct State {
     // Fields are dropped in this order: deregistered first, then closed.

@@ -80,7 +80,7 @@ pub(crate) fn new<'py>(
 impl NativeClass for Tls {
     const NAME: &'static CStr = c"yamanote._yamanote.SSLTransport";
     const DOC: &'static CStr = c"A transport whose bytes go encrypted through a stream transport.";
-    const HAS_DICT: bool = true; // As asyncio's transports.
+    const HAS_DICT: bool = true; // As asyncio's transports have.
 
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();

@@ -34,7 +34,7 @@ pub(crate) struct Timeouts {
     pub(crate) shutdown: Py<PyAny>,
 }
 
-/// State of the loop's thread. No cell is borrowed while Python code can run.
+/// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
 pub(crate) struct TlsState {
     pub(crate) session: Session,
