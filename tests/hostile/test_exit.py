@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Everything that warns when it is not closed, kept by what the interpreter clears last.
 LEFT_OVER = """
-import os, socket, sys
+import os, socket, ssl, sys
 
 class Cycle:
     pass
@@ -20,8 +20,21 @@ class Cycle:
 class Pipe(asyncio.Protocol, asyncio.SubprocessProtocol, asyncio.DatagramProtocol):
     pass
 
+class Greeted(asyncio.Protocol):
+    def __init__(self):
+        self.hello = asyncio.Event()
+
+    def data_received(self, data):
+        self.hello.set()
+
 async def main():
     loop = asyncio.get_running_loop()
+    greeted = Greeted()
+    tls_server = await loop.create_server(lambda: greeted, "127.0.0.1", 0)
+    host, port = tls_server.sockets[0].getsockname()
+    context = ssl.create_default_context()
+    shakes = asyncio.ensure_future(loop.create_connection(Pipe, host, port, ssl=context))
+    await greeted.hello.wait()
     server = await loop.create_server(Pipe, "127.0.0.1", 0)
     client, _ = await loop.create_connection(Pipe, *server.sockets[0].getsockname())
     client.pause_reading()
@@ -34,7 +47,10 @@ async def main():
     a.setblocking(False)
     waits = asyncio.ensure_future(loop.sock_recv(a, 1))
     await asyncio.sleep(0)
-    return [server, client, datagrams, reading, writing, child, a, b, waits, loop.sock_recv(a, 1)]
+    return [
+        tls_server, greeted, shakes, server, client, datagrams, reading, writing, child,
+        a, b, waits, loop.sock_recv(a, 1),
+    ]
 
 loop = new_event_loop()
 kept = Cycle()
