@@ -32,7 +32,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan fmt check rustfmt \
+.PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
@@ -71,6 +71,20 @@ test-rust: $(VENV)/.made ## The unit tests of the pure Rust parts.
 tsan: $(VENV)/.made ## The unit tests under ThreadSanitizer, with a nightly toolchain that has rust-src.
 	$(RUST_TEST_ENV) RUSTFLAGS=-Zsanitizer=thread $(NIGHTLY_CARGO) test -p yamanote --lib -Zbuild-std \
 		--target $(TSAN_TARGET) --target-dir target/tsan
+
+# Miri interprets what needs neither Python nor a system call that it does not know. Left out are the tests of tokio's
+# reactor (`driver::tests`) and of `sys` but for its buffers: timerfd, recvmmsg, dlopen, polling of real descriptors.
+# Handles and transports have no unit tests: they need an interpreter.
+MIRI_TESTS := driver::edge driver::ready_list ffi::wire scheduler::waits sys::buffer transports::flow_control \
+	transports::write_buffer
+
+miri: $(VENV)/.made ## The unit tests that need no system under Miri, with a nightly toolchain that has it.
+	@if RUSTUP_AUTO_INSTALL=0 $(NIGHTLY_CARGO) miri --version >/dev/null 2>&1; then \
+		set -x; PYO3_PYTHON="$(abspath $(PY))" $(NIGHTLY_CARGO) miri test -p yamanote --lib \
+			--target-dir target/miri -- $(MIRI_TESTS); \
+	else \
+		echo "skipped: no Miri (rustup toolchain install nightly --component miri --component rust-src)"; \
+	fi
 
 example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and runs its tests.
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \

@@ -331,7 +331,9 @@ mod tests {
     use super::*;
 
     const THREADS: usize = 3;
-    const WAKES: u32 = 2_000;
+    /// Miri takes a thousand times as long for each.
+    const WAKES: u32 = if cfg!(miri) { 30 } else { 2_000 };
+    const CLOSED: usize = if cfg!(miri) { 3 } else { 50 };
     /// How long to wait for what must happen.
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -465,7 +467,7 @@ mod tests {
 
     #[test]
     fn what_wakes_while_the_list_is_closed_is_let_go_of() {
-        for _ in 0..50 {
+        for _ in 0..CLOSED {
             let list = Arc::new(ReadyList::default());
             list.set_turn(&Arc::new(Bell(thread::current())).into());
             let slots = slots(&list, THREADS as u64);
