@@ -106,12 +106,15 @@ class Watching(Base):
     def _watched(self, fd: FileDescriptorLike) -> int | None:
         """Return the number that `fd` is watched by, even if closed; `None` on a closed loop."""
         number = _number(fd)
-        if abs(number) > _HIGHEST:
-            return _fileno(fd) if number < 0 else None
-        self._ensure_fd_no_transport(number)
-        if self.is_closed():
+        if 0 <= number <= _HIGHEST:
+            self._ensure_fd_no_transport(number)
+            return None if self.is_closed() else number
+        if number > _HIGHEST:
             return None
-        if number < 0:
+        if number >= -_HIGHEST:
+            self._ensure_fd_no_transport(number)
+            if self.is_closed():
+                return None
             for objects in (self._reader_objects, self._writer_objects):
                 for before, candidate in objects.items():
                     if candidate is fd:
@@ -120,16 +123,19 @@ class Watching(Base):
 
     def _watchable(self, fd: FileDescriptorLike) -> int:
         number = _number(fd)
+        if type(number) is int and 0 <= number <= _HIGHEST:
+            self._ensure_fd_no_transport(number)
+            self._check_closed()
+            return number
         if abs(number) <= _HIGHEST:
             self._ensure_fd_no_transport(number)
         self._check_closed()
         if number < 0:
             _fileno(fd)
-        if type(number) is not int or number > _HIGHEST:
-            # As in asyncio's selector, the interpreter converts the number: it raises its own
-            # error if that is too large, and from 3.13 on warns about a `bool`.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(number, fcntl.F_GETFD)
+        # As in asyncio's selector, the interpreter converts the number: it raises its own
+        # error if that is too large, and from 3.13 on warns about a `bool`.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(number, fcntl.F_GETFD)
         return number
 
 
