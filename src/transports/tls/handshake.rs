@@ -136,7 +136,7 @@ pub(crate) fn check_handshake_timeout(this: &Bound<'_, Tls>, state: &TlsState) -
     fatal(this, state, "Fatal error on transport", error)
 }
 
-/// Starts the shutdown, for `close()` or the peer's close_notify.
+/// Starts the shutdown, for `close()` or the peer's `close_notify`.
 pub(crate) fn start_shutdown(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
         // The stream ended while the application had paused reading, and waits for it to resume, which it will not.
@@ -163,7 +163,7 @@ fn start_shutdown_timer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()>
     start_timer(this, state, seconds, name)
 }
 
-/// Timer callback: aborts if the peer has not sent its close_notify.
+/// Timer callback: aborts if the peer has not sent its `close_notify`.
 pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     static TIMEOUT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = this.py();
@@ -177,7 +177,7 @@ pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) ->
     end(&stream, Some(class.call1(("SSL shutdown timed out",))?))
 }
 
-/// Delivers received data, then sends close_notify.
+/// Delivers received data, then sends `close_notify`.
 pub(crate) fn flush(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     read::read(this, state)?;
     if state.phase.get() != TlsPhase::Flushing {
@@ -221,7 +221,7 @@ pub(crate) fn shut_down(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()>
     }
 }
 
-/// Discards received data that is not wanted any more: the session does not send close_notify while data is unread.
+/// Discards received data that is not wanted any more: the session does not send `close_notify` while data is unread.
 fn discard(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     while state.session.has_input(py)? {
@@ -240,7 +240,7 @@ fn discard(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     read::control_stream(this, state)
 }
 
-/// Closes the connection without sending close_notify.
+/// Closes the connection without sending `close_notify`.
 pub(crate) fn abort(
     this: &Bound<'_, Tls>,
     state: &TlsState,
