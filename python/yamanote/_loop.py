@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from yamanote._dns import Dns
-from yamanote._fs_threads import Files
 from yamanote._fork import Forking
+from yamanote._fs_threads import Files
 from yamanote._lifecycle import Lifecycle
 from yamanote._reports import Reports
 from yamanote._sendfile import Sendfile

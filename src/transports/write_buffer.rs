@@ -239,7 +239,7 @@ mod tests {
         };
         let (mut buffer, mut model) = (WriteBuffer::new(), Vec::new());
         // Miri takes a thousand times as long for each.
-        let steps: u32 = if cfg!(miri) { 40 } else { 2_000 };
+        let steps: u32 = if cfg!(miri) { 12 } else { 2_000 };
         for step in 0..steps {
             let bytes = vec![step.to_le_bytes()[0]; random(1_500)];
             let mark = buffer.mark();
