@@ -510,6 +510,7 @@ def test_a_child_that_closes_the_loop_keeps_no_descriptor_of_it(ours: yamanote.L
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.hang_after(300.0)
 def test_a_hundred_forks_in_a_running_loop_leave_nothing_behind(ours: yamanote.Loop) -> None:
     async def main() -> None:
         async with serving() as address:
