@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+use super::make;
 pub(super) use super::panics::panicked;
 use super::panics::raise;
 use super::reference::{borrowed, counted, returned};
@@ -94,7 +95,10 @@ macro_rules! method {
                 $this: &Bound<'py, Self::Receiver>,
                 $arguments: $crate::ffi::Args<'_, 'py>,
             ) -> PyResult<Bound<'py, PyAny>> {
-                $body
+                let py = $arguments.py();
+                #[expect(clippy::redundant_closure_call, reason = "`?` ends the body, not this")]
+                let returned: PyResult<_> = (|| $body)();
+                returned.map(|value| $crate::ffi::IntoReturned::into_returned(value, py))
             }
         }
     };
@@ -126,7 +130,10 @@ macro_rules! attribute {
             const NAME: &'static std::ffi::CStr = $name;
 
             fn get<'py>($this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>> {
-                $body
+                let py = $this.py();
+                #[expect(clippy::redundant_closure_call, reason = "`?` ends the body, not this")]
+                let value: PyResult<_> = (|| $body)();
+                value.map(|value| $crate::ffi::IntoReturned::into_returned(value, py))
             }
         }
     };
@@ -153,6 +160,32 @@ macro_rules! settable {
 }
 
 pub(crate) use {attribute, light_method, method, settable};
+
+/// What the body of a method or attribute may return: an object, `()` for `None`, or a truth value.
+pub(crate) trait IntoReturned<'py> {
+    fn into_returned(self, py: Python<'py>) -> Bound<'py, PyAny>;
+}
+
+impl<'py> IntoReturned<'py> for Bound<'py, PyAny> {
+    #[inline]
+    fn into_returned(self, _py: Python<'py>) -> Bound<'py, PyAny> {
+        self
+    }
+}
+
+impl<'py> IntoReturned<'py> for () {
+    #[inline]
+    fn into_returned(self, py: Python<'py>) -> Bound<'py, PyAny> {
+        make::none(py)
+    }
+}
+
+impl<'py> IntoReturned<'py> for bool {
+    #[inline]
+    fn into_returned(self, py: Python<'py>) -> Bound<'py, PyAny> {
+        make::boolean(py, self)
+    }
+}
 
 /// The arguments of one call, borrowed from the caller.
 #[derive(Clone, Copy)]

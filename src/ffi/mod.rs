@@ -42,8 +42,8 @@ pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, ne
 pub(crate) use coroutine::{Coroutine, Step};
 pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{
-    Args, Attribute, FastMethod, Members, Settable, add_fast_method, attribute, light_method,
-    method, missing, settable, text,
+    Args, Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_method, attribute,
+    light_method, method, missing, settable, text,
 };
 pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};

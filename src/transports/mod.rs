@@ -6,6 +6,7 @@ mod clients;
 pub(crate) mod datagram;
 pub(crate) mod descriptor;
 mod extra_info;
+mod flow;
 mod flow_control;
 mod lifecycle;
 pub(crate) mod listener;

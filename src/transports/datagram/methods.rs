@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::super::flow_control::HIGH;
 use super::super::lifecycle::{Phase, Reading, Transport, update_interest};
-use super::super::members::{attribute, boolean, limits, method, missing, none, pair, single};
+use super::super::members::{attribute, limits, method, missing, none, single};
 use super::super::write_buffer::Writing;
 use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
 use super::write;
@@ -100,8 +100,7 @@ method!(
         let [bytes, address] = arguments.named("sendto", ["data", "addr"])?;
         let bytes = bytes.ok_or_else(|| missing("sendto", "data"))?;
         let address = address.filter(|address| !address.is_none());
-        write::send_to(this, &state, &bytes, address.as_deref())?;
-        Ok(none(this.py()))
+        write::send_to(this, &state, &bytes, address.as_deref())
     }
 );
 
@@ -113,7 +112,7 @@ method!(
         if state.writing.get() == Writing::Blocked {
             write::flush(this, &state)?;
         }
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -121,10 +120,7 @@ method!(
     Close,
     "close",
     "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
-    |this, state| {
-        close(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| close(this, &state)
 );
 
 method!(
@@ -133,8 +129,7 @@ method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         write::settle(this, &state)?;
-        force_close(this, &state, None)?;
-        Ok(none(this.py()))
+        force_close(this, &state, None)
     }
 );
 
@@ -142,7 +137,7 @@ method!(
     IsClosing,
     "is_closing",
     "Whether the transport is closing or closed.",
-    |this, state| Ok(boolean(this.py(), !state.life.is_open()))
+    |this, state| Ok(!state.life.is_open())
 );
 
 method!(
@@ -151,7 +146,7 @@ method!(
     "Whether received datagrams are delivered.",
     |this, state| {
         let reading = state.reading.get() != Reading::Paused;
-        Ok(boolean(this.py(), state.life.is_open() && reading))
+        Ok(state.life.is_open() && reading)
     }
 );
 
@@ -159,20 +154,14 @@ method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the kernel keeps what it has room for.",
-    |this, state| {
-        pause_reading(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| { pause_reading(this, &state) }
 );
 
 method!(
     ResumeReading,
     "resume_reading",
     "Resume delivering received datagrams.",
-    |this, state| {
-        resume_reading(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| resume_reading(this, &state)
 );
 
 method!(
@@ -184,7 +173,7 @@ method!(
         state
             .life
             .set_protocol(&single(arguments, "set_protocol", "protocol")?);
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -218,15 +207,9 @@ method!(
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
         let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
-        let (high, low) = marks.floors()?;
         write::settle(this, &state)?;
-        let before = state.marks.replace(Some(marks.into_pair()?));
-        drop(before);
-        let mut flow = state.flow.get();
-        flow.set(high, low);
-        state.flow.set(flow);
-        write::grown(this, &state)?;
-        Ok(none(this.py()))
+        state.flow.set(marks)?;
+        write::grown(this, &state)
     }
 );
 
@@ -234,10 +217,7 @@ method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
-    |this, state| {
-        let flow = state.flow.get();
-        pair(this.py(), &state.marks, (flow.low(), flow.high()))
-    }
+    |this, state| state.flow.limits(this.py())
 );
 
 method!(
@@ -276,5 +256,5 @@ attribute!(ConnLost, c"_conn_lost", |this, state| {
 });
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
-    Ok(boolean(this.py(), state.flow.get().is_paused()))
+    Ok(state.flow.is_paused())
 });

@@ -163,9 +163,7 @@ impl NativeClass for Datagrams {
         visitor.object(&self.context);
         visitor.option(state.address.as_ref());
         state.life.traverse(visitor);
-        if let Ok(marks) = state.marks.try_borrow() {
-            visitor.option(marks.as_ref());
-        }
+        state.flow.traverse(visitor);
         let mut visit = |object: &Py<PyAny>| visitor.object(object);
         state.extra.objects(&mut visit);
         state.descriptor.object(&mut visit);

@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::super::descriptor::Descriptor;
 use super::super::extra_info::ExtraInfo;
-use super::super::flow_control::FlowControl;
+use super::super::flow::Flow;
 use super::super::lifecycle::{self, Life, Phase, Reading, fail, lose_later, update_interest};
 use super::super::write_buffer::Writing;
 use super::peers::Peers;
@@ -56,9 +56,7 @@ pub(crate) struct State {
     pub(super) failures: Cell<usize>,
     pub(super) peers: RefCell<Peers>,
     pub(super) queue: RefCell<Queue>,
-    pub(super) flow: Cell<FlowControl>,
-    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
-    pub(super) marks: RefCell<Option<Py<PyAny>>>,
+    pub(super) flow: Flow,
     /// The loop's count of the callback that sent last.
     pub(super) wrote_in: Cell<u64>,
     /// Sends since the end, plus one, counted as in asyncio.
@@ -130,8 +128,7 @@ impl State {
             failures: Cell::new(0),
             peers: RefCell::default(),
             queue: RefCell::default(),
-            flow: Cell::new(FlowControl::new()),
-            marks: RefCell::new(None),
+            flow: Flow::new(),
             wrote_in: Cell::new(0),
             conn_lost: Cell::new(0),
         })

@@ -12,7 +12,6 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::super::flow_control::Tell;
 use super::super::lifecycle::{Phase, Transport, call_protocol, cast, fail, update_interest};
 use super::super::logger::count_lost_write;
 use super::super::write_buffer::Writing;
@@ -212,7 +211,7 @@ fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
         return grown(this, state);
     }
     // Above the high mark, send at once: the protocol must not be paused for datagrams that the kernel can take.
-    if state.queue.borrow().size() > state.flow.get().high() {
+    if state.queue.borrow().size() > state.flow.high() {
         return flush(this, state);
     }
     if state.writing.get() == Writing::Idle {
@@ -409,27 +408,14 @@ fn emptied(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 
 /// Calls `pause_writing` when the queue is above the high mark.
 pub(super) fn grown(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let mut flow = state.flow.get();
-    let what = flow.grown(state.queue.borrow().size());
-    state.flow.set(flow);
-    what.map_or(Ok(()), |what| tell(this, state, what))
+    let size = state.queue.borrow().size();
+    state.flow.grown(this, &state.life, size)
 }
 
 /// Calls `resume_writing` when the queue is at or below the low mark.
 fn shrunk(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let mut flow = state.flow.get();
-    let what = flow.shrunk(state.queue.borrow().size());
-    state.flow.set(flow);
-    what.map_or(Ok(()), |what| tell(this, state, what))
-}
-
-#[cold]
-fn tell(this: &Bound<'_, Datagrams>, state: &State, what: Tell) -> PyResult<()> {
-    let py = this.py();
-    let Some(protocol) = state.life.protocol(py) else {
-        return Ok(());
-    };
-    protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+    let size = state.queue.borrow().size();
+    state.flow.shrunk(this, &state.life, size)
 }
 
 /// Whether `error` means that the Python socket's call would block.

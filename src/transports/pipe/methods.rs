@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use super::{Pipe, Side};
 use crate::ffi::{Members, data, make, settable};
 use crate::transports::lifecycle::Transport;
-use crate::transports::members::{attribute, boolean, method, missing, none, single};
+use crate::transports::members::{attribute, method, missing, none, single};
 
 type This<S> = Pipe<S>;
 
@@ -26,7 +26,7 @@ method!(
     IsClosing<S: Side>,
     "is_closing",
     "Whether the transport is closing or closed.",
-    |this, state| Ok(boolean(this.py(), !state.life.is_open()))
+    |this, state| Ok(!state.life.is_open())
 );
 
 method!(
@@ -34,10 +34,7 @@ method!(
     "set_protocol",
     "($self, protocol)",
     "Call `protocol` from now on.",
-    |this, state, arguments| {
-        state.set_protocol(&single(arguments, "set_protocol", "protocol")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| state.set_protocol(&single(arguments, "set_protocol", "protocol")?)
 );
 
 method!(

@@ -20,7 +20,7 @@ use crate::transports::lifecycle::{
     Phase, Transport, call_protocol_in, cast, fail, fail_aloud, log_of, report_step,
     update_interest,
 };
-use crate::transports::members::{boolean, method, none};
+use crate::transports::members::method;
 use crate::transports::protocol::{Delivery, callback_failed};
 use crate::transports::stream::read::with_room;
 use crate::transports::stream_reader::Reader;
@@ -352,7 +352,7 @@ method!(
         if state.life.is_open() {
             lose(this, &state, None)?;
         }
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -360,17 +360,14 @@ method!(
     IsReading,
     "is_reading",
     "Whether received bytes are delivered.",
-    |this, state| Ok(boolean(this.py(), is_reading(&state)))
+    |this, state| Ok(is_reading(&state))
 );
 
 method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; backpressure reaches the writer once the pipe is full.",
-    |this, state| {
-        pause(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| pause(this, &state)
 );
 
 method!(
@@ -382,7 +379,7 @@ method!(
             go_on(this, &state)?;
             log_of(this, "debug", "%r resumes reading")?;
         }
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 

@@ -19,20 +19,18 @@ use crate::ffi::buffer::{View, is_bytes_like};
 use crate::ffi::{Class, Members, Visitor, data, make};
 use crate::scheduler::READ;
 use crate::sys::pipe;
-use crate::transports::flow_control::{FlowControl, HIGH, Tell};
+use crate::transports::flow::Flow;
+use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Transport, fail, log_of, update_interest};
 use crate::transports::logger::count_lost_write;
-use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
-use crate::transports::protocol;
+use crate::transports::members::{attribute, boolean, limits, method, single};
 use crate::transports::write_buffer::WriteBuffer;
 
 /// The state of a writing end.
 #[derive(Debug)]
 pub(crate) struct WriteSide {
     buffer: RefCell<WriteBuffer<PyBackedBytes>>,
-    flow: Cell<FlowControl>,
-    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
-    marks: RefCell<Option<Py<PyAny>>>,
+    flow: Flow,
     /// The kernel is full; the reactor fires when it has room again.
     blocked: Cell<bool>,
     /// The registration includes room to write. It does not until the kernel is full for the first time, because on a
@@ -56,8 +54,7 @@ impl Side for WriteSide {
     fn new() -> Self {
         Self {
             buffer: RefCell::new(WriteBuffer::new()),
-            flow: Cell::new(FlowControl::new()),
-            marks: RefCell::new(None),
+            flow: Flow::new(),
             blocked: Cell::new(false),
             both: Cell::new(false),
             conn_lost: Cell::new(0),
@@ -121,9 +118,7 @@ impl Side for WriteSide {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        if let Ok(marks) = self.marks.try_borrow() {
-            visitor.option(marks.as_ref());
-        }
+        self.flow.traverse(visitor);
     }
 }
 
@@ -357,28 +352,20 @@ fn close(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
 
 /// Calls `pause_writing` when the buffer is above the high mark.
 fn grown(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
-    let mut flow = state.side.flow.get();
-    let what = flow.grown(state.side.buffer.borrow().len());
-    state.side.flow.set(flow);
-    tell(this, state, what)
+    if state.is_losing() {
+        return Ok(());
+    }
+    let size = state.side.buffer.borrow().len();
+    state.side.flow.grown(this, &state.life, size)
 }
 
 /// Calls `resume_writing` when the buffer is at or below the low mark.
 fn shrunk(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
-    let mut flow = state.side.flow.get();
-    let what = flow.shrunk(state.side.buffer.borrow().len());
-    state.side.flow.set(flow);
-    tell(this, state, what)
-}
-
-fn tell(this: &Bound<'_, WritePipe>, state: &State<WriteSide>, what: Option<Tell>) -> PyResult<()> {
-    let py = this.py();
-    match (what, state.life.protocol(py)) {
-        (Some(what), Some(protocol)) if !state.is_losing() => {
-            protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
-        }
-        _ => Ok(()),
+    if state.is_losing() {
+        return Ok(());
     }
+    let size = state.side.buffer.borrow().len();
+    state.side.flow.shrunk(this, &state.life, size)
 }
 
 type This = WritePipe;
@@ -388,20 +375,14 @@ method!(
     "write",
     "($self, data)",
     "Write bytes, at once or when there is room, without blocking. `data` may be changed afterwards.",
-    |this, state, arguments| {
-        write(this, &state, &single(arguments, "write", "data")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| write(this, &state, &single(arguments, "write", "data")?)
 );
 
 method!(
     WriteEof,
     "write_eof",
     "Write what is buffered, then close: a pipe has no other way to signal the end of the data.",
-    |this, state| {
-        close(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| close(this, &state)
 );
 
 method!(CanWriteEof, "can_write_eof", "True.", |this, _state| Ok(
@@ -412,20 +393,14 @@ method!(
     Close,
     "close",
     "Write what is buffered, then close; `connection_lost(None)` is called in a later turn.",
-    |this, state| {
-        close(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| close(this, &state)
 );
 
 method!(
     Abort,
     "abort",
     "Close without writing what is buffered; `connection_lost(None)` is called in a later turn.",
-    |this, state| {
-        end(this, &state, None)?;
-        Ok(none(this.py()))
-    }
+    |this, state| end(this, &state, None)
 );
 
 method!(
@@ -435,14 +410,8 @@ method!(
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
         let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
-        let (high, low) = marks.floors()?;
-        let before = state.side.marks.replace(Some(marks.into_pair()?));
-        drop(before);
-        let mut flow = state.side.flow.get();
-        flow.set(high, low);
-        state.side.flow.set(flow);
-        grown(this, &state)?;
-        Ok(none(this.py()))
+        state.side.flow.set(marks)?;
+        grown(this, &state)
     }
 );
 
@@ -450,10 +419,7 @@ method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
-    |this, state| {
-        let flow = state.side.flow.get();
-        pair(this.py(), &state.side.marks, (flow.low(), flow.high()))
-    }
+    |this, state| state.side.flow.limits(this.py())
 );
 
 method!(
@@ -464,7 +430,7 @@ method!(
 );
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
-    Ok(boolean(this.py(), state.side.flow.get().is_paused()))
+    Ok(state.side.flow.is_paused())
 });
 
 /// Chunks passed to the kernel in one call.

@@ -13,9 +13,7 @@ use crate::errors::os_error;
 use crate::ffi::{data, name};
 use crate::scheduler::Flush;
 use crate::sys::socket;
-use crate::transports::flow_control::Tell;
 use crate::transports::lifecycle::{Phase, Transport, cast, fail, update_interest};
-use crate::transports::protocol;
 use crate::transports::write_buffer::WriteBuffer;
 
 /// Decides when the buffer is sent.
@@ -25,7 +23,7 @@ pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> 
         return grown(this, state);
     }
     // Above the high mark, send at once: the protocol must not be paused for bytes that the kernel can take.
-    if size > state.flow.get().high() {
+    if size > state.flow.high() {
         return flush(this, state);
     }
     if state.writing.get() == Writing::Queued {
@@ -208,35 +206,15 @@ fn emptied(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 
 /// Calls `pause_writing` when the buffer is above the high mark.
 pub(crate) fn grown(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let mut flow = state.flow.get();
-    let Some(what) = flow.grown(state.buffer.borrow().len()) else {
-        return Ok(());
-    };
-    state.flow.set(flow);
-    tell(this, state, what)
+    let size = state.buffer.borrow().len();
+    state.flow.grown(this, &state.life, size)
 }
 
 /// Calls `resume_writing` when the buffer is at or below the low mark.
 #[inline]
 fn shrunk(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    let mut flow = state.flow.get();
-    if !flow.is_paused() {
-        return Ok(());
-    }
-    let Some(what) = flow.shrunk(state.buffer.borrow().len()) else {
-        return Ok(());
-    };
-    state.flow.set(flow);
-    tell(this, state, what)
-}
-
-#[cold]
-fn tell(this: &Bound<'_, Stream>, state: &State, what: Tell) -> PyResult<()> {
-    let py = this.py();
-    let Some(protocol) = state.life.protocol(py) else {
-        return Ok(());
-    };
-    protocol::tell(data(this).core.bind(py), this.as_any(), &protocol, what)
+    let size = state.buffer.borrow().len();
+    state.flow.shrunk(this, &state.life, size)
 }
 
 /// Sends what is buffered, then closes the connection.

@@ -13,7 +13,7 @@ use crate::ffi::{Members, data, make, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
-use crate::transports::members::{attribute, boolean, limits, method, missing, none, pair, single};
+use crate::transports::members::{attribute, limits, method, missing, none, single};
 
 pub(crate) fn members() -> Members {
     Members::default()
@@ -76,10 +76,7 @@ method!(
     "write",
     "($self, data)",
     "Send bytes, now or soon, without blocking. `data` may be changed afterwards.",
-    |this, state, arguments| {
-        write::write(this, &state, &single(arguments, "write", "data")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| write::write(this, &state, &single(arguments, "write", "data")?)
 );
 
 method!(
@@ -87,14 +84,11 @@ method!(
     "writelines",
     "($self, list_of_data)",
     "Send the bytes of each item, in order.",
-    |this, state, arguments| {
-        write::write_lines(
-            this,
-            &state,
-            &single(arguments, "writelines", "list_of_data")?,
-        )?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| write::write_lines(
+        this,
+        &state,
+        &single(arguments, "writelines", "list_of_data")?,
+    )
 );
 
 method!(
@@ -109,7 +103,7 @@ method!(
                 socket::shutdown_write(state.life.fd).map_err(os_error)?;
             }
         }
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -117,17 +111,14 @@ method!(
     CanWriteEof,
     "can_write_eof",
     "True: sockets can be half-closed.",
-    |this, _state| Ok(boolean(this.py(), true))
+    |this, _state| Ok(true)
 );
 
 method!(
     Close,
     "close",
     "Send what is buffered, then close; `connection_lost(None)` is called in a later turn.",
-    |this, _state| {
-        close(this)?;
-        Ok(none(this.py()))
-    }
+    |this, _state| close(this)
 );
 
 method!(
@@ -136,8 +127,7 @@ method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         settle(this, &state)?;
-        force_close(this, &state, None)?;
-        Ok(none(this.py()))
+        force_close(this, &state, None)
     }
 );
 
@@ -149,8 +139,7 @@ method!(
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         settle(this, &state)?;
-        force_close(this, &state, Some(error).filter(|error| !error.is_none()))?;
-        Ok(none(this.py()))
+        force_close(this, &state, Some(error).filter(|error| !error.is_none()))
     }
 );
 
@@ -161,7 +150,7 @@ method!(
     |this, state| {
         // `StreamWriter.drain()` calls this too.
         settle(this, &state)?;
-        Ok(boolean(this.py(), !state.life.is_open()))
+        Ok(!state.life.is_open())
     }
 );
 
@@ -171,7 +160,7 @@ method!(
     "Whether received bytes are delivered.",
     |this, state| {
         let reading = state.reading.get() != Reading::Paused;
-        Ok(boolean(this.py(), state.life.is_open() && reading))
+        Ok(state.life.is_open() && reading)
     }
 );
 
@@ -179,20 +168,14 @@ method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; backpressure reaches the peer once the buffers are full.",
-    |this, state| {
-        pause_reading(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| { pause_reading(this, &state) }
 );
 
 method!(
     ResumeReading,
     "resume_reading",
     "Resume delivering received bytes.",
-    |this, state| {
-        resume_reading(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| resume_reading(this, &state)
 );
 
 method!(
@@ -200,10 +183,7 @@ method!(
     "set_protocol",
     "($self, protocol)",
     "Call `protocol` from now on.",
-    |this, state, arguments| {
-        state.set_protocol(&single(arguments, "set_protocol", "protocol")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| state.set_protocol(&single(arguments, "set_protocol", "protocol")?)
 );
 
 method!(
@@ -237,15 +217,9 @@ method!(
     "Pause the protocol's writing above `high` buffered bytes, resume it at `low`.",
     |this, state, arguments| {
         let marks = limits(arguments, "set_write_buffer_limits", HIGH)?;
-        let (high, low) = marks.floors()?;
         settle(this, &state)?;
-        let before = state.marks.replace(Some(marks.into_pair()?));
-        drop(before);
-        let mut flow = state.flow.get();
-        flow.set(high, low);
-        state.flow.set(flow);
-        grown(this, &state)?;
-        Ok(none(this.py()))
+        state.flow.set(marks)?;
+        grown(this, &state)
     }
 );
 
@@ -253,10 +227,7 @@ method!(
     GetWriteBufferLimits,
     "get_write_buffer_limits",
     "`(low, high)`, in bytes.",
-    |this, state| {
-        let flow = state.flow.get();
-        pair(this.py(), &state.marks, (flow.low(), flow.high()))
-    }
+    |this, state| state.flow.limits(this.py())
 );
 
 method!(
@@ -297,7 +268,7 @@ method!(
     |this, state| {
         let waiter = state.empty_waiter.take();
         drop(waiter);
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -318,11 +289,11 @@ attribute!(Sock, c"_sock", |this, state| {
 
 attribute!(Paused, c"_paused", |this, state| {
     let is_paused = state.reading.get() == Reading::Paused;
-    Ok(boolean(this.py(), is_paused))
+    Ok(is_paused)
 });
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
-    Ok(boolean(this.py(), state.flow.get().is_paused()))
+    Ok(state.flow.is_paused())
 });
 
 attribute!(
@@ -342,5 +313,5 @@ attribute!(
 attribute!(
     StartTlsCompatible,
     c"_start_tls_compatible",
-    |this, _state| Ok(boolean(this.py(), true))
+    |this, _state| Ok(true)
 );

@@ -235,7 +235,8 @@ impl NativeClass for Stream {
         visitor.object(&self.core);
         visitor.object(&self.context);
         state.life.traverse(visitor);
-        for cell in [&state.server, &state.empty_waiter, &state.marks] {
+        state.flow.traverse(visitor);
+        for cell in [&state.server, &state.empty_waiter] {
             if let Ok(object) = cell.try_borrow() {
                 visitor.option(object.as_ref());
             }

@@ -13,7 +13,7 @@ use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
 use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
-use crate::transports::flow_control::FlowControl;
+use crate::transports::flow::Flow;
 use crate::transports::lifecycle::{Life, Reading, log_of, update_interest};
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::write_buffer::WriteBuffer;
@@ -47,9 +47,7 @@ pub(crate) struct State {
     /// time, because each read of the peer would wake the loop.
     pub(crate) watches_room: Cell<bool>,
     pub(crate) buffer: RefCell<WriteBuffer<PyBackedBytes>>,
-    pub(crate) flow: Cell<FlowControl>,
-    /// `(low, high)` as they were passed to `set_write_buffer_limits`.
-    pub(crate) marks: RefCell<Option<Py<PyAny>>>,
+    pub(crate) flow: Flow,
     /// The loop's count of the callback that wrote last; 0 once the program has read the transport's state since.
     pub(crate) wrote_in: Cell<u64>,
     /// While above 0, the writes of one callback are gathered; counts down with each callback that writes once.
@@ -107,8 +105,7 @@ impl State {
             writing: Cell::new(Writing::Idle),
             watches_room: Cell::new(false),
             buffer: RefCell::new(WriteBuffer::new()),
-            flow: Cell::new(FlowControl::new()),
-            marks: RefCell::new(None),
+            flow: Flow::new(),
             wrote_in: Cell::new(0),
             gathering: Cell::new(0),
             large_reads: Cell::new(false),

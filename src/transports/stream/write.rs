@@ -307,7 +307,7 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<Py
         return Ok(Ok(false));
     }
     let at_once =
-        may_send && view.len() > state.flow.get().high() && state.writing.get() != Writing::Blocked;
+        may_send && view.len() > state.flow.high() && state.writing.get() != Writing::Blocked;
     if at_once && state.buffer.borrow().is_empty() {
         // Large and mutable: try to send first, so that only the rest is copied.
         return Ok(send_or_copy(state, view.bytes())?.map(|rest| rest > 0));

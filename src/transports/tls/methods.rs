@@ -70,10 +70,7 @@ method!(
     "write",
     "($self, data)",
     "Encrypt and send bytes, now or soon, without blocking. `data` may be changed afterwards.",
-    |this, state, arguments| {
-        write::write(this, &state, &single(arguments, "write", "data")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| write::write(this, &state, &single(arguments, "write", "data")?)
 );
 
 method!(
@@ -83,8 +80,7 @@ method!(
     "Send the bytes of each item, in order.",
     |this, state, arguments| {
         let lines = single(arguments, "writelines", "list_of_data")?;
-        write::write_lines(this, &state, &lines)?;
-        Ok(none(this.py()))
+        write::write_lines(this, &state, &lines)
     }
 );
 
@@ -92,14 +88,14 @@ method!(
     WriteEof,
     "write_eof",
     "Not supported: TLS cannot be half-closed.",
-    |_this, _state| Err(PyNotImplementedError::new_err(()))
+    |_this, _state| Err::<(), _>(PyNotImplementedError::new_err(()))
 );
 
 method!(
     CanWriteEof,
     "can_write_eof",
     "False: TLS cannot be half-closed.",
-    |this, _state| Ok(boolean(this.py(), false))
+    |this, _state| Ok(false)
 );
 
 method!(
@@ -113,7 +109,7 @@ method!(
         } else {
             handshake::start_shutdown(this, &state)?;
         }
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -123,8 +119,7 @@ method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         state.closed.set(true);
-        handshake::abort(this, &state, None)?;
-        Ok(none(this.py()))
+        handshake::abort(this, &state, None)
     }
 );
 
@@ -136,8 +131,7 @@ method!(
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         state.closed.set(true);
-        handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))?;
-        Ok(none(this.py()))
+        handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))
     }
 );
 
@@ -162,7 +156,7 @@ method!(
     IsReading,
     "is_reading",
     "Whether received bytes are delivered.",
-    |this, state| Ok(boolean(this.py(), !state.reading_paused.get()))
+    |this, state| Ok(!state.reading_paused.get())
 );
 
 method!(
@@ -171,7 +165,7 @@ method!(
     "Deliver nothing until `resume_reading()`; backpressure reaches the peer once the buffers are full.",
     |this, state| {
         state.reading_paused.set(true);
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -179,10 +173,7 @@ method!(
     ResumeReading,
     "resume_reading",
     "Resume delivering received bytes.",
-    |this, state| {
-        read::resume(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| read::resume(this, &state)
 );
 
 method!(
@@ -190,10 +181,7 @@ method!(
     "set_protocol",
     "($self, protocol)",
     "Call `protocol` from now on.",
-    |this, state, arguments| {
-        state.set_protocol(&single(arguments, "set_protocol", "protocol")?)?;
-        Ok(none(this.py()))
-    }
+    |this, state, arguments| state.set_protocol(&single(arguments, "set_protocol", "protocol")?)
 );
 
 method!(
@@ -238,8 +226,7 @@ method!(
         let before = state.write_marks.replace(Some(marks.into_pair()?));
         drop(before);
         state.write_limits.set(Limits { high, low });
-        write::control_application(this, &state)?;
-        Ok(none(this.py()))
+        write::control_application(this, &state)
     }
 );
 
@@ -274,8 +261,7 @@ method!(
         let before = state.read_marks.replace(Some(marks.into_pair()?));
         drop(before);
         state.read_limits.set(Limits { high, low });
-        read::control_stream(this, &state)?;
-        Ok(none(this.py()))
+        read::control_stream(this, &state)
     }
 );
 
@@ -306,8 +292,7 @@ method!(
     "Called by the stream below, as its protocol: starts the handshake.",
     |this, _state, arguments| {
         let stream = single(arguments, "connection_made", "transport")?;
-        handshake::begin(this, &stream)?;
-        Ok(none(this.py()))
+        handshake::begin(this, &stream)
     }
 );
 
@@ -316,17 +301,14 @@ method!(
     "connection_lost",
     "($self, exc)",
     "Called by the stream below, as its protocol.",
-    |this, _state, arguments| {
-        handshake::lost(this, &single(arguments, "connection_lost", "exc")?)?;
-        Ok(none(this.py()))
-    }
+    |this, _state, arguments| handshake::lost(this, &single(arguments, "connection_lost", "exc")?)
 );
 
 method!(
     EofReceived,
     "eof_received",
     "Called by the stream below, as its protocol.",
-    |this, _state| Ok(boolean(this.py(), handshake::at_end(this)?))
+    |this, _state| Ok(handshake::at_end(this)?)
 );
 
 method!(
@@ -335,7 +317,7 @@ method!(
     "Called by the stream below, as its protocol.",
     |this, state| {
         write::block(&state);
-        Ok(none(this.py()))
+        Ok(())
     }
 );
 
@@ -343,10 +325,7 @@ method!(
     ResumeWriting,
     "resume_writing",
     "Called by the stream below, as its protocol.",
-    |this, state| {
-        write::unblock(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| write::unblock(this, &state)
 );
 
 method!(
@@ -356,8 +335,7 @@ method!(
     "Pass on ciphertext that arrived before the handshake began.",
     |this, state, arguments| {
         let ciphertext = single(arguments, "_feed", "ciphertext")?;
-        state.session.feed(&ciphertext)?;
-        Ok(none(this.py()))
+        state.session.feed(&ciphertext)
     }
 );
 
@@ -365,20 +343,14 @@ method!(
     CheckHandshakeTimeout,
     "_check_handshake_timeout",
     "Timer callback: abort if the handshake is unfinished.",
-    |this, state| {
-        handshake::check_handshake_timeout(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| handshake::check_handshake_timeout(this, &state)
 );
 
 method!(
     CheckShutdownTimeout,
     "_check_shutdown_timeout",
     "Timer callback: abort if the shutdown is unfinished.",
-    |this, state| {
-        handshake::check_shutdown_timeout(this, &state)?;
-        Ok(none(this.py()))
-    }
+    |this, state| handshake::check_shutdown_timeout(this, &state)
 );
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
@@ -408,7 +380,7 @@ attribute!(
 attribute!(
     StartTlsCompatible,
     c"_start_tls_compatible",
-    |this, _state| Ok(boolean(this.py(), true))
+    |this, _state| Ok(true)
 );
 
 attribute!(SslProtocol, c"_ssl_protocol", |this, _state| Ok(this
@@ -421,7 +393,7 @@ attribute!(SslContext, c"_sslcontext", |this, _state| {
 });
 
 attribute!(AppReadingPaused, c"_app_reading_paused", |this, state| {
-    Ok(boolean(this.py(), state.reading_paused.get()))
+    Ok(state.reading_paused.get())
 });
 
 attribute!(IsDirect, c"_is_direct", |this, state| Ok(boolean(

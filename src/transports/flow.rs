@@ -1,0 +1,100 @@
+//! A transport's flow control, and what it tells the protocol.
+
+use std::cell::{Cell, RefCell};
+
+use pyo3::prelude::*;
+
+use super::flow_control::{FlowControl, Tell};
+use super::lifecycle::{Life, Transport};
+use super::members::{Marks, pair};
+use super::protocol;
+use crate::ffi::{Visitor, data};
+
+/// Pauses the protocol when too much waits to be sent, and resumes it when little does.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    control: Cell<FlowControl>,
+    /// `(low, high)` as passed to `set_write_buffer_limits`.
+    marks: RefCell<Option<Py<PyAny>>>,
+}
+
+impl Flow {
+    pub(crate) fn new() -> Self {
+        Self {
+            control: Cell::new(FlowControl::new()),
+            marks: RefCell::new(None),
+        }
+    }
+
+    /// In bytes: more than this pauses the protocol.
+    #[inline]
+    pub(crate) fn high(&self) -> usize {
+        self.control.get().high()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.control.get().is_paused()
+    }
+
+    /// `set_write_buffer_limits`. The caller passes the size to [`Flow::grown`] afterwards.
+    pub(super) fn set(&self, marks: Marks<'_>) -> PyResult<()> {
+        let (high, low) = marks.floors()?;
+        let before = self.marks.replace(Some(marks.into_pair()?));
+        drop(before);
+        let mut control = self.control.get();
+        control.set(high, low);
+        self.control.set(control);
+        Ok(())
+    }
+
+    /// `get_write_buffer_limits`.
+    pub(super) fn limits<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let control = self.control.get();
+        pair(py, &self.marks, (control.low(), control.high()))
+    }
+
+    /// Bytes were queued; `size` is how many wait now.
+    pub(crate) fn grown<T: Transport>(
+        &self,
+        this: &Bound<'_, T>,
+        life: &Life,
+        size: usize,
+    ) -> PyResult<()> {
+        let mut control = self.control.get();
+        let what = control.grown(size);
+        self.control.set(control);
+        what.map_or(Ok(()), |what| tell(this, life, what))
+    }
+
+    /// Bytes were sent; `size` is how many still wait.
+    #[inline]
+    pub(crate) fn shrunk<T: Transport>(
+        &self,
+        this: &Bound<'_, T>,
+        life: &Life,
+        size: usize,
+    ) -> PyResult<()> {
+        let mut control = self.control.get();
+        if !control.is_paused() {
+            return Ok(());
+        }
+        let what = control.shrunk(size);
+        self.control.set(control);
+        what.map_or(Ok(()), |what| tell(this, life, what))
+    }
+
+    pub(crate) fn traverse(&self, visitor: &mut Visitor) {
+        if let Ok(marks) = self.marks.try_borrow() {
+            visitor.option(marks.as_ref());
+        }
+    }
+}
+
+#[cold]
+fn tell<T: Transport>(this: &Bound<'_, T>, life: &Life, what: Tell) -> PyResult<()> {
+    let py = this.py();
+    let Some(protocol) = life.protocol(py) else {
+        return Ok(());
+    };
+    protocol::tell(data(this).core().bind(py), this.as_any(), &protocol, what)
+}
