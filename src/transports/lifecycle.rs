@@ -13,8 +13,9 @@ use pyo3::types::PyString;
 
 use crate::driver::Registration;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, NativeClass, OwnerCell, Stopped, Visitor, call, data, downcast, name};
+use crate::ffi::{Entered, NativeClass, Stopped, Visitor, call, data, downcast, name};
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::transports::frame::Frame;
 use crate::transports::logger::log;
 use crate::transports::protocol::{self, callback_failed, step_failed};
 use crate::transports::warnings;
@@ -125,17 +126,7 @@ pub(crate) trait Transport: NativeClass {
     /// See [`Source::again`].
     const AGAIN: u8 = READ | WRITE;
 
-    fn core(&self) -> &Py<Core>;
-
-    /// The context of the protocol's methods.
-    fn context(&self) -> &Py<PyAny>;
-
-    /// Whether `connection_lost` runs in that context too, rather than in the context that ended the connection.
-    fn keeps_context(&self) -> bool {
-        false
-    }
-
-    fn cell(&self) -> &OwnerCell<Self::State>;
+    fn frame(&self) -> &Frame<Self::State>;
 
     fn life(state: &Self::State) -> &Life;
 
@@ -176,9 +167,25 @@ pub(crate) trait Transport: NativeClass {
     /// The state; an error while the transport runs on another thread.
     #[inline]
     fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, Self::State>> {
-        self.cell()
-            .enter(py, self.core().get().owner())
-            .ok_or_else(crate::scheduler::wrong_thread)
+        let owner = self.core().get().owner();
+        let entered = self.frame().state.enter(py, owner);
+        entered.ok_or_else(crate::scheduler::wrong_thread)
+    }
+
+    #[inline]
+    fn core(&self) -> &Py<Core> {
+        &self.frame().core
+    }
+
+    #[inline]
+    fn context(&self) -> &Py<PyAny> {
+        &self.frame().context
+    }
+
+    /// The loop's own state; an error on another thread than the one that runs it.
+    #[inline]
+    fn local<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, Local>> {
+        self.core().get().local(py)
     }
 }
 
@@ -292,7 +299,7 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
     let Some(registration) = &*registration else {
         return Ok(());
     };
-    let local = data(this).core().get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     life.attached.set(wanted);
     if wanted {
         local.attach(registration, source(this, life.fd));
@@ -317,12 +324,12 @@ pub(crate) fn lose_later<T: Transport>(
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = this.py();
-    if !data(this).keeps_context() {
+    if !data(this).frame().keeps_context {
         // As with asyncio's `call_soon`, `connection_lost` runs in a copy of the context that ended the connection.
         let before = life.lost_in.replace(Some(copy_current(py)?.unbind()));
         drop(before);
     }
-    data(this).core().get().local(py)?.defer(Deferred {
+    data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: error.map(Bound::unbind),
         run: lost::<T>,
@@ -434,7 +441,7 @@ pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
     let registration = life.registration.take();
     drop(registration);
     if T::CLAIMS
-        && let Ok(local) = transport.core().get().local(py)
+        && let Ok(local) = transport.local(py)
     {
         local.claims.release(life.fd);
     }

@@ -8,6 +8,7 @@ pub(crate) mod descriptor;
 mod extra_info;
 mod flow;
 mod flow_control;
+mod frame;
 mod lifecycle;
 pub(crate) mod listener;
 mod logger;

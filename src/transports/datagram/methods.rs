@@ -154,7 +154,7 @@ method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; the kernel keeps what it has room for.",
-    |this, state| { pause_reading(this, &state) }
+    |this, state| pause_reading(this, &state)
 );
 
 method!(
@@ -231,7 +231,7 @@ method!(
 );
 
 attribute!(Loop, c"_loop", |this, state| {
-    let core = (state.life.phase.get() != Phase::Closed).then(|| data(this).core.bind(this.py()));
+    let core = (state.life.phase.get() != Phase::Closed).then(|| data(this).core().bind(this.py()));
     Ok(core.map_or_else(|| none(this.py()), |core| core.as_any().clone()))
 });
 

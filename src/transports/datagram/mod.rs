@@ -16,12 +16,13 @@ use pyo3::types::PyType;
 
 use super::descriptor::{Descriptor, fileno};
 use super::extra_info::ExtraInfo;
+use super::frame::Frame;
 use super::lifecycle::{self, Life, Reading, Transport, update_interest};
 use super::protocol;
 use super::write_buffer::Writing;
 use crate::driver::Direction;
 use crate::ffi::context::copy_current;
-use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, make, name, new_instance};
+use crate::ffi::{Class, Members, NativeClass, Visitor, make, name, new_instance};
 use crate::scheduler::{Core, READ, WRITE};
 pub(crate) use state::Datagrams;
 use state::{Kind, Sender, State, force_close, register};
@@ -50,12 +51,8 @@ pub(crate) fn from_socket<'py>(
         .life
         .registration
         .replace(Some(local.register(fd, Direction::Read)?));
-    let transport = Datagrams {
-        core: core.clone().unbind(),
-        context: copy_current(py)?.unbind(),
-        state: OwnerCell::new(state),
-    };
-    let this = new_instance(py, transport)?;
+    let frame = Frame::new(core, copy_current(py)?, state);
+    let this = new_instance(py, Datagrams(frame))?;
     lifecycle::start(&this, &local, fd, waiter);
     Ok(this.into_any())
 }
@@ -65,16 +62,8 @@ impl Transport for Datagrams {
 
     const FATAL: &'static str = "Fatal error on datagram transport";
 
-    fn core(&self) -> &Py<Core> {
-        &self.core
-    }
-
-    fn context(&self) -> &Py<PyAny> {
-        &self.context
-    }
-
-    fn cell(&self) -> &OwnerCell<State> {
-        &self.state
+    fn frame(&self) -> &Frame<State> {
+        &self.0
     }
 
     fn life(state: &State) -> &Life {
@@ -158,9 +147,7 @@ impl NativeClass for Datagrams {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped(visitor.stopped());
-        visitor.object(&self.core);
-        visitor.object(&self.context);
+        let state = self.0.traverse(visitor);
         visitor.option(state.address.as_ref());
         state.life.traverse(visitor);
         state.flow.traverse(visitor);

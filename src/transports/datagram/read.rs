@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use super::super::lifecycle::{Reading, call_protocol, fail};
+use super::super::lifecycle::{Reading, Transport, call_protocol, fail};
 use super::super::protocol;
 use super::state::{Datagrams, Incoming, Kind, Sender, State};
 use super::{peers, write};
@@ -70,7 +70,7 @@ fn next_batch(received: usize) -> usize {
 /// Delivers what has arrived; `false` when the rest waits for a later turn or for `resume_reading`.
 fn deliver(this: &Bound<'_, Datagrams>, state: &State, found: Found) -> PyResult<bool> {
     let py = this.py();
-    let core = data(this).core.bind(py);
+    let core = data(this).core().bind(py);
     let local = core.get().local(py)?;
     let scheduled = local.ready_count();
     loop {
@@ -103,26 +103,22 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let wanted = state.batch.get();
     let mut kept = Ok(());
-    let outcome = data(this)
-        .core
-        .get()
-        .local(py)?
-        .with_datagram_buffer(|buffer| {
-            let mut arrived = state.arrived.borrow_mut();
-            datagram::receive_many(state.life.fd, buffer, wanted, |bytes, name| {
-                // Other addresses are ignored: the kernel gives only internet addresses for an internet socket.
-                if let Some(address) = name.internet() {
-                    let keep = make::bytes(py, bytes).and_then(|bytes| {
-                        arrived.try_reserve(1).map_err(make::no_memory)?;
-                        arrived.push_back((bytes.unbind(), Sender::Internet(address)));
-                        Ok(())
-                    });
-                    if let Err(error) = keep {
-                        kept = Err(error);
-                    }
+    let outcome = data(this).local(py)?.with_datagram_buffer(|buffer| {
+        let mut arrived = state.arrived.borrow_mut();
+        datagram::receive_many(state.life.fd, buffer, wanted, |bytes, name| {
+            // Other addresses are ignored: the kernel gives only internet addresses for an internet socket.
+            if let Some(address) = name.internet() {
+                let keep = make::bytes(py, bytes).and_then(|bytes| {
+                    arrived.try_reserve(1).map_err(make::no_memory)?;
+                    arrived.push_back((bytes.unbind(), Sender::Internet(address)));
+                    Ok(())
+                });
+                if let Err(error) = keep {
+                    kept = Err(error);
                 }
-            })
-        })?;
+            }
+        })
+    })?;
     if let Err(error) = kept {
         // As when Python's own socket cannot allocate memory for a datagram.
         fail(this, READ_ERROR, error)?;
@@ -144,14 +140,10 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
 /// Receives one datagram of any size.
 fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
-    let outcome = data(this)
-        .core
-        .get()
-        .local(py)?
-        .with_read_buffer(|buffer| {
-            let name = datagram::receive(state.life.fd, buffer)?;
-            Ok((make::bytes(py, buffer.filled()), name))
-        })?;
+    let outcome = data(this).local(py)?.with_read_buffer(|buffer| {
+        let name = datagram::receive(state.life.fd, buffer)?;
+        Ok((make::bytes(py, buffer.filled()), name))
+    })?;
     match outcome {
         Ok((bytes, name)) => {
             let sender = match name.unix() {
@@ -221,7 +213,7 @@ fn error_received(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> P
     let py = this.py();
     let failures = state.failures.get() + 1;
     state.failures.set(failures);
-    let error = protocol::traced(data(this).core.bind(py), error);
+    let error = protocol::traced(data(this).core().bind(py), error);
     let error = error.into_value(py).into_bound(py).into_any();
     call_protocol(this, &state.life, name!(py, "error_received"), [&error])?;
     if failures < MAX_FAILURES {

@@ -10,24 +10,21 @@ use pyo3::types::PyBytes;
 use super::super::descriptor::Descriptor;
 use super::super::extra_info::ExtraInfo;
 use super::super::flow::Flow;
-use super::super::lifecycle::{self, Life, Phase, Reading, fail, lose_later, update_interest};
+use super::super::frame::Frame;
+use super::super::lifecycle::{
+    self, Life, Phase, Reading, Transport, fail, lose_later, update_interest,
+};
 use super::super::write_buffer::Writing;
 use super::peers::Peers;
 use super::queue::Queue;
 use crate::addr::Version;
 use crate::driver::Direction;
-use crate::ffi::{OwnerCell, data, name};
-use crate::scheduler::Core;
+use crate::ffi::{data, name};
 use crate::sys::socket;
 
 /// `DatagramTransport`: an `asyncio.DatagramTransport` over a socket.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
-    pub(super) core: Py<Core>,
-    /// The context of the protocol's methods.
-    pub(super) context: Py<PyAny>,
-    pub(super) state: OwnerCell<State>,
-}
+pub(crate) struct Datagrams(pub(super) Frame<State>);
 
 /// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
@@ -159,7 +156,7 @@ pub(super) fn register(
     state: &State,
     direction: Direction,
 ) -> PyResult<()> {
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     if let Some(registration) = state.life.registration.take()
         && state.life.is_attached()
     {
@@ -187,12 +184,7 @@ pub(super) fn begin_closing(this: &Bound<'_, Datagrams>, state: &State) -> PyRes
     state.life.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
     drop(state.arrived.take());
-    data(this)
-        .core
-        .get()
-        .local(this.py())?
-        .claims
-        .release(state.life.fd);
+    data(this).local(this.py())?.claims.release(state.life.fd);
     update_interest(this, state)
 }
 

@@ -123,7 +123,7 @@ fn goes_at_once(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
     if state.writing.get() != Writing::Idle {
         return Ok(false);
     }
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     let callback = local.callback();
     Ok(state.wrote_in.replace(callback) != callback || !local.is_in_turn())
 }
@@ -200,7 +200,7 @@ fn refused(this: &Bound<'_, Datagrams>, state: &State, error: PyErr) -> PyResult
     let Some(protocol) = state.life.protocol(py) else {
         return Ok(());
     };
-    let error = protocol::traced(data(this).core.bind(py), error);
+    let error = protocol::traced(data(this).core().bind(py), error);
     let error = error.into_value(py).into_bound(py).into_any();
     call::method(&protocol, name!(py, "error_received"), [&error]).map(drop)
 }
@@ -222,7 +222,7 @@ fn schedule(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
 
 /// Sends the queue when the running callback returns, or now if none runs.
 fn flush_later(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     if !local.is_in_turn() {
         return flush(this, state);
     }
@@ -390,7 +390,7 @@ fn block(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<()> {
         let again = this.as_any().getattr(name!(py, "_sendto_ready"))?;
         let call_later = name!(py, "call_later");
         data(this)
-            .core
+            .core()
             .bind(py)
             .call_method1(call_later, (RETRY_S, again))?;
     }

@@ -66,7 +66,7 @@ method!(
 );
 
 attribute!(Loop<S: Side>, c"_loop", |this| {
-    Ok(data(this).core.bind(this.py()).as_any().clone())
+    Ok(data(this).core().bind(this.py()).as_any().clone())
 });
 
 attribute!(Fileno<S: Side>, c"_fileno", |this, state| {

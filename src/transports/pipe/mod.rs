@@ -18,12 +18,13 @@ use pyo3::types::{PyDict, PyType};
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
 use crate::ffi::context::copy_current;
-use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, data, make, name, new_instance};
+use crate::ffi::{Class, Members, NativeClass, Visitor, data, make, name, new_instance};
 use crate::scheduler::{Core, Local, READ, WRITE};
 use crate::sys::pipe;
 pub(crate) use crate::sys::pipe::FileKind;
 use crate::sys::poller::REFUSES_WATCHED;
 use crate::transports::descriptor::fileno;
+use crate::transports::frame::Frame;
 use crate::transports::lifecycle::{
     self, Life, Phase, Transport, fail_aloud, lose_later, report_step, update_interest,
 };
@@ -31,12 +32,7 @@ use crate::transports::protocol::{self, Delivery};
 
 /// A transport over one end of a pipe.
 #[derive(Debug)]
-pub(crate) struct Pipe<S> {
-    pub(crate) core: Py<Core>,
-    /// The context of the protocol's methods.
-    context: Py<PyAny>,
-    state: OwnerCell<State<S>>,
-}
+pub(crate) struct Pipe<S>(Frame<State<S>>);
 
 /// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]
@@ -119,12 +115,8 @@ pub(crate) fn open<'py, S: Side>(
         losing: Cell::new(false),
         side: S::new(),
     };
-    let this = Pipe {
-        core: core.clone().unbind(),
-        context: copy_current(py)?.unbind(),
-        state: OwnerCell::new(state),
-    };
-    let this = new_instance(py, this)?;
+    let frame = Frame::new(core, copy_current(py)?, state);
+    let this = new_instance(py, Pipe(frame))?;
     let local = core.get().local(py)?;
     lifecycle::start(&this, &local, fd, waiter);
     Ok(this.into_any())
@@ -165,7 +157,7 @@ pub(crate) fn register<S: Side>(
     direction: Direction,
 ) -> PyResult<()> {
     let py = this.py();
-    let local = data(this).core.get().local(py)?;
+    let local = data(this).local(py)?;
     // Another transport may have registered it: for a terminal, one transport reads and another writes.
     let registration = if S::WRITES && !REFUSES_WATCHED {
         register_twin(&local, state, direction)?
@@ -204,7 +196,7 @@ pub(crate) fn lose<S: Side>(
     if state.losing.replace(true) {
         return Ok(());
     }
-    let core = data(this).core.get();
+    let core = data(this).core().get();
     update_interest(this, state)?;
     core.check_closed()?;
     lose_later(this, &state.life, error)
@@ -218,16 +210,8 @@ impl<S: Side> Transport for Pipe<S> {
     // On the writing end, readability means that the peer closed.
     const AGAIN: u8 = if S::WRITES { WRITE } else { READ };
 
-    fn core(&self) -> &Py<Core> {
-        &self.core
-    }
-
-    fn context(&self) -> &Py<PyAny> {
-        &self.context
-    }
-
-    fn cell(&self) -> &OwnerCell<State<S>> {
-        &self.state
+    fn frame(&self) -> &Frame<State<S>> {
+        &self.0
     }
 
     fn life(state: &State<S>) -> &Life {
@@ -296,9 +280,7 @@ impl<S: Side> NativeClass for Pipe<S> {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped(visitor.stopped());
-        visitor.object(&self.core);
-        visitor.object(&self.context);
+        let state = self.0.traverse(visitor);
         visitor.object(&state.extra);
         state.side.traverse(visitor);
         state.life.traverse(visitor);
@@ -327,7 +309,7 @@ impl<S: Side> NativeClass for Pipe<S> {
         };
         let rest = if !has_pipe {
             "closed".to_owned()
-        } else if data(this).core.get().is_closed() {
+        } else if data(this).core().get().is_closed() {
             "open".to_owned()
         } else {
             S::describe(&state)

@@ -88,7 +88,7 @@ impl Side for ReadSide {
             }
             match read(this, state)? {
                 Found::More => {
-                    let core = data(this).core.bind(this.py());
+                    let core = data(this).core().bind(this.py());
                     core.get().local(this.py())?.callback_over(core)?;
                 }
                 Found::All => {
@@ -191,7 +191,7 @@ fn into_buffer(
     match call::method(protocol, name, [&count]) {
         Ok(_) => Ok(found),
         Err(error) => {
-            let core = data(this).core.bind(py);
+            let core = data(this).core().bind(py);
             callback_failed(core, this.as_any(), protocol, name, &[&count], error).map(|()| found)
         }
     }
@@ -214,7 +214,7 @@ fn as_bytes(
     let outcome = if state.side.large_reads.get() {
         bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.life.fd, buffer))?
     } else {
-        let local = data(this).core.get().local(py)?;
+        let local = data(this).local(py)?;
         local.with_read_buffer(|buffer| match pipe::read(state.life.fd, buffer) {
             Ok(count) => {
                 let received = make::bytes(py, buffer.filled())?;
@@ -233,7 +233,7 @@ fn as_bytes(
     match call::method(protocol, name, [received.as_any()]) {
         Ok(_) => Ok(found),
         Err(error) => {
-            let core = data(this).core.bind(py);
+            let core = data(this).core().bind(py);
             let arguments = &[received.as_any()];
             callback_failed(core, this.as_any(), protocol, name, arguments, error).map(|()| found)
         }
@@ -309,7 +309,7 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     let py = this.py();
     let logged = log_of(this, "info", "%r was closed by peer");
     state.life.phase.set(Phase::Closing);
-    data(this).core.get().local(py)?.defer(Deferred {
+    data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
         run: ended,

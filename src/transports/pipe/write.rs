@@ -302,7 +302,7 @@ fn wait_for_room(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyRes
 
 fn watch_both(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     if let Some(registration) = state.life.registration.take() {
-        let local = data(this).core.get().local(this.py())?;
+        let local = data(this).local(this.py())?;
         state
             .life
             .registration

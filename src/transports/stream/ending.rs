@@ -6,18 +6,13 @@ use pyo3::prelude::*;
 use super::state::{State, Stream, Writing};
 use crate::ffi::{data, name};
 use crate::scheduler::watchers::wake;
-use crate::transports::lifecycle::{Phase, Reading, lose_later, update_interest};
+use crate::transports::lifecycle::{Phase, Reading, Transport, lose_later, update_interest};
 
 /// Begins to close: stops reading and releases the claim on the descriptor.
 pub(crate) fn begin_closing(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     state.life.phase.set(Phase::Closing);
     state.reading.set(Reading::Ended);
-    data(this)
-        .core
-        .get()
-        .local(this.py())?
-        .claims
-        .release(state.life.fd);
+    data(this).local(this.py())?.claims.release(state.life.fd);
     update_interest(this, state)
 }
 
@@ -72,7 +67,7 @@ pub(super) fn fail_sendfile(this: &Bound<'_, Stream>, state: &State) -> PyResult
     }
     let failed = fail_waiter(this, state, &PyConnectionError::new_err(LOST));
     // `sendfile()` may also wait on the descriptor, for which the reactor fires no more.
-    let woken = wake(data(this).core.bind(this.py()), state.life.fd);
+    let woken = wake(data(this).core().bind(this.py()), state.life.fd);
     failed.and(woken)
 }
 

@@ -29,7 +29,7 @@ pub(super) fn schedule(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> 
     if state.writing.get() == Writing::Queued {
         return Ok(());
     }
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     if !local.is_in_turn() {
         return flush(this, state);
     }
@@ -149,7 +149,7 @@ fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
         let py = this.py();
         let Ok(bytes) = bytes.into_pyobject(py);
         let length = bytes.as_bytes().len();
-        let local = data(this).core.get().local(py)?;
+        let local = data(this).local(py)?;
         local.scratch.spares().offer(bytes, length);
     }
     Ok(())
@@ -169,7 +169,7 @@ fn watch_room(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     let Some(registration) = state.life.registration.take() else {
         return Ok(());
     };
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     let registration = local.widen(registration)?;
     // Arm the new registration; data that is there already comes as an event.
     registration.arm_read();

@@ -168,7 +168,7 @@ method!(
     PauseReading,
     "pause_reading",
     "Deliver nothing until `resume_reading()`; backpressure reaches the peer once the buffers are full.",
-    |this, state| { pause_reading(this, &state) }
+    |this, state| pause_reading(this, &state)
 );
 
 method!(
@@ -250,7 +250,7 @@ method!(
             return Err(PyRuntimeError::new_err("Empty waiter is already set"));
         }
         settle(this, &state)?;
-        let core = data(this).core.bind(py);
+        let core = data(this).core().bind(py);
         let waiter = core.call_method0(name!(py, "create_future"))?;
         if state.buffer.borrow().is_empty() {
             waiter.call_method1(name!(py, "set_result"), (none(py),))?;
@@ -277,7 +277,7 @@ attribute!(SockFd, c"_sock_fd", |this, state| {
 });
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
-    .core
+    .core()
     .bind(this.py())
     .as_any()
     .clone()));

@@ -19,12 +19,13 @@ use pyo3::types::PyType;
 
 use crate::driver::Direction;
 use crate::ffi::context::given_or_current;
-use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, make, name, new_instance};
+use crate::ffi::{Class, Members, NativeClass, Visitor, make, name, new_instance};
 use crate::scheduler::{Core, READ, WRITE};
 use crate::sys::socket;
 use crate::transports::clients;
 use crate::transports::descriptor::{Descriptor, SocketKind, fileno};
 use crate::transports::extra_info::ExtraInfo;
+use crate::transports::frame::Frame;
 use crate::transports::lifecycle::{self, Life, Reading, Transport, update_interest};
 use crate::transports::protocol;
 pub(crate) use state::{Decoder, Room, Stream};
@@ -125,13 +126,9 @@ fn start<'py>(
             parts.stops,
         )
     };
-    let stream = Stream {
-        core: core.clone().unbind(),
-        context: room.context.unbind(),
-        is_context_given: room.is_given,
-        state: OwnerCell::new(state),
-    };
-    let this = new_instance(py, stream)?;
+    let mut frame = Frame::new(core, room.context, state);
+    frame.keeps_context = room.is_given;
+    let this = new_instance(py, Stream(frame))?;
     if let Some(server) = server {
         clients::attach(server, this.as_any())?;
     }
@@ -144,20 +141,8 @@ impl Transport for Stream {
 
     const FATAL: &'static str = "Fatal error on transport";
 
-    fn core(&self) -> &Py<Core> {
-        &self.core
-    }
-
-    fn context(&self) -> &Py<PyAny> {
-        &self.context
-    }
-
-    fn keeps_context(&self) -> bool {
-        self.is_context_given
-    }
-
-    fn cell(&self) -> &OwnerCell<State> {
-        &self.state
+    fn frame(&self) -> &Frame<State> {
+        &self.0
     }
 
     fn life(state: &State) -> &Life {
@@ -231,9 +216,7 @@ impl NativeClass for Stream {
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
-        let state = self.state.while_stopped(visitor.stopped());
-        visitor.object(&self.core);
-        visitor.object(&self.context);
+        let state = self.0.traverse(visitor);
         state.life.traverse(visitor);
         state.flow.traverse(visitor);
         for cell in [&state.server, &state.empty_waiter] {

@@ -15,7 +15,7 @@ use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
-use crate::transports::lifecycle::{Reading, fail, log_of, update_interest};
+use crate::transports::lifecycle::{Reading, Transport, fail, log_of, update_interest};
 use crate::transports::protocol::Delivery;
 use crate::transports::stream_reader::Reader;
 
@@ -49,7 +49,7 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         match found {
             Found::End => return at_end(this, state, &protocol),
             Found::Full => {
-                let core = data(this).core.bind(this.py());
+                let core = data(this).core().bind(this.py());
                 core.get().local(this.py())?.callback_over(core)?;
             }
             Found::All | Found::Nothing => {
@@ -93,7 +93,7 @@ fn as_bytes(
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<Found> {
     let py = this.py();
-    let local = data(this).core.get().local(py)?;
+    let local = data(this).local(py)?;
     let mut capacity = READ_SIZE;
     let outcome = if state.large_reads.get() {
         bytes::read_into_new(py, READ_SIZE, |buffer| receive(state, buffer))?
@@ -212,7 +212,7 @@ fn receive_and_append(
     reader: &Reader<'_>,
 ) -> PyResult<io::Result<Received>> {
     let py = this.py();
-    let local = data(this).core.get().local(py)?;
+    let local = data(this).local(py)?;
     local.with_read_buffer(|buffer| {
         let count = match receive(state, buffer) {
             Ok(count) => count,

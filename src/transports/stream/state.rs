@@ -7,13 +7,12 @@ use std::io;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::ffi::OwnerCell;
-use crate::scheduler::Core;
 use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
 use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow::Flow;
+use crate::transports::frame::Frame;
 use crate::transports::lifecycle::{Life, Reading, log_of, update_interest};
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::write_buffer::WriteBuffer;
@@ -21,14 +20,7 @@ pub(crate) use crate::transports::write_buffer::Writing;
 
 /// `SocketTransport`: an `asyncio.Transport` over a connected stream socket.
 #[derive(Debug)]
-pub(crate) struct Stream {
-    pub(crate) core: Py<Core>,
-    /// The context of the protocol's methods.
-    pub(super) context: Py<PyAny>,
-    /// `connection_lost` runs in it too, rather than in the context that ended the connection.
-    pub(super) is_context_given: bool,
-    pub(super) state: OwnerCell<State>,
-}
+pub(crate) struct Stream(pub(super) Frame<State>);
 
 /// State that only the loop's thread uses. No cell is borrowed while Python code can run.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use crate::ffi::buffer::{View, is_bytes_like};
 use crate::ffi::{call, name};
 use crate::ffi::{data, make};
 use crate::sys::socket;
-use crate::transports::lifecycle::fail;
+use crate::transports::lifecycle::{Transport, fail};
 use crate::transports::logger::count_lost_write;
 
 /// Implements `write()`: sends the bytes now, or queues them.
@@ -212,7 +212,7 @@ fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
         }
         Writing::Blocked => return Ok(false),
     }
-    let local = data(this).core.get().local(this.py())?;
+    let local = data(this).local(this.py())?;
     if !local.is_in_turn() {
         return Ok(state.buffer.borrow().is_empty());
     }
