@@ -82,7 +82,7 @@ macro_rules! method {
     };
     (@ $light:literal $type:ident $(<$of:ident: $bound:ident>)?, $name:literal, $signature:literal, $doc:literal,
      |$this:ident, $arguments:ident| $body:expr) => {
-        struct $type $(<$of>(std::marker::PhantomData<$of>))?;
+        pub(crate) struct $type $(<$of>(std::marker::PhantomData<$of>))?;
 
         impl $(<$of: $bound>)? $crate::ffi::FastMethod for $type $(<$of>)? {
             type Receiver = This $(<$of>)?;
@@ -123,7 +123,7 @@ macro_rules! attribute {
         });
     };
     ($type:ident $(<$of:ident: $bound:ident>)?, $name:literal, |$this:ident| $body:expr) => {
-        struct $type $(<$of>(std::marker::PhantomData<$of>))?;
+        pub(crate) struct $type $(<$of>(std::marker::PhantomData<$of>))?;
 
         impl $(<$of: $bound>)? $crate::ffi::Attribute for $type $(<$of>)? {
             type Receiver = This $(<$of>)?;

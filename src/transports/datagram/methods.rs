@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::super::flow_control::HIGH;
 use super::super::lifecycle::{Phase, Reading, Transport, update_interest};
 use super::super::members::{attribute, limits, method, missing, none, single};
+use super::super::shared_methods::{GetProtocol, IsClosing};
 use super::super::write_buffer::Writing;
 use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
 use super::write;
@@ -17,12 +18,12 @@ pub(super) fn members() -> Members {
         .method::<SendToReady>()
         .method::<Close>()
         .method::<Abort>()
-        .method::<IsClosing>()
+        .method::<IsClosing<Datagrams>>()
         .method::<IsReading>()
         .method::<PauseReading>()
         .method::<ResumeReading>()
         .method::<SetProtocol>()
-        .method::<GetProtocol>()
+        .method::<GetProtocol<Datagrams>>()
         .method::<GetExtraInfo>()
         .method::<SetWriteBufferLimits>()
         .method::<GetWriteBufferLimits>()
@@ -134,13 +135,6 @@ method!(
 );
 
 method!(
-    IsClosing,
-    "is_closing",
-    "Whether the transport is closing or closed.",
-    |this, state| Ok(!state.life.is_open())
-);
-
-method!(
     IsReading,
     "is_reading",
     "Whether received datagrams are delivered.",
@@ -175,16 +169,6 @@ method!(
             .set_protocol(&single(arguments, "set_protocol", "protocol")?);
         Ok(())
     }
-);
-
-method!(
-    GetProtocol,
-    "get_protocol",
-    "The current protocol.",
-    |this, state| Ok(state
-        .life
-        .protocol(this.py())
-        .unwrap_or_else(|| none(this.py())))
 );
 
 method!(

@@ -7,27 +7,21 @@ use super::{Pipe, Side};
 use crate::ffi::{Members, data, make, settable};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, method, missing, none, single};
+use crate::transports::shared_methods::{GetProtocol, IsClosing, Loop};
 
 type This<S> = Pipe<S>;
 
 /// The methods that both kinds have.
 pub(crate) fn members<S: Side>() -> Members {
     Members::default()
-        .method::<IsClosing<S>>()
+        .method::<IsClosing<Pipe<S>>>()
         .method::<SetProtocol<S>>()
-        .method::<GetProtocol<S>>()
+        .method::<GetProtocol<Pipe<S>>>()
         .method::<GetExtraInfo<S>>()
-        .attribute::<Loop<S>>()
+        .attribute::<Loop<Pipe<S>>>()
         .attribute::<Fileno<S>>()
         .settable::<File<S>>()
 }
-
-method!(
-    IsClosing<S: Side>,
-    "is_closing",
-    "Whether the transport is closing or closed.",
-    |this, state| Ok(!state.life.is_open())
-);
 
 method!(
     SetProtocol<S: Side>,
@@ -35,16 +29,6 @@ method!(
     "($self, protocol)",
     "Call `protocol` from now on.",
     |this, state, arguments| state.set_protocol(&single(arguments, "set_protocol", "protocol")?)
-);
-
-method!(
-    GetProtocol<S: Side>,
-    "get_protocol",
-    "The current protocol.",
-    |this, state| Ok(state
-        .life
-        .protocol(this.py())
-        .unwrap_or_else(|| none(this.py())))
 );
 
 method!(
@@ -64,10 +48,6 @@ method!(
         }
     }
 );
-
-attribute!(Loop<S: Side>, c"_loop", |this| {
-    Ok(data(this).core().bind(this.py()).as_any().clone())
-});
 
 attribute!(Fileno<S: Side>, c"_fileno", |this, state| {
     Ok(make::signed(this.py(), state.life.fd)?.into_any())

@@ -14,6 +14,7 @@ use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
 use crate::transports::members::{attribute, limits, method, missing, none, single};
+use crate::transports::shared_methods::{GetProtocol, Loop};
 
 pub(crate) fn members() -> Members {
     Members::default()
@@ -29,7 +30,7 @@ pub(crate) fn members() -> Members {
         .method::<PauseReading>()
         .method::<ResumeReading>()
         .method::<SetProtocol>()
-        .method::<GetProtocol>()
+        .method::<GetProtocol<Stream>>()
         .method::<GetExtraInfo>()
         .method::<SetWriteBufferLimits>()
         .method::<GetWriteBufferLimits>()
@@ -37,7 +38,7 @@ pub(crate) fn members() -> Members {
         .method::<MakeEmptyWaiter>()
         .method::<ResetEmptyWaiter>()
         .attribute::<SockFd>()
-        .attribute::<Loop>()
+        .attribute::<Loop<Stream>>()
         .attribute::<Sock>()
         .attribute::<Paused>()
         .attribute::<ProtocolPaused>()
@@ -187,16 +188,6 @@ method!(
 );
 
 method!(
-    GetProtocol,
-    "get_protocol",
-    "The current protocol.",
-    |this, state| Ok(state
-        .life
-        .protocol(this.py())
-        .unwrap_or_else(|| none(this.py())))
-);
-
-method!(
     GetExtraInfo,
     "get_extra_info",
     "($self, name, default=None)",
@@ -276,20 +267,13 @@ attribute!(SockFd, c"_sock_fd", |this, state| {
     Ok(make::signed(this.py(), state.life.fd)?.into_any())
 });
 
-attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
-    .core()
-    .bind(this.py())
-    .as_any()
-    .clone()));
-
 attribute!(Sock, c"_sock", |this, state| {
     let socket = state.descriptor.socket(this.py())?;
     Ok(socket.unwrap_or_else(|| none(this.py())))
 });
 
 attribute!(Paused, c"_paused", |this, state| {
-    let is_paused = state.reading.get() == Reading::Paused;
-    Ok(is_paused)
+    Ok(state.reading.get() == Reading::Paused)
 });
 
 attribute!(ProtocolPaused, c"_protocol_paused", |this, state| {
