@@ -96,8 +96,8 @@ macro_rules! method {
                 $arguments: $crate::ffi::Args<'_, 'py>,
             ) -> PyResult<Bound<'py, PyAny>> {
                 let py = $arguments.py();
-                #[expect(clippy::redundant_closure_call, reason = "`?` ends the body, not this")]
-                let returned: PyResult<_> = (|| $body)();
+                let body = || $body;
+                let returned: PyResult<_> = body();
                 returned.map(|value| $crate::ffi::IntoReturned::into_returned(value, py))
             }
         }
@@ -131,8 +131,8 @@ macro_rules! attribute {
 
             fn get<'py>($this: &Bound<'py, Self::Receiver>) -> PyResult<Bound<'py, PyAny>> {
                 let py = $this.py();
-                #[expect(clippy::redundant_closure_call, reason = "`?` ends the body, not this")]
-                let value: PyResult<_> = (|| $body)();
+                let body = || $body;
+                let value: PyResult<_> = body();
                 value.map(|value| $crate::ffi::IntoReturned::into_returned(value, py))
             }
         }
@@ -159,7 +159,18 @@ macro_rules! settable {
     };
 }
 
-pub(crate) use {attribute, light_method, method, settable};
+/// Adds to `Members` what was declared with the macros above.
+macro_rules! members {
+    ($members:expr $(; methods: $($method:ty),+)? $(; attributes: $($attribute:ty),+)?
+     $(; settables: $($settable:ty),+)?) => {
+        $members
+            $($(.method::<$method>())+)?
+            $($(.attribute::<$attribute>())+)?
+            $($(.settable::<$settable>())+)?
+    };
+}
+
+pub(crate) use {attribute, light_method, members, method, settable};
 
 /// What the body of a method or attribute may return: an object, `()` for `None`, or a truth value.
 pub(crate) trait IntoReturned<'py> {

@@ -43,7 +43,7 @@ pub(crate) use coroutine::{Coroutine, Step};
 pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{
     Args, Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_method, attribute,
-    light_method, method, missing, settable, text,
+    light_method, members, method, missing, settable, text,
 };
 pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};

@@ -109,7 +109,7 @@ impl OpenSsl {
         FOUND.get()?.as_ref()
     }
 
-    /// Forgets errors of this thread that nobody asked for: the next ones are those of the next call.
+    /// Clears this thread's error queue, so that the next errors found are those of the next call.
     pub(super) fn forget_errors(&self) {
         // SAFETY: no arguments; it looks at this thread's queue.
         if unsafe { (self.peek_error)() } != 0 {
@@ -163,7 +163,7 @@ unsafe extern "C" fn note(
     _number: c_long,
     _argument: *mut c_void,
 ) {
-    // Ignored: a thread that is at its end has nobody who asks.
+    // Ignored: the thread is ending, and nothing reads its value any more.
     let _ = SESSIONS.try_with(|sessions| {
         let (count, _) = sessions.get();
         sessions.set((count.saturating_add(1), session.cast()));

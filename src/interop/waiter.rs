@@ -15,7 +15,7 @@ use pyo3::types::PyType;
 use super::pending::{Callback, Pending};
 use crate::ffi::context::copy_current;
 use crate::ffi::{
-    Attribute, Class, Members, NativeClass, Visitor, attribute, data, make, method, name,
+    Attribute, Class, Members, NativeClass, Visitor, attribute, data, make, members, method, name,
     new_instance, settable,
 };
 use crate::scheduler::Core;
@@ -64,15 +64,10 @@ impl NativeClass for Waiter {
     }
 
     fn members() -> Members {
-        Members::default()
-            .settable::<Blocking>()
-            .attribute::<Loop>()
-            .method::<GetLoop>()
-            .method::<AddDoneCallback>()
-            .method::<RemoveDoneCallback>()
-            .method::<Cancel>()
-            .method::<Done>()
-            .method::<Outcome>()
+        members!(Members::default();
+            methods: GetLoop, AddDoneCallback, RemoveDoneCallback, Cancel, Done, Outcome;
+            attributes: Loop;
+            settables: Blocking)
     }
 
     fn traverse(&self, visitor: &mut Visitor<'_>) {

@@ -9,7 +9,9 @@ use pyo3::types::PyType;
 use super::Core;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
-use crate::ffi::{Attribute, Members, Settable, light_method, make, method, name, settable};
+use crate::ffi::{
+    Attribute, Members, Settable, light_method, make, members, method, name, settable,
+};
 
 /// Creates the classes.
 pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
@@ -22,17 +24,10 @@ pub(crate) fn make_classes(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyType>>> {
 }
 
 fn plain() -> Members {
-    Members::default()
-        .method::<Cancel>()
-        .method::<Cancelled>()
-        .method::<GetContext>()
-        .settable::<Held<{ LOOP }>>()
-        .settable::<Held<{ CALLBACK }>>()
-        .settable::<Held<{ CONTEXT }>>()
-        .settable::<Held<{ SOURCE_TRACEBACK }>>()
-        .settable::<Held<{ REPR }>>()
-        .settable::<Arguments>()
-        .settable::<IsCancelled>()
+    members!(Members::default();
+        methods: Cancel, Cancelled, GetContext;
+        settables: Held<{ LOOP }>, Held<{ CALLBACK }>, Held<{ CONTEXT }>, Held<{ SOURCE_TRACEBACK
+            }>, Held<{ REPR }>, Arguments, IsCancelled)
 }
 
 /// In debug mode, records the stack that created the handle.

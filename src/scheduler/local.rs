@@ -200,7 +200,7 @@ impl Local {
         result
     }
 
-    /// Puts `fd` on the reactor; its events reach nobody until [`Local::attach`].
+    /// Puts `fd` on the reactor; no source gets its events before [`Local::attach`].
     pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
         self.driver()?
             .register(fd, direction, NO_KEY)
@@ -230,12 +230,12 @@ impl Local {
         self.attach_slot(registration.slot(), source);
     }
 
-    /// The registration's events reach nobody any more, and the loop no longer keeps its source alive.
+    /// No source gets the registration's events any more, and the loop no longer keeps its source alive.
     pub(crate) fn detach(&self, registration: &Registration) {
         self.detach_slot(registration.slot());
     }
 
-    /// A slot without a descriptor; its wakes reach nobody until [`Local::attach_slot`].
+    /// A slot without a descriptor; no source gets its wakes before [`Local::attach_slot`].
     pub(crate) fn slot(&self) -> Arc<Slot> {
         Slot::new(Arc::clone(&self.ready_list), NO_KEY)
     }
@@ -245,7 +245,7 @@ impl Local {
         slot.set_key(self.sources.borrow_mut().insert(source));
     }
 
-    /// The slot's wakes reach nobody any more, and the loop no longer keeps its source alive.
+    /// No source gets the slot's wakes any more, and the loop no longer keeps its source alive.
     pub(crate) fn detach_slot(&self, slot: &Slot) {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NO_KEY);

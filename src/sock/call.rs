@@ -15,7 +15,7 @@ use pyo3::types::PyType;
 use super::attempt::Operation;
 use crate::ffi::{
     Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, attribute, call,
-    data, make, name, new_instance,
+    data, make, members, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
@@ -241,12 +241,9 @@ impl NativeClass for SockCall {
     }
 
     fn members() -> Members {
-        Members::default()
-            .coroutine::<Self>()
-            .attribute::<Name>()
-            .attribute::<QualifiedName>()
-            .attribute::<Running>()
-            .attribute::<Awaited>()
+        members!(Members::default()
+            .coroutine::<Self>();
+            attributes: Name, QualifiedName, Running, Awaited)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -10,29 +10,14 @@ use super::super::write_buffer::Writing;
 use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
 use super::write;
 use crate::driver::Direction;
-use crate::ffi::{Members, data, make};
+use crate::ffi::{Members, data, make, members};
 
 pub(super) fn members() -> Members {
-    Members::default()
-        .method::<SendTo>()
-        .method::<SendToReady>()
-        .method::<Close>()
-        .method::<Abort>()
-        .method::<IsClosing<Datagrams>>()
-        .method::<IsReading>()
-        .method::<PauseReading>()
-        .method::<ResumeReading>()
-        .method::<SetProtocol>()
-        .method::<GetProtocol<Datagrams>>()
-        .method::<GetExtraInfo>()
-        .method::<SetWriteBufferLimits>()
-        .method::<GetWriteBufferLimits>()
-        .method::<GetWriteBufferSize>()
-        .attribute::<Loop>()
-        .attribute::<Sock>()
-        .attribute::<Address>()
-        .attribute::<ConnLost>()
-        .attribute::<ProtocolPaused>()
+    members!(Members::default();
+        methods: SendTo, SendToReady, Close, Abort, IsClosing<Datagrams>, IsReading, PauseReading,
+            ResumeReading, SetProtocol, GetProtocol<Datagrams>, GetExtraInfo, SetWriteBufferLimits,
+            GetWriteBufferLimits, GetWriteBufferSize;
+        attributes: Loop, Sock, Address, ConnLost, ProtocolPaused)
 }
 
 /// Sends the buffered datagrams, then closes the endpoint.

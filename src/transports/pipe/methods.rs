@@ -4,7 +4,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
 use super::{Pipe, Side};
-use crate::ffi::{Members, data, make, settable};
+use crate::ffi::{Members, data, make, members, settable};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, method, missing, none, single};
 use crate::transports::shared_methods::{GetProtocol, IsClosing, Loop};
@@ -13,14 +13,10 @@ type This<S> = Pipe<S>;
 
 /// The methods that both kinds have.
 pub(crate) fn members<S: Side>() -> Members {
-    Members::default()
-        .method::<IsClosing<Pipe<S>>>()
-        .method::<SetProtocol<S>>()
-        .method::<GetProtocol<Pipe<S>>>()
-        .method::<GetExtraInfo<S>>()
-        .attribute::<Loop<Pipe<S>>>()
-        .attribute::<Fileno<S>>()
-        .settable::<File<S>>()
+    members!(Members::default();
+        methods: IsClosing<Pipe<S>>, SetProtocol<S>, GetProtocol<Pipe<S>>, GetExtraInfo<S>;
+        attributes: Loop<Pipe<S>>, Fileno<S>;
+        settables: File<S>)
 }
 
 method!(

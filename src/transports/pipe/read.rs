@@ -12,7 +12,7 @@ use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::View;
 use crate::ffi::context::copy_current;
-use crate::ffi::{Class, Members, bytes, call, data, make, name};
+use crate::ffi::{Class, Members, bytes, call, data, make, members, name};
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::buffer::ReadBuffer;
 use crate::sys::pipe;
@@ -65,11 +65,8 @@ impl Side for ReadSide {
     }
 
     fn members() -> Members {
-        methods::members::<Self>()
-            .method::<Close>()
-            .method::<IsReading>()
-            .method::<PauseReading>()
-            .method::<ResumeReading>()
+        members!(methods::members::<Self>();
+            methods: Close, IsReading, PauseReading, ResumeReading)
     }
 
     fn is_waiting(state: &State<Self>) -> bool {

@@ -16,7 +16,7 @@ use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
 use crate::ffi::buffer::{View, is_bytes_like};
-use crate::ffi::{Class, Members, Visitor, data, make};
+use crate::ffi::{Class, Members, Visitor, data, make, members};
 use crate::scheduler::READ;
 use crate::sys::pipe;
 use crate::transports::flow::Flow;
@@ -67,16 +67,10 @@ impl Side for WriteSide {
     }
 
     fn members() -> Members {
-        methods::members::<Self>()
-            .method::<Write>()
-            .method::<WriteEof>()
-            .method::<CanWriteEof>()
-            .method::<Close>()
-            .method::<Abort>()
-            .method::<SetWriteBufferLimits>()
-            .method::<GetWriteBufferLimits>()
-            .method::<GetWriteBufferSize>()
-            .attribute::<ProtocolPaused>()
+        members!(methods::members::<Self>();
+            methods: Write, WriteEof, CanWriteEof, Close, Abort, SetWriteBufferLimits,
+                GetWriteBufferLimits, GetWriteBufferSize;
+            attributes: ProtocolPaused)
     }
 
     fn is_waiting(state: &State<Self>) -> bool {

@@ -9,7 +9,7 @@ use super::flush::{close, grown, settle};
 use super::state::{Stream, Writing, pause_reading, resume_reading};
 use super::write;
 use crate::errors::os_error;
-use crate::ffi::{Members, data, make, name};
+use crate::ffi::{Members, data, make, members, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
@@ -17,33 +17,13 @@ use crate::transports::members::{attribute, limits, method, missing, none, singl
 use crate::transports::shared_methods::{GetProtocol, Loop};
 
 pub(crate) fn members() -> Members {
-    Members::default()
-        .method::<Write>()
-        .method::<WriteLines>()
-        .method::<WriteEof>()
-        .method::<CanWriteEof>()
-        .method::<Close>()
-        .method::<Abort>()
-        .method::<ForceClose>()
-        .method::<IsClosing>()
-        .method::<IsReading>()
-        .method::<PauseReading>()
-        .method::<ResumeReading>()
-        .method::<SetProtocol>()
-        .method::<GetProtocol<Stream>>()
-        .method::<GetExtraInfo>()
-        .method::<SetWriteBufferLimits>()
-        .method::<GetWriteBufferLimits>()
-        .method::<GetWriteBufferSize>()
-        .method::<MakeEmptyWaiter>()
-        .method::<ResetEmptyWaiter>()
-        .attribute::<SockFd>()
-        .attribute::<Loop<Stream>>()
-        .attribute::<Sock>()
-        .attribute::<Paused>()
-        .attribute::<ProtocolPaused>()
-        .attribute::<SendfileCompatible>()
-        .attribute::<StartTlsCompatible>()
+    members!(Members::default();
+        methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
+            IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol<Stream>, GetExtraInfo,
+            SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, MakeEmptyWaiter,
+            ResetEmptyWaiter;
+        attributes: SockFd, Loop<Stream>, Sock, Paused, ProtocolPaused, SendfileCompatible,
+            StartTlsCompatible)
 }
 
 pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {

@@ -6,50 +6,22 @@ use pyo3::sync::PyOnceLock;
 
 use super::handshake;
 use super::read;
+use super::shutdown;
 use super::state::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::write;
-use crate::ffi::{Members, data, make, name};
+use crate::ffi::{Members, data, make, members, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, boolean, limits, method, missing, none, pair, single};
 
 pub(crate) fn members() -> Members {
-    Members::default()
-        .method::<Write>()
-        .method::<WriteLines>()
-        .method::<WriteEof>()
-        .method::<CanWriteEof>()
-        .method::<Close>()
-        .method::<Abort>()
-        .method::<ForceClose>()
-        .method::<IsClosing>()
-        .method::<IsReading>()
-        .method::<PauseReading>()
-        .method::<ResumeReading>()
-        .method::<SetProtocol>()
-        .method::<GetProtocol>()
-        .method::<GetExtraInfo>()
-        .method::<SetWriteBufferLimits>()
-        .method::<GetWriteBufferLimits>()
-        .method::<GetWriteBufferSize>()
-        .method::<SetReadBufferLimits>()
-        .method::<GetReadBufferLimits>()
-        .method::<GetReadBufferSize>()
-        .method::<ConnectionMade>()
-        .method::<ConnectionLost>()
-        .method::<EofReceived>()
-        .method::<PauseWriting>()
-        .method::<ResumeWriting>()
-        .method::<Feed>()
-        .method::<CheckHandshakeTimeout>()
-        .method::<CheckShutdownTimeout>()
-        .attribute::<Loop>()
-        .attribute::<ProtocolPaused>()
-        .attribute::<SendfileCompatible>()
-        .attribute::<StartTlsCompatible>()
-        .attribute::<SslProtocol>()
-        .attribute::<SslContext>()
-        .attribute::<AppReadingPaused>()
-        .attribute::<IsDirect>()
+    members!(Members::default();
+        methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
+            IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol, GetExtraInfo,
+            SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, SetReadBufferLimits,
+            GetReadBufferLimits, GetReadBufferSize, ConnectionMade, ConnectionLost, EofReceived,
+            PauseWriting, ResumeWriting, Feed, CheckHandshakeTimeout, CheckShutdownTimeout;
+        attributes: Loop, ProtocolPaused, SendfileCompatible, StartTlsCompatible, SslProtocol,
+            SslContext, AppReadingPaused, IsDirect)
 }
 
 pub(crate) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
@@ -107,7 +79,7 @@ method!(
             state.forgotten.set(true);
             forget_if_over(this, &state);
         } else {
-            handshake::start_shutdown(this, &state)?;
+            shutdown::start_shutdown(this, &state)?;
         }
         Ok(())
     }
@@ -119,7 +91,7 @@ method!(
     "Close without sending what is buffered; `connection_lost(None)` is called in a later turn.",
     |this, state| {
         state.closed.set(true);
-        handshake::abort(this, &state, None)
+        shutdown::abort(this, &state, None)
     }
 );
 
@@ -131,7 +103,7 @@ method!(
     |this, state, arguments| {
         let error = single(arguments, "_force_close", "exc")?;
         state.closed.set(true);
-        handshake::abort(this, &state, Some(error).filter(|error| !error.is_none()))
+        shutdown::abort(this, &state, Some(error).filter(|error| !error.is_none()))
     }
 );
 
@@ -301,14 +273,14 @@ method!(
     "connection_lost",
     "($self, exc)",
     "Called by the stream below, as its protocol.",
-    |this, _state, arguments| handshake::lost(this, &single(arguments, "connection_lost", "exc")?)
+    |this, _state, arguments| shutdown::lost(this, &single(arguments, "connection_lost", "exc")?)
 );
 
 method!(
     EofReceived,
     "eof_received",
     "Called by the stream below, as its protocol.",
-    |this, _state| Ok(handshake::at_end(this)?)
+    |this, _state| shutdown::at_end(this)
 );
 
 method!(
@@ -350,7 +322,7 @@ method!(
     CheckShutdownTimeout,
     "_check_shutdown_timeout",
     "Timer callback: abort if the shutdown is unfinished.",
-    |this, state| handshake::check_shutdown_timeout(this, &state)
+    |this, state| shutdown::check_shutdown_timeout(this, &state)
 );
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)

@@ -9,6 +9,7 @@ pub(crate) mod memory_bio;
 pub(crate) mod methods;
 pub(crate) mod read;
 pub(crate) mod session;
+mod shutdown;
 mod state;
 pub(crate) mod write;
 

@@ -5,8 +5,9 @@ use std::io;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::handshake::{self, tell_end};
+use super::handshake;
 use super::session::{Plaintext, decrypt_wire};
+use super::shutdown::{self, tell_end};
 use super::state::{FAILED, Tls, TlsPhase, TlsState, cast, caught, fatal};
 use super::write;
 use crate::ffi::context::{copy_current, run_in};
@@ -93,8 +94,8 @@ fn go_on(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
         TlsPhase::Wrapped => read(this, state),
         TlsPhase::Handshake => handshake::proceed(this, state),
-        TlsPhase::Flushing => handshake::flush(this, state),
-        TlsPhase::Shutdown => handshake::shut_down(this, state),
+        TlsPhase::Flushing => shutdown::flush(this, state),
+        TlsPhase::Shutdown => shutdown::shut_down(this, state),
         TlsPhase::Unwrapped => Ok(()),
     }
 }
@@ -187,7 +188,7 @@ fn hand_over(
 /// The peer has said goodbye.
 fn end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     tell_end(this, state)?;
-    handshake::start_shutdown(this, state)
+    shutdown::start_shutdown(this, state)
 }
 
 /// Straight into the application's own buffer.

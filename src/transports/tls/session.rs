@@ -320,7 +320,7 @@ impl Session {
     }
 }
 
-/// Whether the context's `wrap_bio` does what `ssl.SSLContext`'s does, and nobody listens to the session's messages.
+/// Whether the context's `wrap_bio` is `ssl.SSLContext`'s own, and no callback receives the session's messages.
 fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     static METHODS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     let py = context.py();
@@ -416,7 +416,7 @@ pub(super) fn size_of(bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
-/// The same bytes in an object that nobody can change.
+/// The same bytes in an immutable object.
 pub(crate) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if bytes.is_exact_instance_of::<PyBytes>() {
         return Ok(bytes.clone());
@@ -425,7 +425,7 @@ pub(crate) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     Ok(make::bytes(bytes.py(), view.bytes())?.into_any())
 }
 
-/// The bytes from `start` on, which nobody can change; copied only where somebody could.
+/// The bytes from `start` on, immutable; copied only if the object is mutable.
 pub(crate) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
     let whole = PyMemoryView::from(&snapshot(bytes)?)?;
     whole.get_item(make::slice(bytes.py(), start, whole.len()?)?)

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use pyo3::exceptions::{PyException, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use super::session::Session;
 use crate::ffi::{Entered, OwnerCell, data, downcast, make, name};
@@ -260,3 +260,24 @@ pub(crate) const WRITE_HIGH: usize = 512 * 1024;
 
 /// asyncio's message for an exception from the application's protocol or the session.
 pub(crate) const FAILED: &str = "Fatal error on SSL protocol";
+
+pub(crate) fn start_timer(
+    this: &Bound<'_, Tls>,
+    state: &TlsState,
+    seconds: &Bound<'_, PyAny>,
+    method: &Bound<'_, PyString>,
+) -> PyResult<()> {
+    let py = this.py();
+    let callback = this.as_any().getattr(method)?;
+    let core = data(this).core.bind(py);
+    let timer = core.call_method1(name!(py, "call_later"), (seconds, callback))?;
+    drop(state.timer.replace(Some(timer.unbind())));
+    Ok(())
+}
+
+pub(crate) fn stop_timer(py: Python<'_>, state: &TlsState) -> PyResult<()> {
+    match state.timer.take() {
+        Some(timer) => timer.call_method0(py, name!(py, "cancel")).map(drop),
+        None => Ok(()),
+    }
+}
