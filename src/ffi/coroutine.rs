@@ -13,9 +13,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+use super::args::Args;
 use super::class::{NativeClass, slot};
 use super::make::none;
-use super::method::{Args, Members, method, panicked};
+use super::method::{Members, method, panicked};
 use super::names::name;
 use super::panics::raise;
 use super::reference::{borrowed, counted};

@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+use super::args::Args;
 pub(crate) use super::handle_cancel::{cancel, is_cancelled, is_queued, let_go, set_unscheduled};
 use super::handle_class::make;
 use super::handle_fields::{ELSEWHERE, Fields, INLINE, PLAIN, THREAD_SAFE, TIMER, fields};
@@ -18,7 +19,7 @@ pub(crate) use super::handle_fields::{Handle, HandleKind};
 use super::handle_memory as memory;
 pub(crate) use super::handle_run::{run, wait_until_ended};
 use super::make;
-use super::method::{Args, Members};
+use super::method::Members;
 use super::reference::{new_truth, owned, release};
 
 /// The parts of a new handle.

@@ -4,6 +4,7 @@
 //! Rules: every function offered to other rooms is safe to call; an exception is returned, never left set; every
 //! `extern "C"` function catches panics before they reach the interpreter.
 
+mod args;
 mod bio;
 pub(crate) mod buffer;
 pub(crate) mod bytes;
@@ -38,12 +39,13 @@ mod spares;
 mod visitor;
 pub(crate) mod wire;
 
+pub(crate) use args::{Args, missing};
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use coroutine::{Coroutine, Step};
 pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{
-    Args, Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_method, attribute,
-    light_method, members, method, missing, settable, text,
+    Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_method, attribute,
+    light_method, members, method, settable, text,
 };
 pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};
