@@ -32,7 +32,9 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
     fn class() -> &'static Class;
 
     /// The Python class that this one extends.
-    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>>;
+    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
+        Ok(py.get_type::<PyAny>())
+    }
 
     fn members() -> Members;
 
@@ -40,10 +42,10 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
     fn traverse(&self, visitor: &mut Visitor);
 
     /// Drops references that may be part of a cycle.
-    fn clear(&self, py: Python<'_>);
+    fn clear(&self, _py: Python<'_>) {}
 
     /// `__del__`: called when no references to the object are left.
-    fn finalize(this: &Bound<'_, Self>);
+    fn finalize(_this: &Bound<'_, Self>) {}
 
     fn repr(this: &Bound<'_, Self>) -> PyResult<String>;
 }

@@ -21,11 +21,9 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 112] = [
+const TEXTS: [&str; 110] = [
     "%r: %s",
     "B",
-    "FALLBACK",
-    "TRY_NATIVE",
     "__module__",
     "_accept_later",
     "_asyncio_future_blocking",

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyType};
 
 use super::pending::Pending;
 use super::waiter::{self, Waiter};
@@ -120,10 +119,6 @@ impl NativeClass for Awaitable {
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
         &CLASS
-    }
-
-    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        Ok(py.get_type::<PyAny>())
     }
 
     fn members() -> Members {

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
 
 use super::pending::{Callback, Pending};
 use crate::ffi::context::copy_current;
@@ -59,10 +58,6 @@ impl NativeClass for Waiter {
         &CLASS
     }
 
-    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        Ok(py.get_type::<PyAny>())
-    }
-
     fn members() -> Members {
         members!(Members::default();
             methods: GetLoop, AddDoneCallback, RemoveDoneCallback, Cancel, Done, Outcome;
@@ -73,10 +68,6 @@ impl NativeClass for Waiter {
     fn traverse(&self, visitor: &mut Visitor<'_>) {
         visitor.object(&self.core);
     }
-
-    fn clear(&self, _py: Python<'_>) {}
-
-    fn finalize(_this: &Bound<'_, Self>) {}
 
     fn repr(_this: &Bound<'_, Self>) -> PyResult<String> {
         Ok("<RustWaiter>".to_owned())

@@ -10,7 +10,6 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyType;
 
 use super::attempt::Operation;
 use crate::ffi::{
@@ -234,10 +233,6 @@ impl NativeClass for SockCall {
     fn class() -> &'static Class {
         static CLASS: Class = Class::new();
         &CLASS
-    }
-
-    fn base(py: Python<'_>) -> PyResult<Bound<'_, PyType>> {
-        Ok(py.get_type::<PyAny>())
     }
 
     fn members() -> Members {

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::super::flow_control::HIGH;
 use super::super::lifecycle::{Phase, Reading, Transport, update_interest};
 use super::super::members::{attribute, limits, method, missing, none, single};
-use super::super::shared_methods::{GetProtocol, IsClosing};
+use super::super::shared_methods::{GetProtocol, IsClosing, extra_arguments};
 use super::super::write_buffer::Writing;
 use super::state::{Datagrams, State, begin_closing, force_close, lose, register};
 use super::write;
@@ -162,10 +162,9 @@ method!(
     "($self, name, default=None)",
     "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
-        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
-        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let (name, default) = extra_arguments(arguments)?;
         let found = state.extra.get(&name, &state.descriptor)?;
-        Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
+        Ok(found.unwrap_or(default))
     }
 );
 

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use super::{Pipe, Side};
 use crate::ffi::{Members, data, make, members, settable};
 use crate::transports::lifecycle::Transport;
-use crate::transports::members::{attribute, method, missing, none, single};
-use crate::transports::shared_methods::{GetProtocol, IsClosing, Loop};
+use crate::transports::members::{attribute, method, none, single};
+use crate::transports::shared_methods::{GetProtocol, IsClosing, Loop, extra_arguments};
 
 type This<S> = Pipe<S>;
 
@@ -34,12 +34,9 @@ method!(
     "`pipe`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
         let py = this.py();
-        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
-        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let (name, default) = extra_arguments(arguments)?;
         match state.extra(py).as_any().get_item(name) {
-            Err(error) if error.is_instance_of::<PyKeyError>(py) => {
-                Ok(default.map_or_else(|| none(py), Borrowed::to_owned))
-            }
+            Err(error) if error.is_instance_of::<PyKeyError>(py) => Ok(default),
             found => found,
         }
     }

@@ -13,8 +13,8 @@ use crate::ffi::{Members, data, make, members, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
-use crate::transports::members::{attribute, limits, method, missing, none, single};
-use crate::transports::shared_methods::{GetProtocol, Loop};
+use crate::transports::members::{attribute, limits, method, none, single};
+use crate::transports::shared_methods::{GetProtocol, Loop, extra_arguments, sendfile_mode};
 
 pub(crate) fn members() -> Members {
     members!(Members::default();
@@ -173,11 +173,10 @@ method!(
     "($self, name, default=None)",
     "`socket`, `sockname`, `peername`, or what the maker of the transport added; else `default`.",
     |this, state, arguments| {
-        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
-        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
+        let (name, default) = extra_arguments(arguments)?;
         settle(this, &state)?;
         let found = state.extra.get(&name, &state.descriptor)?;
-        Ok(found.unwrap_or_else(|| default.map_or_else(|| none(this.py()), Borrowed::to_owned)))
+        Ok(found.unwrap_or(default))
     }
 );
 
@@ -265,12 +264,7 @@ attribute!(
     c"_sendfile_compatible",
     |this, _state| {
         static TRY_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = this.py();
-        let mode = TRY_NATIVE.get_or_try_init(py, || {
-            let modes = make::import(py, "asyncio.constants", "_SendfileMode")?;
-            modes.getattr(name!(py, "TRY_NATIVE")).map(Bound::unbind)
-        })?;
-        Ok(mode.bind(py).clone())
+        sendfile_mode(&TRY_NATIVE, this.py(), "TRY_NATIVE")
     }
 );
 

@@ -11,7 +11,8 @@ use super::state::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
 use super::write;
 use crate::ffi::{Members, data, make, members, name};
 use crate::transports::lifecycle::Transport;
-use crate::transports::members::{attribute, boolean, limits, method, missing, none, pair, single};
+use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
+use crate::transports::shared_methods::{extra_arguments, sendfile_mode};
 
 pub(crate) fn members() -> Members {
     members!(Members::default();
@@ -170,9 +171,7 @@ method!(
     "`ssl_object`, `sslcontext`, `peercert`, `cipher`, `compression`, or what the stream knows; else `default`.",
     |this, state, arguments| {
         let py = this.py();
-        let [name, default] = arguments.named("get_extra_info", ["name", "default"])?;
-        let name = name.ok_or_else(|| missing("get_extra_info", "name"))?;
-        let default = default.map_or_else(|| none(py), Borrowed::to_owned);
+        let (name, default) = extra_arguments(arguments)?;
         write::settle(this, &state)?;
         let extra = data(this).extra.bind(py);
         if let Some(value) = extra.get_item(name)? {
@@ -340,12 +339,7 @@ attribute!(
     c"_sendfile_compatible",
     |this, _state| {
         static FALLBACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = this.py();
-        let mode = FALLBACK.get_or_try_init(py, || {
-            let modes = make::import(py, "asyncio.constants", "_SendfileMode")?;
-            modes.getattr(name!(py, "FALLBACK")).map(Bound::unbind)
-        })?;
-        Ok(mode.bind(py).clone())
+        sendfile_mode(&FALLBACK, this.py(), "FALLBACK")
     }
 );
 
