@@ -50,12 +50,12 @@ pub(crate) struct Local {
     ready: RefCell<VecDeque<Ready>>,
     pub(crate) deadlines: Deadlines,
     sources: RefCell<Sources<dyn Source>>,
-    /// The source that handles an event; written between events only, so it may stay borrowed while Python code runs.
+    /// The source that handles the current event. Written between events only, so it may stay borrowed while Python runs.
     current: RefCell<Option<AtWork>>,
     gathering: Gathering,
     /// The watched descriptors; `None` once the loop is closed.
     watched: RefCell<Option<WatchSet>>,
-    /// Of the source that stands for `watched`.
+    /// The slot of the source that stands for `watched`.
     watchers_key: u64,
     pub(super) waits: Waits,
     pub(crate) listeners: Listeners,
@@ -64,29 +64,29 @@ pub(crate) struct Local {
     driver: RefCell<Option<Arc<Driver>>>,
     ready_list: Arc<ReadyList>,
     pub(crate) scratch: Scratch,
-    /// A turn is running: writes may wait for the end of the callback that makes them.
+    /// Whether a turn is running: then a write may wait for the end of the callback that makes it.
     in_turn: Cell<bool>,
     pub(crate) signals: Signals,
     nesting: Nesting,
-    /// Time is what Python's `time()` says: a subclass or an assignment has replaced it.
+    /// Whether a subclass or an assignment has replaced `time()`; then the loop's time comes from it.
     own_clock: Cell<bool>,
-    /// In a forked child: the loop ran when it was forked, so its descriptors are the parent's to serve.
+    /// Whether this is a forked child whose parent was running the loop: then the parent serves the descriptors.
     forked_while_running: Cell<bool>,
 }
 
-/// A source that handles an event, and the slot that the event came by.
+/// The source that handles the current event, and the event's slot.
 type AtWork = (Arc<Slot>, Arc<dyn Source>);
 
-/// What a run inside another must leave to the outer one.
+/// What a nested run must leave to the outer one.
 #[derive(Default)]
 struct Nesting {
-    /// Runs inside others.
+    /// The number of nested runs.
     depth: Cell<usize>,
-    /// Of sources that handle an event in an inner run.
+    /// The slots of sources that handle an event in a nested run.
     busy: RefCell<Vec<AtWork>>,
-    /// Events of those, and of the one that handles an event in the outermost run.
+    /// Events for those, and for the source that handles an event in the outermost run.
     events: RefCell<Vec<(Arc<Slot>, u8)>>,
-    /// Handles whose context is entered further out.
+    /// Handles whose context an outer run has entered.
     handles: RefCell<Vec<Py<Handle>>>,
 }
 
@@ -97,7 +97,7 @@ pub(super) enum Ready {
     Deferred(Box<Deferred>),
 }
 
-/// A call that native code puts off, as asyncio's transports do with `call_soon`.
+/// A call that native code defers to a later turn, as asyncio's transports do with `call_soon`.
 #[derive(Debug)]
 pub(crate) struct Deferred {
     pub(crate) target: Py<PyAny>,
@@ -142,7 +142,7 @@ impl Local {
         Arc::clone(&self.ready_list)
     }
 
-    /// The loop's tokio runtime, to call inside of.
+    /// The loop's tokio runtime, for calls that must run inside it.
     pub(crate) fn inside(&self) -> Option<Inside> {
         self.driver().ok()?.inside()
     }
@@ -162,7 +162,7 @@ impl Local {
         }
     }
 
-    /// The run is over: the collector must know every handle that waits for the next.
+    /// The run has ended: the collector must know every handle that waits for the next run.
     pub(super) fn track_handles(&self, py: Python<'_>) {
         for entry in &*self.ready.borrow() {
             if let Ready::Handle(handle) = entry {
@@ -172,7 +172,7 @@ impl Local {
         self.deadlines.track(py);
     }
 
-    /// Has the source that an event is for handle it.
+    /// Passes an event to its source.
     pub(super) fn deliver(
         &self,
         slot: Arc<Slot>,
@@ -200,15 +200,15 @@ impl Local {
         result
     }
 
-    /// Puts `fd` on the reactor; no source gets its events before [`Local::attach`].
+    /// Registers `fd` with the reactor; its events reach no source before [`Local::attach`].
     pub(crate) fn register(&self, fd: RawFd, direction: Direction) -> PyResult<Registration> {
         self.driver()?
             .register(fd, direction, NO_KEY)
             .map_err(os_error)
     }
 
-    /// Whether an event of any descriptor could concern the program: a transport, a server, a Rust future, a watched
-    /// descriptor. The loop's own do not count.
+    /// Whether any descriptor other than the loop's own is registered: a transport's, a server's, a Rust future's, a
+    /// watched one.
     #[inline]
     pub(super) fn has_descriptors(&self) -> bool {
         self.sources.borrow().len() > OWN_SOURCES
@@ -219,33 +219,33 @@ impl Local {
                 .is_some_and(WatchSet::has_others)
     }
 
-    /// Watches for writing, too; see [`Driver::widen`].
+    /// Also registers interest in writing; see [`Driver::widen`].
     pub(crate) fn widen(&self, registration: Registration) -> PyResult<Registration> {
         self.driver()?.widen(registration).map_err(os_error)
     }
 
-    /// From now on the registration's events go to `source`, which the loop keeps alive.
+    /// Passes the registration's events to `source` from now on, and keeps it alive.
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
         self.renew_registration(registration);
         self.attach_slot(registration.slot(), source);
     }
 
-    /// No source gets the registration's events any more, and the loop no longer keeps its source alive.
+    /// Stops passing the registration's events on, and releases the source.
     pub(crate) fn detach(&self, registration: &Registration) {
         self.detach_slot(registration.slot());
     }
 
-    /// A slot without a descriptor; no source gets its wakes before [`Local::attach_slot`].
+    /// Returns a slot without a descriptor; its wakes reach no source before [`Local::attach_slot`].
     pub(crate) fn slot(&self) -> Arc<Slot> {
         Slot::new(Arc::clone(&self.ready_list), NO_KEY)
     }
 
-    /// From now on the slot's wakes go to `source`, which the loop keeps alive.
+    /// Passes the slot's wakes to `source` from now on, and keeps it alive.
     pub(crate) fn attach_slot(&self, slot: &Slot, source: Arc<dyn Source>) {
         slot.set_key(self.sources.borrow_mut().insert(source));
     }
 
-    /// No source gets the slot's wakes any more, and the loop no longer keeps its source alive.
+    /// Stops passing the slot's wakes on, and releases the source.
     pub(crate) fn detach_slot(&self, slot: &Slot) {
         let source = self.sources.borrow_mut().remove(slot.key());
         slot.set_key(NO_KEY);
@@ -260,7 +260,7 @@ impl Local {
         }
     }
 
-    /// Takes a listening socket off the reactor; `false` when it was not there.
+    /// Deregisters a listening socket; `false` if it was not registered.
     pub(crate) fn remove_listener(&self, fd: RawFd) -> bool {
         let registration = self.listeners.0.borrow_mut().remove(&fd);
         if let Some(registration) = &registration {
@@ -273,7 +273,7 @@ impl Local {
         &self.watched
     }
 
-    /// The transport that owns `fd`, where it is on the reactor.
+    /// The transport that owns `fd`, if it is registered.
     pub(crate) fn transport_of<'py>(
         &self,
         py: Python<'py>,
@@ -290,7 +290,7 @@ impl Local {
         self.own_clock.get()
     }
 
-    /// From now on time is what Python's `time()` says.
+    /// Takes the loop's time from Python's `time()` from now on.
     pub(crate) fn use_own_clock(&self) {
         self.own_clock.set(true);
     }
@@ -304,7 +304,7 @@ impl Local {
         self.ready_list.set_turning(inside);
     }
 
-    /// Forgets everything scheduled and ends the reactor.
+    /// Drops everything scheduled and ends the reactor.
     pub(super) fn close(&self, core: &Core, py: Python<'_>) {
         let driver = self.driver.borrow().clone();
         if let Some(driver) = &driver {
@@ -323,7 +323,7 @@ impl Local {
         drop((driver, self.driver.take()));
     }
 
-    /// Shows the collector everything held.
+    /// Passes every object held to the garbage collector.
     pub(super) fn objects(&self, stopped: Stopped<'_>, visit: Visit<'_>) {
         if let Ok(ready) = self.ready.try_borrow() {
             for entry in &*ready {
@@ -356,7 +356,7 @@ impl Local {
     }
 }
 
-/// A reactor that lets go of the GIL while it waits.
+/// The reactor's wait, with the GIL released.
 fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
     let parking = Arc::new(Parking::default());
     let unparking = Arc::clone(&parking);
@@ -366,7 +366,7 @@ fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
         move || parking.detach(),
         move || {
             unparking.attach();
-            // Interrupted by a signal, perhaps: the turn sees to it.
+            // Perhaps interrupted by a signal, which the turn handles.
             if found.is_empty() {
                 found.wake_turn();
             }

@@ -1,4 +1,4 @@
-//! Records through the two `ssl.MemoryBIO` of an `ssl.SSLObject`: the way that every interpreter has.
+//! Records through the two `ssl.MemoryBIO`s of an `ssl.SSLObject`, which works with every interpreter.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,11 +14,11 @@ use crate::transports::stream_reader::Reader;
 #[derive(Debug)]
 pub(crate) struct Memory {
     native: Py<PyAny>,
-    /// What came.
+    /// Ciphertext received.
     incoming: Py<PyAny>,
-    /// What is to be sent.
+    /// Ciphertext to be sent.
     outgoing: Py<PyAny>,
-    /// The session holds the beginning of a record.
+    /// Whether the session holds an incomplete record.
     partial: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Memory {
         self.native.bind(py)
     }
 
-    /// Decrypts all that came: into the reader where there is one and its buffer may grow.
+    /// Decrypts everything received, into the reader if there is one whose buffer may grow.
     pub(crate) fn decrypt<'py>(
         &self,
         py: Python<'py>,
@@ -44,7 +44,7 @@ impl Memory {
     ) -> PyResult<(Plaintext<'py>, Ending)> {
         let mut records = Chunks::default();
         let mut ending = Ending::Drained;
-        // Relaxed: it is used on the loop's thread alone.
+        // Relaxed: only the loop's thread uses it.
         let mut room = if self.partial.swap(false, Ordering::Relaxed) {
             RECORD
         } else {
@@ -61,7 +61,7 @@ impl Memory {
                 break;
             }
             records.push(record);
-            // Less than there was room for: the record is at its end.
+            // A short read: the record ends here.
             let unread = if count < room { 0 } else { self.unread(py)? };
             let left = if unread > 0 {
                 unread
@@ -76,7 +76,7 @@ impl Memory {
         Ok((records.hand_over(py, reader)?, ending))
     }
 
-    /// Decrypts into a buffer of the application's; returns how many bytes.
+    /// Decrypts into the application's buffer; returns the number of bytes.
     pub(crate) fn decrypt_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Ending)> {
         let py = buffer.py();
         let room = buffer.len()?;
@@ -97,7 +97,7 @@ impl Memory {
             if !self.has_input(py)? {
                 return Ok((filled, Ending::Drained));
             }
-            // By a view: a slice of a `bytearray` would be a copy.
+            // Through a view, because slicing a `bytearray` copies.
             let view = call::method(
                 PyMemoryView::from(buffer)?.as_any(),
                 name!(py, "cast"),
@@ -108,13 +108,13 @@ impl Memory {
         }
     }
 
-    /// Takes ciphertext that came.
+    /// Stores received ciphertext for the next read.
     pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = ciphertext.py();
         call::method(self.incoming.bind(py), name!(py, "write"), [ciphertext]).map(drop)
     }
 
-    /// Whether reading can find anything: to find nothing costs an exception.
+    /// Whether a read can return anything. An empty read costs an exception.
     pub(crate) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.incoming_size(py)? > 0 || self.unread(py)? > 0)
     }
@@ -132,7 +132,7 @@ impl Memory {
         size(self.outgoing.bind(py))
     }
 
-    /// Encrypts as much as the session takes; returns how many bytes.
+    /// Encrypts as much as the session accepts; returns the number of bytes.
     pub(crate) fn encrypt(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
         let total = size_of(bytes)?;
         let Some(mut done) = self.write_record(bytes)? else {
@@ -141,7 +141,7 @@ impl Memory {
         if done == total {
             return Ok(done);
         }
-        // More than a record.
+        // Longer than a record: written one record at a time.
         let whole = snapshot(bytes)?;
         while done < total
             && let Some(count) = self.write_record(&rest(&whole, done)?)?
@@ -157,7 +157,7 @@ impl Memory {
         }
     }
 
-    /// Up to `room` decrypted bytes of one record; none at the peer's goodbye, `None` when there is no whole record.
+    /// Up to `room` decrypted bytes of one record: none after the peer's `close_notify`, `None` without a whole record.
     fn read_record<'py>(
         &self,
         py: Python<'py>,
@@ -177,7 +177,7 @@ impl Memory {
         unless_again(py, written.and_then(|count| count.extract::<usize>()))
     }
 
-    /// Bytes of the current record that are decrypted and not read.
+    /// The number of decrypted bytes of the current record that are unread.
     fn unread(&self, py: Python<'_>) -> PyResult<usize> {
         call::method(self.native(py), name!(py, "pending"), [])?.extract()
     }
@@ -187,7 +187,7 @@ fn size(buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
     buffer.getattr(name!(buffer.py(), "pending"))?.extract()
 }
 
-/// What one reading found: nearly always a single record, which is delivered as it is.
+/// The result of one read: nearly always a single record, which is delivered without a copy.
 #[derive(Default)]
 struct Chunks<'py> {
     first: Option<Bound<'py, PyBytes>>,
@@ -208,7 +208,7 @@ impl<'py> Chunks<'py> {
         records.map(PyBytesMethods::as_bytes)
     }
 
-    /// Into the reader where there is one and its buffer may grow, else as one object.
+    /// Appends to the reader if there is one whose buffer may grow; otherwise returns one object.
     fn hand_over(self, py: Python<'py>, reader: Option<&Reader<'_>>) -> PyResult<Plaintext<'py>> {
         match &self.first {
             None => Ok(Plaintext::Nothing),

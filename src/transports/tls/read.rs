@@ -1,4 +1,4 @@
-//! From ciphertext to the application's protocol.
+//! The read path: from received ciphertext to the application's protocol.
 
 use std::io;
 
@@ -20,7 +20,7 @@ use crate::transports::protocol::Delivery;
 use crate::transports::stream::{self, Decoder};
 use crate::transports::stream_reader::Reader;
 
-/// Decrypts what a stream receives.
+/// The decoder that a handshake installs on the stream.
 #[derive(Debug)]
 pub(super) struct RecordDecoder;
 
@@ -42,7 +42,7 @@ impl Decoder for RecordDecoder {
     }
 }
 
-/// Decrypts out of the loop's read buffer, then calls the protocol, which may want that buffer too.
+/// Decrypts from the loop's read buffer, and only then calls the protocol, which may need that buffer too.
 fn decrypt_in_place(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -66,7 +66,7 @@ fn decrypt_in_place(
     }))
 }
 
-/// Gives the session what is received, then does what its phase asks for.
+/// Feeds the session with received ciphertext, then does what its phase requires.
 fn feed_then_read(
     this: &Bound<'_, Tls>,
     state: &TlsState,
@@ -89,7 +89,7 @@ fn feed_then_read(
     }))
 }
 
-/// Does what there is to do with what has come.
+/// Continues the handshake, the reading or the shutdown with the ciphertext that the session holds.
 fn go_on(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     match state.phase.get() {
         TlsPhase::Wrapped => read(this, state),
@@ -100,7 +100,7 @@ fn go_on(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     }
 }
 
-/// Delivers whole records, sends what that brought about, and keeps the stream from reading ahead too far.
+/// Delivers all complete records, sends the session's replies, and pauses the stream if the application is too slow.
 pub(crate) fn read(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if !matches!(state.phase.get(), TlsPhase::Wrapped | TlsPhase::Flushing) {
         return Ok(());
@@ -113,7 +113,7 @@ pub(crate) fn read(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     caught(this, state, FAILED, result)
 }
 
-/// All that came, in one call.
+/// Delivers everything decrypted in one `data_received()`.
 fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     if !state.session.has_input(py)? {
@@ -127,13 +127,13 @@ fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     hand_over(this, state, reader.as_ref(), decrypted)
 }
 
-/// After reading: sends what that brought about, and keeps the stream from reading ahead too far.
+/// After reading: sends the session's replies, and pauses the stream if the application reads too slowly.
 fn settle(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     send(this, state)?;
     control_stream(this, state)
 }
 
-/// What the session has to say of its own accord, and what had to wait for it.
+/// Sends what the session produced by itself (key updates, alerts), and writes that waited for it.
 fn send(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.backlog_size.get() > 0 {
         write::write_backlog(this, state)
@@ -142,7 +142,7 @@ fn send(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     }
 }
 
-/// asyncio's own reader, where the protocol has one that may be fed natively.
+/// asyncio's `StreamReader`, if the protocol has one that may be fed natively.
 fn reader<'py>(py: Python<'py>, state: &TlsState) -> PyResult<Option<Reader<'py>>> {
     match state.protocol(py) {
         Some(protocol) if state.delivery.get() == Delivery::Reader => Reader::of(&protocol),
@@ -179,19 +179,19 @@ fn hand_over(
     }
     match ending {
         Ending::Drained | Ending::Failed => Ok(()),
-        // In a coming pass, as in asyncio.
+        // In a later turn, as in asyncio.
         Ending::Full => later(this),
         Ending::Goodbye => end(this, state),
     }
 }
 
-/// The peer has said goodbye.
+/// The peer has sent `close_notify`.
 fn end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     tell_end(this, state)?;
     shutdown::start_shutdown(this, state)
 }
 
-/// Straight into the application's own buffer.
+/// Decrypts into the buffer of a `BufferedProtocol`.
 fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
     let session = &state.session;
@@ -205,7 +205,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
         session.failure(py)?;
     }
     if ending == Ending::Full {
-        // In a coming pass, as in asyncio.
+        // In a later turn, as in asyncio.
         later(this)?;
     }
     if filled > 0 {
@@ -219,7 +219,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     Ok(())
 }
 
-/// Holds the stream back while the application does not read as much as comes.
+/// Pauses the stream while more ciphertext is unread than the read limits allow; resumes it below them.
 pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let paused = state.stream_paused.get();
     if !paused && !state.reading_paused.get() && state.delivery.get() != Delivery::Buffer {
@@ -245,7 +245,7 @@ pub(crate) fn control_stream(this: &Bound<'_, Tls>, state: &TlsState) -> PyResul
     }
 }
 
-/// The application reads again: in a coming pass, as in asyncio.
+/// The application has resumed reading: continues in a later turn, as asyncio does.
 pub(crate) fn resume(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.reading_paused.replace(false) {
         later(this)
@@ -254,7 +254,7 @@ pub(crate) fn resume(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     }
 }
 
-/// Has what has come looked at in a coming pass, in the caller's context.
+/// Schedules reading of the ciphertext that the session holds, in a later turn and the caller's context.
 pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     let py = this.py();
     data(this).core.get().local(py)?.defer(Deferred {

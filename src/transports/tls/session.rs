@@ -1,8 +1,8 @@
 //! The interpreter's own TLS object, called without Python frames.
 //!
-//! `ssl.SSLObject` is a Python class around a native object, which shakes hands and says goodbye. Its keys, callbacks and
-//! policy are those of the user's `ssl.SSLContext`. Records go past it where they can (`ffi::wire`), else through it
-//! (`memory_bio`).
+//! `ssl.SSLObject` is a Python class around a native object, which does the handshake and the shutdown with the keys,
+//! callbacks and policy of the user's `ssl.SSLContext`. Records bypass it where possible (`ffi::wire`); otherwise they
+//! go through it (`memory_bio`).
 
 use std::cell::RefCell;
 use std::collections::TryReserveError;
@@ -21,46 +21,46 @@ use crate::transports::lifecycle::Transport;
 use crate::transports::stream::{self, Stream};
 use crate::transports::stream_reader::Reader;
 
-/// One TLS session. Once it is let go of, it holds no bytes, and reading, writing and handshakes fail.
+/// One TLS session. Once released, it holds no bytes, and reading, writing and handshakes fail.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// The `ssl.SSLObject`, for the application; `None` once it is let go of.
+    /// The `ssl.SSLObject` that the application sees; `None` once released.
     object: RefCell<Py<PyAny>>,
     layer: RefCell<RecordLayer>,
 }
 
-/// The way that records take.
+/// How records are encrypted and decrypted.
 #[derive(Debug)]
 enum RecordLayer {
     Memory(Arc<Memory>),
     Wire(Wire),
-    /// None: the session is let go of.
+    /// Not at all: the session has been released.
     Gone,
 }
 
-/// What a session is made of.
+/// The parameters of a new session.
 pub(crate) struct SessionParts<'py> {
     /// The user's `ssl.SSLContext`.
     pub(crate) context: Bound<'py, PyAny>,
-    /// Its `wrap_bio`, with all arguments.
+    /// The context's `wrap_bio`, with all its arguments bound.
     pub(crate) wrap: Bound<'py, PyAny>,
-    /// The buffers among those.
+    /// The two buffers among those arguments.
     pub(crate) incoming: Py<PyAny>,
     pub(crate) outgoing: Py<PyAny>,
-    /// Makes what the application has in place of the session's native half.
+    /// Creates the object that the application sees in place of the session's native half.
     pub(crate) guard: Bound<'py, PyAny>,
 }
 
-/// What was decrypted.
+/// The result of decrypting.
 pub(crate) enum Plaintext<'py> {
     Nothing,
     Bytes(Bound<'py, PyBytes>),
-    /// The reader has it.
+    /// The bytes are in the reader's buffer.
     Fed,
 }
 
 impl Session {
-    /// Makes the session; `None` when the context makes something else than plain `ssl.SSLObject`s.
+    /// Creates the session; `None` if the context's `wrap_bio` does not return a plain `ssl.SSLObject`.
     pub(crate) fn new(parts: SessionParts<'_>) -> PyResult<Option<Self>> {
         static SSL_OBJECT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = parts.context.py();
@@ -88,8 +88,8 @@ impl Session {
             return Ok(None);
         }
         let layer = if let Some(wire) = wire {
-            // `_ssl` leaves the interpreter's lock, and its own, while it reads or writes: another thread would find us at
-            // work on the same session.
+            // `_ssl` releases the GIL and its own lock while it reads or writes, so another thread could enter the
+            // session while we use it.
             object.setattr(name!(py, "_sslobj"), parts.guard.call1((native,))?)?;
             RecordLayer::Wire(wire)
         } else {
@@ -106,34 +106,34 @@ impl Session {
         self.object.borrow().bind(py).clone()
     }
 
-    /// Whether records go past `_ssl`.
+    /// Whether records bypass `_ssl`.
     pub(crate) fn is_direct(&self) -> bool {
         matches!(*self.layer.borrow(), RecordLayer::Wire(_))
     }
 
-    /// Goes on with the handshake; `None` when it needs more from the peer.
+    /// Continues the handshake; `None` if it needs more from the peer.
     pub(crate) fn shake_hands(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let done = call::method(&self.native(py), name!(py, "do_handshake"), []);
         unless_again(py, done.map(drop))
     }
 
-    /// Says goodbye; `None` until the peer has, too.
+    /// Sends `close_notify`; `None` until the peer's has arrived, too.
     pub(crate) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
         let done = call::method(&self.native(py), name!(py, "shutdown"), []);
         unless_again(py, done.map(drop))
     }
 
-    /// The wire, where [`decrypt_wire`] runs no Python code.
+    /// The wire, if [`decrypt_wire`] cannot run Python code.
     #[inline]
     pub(crate) fn quiet_wire(&self, py: Python<'_>) -> Option<Wire> {
         match &*self.layer.borrow() {
-            // Before TLS 1.3, a peer may shake hands anew, which runs the context's callbacks.
+            // Before TLS 1.3, a peer may renegotiate, which runs the context's callbacks.
             RecordLayer::Wire(wire) if wire.runs_no_callbacks() => Some(wire.clone_ref(py)),
             _ => None,
         }
     }
 
-    /// Takes ciphertext that came, and runs no Python code. Returns what [`Session::feed`] has to be given.
+    /// Decrypts received ciphertext without running Python code. Returns what must go to [`Session::feed`] instead.
     pub(crate) fn keep<'py>(
         &self,
         py: Python<'py>,
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Takes ciphertext that came.
+    /// Stores received ciphertext for the next read.
     pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         match self.layer(ciphertext.py()) {
             RecordLayer::Memory(memory) => memory.feed(ciphertext),
@@ -155,7 +155,7 @@ impl Session {
         }
     }
 
-    /// Decrypts all that came: into the reader where there is one and its buffer may grow.
+    /// Decrypts everything received, into the reader if there is one whose buffer may grow.
     pub(crate) fn decrypt<'py>(
         &self,
         py: Python<'py>,
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    /// Decrypts into a buffer of the application's; returns how many bytes.
+    /// Decrypts into the application's buffer; returns the number of bytes.
     pub(crate) fn decrypt_into(&self, buffer: &Bound<'_, PyAny>) -> PyResult<(usize, Ending)> {
         let py = buffer.py();
         let wire = match self.layer(py) {
@@ -177,7 +177,7 @@ impl Session {
             RecordLayer::Gone => return Ok((0, Ending::Failed)),
         };
         let Ok(mut view) = View::writable(buffer) else {
-            // `_ssl` refuses it in its own words, before it reads anything.
+            // `_ssl` rejects it with its own message, before it reads anything.
             let room = make::int(py, buffer.len()?)?;
             call::method(wire.native(py), name!(py, "read"), [room.as_any(), buffer])?;
             return Err(no_reason());
@@ -190,15 +190,15 @@ impl Session {
         Ok((buffer.filled().len(), ending))
     }
 
-    /// Raises why reading has failed, but where asyncio goes on as if there was nothing to read.
+    /// Raises the error of a failed read, unless asyncio treats it as "nothing to read".
     pub(crate) fn failure(&self, py: Python<'_>) -> PyResult<()> {
-        // A session that has failed once fails again, and `_ssl` says why.
+        // A failed session fails again, and `_ssl` raises the reason.
         let one = make::int(py, 1)?;
         let read = call::method(&self.native(py), name!(py, "read"), [one.as_any()]);
         unless_again(py, read.and_then(|_| Err(no_reason()))).map(|_: Option<()>| ())
     }
 
-    /// Makes room for what so many bytes become. The memory buffers of Python's ask for it themselves.
+    /// Reserves room for `count` bytes of plaintext once encrypted. Python's memory buffers grow by themselves.
     pub(crate) fn reserve(&self, count: usize) -> PyResult<()> {
         match &*self.layer.borrow() {
             RecordLayer::Wire(wire) => wire.reserve(count),
@@ -206,7 +206,7 @@ impl Session {
         }
     }
 
-    /// Encrypts as much as the session takes; returns how many bytes. Fewer than all when it must read first.
+    /// Encrypts as much as the session accepts; returns the number of bytes: fewer than all if it must read first.
     pub(crate) fn encrypt(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
         let py = bytes.py();
         let (done, ending) = match self.layer(py) {
@@ -218,7 +218,7 @@ impl Session {
             RecordLayer::Gone => (0, Ending::Failed),
         };
         if ending != Ending::Drained {
-            // A session that has failed once fails again, and `_ssl` says why.
+            // A failed session fails again, and `_ssl` raises the reason.
             let rest = rest(bytes, done)?;
             let written = call::method(&self.native(py), name!(py, "write"), [&rest]);
             unless_again(py, written.and_then(|_| Err::<(), _>(no_reason())))?;
@@ -226,7 +226,7 @@ impl Session {
         Ok(done)
     }
 
-    /// Whether reading can find anything: to find nothing may cost an exception.
+    /// Whether a read can return anything. An empty read may cost an exception.
     pub(crate) fn has_input(&self, py: Python<'_>) -> PyResult<bool> {
         match self.layer(py) {
             RecordLayer::Memory(memory) => memory.has_input(py),
@@ -235,7 +235,7 @@ impl Session {
         }
     }
 
-    /// Ciphertext that came and was not looked at.
+    /// The number of ciphertext bytes received and not yet read.
     pub(crate) fn incoming_size(&self, py: Python<'_>) -> PyResult<usize> {
         match self.layer(py) {
             RecordLayer::Memory(memory) => memory.incoming_size(py),
@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    /// Gives the stream all ciphertext that is to be sent; drops it where there is none.
+    /// Moves all ciphertext to be sent to the stream; without a stream, drops it.
     pub(crate) fn send<'py>(
         &self,
         py: Python<'py>,
@@ -280,7 +280,7 @@ impl Session {
         }
     }
 
-    /// Lets go of everything. Only for a session that is over.
+    /// Releases everything. Only for a session that has ended.
     pub(crate) fn release(&self, py: Python<'_>) {
         let object = self.object.replace(py.None());
         let layer = self.layer.replace(RecordLayer::Gone);
@@ -300,7 +300,7 @@ impl Session {
         }
     }
 
-    /// A reference of its own to what records go through: Python code may let go of the session during a call.
+    /// A reference of its own to the records' path: Python code may release the session during a call.
     #[inline]
     fn layer(&self, py: Python<'_>) -> RecordLayer {
         match &*self.layer.borrow() {
@@ -310,7 +310,7 @@ impl Session {
         }
     }
 
-    /// The native half of the `ssl.SSLObject`; `None` once it is let go of.
+    /// The native half of the `ssl.SSLObject`; `None` once released.
     fn native<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match &*self.layer.borrow() {
             RecordLayer::Memory(memory) => memory.native(py).clone(),
@@ -320,7 +320,7 @@ impl Session {
     }
 }
 
-/// Whether the context's `wrap_bio` is `ssl.SSLContext`'s own, and no callback receives the session's messages.
+/// Whether the context's `wrap_bio` is `ssl.SSLContext`'s own and no message callback is set.
 fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
     static METHODS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     let py = context.py();
@@ -335,7 +335,7 @@ fn is_stock(context: &Bound<'_, PyAny>) -> PyResult<bool> {
         && context.getattr(name!(py, "_msg_callback"))?.is_none())
 }
 
-/// The standard library's `ssl.SSLContext`; libraries put classes of their own in its place.
+/// The standard library's `ssl.SSLContext`, which libraries may replace by classes of their own.
 fn standard_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let class = make::import(py, "ssl", "SSLContext")?;
     for base in class.cast::<PyType>()?.mro() {
@@ -349,14 +349,14 @@ fn standard_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(class)
 }
 
-/// Decrypts what was kept, and then `ciphertext`: into the reader where there is one and its buffer may grow.
+/// Decrypts the stored ciphertext, then `ciphertext`, into the reader if there is one whose buffer may grow.
 pub(super) fn decrypt_wire<'py>(
     py: Python<'py>,
     wire: &Wire,
     mut ciphertext: &[u8],
     reader: Option<&Reader<'_>>,
 ) -> PyResult<(Plaintext<'py>, Ending)> {
-    // Records add to what they carry.
+    // A record is longer than its content.
     let most = wire.unread(py) + wire.incoming_size() + ciphertext.len();
     let most = most.max(1);
     let mut ending = Ending::Drained;
@@ -364,7 +364,7 @@ pub(super) fn decrypt_wire<'py>(
         ending = wire.read(py, std::mem::take(&mut ciphertext), buffer)?;
         Ok::<_, TryReserveError>(())
     };
-    // Callbacks could move the reader's buffer.
+    // Callbacks could reallocate the reader's buffer.
     if let Some(reader) = reader.filter(|_| wire.runs_no_callbacks()) {
         match bytes::append_into(reader.buffer(), most, &mut read) {
             Ok(count) => {
@@ -391,7 +391,7 @@ pub(super) fn decrypt_wire<'py>(
     Ok((plaintext, ending))
 }
 
-/// Appends to the reader's buffer; `false` without one, and where a `memoryview` pins its size.
+/// Appends to the reader's buffer; `false` without a reader, and if a `memoryview` pins its size.
 pub(super) fn append<'a>(
     reader: Option<&Reader<'_>>,
     records: impl IntoIterator<Item = &'a [u8]>,
@@ -408,7 +408,7 @@ pub(super) fn append<'a>(
     }
 }
 
-/// How many bytes an object has.
+/// The length of an object in bytes.
 pub(super) fn size_of(bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     match bytes.cast_exact::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().len()),
@@ -416,7 +416,7 @@ pub(super) fn size_of(bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
-/// The same bytes in an immutable object.
+/// The same bytes as an immutable object.
 pub(crate) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if bytes.is_exact_instance_of::<PyBytes>() {
         return Ok(bytes.clone());
@@ -431,7 +431,7 @@ pub(crate) fn rest<'py>(bytes: &Bound<'py, PyAny>, start: usize) -> PyResult<Bou
     whole.get_item(make::slice(bytes.py(), start, whole.len()?)?)
 }
 
-/// `None` in place of asyncio's `SSLAgainErrors`: the session needs more from the peer.
+/// Maps asyncio's `SSLAgainErrors`, which say that the session needs more from the peer, to `None`.
 pub(crate) fn unless_again<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
     static WANT_READ: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static SYSCALL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -456,7 +456,7 @@ pub(crate) fn is_tls_error(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLError")?)?)
 }
 
-/// Whether the error is that the peer has said goodbye, as a session puts it that has done so itself.
+/// Whether the error says that the peer has sent `close_notify`, as a session that has sent its own reports it.
 pub(crate) fn is_goodbye(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "SSLZeroReturnError")?)?)
