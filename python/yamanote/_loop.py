@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from yamanote._connecting import Connecting
 from yamanote._dns import Dns
 from yamanote._fork import Forking
 from yamanote._fs_threads import Files
@@ -27,6 +28,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Reports,
     Watching,
     Tls,
+    Connecting,
     UnixSockets,
     SocketCalls,
     Sendfile,

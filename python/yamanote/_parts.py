@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from yamanote._yamanote import Core, Handle
+    from yamanote._yamanote import Connection, Core, Handle
+
+    #: As `socket.getaddrinfo` returns it.
+    AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
 
     class Base(Core, asyncio.BaseEventLoop):  # pyright: ignore[reportIncompatibleMethodOverride]
         """The core, asyncio's base class, and the hooks between the parts."""
@@ -60,6 +63,21 @@ if TYPE_CHECKING:
             ssl_shutdown_timeout: float | None,
             context: Context | None,
         ) -> None: ...
+        async def _connect_sock(
+            self,
+            exceptions: list[list[OSError]],
+            addr_info: AddressInfo,
+            local_addr_infos: list[AddressInfo] | None = None,
+        ) -> socket.socket | Connection: ...
+        async def _create_connection_transport(
+            self,
+            sock: socket.socket | Connection,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            ssl: bool | ssl.SSLContext | None,
+            server_hostname: str | None,
+            *args: Any,
+            **options: Any,
+        ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
         def _close_files(self) -> None: ...
         async def _ensure_resolved(
             self,

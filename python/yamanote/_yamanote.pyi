@@ -25,6 +25,7 @@ from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 __all__ = [
+    "Connection",
     "Core",
     "DatagramTransport",
     "Handle",
@@ -368,11 +369,43 @@ class Core:
     def _claim_fd(self, fd: int) -> None:
         """Reserve `fd` for its transport again, so that other code cannot wait for it."""
 
-    async def _sock_writable(self, sock: socket.socket) -> None:
+    async def _sock_writable(self, sock: socket.socket | Connection) -> None:
         """Wait until a socket is writable or connected.
 
         Raises:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
+        """
+
+    def _begin_connection(
+        self, family: int, proto: int, address: tuple[object, ...]
+    ) -> Connection | None:
+        """Begin to connect a new, non-blocking TCP socket.
+
+        Args:
+            family: `AF_INET` or `AF_INET6`.
+            proto: as `getaddrinfo` returns it.
+            address: `(host, port)` or `(host, port, flow, scope)`.
+
+        Returns:
+            `None` unless the host is an address of the family and the other parts are in range.
+
+        Raises:
+            OSError: the socket could not be created, or the kernel refused at once.
+        """
+
+    def _make_connection_transport(
+        self,
+        connection: Connection,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None],
+    ) -> SocketTransport:
+        """Return a transport over an open connection, which it will close.
+
+        Otherwise like `_make_socket_transport`. On failure, the connection is closed.
+
+        Raises:
+            OSError: the connection is closed.
+            RuntimeError: the loop is closed.
         """
 
     def _make_socket_transport(
@@ -840,6 +873,39 @@ class WritePipeTransport(asyncio.Transport):
     @property
     def _protocol_paused(self) -> bool:
         """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
+
+@final
+class Connection:
+    """A TCP socket that a loop opens: connected or connecting, and without a Python object.
+
+    Without an owner, it closes itself.
+    """
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the connection was still being made when `_begin_connection` returned."""
+
+    def error(self) -> int:
+        """Return the `errno` of a connection that failed; 0 for one that is made.
+
+        Ask a pending one once it is writable.
+
+        Raises:
+            OSError: it is closed.
+        """
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 once it is closed or has another owner."""
+
+    def socket(self) -> socket.socket:
+        """Convert it to a socket, which owns the descriptor from now on.
+
+        Raises:
+            OSError: it is closed.
+        """
+
+    def close(self) -> None:
+        """Close it; further calls do nothing."""
 
 @final
 class SockCall(Coroutine[Any, Any, Any]):

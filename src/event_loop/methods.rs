@@ -13,6 +13,7 @@ use crate::ffi::handle::{self, Handle};
 use crate::ffi::name;
 use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
+use crate::sock::connection::{self, Connection};
 use crate::sys::socket;
 use crate::transports::listener::{self, Then};
 use crate::transports::tls::session::{Session, SessionParts};
@@ -203,6 +204,27 @@ impl Core {
         context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         stream::from_socket(this, sock, protocol, waiter, extra, server, context)
+    }
+
+    /// Begin to connect a TCP socket to a numeric address; `None` for any other.
+    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
+    fn _begin_connection(
+        &self,
+        family: &Bound<'_, PyAny>,
+        proto: &Bound<'_, PyAny>,
+        address: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Connection>> {
+        connection::begin(family, proto, address)
+    }
+
+    /// Create a transport for an open connection; `waiter` is completed after `connection_made`.
+    fn _make_connection_transport<'py>(
+        this: &Bound<'py, Self>,
+        connection: &Bound<'py, Connection>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        connection::make_transport(this, connection.get(), protocol, waiter)
     }
 
     /// Create a transport that reads from a pipe; `waiter` is completed after `connection_made`.

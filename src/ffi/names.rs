@@ -21,10 +21,11 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 110] = [
+const TEXTS: [&str; 113] = [
     "%r: %s",
     "B",
     "__module__",
+    "__new__",
     "_accept_later",
     "_asyncio_future_blocking",
     "_attach",
@@ -33,12 +34,14 @@ const TEXTS: [&str; 110] = [
     "_check_handshake_timeout",
     "_check_shutdown_timeout",
     "_clients",
+    "_closed",
     "_context",
     "_current_handle",
     "_detach",
     "_ensure_fd_no_transport",
     "_eof",
     "_give_way",
+    "_io_refs",
     "_limit",
     "_make_handle",
     "_msg_callback",

@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod call;
+pub(crate) mod connection;
 
 use pyo3::prelude::*;
 
@@ -10,5 +11,6 @@ use crate::ffi::class_of;
 /// Adds this module's class to the Python module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = class_of::<call::SockCall>(module.py())?;
-    module.add(class.name()?, &class)
+    module.add(class.name()?, &class)?;
+    module.add_class::<connection::Connection>()
 }

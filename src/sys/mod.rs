@@ -8,6 +8,7 @@
 pub(crate) mod buffer;
 mod call;
 pub(crate) mod clock;
+pub(crate) mod connect;
 pub(crate) mod datagram;
 pub(crate) mod fork;
 pub(crate) mod library;

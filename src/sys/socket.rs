@@ -134,6 +134,17 @@ pub(crate) fn local_name(fd: RawFd) -> io::Result<Name> {
     Ok(name)
 }
 
+/// The peer's address.
+pub(crate) fn peer_name(fd: RawFd) -> io::Result<Name> {
+    let mut name = Name::empty();
+    syscall!(getpeername(
+        fd,
+        (&raw mut name.storage).cast(),
+        &raw mut name.length
+    ))?;
+    Ok(name)
+}
+
 /// Sends small segments without delay (`TCP_NODELAY`), as asyncio does for TCP.
 pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
@@ -252,7 +263,7 @@ fn family(number: libc::c_int) -> libc::sa_family_t {
 }
 
 /// Converts a size of at most a few bytes.
-fn socklen(size: usize) -> libc::socklen_t {
+pub(super) fn socklen(size: usize) -> libc::socklen_t {
     libc::socklen_t::try_from(size).unwrap_or(libc::socklen_t::MAX)
 }
 
@@ -263,6 +274,8 @@ pub(crate) const MAX_SLICES: usize = 1024;
 pub(crate) const INTERNET_FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 /// `AF_UNIX`, as Python's socket module numbers it.
 pub(crate) const UNIX_FAMILY: i32 = libc::AF_UNIX;
+/// `SOCK_STREAM`, as Python's socket module numbers it.
+pub(crate) const STREAM: i32 = libc::SOCK_STREAM;
 /// `SOCK_DGRAM`, as Python's socket module numbers it.
 pub(crate) const DATAGRAM: i32 = libc::SOCK_DGRAM;
 

@@ -46,20 +46,26 @@ impl Descriptor {
         }
     }
 
-    /// The `socket.socket`, created by the first call; `None` if it was closed before any call.
-    pub(crate) fn socket<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// The `socket.socket`, created by the first call; a closed one if the descriptor was closed before any call.
+    pub(crate) fn socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         static SOCKET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let fd = match &*self.state.borrow() {
-            State::Raw(fd) => fd.as_raw_fd(),
-            State::Socket(socket) => return Ok(Some(socket.bind(py).clone())),
-            State::Closed => return Ok(None),
+            State::Raw(fd) => Some(fd.as_raw_fd()),
+            State::Socket(socket) => return Ok(socket.bind(py).clone()),
+            State::Closed => None,
+        };
+        let class = make::imported(&SOCKET, py, "socket", "socket")?;
+        let Some(fd) = fd else {
+            let socket = closed_socket(class)?;
+            let before = self.state.replace(State::Socket(socket.clone().unbind()));
+            drop(before);
+            return Ok(socket);
         };
         let SocketKind {
             family,
             kind,
             protocol,
         } = self.kind;
-        let class = make::imported(&SOCKET, py, "socket", "socket")?;
         let keywords = make::dict(py)?;
         keywords.set_item(name!(py, "fileno"), fd)?;
         let socket = class.call((family, kind, protocol), Some(&keywords))?;
@@ -69,7 +75,7 @@ impl Descriptor {
             let _ = fd.into_raw_fd();
         }
         socket.call_method1(name!(py, "setblocking"), (false,))?;
-        Ok(Some(socket))
+        Ok(socket)
     }
 
     /// Closes the socket; further calls do nothing.
@@ -94,6 +100,15 @@ impl Descriptor {
             visit(socket);
         }
     }
+}
+
+/// A socket object as `close()` leaves it, without a descriptor ever having been opened.
+fn closed_socket<'py>(class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let socket = class.call_method1(name!(py, "__new__"), (class,))?;
+    socket.setattr(name!(py, "_io_refs"), 0)?;
+    socket.setattr(name!(py, "_closed"), true)?;
+    Ok(socket)
 }
 
 /// The descriptor of a Python socket.

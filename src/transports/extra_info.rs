@@ -62,9 +62,8 @@ impl ExtraInfo {
             return Ok(made.bind(py).clone());
         }
         let info = make::dict(py)?;
-        if let Some(socket) = descriptor.socket(py)? {
-            info.set_item(name!(py, "socket"), transport_socket(&socket)?)?;
-        }
+        let socket = transport_socket(&descriptor.socket(py)?)?;
+        info.set_item(name!(py, "socket"), socket)?;
         info.set_item(name!(py, "sockname"), address(py, self.local)?)?;
         info.set_item(name!(py, "peername"), address(py, self.peer)?)?;
         self.made.replace(Some(info.clone().unbind()));

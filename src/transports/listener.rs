@@ -138,7 +138,9 @@ impl Listener {
                     context,
                     is_given: self.is_servers,
                 };
-                stream::from_accepted(core, accepted, self.kind, room, &protocol, server)
+                let (fd, peer) = accepted;
+                let accepted = (fd, Some(peer));
+                stream::from_fd(core, accepted, self.kind, room, &protocol, None, server).map(drop)
             }
             Then::Call(call) => {
                 let (fd, peer) = accepted;

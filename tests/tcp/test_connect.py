@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import socket
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -361,6 +363,119 @@ def test_cancelling_right_after_connecting_closes_the_transport(
             assert await read_to_end(peer) == b""
 
     loop.run_until_complete(main())
+
+
+def test_the_socket_of_an_ended_connection_is_closed(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with await loop.create_server(Greeter, LOCALHOST, 0) as server:
+            transport, protocol = await loop.create_connection(Recorder, LOCALHOST, port_of(server))
+            await protocol.until_lost()
+            sock = transport.get_extra_info("socket")
+            assert sock.fileno() == -1
+            assert transport.get_extra_info("socket") is sock
+
+    loop.run_until_complete(main())
+
+
+def test_the_socket_is_a_connected_one(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with await loop.create_server(Greeter, LOCALHOST, 0) as server:
+            transport, protocol = await loop.create_connection(Recorder, LOCALHOST, port_of(server))
+            sock = transport.get_extra_info("socket")
+            assert (sock.family, sock.type, sock.proto) == (
+                socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+            )
+            assert not os.get_inheritable(sock.fileno())
+            assert not os.get_blocking(sock.fileno())
+            assert sock.getpeername() == transport.get_extra_info("peername")
+            assert sock.getsockname() == transport.get_extra_info("sockname")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_the_peer_of_the_unspecified_address_is_known(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with await loop.create_server(Greeter, LOCALHOST, 0) as server:
+            port = port_of(server)
+            transport, protocol = await loop.create_connection(Recorder, "0.0.0.0", port)
+            assert transport.get_extra_info("peername") == (LOCALHOST, port)
+            await protocol.until_lost()
+
+    loop.run_until_complete(main())
+
+
+def test_a_replaced_socket_class_is_used(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tools that forbid connections in tests replace it."""
+
+    class Forbidden(socket.socket):
+        def __init__(self, *_args: object, **_options: object) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(socket, "socket", Forbidden)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_until_complete(loop.create_connection(Recorder, LOCALHOST, 1))
+
+
+def test_a_replaced_sock_connect_is_called(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, refusing: tuple[str, int]
+) -> None:
+    seen: list[object] = []
+
+    async def sock_connect(sock: socket.socket, address: object) -> None:
+        seen.append(address)
+        sock.close()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_until_complete(loop.create_connection(Recorder, *refusing))
+    assert seen == [refusing]
+
+
+def test_a_connection_is_audited(
+    loop: asyncio.AbstractEventLoop, refusing: tuple[str, int]
+) -> None:
+    seen: list[object] = []
+    listening = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "socket.connect":
+            seen.append(arguments[1])
+
+    sys.addaudithook(hook)
+    with pytest.raises(ConnectionRefusedError):
+        loop.run_until_complete(loop.create_connection(Recorder, *refusing))
+    listening = False
+    assert seen == [refusing]
+
+
+def test_a_failed_connection_is_no_garbage(
+    loop: asyncio.AbstractEventLoop, refusing: tuple[str, int]
+) -> None:
+    """A cycle of an error and its traceback would keep everything in its frames alive."""
+
+    class Factory:
+        def __call__(self) -> asyncio.Protocol:
+            raise NotImplementedError
+
+    async def attempt() -> weakref.ref[Factory]:
+        factory = Factory()
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(factory, *refusing)
+        return weakref.ref(factory)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert loop.run_until_complete(attempt())() is None
+    finally:
+        gc.enable()
 
 
 def test_a_raising_factory_reaches_the_caller(loop: asyncio.AbstractEventLoop) -> None:

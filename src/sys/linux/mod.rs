@@ -10,7 +10,7 @@ mod timer_fd;
 pub(crate) use datagrams::{receive_many, send_many};
 pub(crate) use inherited::close_sets_that_watch;
 pub(crate) use poller::Poller;
-pub(crate) use socket::{accept, unix_path};
+pub(crate) use socket::{accept, stream_socket, unix_path};
 pub(crate) use timer_fd::TimerFd;
 
 /// Whether the reactor's set returns `EEXIST` for a descriptor number that it already has.

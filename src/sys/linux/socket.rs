@@ -46,6 +46,14 @@ fn accept_plainly(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
 /// Cleared by the first call that finds it missing. Relaxed: it is only a hint.
 static HAS_ACCEPT4: AtomicBool = AtomicBool::new(true);
 
+/// Creates a stream socket, close-on-exec and non-blocking.
+pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let created = syscall!(socket(family, kind, protocol))?;
+    // SAFETY: the call above created this descriptor, and no other code has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(created) })
+}
+
 /// The path in what the kernel wrote: all of it, for a name may have zero bytes.
 pub(crate) fn unix_path(written: &[u8]) -> &[u8] {
     written

@@ -20,6 +20,16 @@ pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     Ok(accepted)
 }
 
+/// Creates a stream socket, close-on-exec and non-blocking.
+pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
+    let created = syscall!(socket(family, libc::SOCK_STREAM, protocol))?;
+    // SAFETY: the call above created this descriptor, and no other code has it.
+    let created = unsafe { OwnedFd::from_raw_fd(created) };
+    syscall!(fcntl(created.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
+    set_nonblocking(created.as_raw_fd())?;
+    Ok(created)
+}
+
 /// The path in an address that the kernel wrote. macOS has no abstract names, and an unnamed address is all zero
 /// bytes.
 pub(crate) fn unix_path(written: &[u8]) -> &[u8] {

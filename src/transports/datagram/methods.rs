@@ -204,11 +204,10 @@ attribute!(Loop, c"_loop", |this, state| {
 });
 
 attribute!(Sock, c"_sock", |this, state| {
-    let socket = match state.life.phase.get() {
-        Phase::Closed => None,
-        Phase::Open | Phase::Closing => state.descriptor.socket(this.py())?,
-    };
-    Ok(socket.unwrap_or_else(|| none(this.py())))
+    match state.life.phase.get() {
+        Phase::Closed => Ok(none(this.py())),
+        Phase::Open | Phase::Closing => state.descriptor.socket(this.py()),
+    }
 });
 
 attribute!(Address, c"_address", |this, state| {

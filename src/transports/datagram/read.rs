@@ -167,9 +167,7 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
 /// Receives one datagram of a socket whose addresses only Python can convert.
 fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
-    let Some(socket) = state.descriptor.socket(py)? else {
-        return Ok(Found::All);
-    };
+    let socket = state.descriptor.socket(py)?;
     let outcome = socket
         .call_method1(name!(py, "recvfrom"), (make::int(py, READ_SIZE)?,))
         .and_then(|pair| {

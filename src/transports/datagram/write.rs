@@ -366,9 +366,7 @@ fn send_first_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<
 
 fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = bytes.py();
-    let Some(socket) = state.descriptor.socket(py)? else {
-        return Ok(());
-    };
+    let socket = state.descriptor.socket(py)?;
     let name = name!(py, "sendto");
     call::method(&socket, name, [bytes, address]).map(drop)
 }

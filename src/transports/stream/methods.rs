@@ -247,8 +247,7 @@ attribute!(SockFd, c"_sock_fd", |this, state| {
 });
 
 attribute!(Sock, c"_sock", |this, state| {
-    let socket = state.descriptor.socket(this.py())?;
-    Ok(socket.unwrap_or_else(|| none(this.py())))
+    state.descriptor.socket(this.py())
 });
 
 attribute!(Paused, c"_paused", |this, state| {

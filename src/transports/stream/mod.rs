@@ -59,26 +59,27 @@ pub(crate) fn from_socket<'py>(
     Ok(start(core, parts, room, protocol, waiter, server)?.into_any())
 }
 
-/// Creates a transport over an accepted connection; its protocol runs in `room`.
-pub(crate) fn from_accepted(
-    core: &Bound<'_, Core>,
-    accepted: (OwnedFd, socket::Name),
+/// Creates a transport over a connection, accepted or opened, with its peer's address; its protocol runs in `room`.
+pub(crate) fn from_fd<'py>(
+    core: &Bound<'py, Core>,
+    connected: (OwnedFd, Option<socket::Name>),
     kind: SocketKind,
-    room: Room<'_>,
-    protocol: &Bound<'_, PyAny>,
-    server: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let (fd, peer) = accepted;
+    room: Room<'py>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (fd, peer) = connected;
     let raw = fd.as_raw_fd();
     let parts = Parts {
         fd: raw,
         is_tcp: socket::INTERNET_FAMILIES.contains(&kind.family),
         stops: socket::Stops::of(kind.family, kind.protocol),
         // Errors are ignored, as in asyncio: the address is then unknown.
-        extra: ExtraInfo::from_names(socket::local_name(raw).ok(), Some(peer)),
+        extra: ExtraInfo::from_names(socket::local_name(raw).ok(), peer),
         descriptor: Descriptor::from_fd(fd, kind),
     };
-    start(core, parts, room, protocol, None, server).map(drop)
+    Ok(start(core, parts, room, protocol, waiter, server)?.into_any())
 }
 
 struct Parts {

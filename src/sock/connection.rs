@@ -1,0 +1,155 @@
+//! A connection that the loop opens, before it has a transport.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use crate::errors::os_error;
+use crate::ffi::context::given_or_current;
+use crate::scheduler::Core;
+use crate::sys::connect::{self, Progress};
+use crate::sys::socket::{INTERNET_FAMILIES, Name, STREAM, peer_name};
+use crate::transports::descriptor::{Descriptor, SocketKind};
+use crate::transports::stream;
+
+/// A TCP socket without a Python object, connected or connecting. Dropping it closes it.
+#[pyclass(frozen, module = "yamanote._yamanote")]
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// `None` once it is closed or has a new owner. A lock, because any thread may close it.
+    fd: Mutex<Option<OwnedFd>>,
+    progress: Progress,
+    address: SocketAddr,
+    kind: SocketKind,
+}
+
+/// Begins to connect to `address`; `None` unless it is a numeric address as `getaddrinfo` returns it.
+pub(crate) fn begin(
+    family: &Bound<'_, PyAny>,
+    protocol: &Bound<'_, PyAny>,
+    address: &Bound<'_, PyAny>,
+) -> PyResult<Option<Connection>> {
+    let (Ok(family), Ok(protocol)) = (family.extract(), protocol.extract()) else {
+        return Ok(None);
+    };
+    let Some(address) = numeric(family, address) else {
+        return Ok(None);
+    };
+    let (fd, progress) = connect::connect(&address, protocol).map_err(os_error)?;
+    Ok(Some(Connection {
+        fd: Mutex::new(Some(fd)),
+        progress,
+        address,
+        kind: SocketKind {
+            family,
+            kind: STREAM,
+            protocol,
+        },
+    }))
+}
+
+/// Creates the transport, which owns the socket from now on. On failure, the socket is closed.
+pub(crate) fn make_transport<'py>(
+    core: &Bound<'py, Core>,
+    connection: &Connection,
+    protocol: &Bound<'py, PyAny>,
+    waiter: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let fd = connection.take()?;
+    let peer = connection.peer(&fd);
+    let room = stream::Room {
+        context: given_or_current(core.py(), None)?,
+        is_given: false,
+    };
+    let connected = (fd, peer);
+    let kind = connection.kind;
+    stream::from_fd(core, connected, kind, room, protocol, Some(waiter), None)
+}
+
+#[pymethods]
+impl Connection {
+    /// Whether the kernel has not yet said how it ended.
+    #[getter]
+    fn is_pending(&self) -> bool {
+        self.progress == Progress::Pending
+    }
+
+    /// The `errno` of a connection that failed; 0 for one that is made.
+    fn error(&self) -> PyResult<i32> {
+        match self.progress {
+            Progress::Connected => Ok(0),
+            Progress::Failed(number) => Ok(number),
+            Progress::Pending => match &*self.fd() {
+                Some(fd) => connect::take_error(fd.as_raw_fd()).map_err(os_error),
+                None => Err(closed()),
+            },
+        }
+    }
+
+    /// The descriptor; -1 once it is closed.
+    fn fileno(&self) -> i32 {
+        self.fd().as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Convert it to a `socket.socket`, which owns the descriptor from now on.
+    fn socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Descriptor::from_fd(self.take()?, self.kind).socket(py)
+    }
+
+    /// Close it; further calls do nothing.
+    fn close(&self) {
+        drop(self.fd().take());
+    }
+}
+
+impl Connection {
+    fn fd(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.fd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> PyResult<OwnedFd> {
+        self.fd().take().ok_or_else(closed)
+    }
+
+    /// The kernel replaces some addresses: `0.0.0.0` becomes `127.0.0.1`.
+    fn peer(&self, fd: &OwnedFd) -> Option<Name> {
+        match self.address {
+            SocketAddr::V4(address) if !address.ip().is_unspecified() => {
+                Some(Name::from(&self.address))
+            }
+            _ => peer_name(fd.as_raw_fd()).ok(),
+        }
+    }
+}
+
+fn closed() -> PyErr {
+    PyOSError::new_err("the connection is closed")
+}
+
+/// `(host, port)` or `(host, port, flow, scope)`, where the host is an address of the family.
+fn numeric(family: i32, address: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+    let address = address.cast_exact::<PyTuple>().ok()?;
+    let host = address.get_item(0).ok()?;
+    let host = host.cast_exact::<PyString>().ok()?;
+    let port: u16 = address.get_item(1).ok()?.extract().ok()?;
+    let ip: IpAddr = host.to_str().ok()?.parse().ok()?;
+    match ip {
+        IpAddr::V4(_) if family == INTERNET_FAMILIES[0] && address.len() == 2 => {
+            Some(SocketAddr::new(ip, port))
+        }
+        IpAddr::V6(ip) if family == INTERNET_FAMILIES[1] && address.len() == 4 => {
+            Some(scoped(ip, port, address)?.into())
+        }
+        _ => None,
+    }
+}
+
+fn scoped(ip: Ipv6Addr, port: u16, address: &Bound<'_, PyTuple>) -> Option<SocketAddrV6> {
+    let flow: u32 = address.get_item(2).ok()?.extract().ok()?;
+    let scope: u32 = address.get_item(3).ok()?.extract().ok()?;
+    Some(SocketAddrV6::new(ip, port, flow, scope))
+}
