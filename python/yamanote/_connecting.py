@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import socket
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from yamanote._unix import UnixSockets
 from yamanote._yamanote import Connection
 
 if TYPE_CHECKING:
-    import asyncio
     import ssl
     from collections.abc import Callable
 
@@ -20,10 +20,31 @@ else:
 
 
 class Connecting(Base):
-    """Two steps of asyncio's `create_connection()`: opening the socket, and making the transport.
+    """`create_connection()`: natively to a numeric address, else in two steps of asyncio's own.
 
-    Checking arguments and going through the addresses remain asyncio's.
+    Names, options and several addresses remain asyncio's.
     """
+
+    if not TYPE_CHECKING:  # asyncio's overloads are its type.
+
+        @functools.wraps(asyncio.BaseEventLoop.create_connection)
+        async def create_connection(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            host: str | None = None,
+            port: int | None = None,
+            **options: object,
+        ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+            if (
+                type(host) is str
+                and type(port) is int
+                and (not options or _are_defaults(options))
+                and self._may_connect_natively()
+            ):
+                connection = await self._open_connection((host, port), socket.IPPROTO_TCP)
+                if connection is not None:
+                    return await self._make_connection(connection, protocol_factory)
+            return await super().create_connection(protocol_factory, host, port, **options)
 
     async def _connect_sock(
         self,
@@ -34,7 +55,8 @@ class Connecting(Base):
         """Return a connected `Connection` or socket; on failure, add the errors to `exceptions`."""
         if local_addr_infos is None and self._may_connect_natively():
             try:
-                connection = await self._open_connection(addr_info)
+                _, _, proto, _, address = addr_info
+                connection = await self._open_connection(address, proto)
             except OSError as error:
                 exceptions.append([error])
                 del exceptions  # The error's traceback refers to this frame: that would be a cycle.
@@ -52,11 +74,9 @@ class Connecting(Base):
             and getattr(self.sock_connect, "__func__", None) is UnixSockets.sock_connect
         )
 
-    async def _open_connection(self, addr_info: AddressInfo) -> Connection | None:
+    async def _open_connection(self, address: tuple[object, ...], proto: int) -> Connection | None:
         """Return a connection to a numeric address; `None` if it is not one."""
-        family, _, proto, _, address = addr_info
-        sys.audit("socket.connect", self, address)
-        connection = self._begin_connection(family, proto, address)
+        connection = self._begin_connection(address, proto)
         if connection is None:
             return None
         try:
@@ -75,8 +95,9 @@ class Connecting(Base):
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         ssl: bool | ssl.SSLContext | None,
         server_hostname: str | None,
-        *args: Any,
-        **options: Any,
+        server_side: bool = False,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Return a transport over a connected socket, and its protocol."""
         if isinstance(sock, Connection):
@@ -84,7 +105,13 @@ class Connecting(Base):
                 return await self._make_connection(sock, protocol_factory)
             sock = sock.socket()
         return await super()._create_connection_transport(
-            sock, protocol_factory, ssl, server_hostname, *args, **options
+            sock,
+            protocol_factory,
+            ssl,
+            server_hostname,
+            server_side,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
         )
 
     async def _make_connection(
@@ -105,5 +132,25 @@ class Connecting(Base):
         return transport, protocol
 
 
+def _are_defaults(options: dict[str, object]) -> bool:
+    """Return whether leaving these keyword arguments out changes nothing."""
+    return _OPTIONAL.issuperset(options) and not any(
+        value is not None for value in options.values()
+    )
+
+
+#: The options whose default is `None`.
+_OPTIONAL = frozenset(
+    (
+        "happy_eyeballs_delay",
+        "interleave",
+        "local_addr",
+        "server_hostname",
+        "sock",
+        "ssl",
+        "ssl_handshake_timeout",
+        "ssl_shutdown_timeout",
+    )
+)
 _SOCKET = socket.socket
 _CONNECT = socket.socket.connect

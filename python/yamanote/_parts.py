@@ -75,8 +75,9 @@ if TYPE_CHECKING:
             protocol_factory: Callable[[], asyncio.BaseProtocol],
             ssl: bool | ssl.SSLContext | None,
             server_hostname: str | None,
-            *args: Any,
-            **options: Any,
+            server_side: bool = ...,
+            ssl_handshake_timeout: float | None = ...,
+            ssl_shutdown_timeout: float | None = ...,
         ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
         def _close_files(self) -> None: ...
         async def _ensure_resolved(

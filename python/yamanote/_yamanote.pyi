@@ -376,18 +376,15 @@ class Core:
             RuntimeError: the loop is closed, or a transport owns the descriptor.
         """
 
-    def _begin_connection(
-        self, family: int, proto: int, address: tuple[object, ...]
-    ) -> Connection | None:
+    def _begin_connection(self, address: tuple[object, ...], proto: int) -> Connection | None:
         """Begin to connect a new, non-blocking TCP socket.
 
         Args:
-            family: `AF_INET` or `AF_INET6`.
+            address: `(host, port)`, or for IPv6 `(host, port, flow, scope)`.
             proto: as `getaddrinfo` returns it.
-            address: `(host, port)` or `(host, port, flow, scope)`.
 
         Returns:
-            `None` unless the host is an address of the family and the other parts are in range.
+            `None` unless the host is numeric and the other parts are in range.
 
         Raises:
             OSError: the socket could not be created, or the kernel refused at once.

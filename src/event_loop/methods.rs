@@ -207,14 +207,12 @@ impl Core {
     }
 
     /// Begin to connect a TCP socket to a numeric address; `None` for any other.
-    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
     fn _begin_connection(
-        &self,
-        family: &Bound<'_, PyAny>,
-        proto: &Bound<'_, PyAny>,
+        this: &Bound<'_, Self>,
         address: &Bound<'_, PyAny>,
+        proto: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Connection>> {
-        connection::begin(family, proto, address)
+        connection::begin(this, address, proto)
     }
 
     /// Create a transport for an open connection; `waiter` is completed after `connection_made`.

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 113] = [
+const TEXTS: [&str; 114] = [
     "%r: %s",
     "B",
     "__module__",
@@ -123,6 +123,7 @@ const TEXTS: [&str; 113] = [
     "setblocking",
     "shutdown",
     "socket",
+    "socket.connect",
     "sockname",
     "source",
     "ssl",

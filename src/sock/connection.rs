@@ -6,10 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::errors::os_error;
 use crate::ffi::context::given_or_current;
+use crate::ffi::{call, make, name};
 use crate::scheduler::Core;
 use crate::sys::connect::{self, Progress};
 use crate::sys::socket::{INTERNET_FAMILIES, Name, STREAM, peer_name};
@@ -27,18 +29,18 @@ pub(crate) struct Connection {
     kind: SocketKind,
 }
 
-/// Begins to connect to `address`; `None` unless it is a numeric address as `getaddrinfo` returns it.
+/// Begins to connect to the address `name`; `None` unless its host is numeric. It may be as `getaddrinfo` returns it, or
+/// a pair of host and port for any family.
 pub(crate) fn begin(
-    family: &Bound<'_, PyAny>,
+    core: &Bound<'_, Core>,
+    name: &Bound<'_, PyAny>,
     protocol: &Bound<'_, PyAny>,
-    address: &Bound<'_, PyAny>,
 ) -> PyResult<Option<Connection>> {
-    let (Ok(family), Ok(protocol)) = (family.extract(), protocol.extract()) else {
+    let (Some(address), Ok(protocol)) = (numeric(name), protocol.extract()) else {
         return Ok(None);
     };
-    let Some(address) = numeric(family, address) else {
-        return Ok(None);
-    };
+    audit(core, name)?;
+    let family = INTERNET_FAMILIES[usize::from(address.is_ipv6())];
     let (fd, progress) = connect::connect(&address, protocol).map_err(os_error)?;
     Ok(Some(Connection {
         fd: Mutex::new(Some(fd)),
@@ -126,24 +128,29 @@ impl Connection {
     }
 }
 
+/// Tells the program's audit hooks, as the method of `socket.socket` does; the loop stands for the socket.
+fn audit(core: &Bound<'_, Core>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+    static AUDIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = core.py();
+    let audit = make::imported(&AUDIT, py, "sys", "audit")?;
+    let event = name!(py, "socket.connect").as_any();
+    call::function(audit, [event, core.as_any(), name]).map(drop)
+}
+
 fn closed() -> PyErr {
     PyOSError::new_err("the connection is closed")
 }
 
-/// `(host, port)` or `(host, port, flow, scope)`, where the host is an address of the family.
-fn numeric(family: i32, address: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+/// `(host, port)`, or for IPv6 `(host, port, flow, scope)`, if the host is numeric and the others are in range.
+fn numeric(address: &Bound<'_, PyAny>) -> Option<SocketAddr> {
     let address = address.cast_exact::<PyTuple>().ok()?;
     let host = address.get_item(0).ok()?;
     let host = host.cast_exact::<PyString>().ok()?;
     let port: u16 = address.get_item(1).ok()?.extract().ok()?;
     let ip: IpAddr = host.to_str().ok()?.parse().ok()?;
     match ip {
-        IpAddr::V4(_) if family == INTERNET_FAMILIES[0] && address.len() == 2 => {
-            Some(SocketAddr::new(ip, port))
-        }
-        IpAddr::V6(ip) if family == INTERNET_FAMILIES[1] && address.len() == 4 => {
-            Some(scoped(ip, port, address)?.into())
-        }
+        _ if address.len() == 2 => Some(SocketAddr::new(ip, port)),
+        IpAddr::V6(ip) if address.len() == 4 => Some(scoped(ip, port, address)?.into()),
         _ => None,
     }
 }
