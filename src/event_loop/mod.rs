@@ -1,5 +1,6 @@
 //! The native base of `yamanote.Loop`: the methods of `yamanote._yamanote.Core` that Python calls.
 
+mod call;
 mod methods;
 mod schedule;
 mod sock;

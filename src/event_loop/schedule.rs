@@ -1,14 +1,14 @@
 //! `call_soon` and related methods, which are called most often.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyType};
 
-use crate::ffi::handle::{self, Handle, HandleKind, HandleParts};
+use super::call::Call;
+use crate::ffi::handle::{self, Handle, HandleKind};
 use crate::ffi::handle_collector;
 use crate::ffi::handle_words::{Word, set_word};
-use crate::ffi::{Args, add_fast_method, light_method, make, method, missing, name};
-use crate::scheduler::handle::trace_source;
+use crate::ffi::{add_fast_method, light_method, make, method, name};
 use crate::scheduler::{Core, now};
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -85,7 +85,7 @@ light_method!(
             when.extract()?
         };
         core.check_closed()?;
-        call.timer(this, when)
+        timer(this, &call, when)
     }
 );
 
@@ -99,7 +99,7 @@ light_method!(
         let when = call.leading(arguments, "when", "when cannot be None")?;
         this.get().check_closed()?;
         let when = when.extract()?;
-        let handle = call.timer(this, when)?;
+        let handle = timer(this, &call, when)?;
         let given = call.leading.or_else(|| arguments.get(0));
         // aiohttp rounds its timeouts to whole seconds, and reads them back.
         if when.abs() < MAX_WHOLE
@@ -125,158 +125,33 @@ method!(
     }
 );
 
-/// The parsed arguments `(…, callback, *args, context=None)`.
-struct Call<'a, 'py> {
-    callback: Borrowed<'a, 'py, PyAny>,
-    arguments: Args<'a, 'py>,
-    /// Index in `arguments` of the callback's first argument.
-    first: usize,
-    context: Option<Borrowed<'a, 'py, PyAny>>,
-    /// `delay` or `when`, if passed by name.
-    leading: Option<Borrowed<'a, 'py, PyAny>>,
-}
-
-impl<'a, 'py> Call<'a, 'py> {
-    /// Parses a call in which `before` positional arguments precede the callback.
-    #[expect(
-        clippy::inline_always,
-        reason = "called most often; otherwise nine words would be passed through memory"
-    )]
-    #[inline(always)]
-    fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
-        let first = before + 1;
-        if let Some(callback) = arguments.get(before) {
-            if !arguments.has_keywords() {
-                return Ok(Self {
-                    callback,
-                    arguments,
-                    first,
-                    context: None,
-                    leading: None,
-                });
-            }
-            // asyncio's tasks call it this way.
-            if let Some(context) = arguments.single_keyword(name!(arguments.py(), "context")) {
-                let context = (!context.is_none()).then_some(context);
-                return Ok(Self {
-                    callback,
-                    arguments,
-                    first,
-                    context,
-                    leading: None,
-                });
-            }
-        }
-        let (callback, context, leading) =
-            Self::parse_keywords(arguments, method, arguments.get(before))?;
-        let callback = callback.ok_or_else(|| missing(method, "callback"))?;
-        Ok(Self {
-            callback,
-            arguments,
-            first,
-            context,
-            leading,
-        })
+/// Creates a timer and puts it on the heap.
+fn timer<'py>(
+    this: &Bound<'py, Core>,
+    call: &Call<'_, 'py>,
+    when: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let core = this.get();
+    if core.is_debug() {
+        check_thread(this.py(), core)?;
+        // asyncio's `call_later` calls `call_at`, so it reports that name too.
+        check_callback(this, call.callback, "call_at")?;
     }
-
-    #[cold]
-    #[expect(
-        clippy::type_complexity,
-        reason = "three optional arguments of one caller"
-    )]
-    fn parse_keywords(
-        arguments: Args<'a, 'py>,
-        method: &str,
-        mut callback: Option<Borrowed<'a, 'py, PyAny>>,
-    ) -> PyResult<(
-        Option<Borrowed<'a, 'py, PyAny>>,
-        Option<Borrowed<'a, 'py, PyAny>>,
-        Option<Borrowed<'a, 'py, PyAny>>,
-    )> {
-        let py = arguments.py();
-        let (mut context, mut leading) = (None, None);
-        for (name, value) in arguments.keywords() {
-            let name = &*name;
-            if name.is(name!(py, "context")) || name == "context" {
-                context = (!value.is_none()).then_some(value);
-            } else if name == "callback" && callback.is_none() {
-                callback = Some(value);
-            } else if arguments.len() == 0 && (name == "delay" || name == "when") {
-                leading = Some(value);
-            } else {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{name}'"
-                )));
-            }
-        }
-        Ok((callback, context, leading))
+    let handle = call.handle(this, HandleKind::Timer, when)?;
+    let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
+    // NaN has no order with a time; in asyncio's queue such a timer is due at once.
+    let when = if when.is_nan() {
+        f64::NEG_INFINITY
+    } else {
+        when
+    };
+    #[cfg(not(Py_GIL_DISABLED))]
+    if !core.is_running() {
+        local.deadlines.push_stopped(this.py(), when, timer)?;
+        return Ok(handle.into_any());
     }
-
-    /// The number in front of the callback.
-    fn leading(
-        &self,
-        arguments: Args<'a, 'py>,
-        name: &str,
-        none: &'static str,
-    ) -> PyResult<Borrowed<'a, 'py, PyAny>> {
-        let value = self
-            .leading
-            .or_else(|| arguments.get(0))
-            .ok_or_else(|| missing(name, name))?;
-        if value.is_none() {
-            return Err(PyTypeError::new_err(none));
-        }
-        Ok(value)
-    }
-
-    #[expect(clippy::inline_always, reason = "see `parse`")]
-    #[inline(always)]
-    fn handle(
-        &self,
-        core: &Bound<'py, Core>,
-        kind: HandleKind,
-        when: f64,
-    ) -> PyResult<Bound<'py, Handle>> {
-        let handle = handle::new(&HandleParts {
-            event_loop: core.as_any(),
-            callback: self.callback,
-            arguments: self.arguments,
-            first: self.first,
-            context: self.context,
-            when,
-            kind,
-            // On free-threaded builds the collector visits all objects anyway.
-            tracked: cfg!(Py_GIL_DISABLED) || !core.get().is_running(),
-        })?;
-        if core.get().is_debug() {
-            trace_source(&handle)?;
-        }
-        Ok(handle)
-    }
-
-    fn timer(&self, this: &Bound<'py, Core>, when: f64) -> PyResult<Bound<'py, PyAny>> {
-        let core = this.get();
-        if core.is_debug() {
-            check_thread(this.py(), core)?;
-            // asyncio's `call_later` calls `call_at`, so it reports that name too.
-            check_callback(this, self.callback, "call_at")?;
-        }
-        let handle = self.handle(this, HandleKind::Timer, when)?;
-        let (local, timer) = (core.local(this.py())?, handle.clone().unbind());
-        // NaN has no order with a time; in asyncio's queue such a timer is due at once.
-        let when = if when.is_nan() {
-            f64::NEG_INFINITY
-        } else {
-            when
-        };
-        #[cfg(not(Py_GIL_DISABLED))]
-        if !core.is_running() {
-            local.deadlines.push_stopped(this.py(), when, timer)?;
-            return Ok(handle.into_any());
-        }
-        local.deadlines.push(when, timer)?;
-        Ok(handle.into_any())
-    }
+    local.deadlines.push(when, timer)?;
+    Ok(handle.into_any())
 }
 
 #[inline]
