@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import errno
 import os
+import re
 import socket
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -258,6 +259,79 @@ def test_a_descriptor_that_is_closed_and_reused_gets_no_old_events(
         loop.remove_reader(same)
 
 
+def test_a_number_that_is_reused_at_once_gets_no_events_of_its_old_file(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A file stays open under another number, or in another process, which was given it."""
+    calls: list[str] = []
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    loop.add_reader(ours, calls.append, "old")
+    run_one_turn(loop)
+    kept = ours.dup()
+    loop.remove_reader(ours)
+    ours.close()
+    new, its_peer = socket.socketpair()
+    with theirs, kept, new, its_peer:
+        same = new if new.fileno() == number else its_peer
+        assert same.fileno() == number
+        other = its_peer if same is new else new
+        loop.add_reader(same, calls.append, "new")
+        theirs.send(b"x")
+        turns(loop, 5)
+        assert calls == []
+        other.send(b"x")
+        turns(loop, 3)
+        assert set(calls) == {"new"}
+        loop.remove_reader(same)
+
+
+def test_a_watch_that_is_removed_and_added_again_in_one_turn_is_served(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, theirs = pair
+    calls: list[str] = []
+    for _ in range(3):
+        loop.add_reader(ours, calls.append, "read")
+        loop.add_writer(ours, calls.append, "write")
+        assert loop.remove_reader(ours)
+        assert loop.remove_writer(ours)
+        loop.add_reader(ours, calls.append, "read")
+        turns(loop, 3)
+        assert calls == []
+        theirs.send(b"x")
+        turns(loop, 3)
+        assert set(calls) == {"read"}
+        assert ours.recv(10) == b"x"
+        assert loop.remove_reader(ours)
+        loop.add_writer(ours, calls.append, "write")
+        turns(loop, 2)
+        calls.clear()
+        turns(loop, 3)
+        assert set(calls) == {"write"}
+        assert loop.remove_writer(ours)
+        turns(loop, 2)
+        calls.clear()
+
+
+def test_a_watch_that_was_removed_and_closed_cannot_be_added_again(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    ours, _ = pair
+    number = ours.fileno()
+    for add, remove in (
+        (loop.add_reader, loop.remove_reader),
+        (loop.add_writer, loop.remove_writer),
+    ):
+        add(number, print)
+        remove(number)
+    ours.close()
+    for add in (loop.add_reader, loop.add_writer):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            add(number, print)
+    run_one_turn(loop)
+
+
 def test_a_pipe_can_be_read_and_written(loop: asyncio.AbstractEventLoop) -> None:
     read_end, write_end = os.pipe()
     try:
@@ -281,6 +355,75 @@ def test_a_pipe_can_be_read_and_written(loop: asyncio.AbstractEventLoop) -> None
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+class Fileno:
+    """An object with a `fileno()` that returns or raises `what`."""
+
+    def __init__(self, what: object) -> None:
+        """Start with what to return or raise."""
+        self.what = what
+
+    def fileno(self) -> int:
+        """Return or raise it."""
+        if isinstance(self.what, Exception):
+            raise self.what
+        return cast("int", self.what)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "text"),
+    [
+        (AttributeError(), ValueError, "Invalid file object: <"),
+        (TypeError(), ValueError, "Invalid file object: <"),
+        (ValueError(), ValueError, "Invalid file object: <"),
+        (KeyError("own"), KeyError, "'own'"),
+        ("text", ValueError, "Invalid file object: <"),
+        (None, ValueError, "Invalid file object: <"),
+        (-1, ValueError, "Invalid file descriptor: -1"),
+        (-(2**70), ValueError, "Invalid file descriptor: -11805"),
+        (2**31, OverflowError, ""),
+        (2**70, OverflowError, ""),
+    ],
+)
+def test_a_fileno_that_is_not_one_is_refused_as_on_asyncio(
+    loop: asyncio.AbstractEventLoop, what: object, error: type[Exception], text: str
+) -> None:
+    for add in (loop.add_reader, loop.add_writer):
+        with pytest.raises(error) as caught:
+            add(Fileno(what), print)
+        assert str(caught.value).startswith(text)
+    if error is OverflowError:
+        assert not loop.remove_reader(Fileno(what))
+        return
+    with pytest.raises(error) as caught:
+        loop.remove_reader(Fileno(what))
+    assert str(caught.value).startswith(text)
+
+
+def test_a_fileno_is_converted_to_an_int(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    class Number(int):
+        """Like an enumeration's member."""
+
+    for fd in (Fileno(str(pair[0].fileno())), Number(pair[0].fileno())):
+        loop.add_reader(fd, print)
+        assert loop.remove_reader(fd)
+
+
+def test_arguments_may_be_passed_by_name(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    loop.add_reader(fd=pair[0], callback=print)
+    loop.add_writer(pair[0], callback=print)
+    assert loop.remove_reader(fd=pair[0])
+    assert loop.remove_writer(fd=pair[0])
+    wrong: Any = loop
+    with pytest.raises(TypeError, match="context"):
+        wrong.add_reader(pair[0], print, context=contextvars.copy_context())
+    with pytest.raises(TypeError, match="callback"):
+        wrong.add_reader(pair[0])
+    with pytest.raises(TypeError, match="fd"):
+        wrong.remove_reader()
+    with pytest.raises(TypeError):
+        wrong.remove_reader(pair[0], 1)
 
 
 @pytest.mark.parametrize("thing", ["text", None, 1.5])
@@ -377,6 +520,10 @@ def test_a_descriptor_of_a_transport_is_refused(
             RuntimeError, match=rf"File descriptor {descriptor} is used by transport"
         ):
             loop.remove_writer(descriptor)
+        sock = transport.get_extra_info("socket")
+        text = re.escape(f"File descriptor {sock!r} is used by transport {transport!r}")
+        with pytest.raises(RuntimeError, match=text):
+            loop.add_writer(sock, print)
         transport.close()
         await closed.wait()
         server.close()

@@ -17,7 +17,6 @@ from yamanote._sock import SocketCalls
 from yamanote._subprocess import Children
 from yamanote._tls import Tls
 from yamanote._unix import UnixSockets
-from yamanote._watchers import Watching
 from yamanote._yamanote import Core
 
 
@@ -26,7 +25,6 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Forking,
     Signals,
     Reports,
-    Watching,
     Tls,
     Connecting,
     UnixSockets,

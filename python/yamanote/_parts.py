@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from yamanote._yamanote import Connection, Core, Handle
+    from yamanote._yamanote import Connection, Core
 
     #: As `socket.getaddrinfo` returns it.
     AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
         _file_threads: Any
         _unix_server_sockets: Any
 
-        def _add_reader(
-            self,
-            fd: int,
-            callback: Callable[..., object],
-            *args: Any,
-            context: Context | None = None,
-        ) -> Handle: ...
         def _check_running(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
         def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...

@@ -21,7 +21,7 @@ from traceback import StackSummary
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeAlias, TypeVar, final
 
-from _typeshed import ReadableBuffer, WriteableBuffer
+from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 __all__ = [
@@ -323,7 +323,7 @@ class Core:
     def _make_handle(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        """Return a handle that is not queued, for `_add_callback`, `_watch_reader` and the like."""
+        """Return a handle that is not queued, for `_add_callback`."""
 
     def _send_written(self) -> None:
         """Send what the callback that is running on this thread has written so far."""
@@ -338,29 +338,69 @@ class Core:
             TypeError: `handle` was not created by a loop of this package.
         """
 
-    def _watch_reader(self, fd: int, handle: Handle) -> None:
-        """Run `handle` in each pass that finds `fd` readable; replaces an existing reader.
+    def add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
+    ) -> None:
+        """Call `callback(*args)` whenever `fd` is readable; replaces an existing reader.
 
         Raises:
-            RuntimeError: the loop is closed.
-            OSError: the kernel cannot watch `fd`.
+            ValueError: `fd` is not a descriptor.
+            RuntimeError: a transport owns it, or the loop is closed.
+            OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
 
-    def _watch_writer(self, fd: int, handle: Handle) -> None:
-        """Run `handle` in each pass that finds `fd` writable; replaces an existing writer.
+    def add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
+    ) -> None:
+        """Call `callback(*args)` whenever `fd` is writable; replaces an existing writer.
 
         Raises:
-            RuntimeError: the loop is closed.
-            OSError: the kernel cannot watch `fd`.
+            ValueError: `fd` is not a descriptor.
+            RuntimeError: a transport owns it, or the loop is closed.
+            OSError: the kernel cannot watch it, as with a regular file on Linux.
         """
 
-    def _remove_reader(self, fd: int) -> bool:
-        """Stop watching `fd` for reading; return whether it was watched."""
+    def remove_reader(self, fd: FileDescriptorLike) -> bool:
+        """Stop watching `fd` for reading; return whether it was watched.
 
-    def _remove_writer(self, fd: int) -> bool:
-        """Stop watching `fd` for writing; return whether it was watched."""
+        Raises:
+            ValueError: `fd` is neither a descriptor nor an object that was watched while open.
+            RuntimeError: a transport owns it.
+        """
 
-    def _ensure_fd_no_transport(self, fd: int) -> None:
+    def remove_writer(self, fd: FileDescriptorLike) -> bool:
+        """Stop watching `fd` for writing; return whether it was watched.
+
+        Raises:
+            ValueError: `fd` is neither a descriptor nor an object that was watched while open.
+            RuntimeError: a transport owns it.
+        """
+
+    def _add_reader(
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> Handle:
+        """Do as `add_reader`, also for the descriptor of a transport; return the handle."""
+
+    def _add_writer(
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> Handle:
+        """Do as `add_writer`, also for the descriptor of a transport; return the handle."""
+
+    def _remove_reader(self, fd: FileDescriptorLike) -> bool:
+        """Do as `remove_reader`, also for the descriptor of a transport."""
+
+    def _remove_writer(self, fd: FileDescriptorLike) -> bool:
+        """Do as `remove_writer`, also for the descriptor of a transport."""
+
+    def _ensure_fd_no_transport(self, fd: FileDescriptorLike) -> None:
         """Raise `RuntimeError` if `fd` belongs to a transport that is not closed."""
 
     def _release_fd(self, fd: int) -> None:

@@ -8,104 +8,130 @@ use crate::ffi::{Args, missing, name};
 use crate::scheduler::Core;
 use crate::scheduler::handle::trace_source;
 
-/// The parsed arguments `(…, callback, *args, context=None)`.
+/// How a method is called: `(leading, callback, *args, context=None)`.
+#[derive(Clone, Copy)]
+pub(super) struct Signature {
+    method: &'static str,
+    /// The parameter in front of the callback.
+    leading: Option<&'static str>,
+    has_context: bool,
+}
+
+impl Signature {
+    /// `method(callback, *args, context=None)`
+    pub(super) const fn of(method: &'static str) -> Self {
+        Self {
+            method,
+            leading: None,
+            has_context: true,
+        }
+    }
+
+    /// `method(leading, callback, *args, context=None)`
+    pub(super) const fn after(method: &'static str, leading: &'static str) -> Self {
+        Self {
+            leading: Some(leading),
+            ..Self::of(method)
+        }
+    }
+
+    /// Without the keyword `context`.
+    pub(super) const fn without_context(self) -> Self {
+        Self {
+            has_context: false,
+            ..self
+        }
+    }
+
+    /// The number of positional arguments in front of the callback.
+    const fn before(self) -> usize {
+        self.leading.is_some() as usize
+    }
+}
+
+/// The parsed arguments.
 pub(super) struct Call<'a, 'py> {
     pub(super) callback: Borrowed<'a, 'py, PyAny>,
     arguments: Args<'a, 'py>,
     /// Index in `arguments` of the callback's first argument.
     first: usize,
     context: Option<Borrowed<'a, 'py, PyAny>>,
-    /// `delay` or `when`, if passed by name.
-    pub(super) leading: Option<Borrowed<'a, 'py, PyAny>>,
+    /// What precedes the callback, if the method has that.
+    leading: Option<Borrowed<'a, 'py, PyAny>>,
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// Parses a call in which `before` positional arguments precede the callback.
     #[expect(
         clippy::inline_always,
         reason = "called most often; otherwise nine words would be passed through memory"
     )]
     #[inline(always)]
-    pub(super) fn parse(arguments: Args<'a, 'py>, method: &str, before: usize) -> PyResult<Self> {
-        let first = before + 1;
+    pub(super) fn parse(arguments: Args<'a, 'py>, signature: Signature) -> PyResult<Self> {
+        let before = signature.before();
         if let Some(callback) = arguments.get(before) {
+            let with = |context| Self {
+                callback,
+                arguments,
+                first: before + 1,
+                context,
+                leading: signature.leading.and_then(|_| arguments.get(0)),
+            };
             if !arguments.has_keywords() {
-                return Ok(Self {
-                    callback,
-                    arguments,
-                    first,
-                    context: None,
-                    leading: None,
-                });
+                return Ok(with(None));
             }
             // asyncio's tasks call it this way.
-            if let Some(context) = arguments.single_keyword(name!(arguments.py(), "context")) {
-                let context = (!context.is_none()).then_some(context);
-                return Ok(Self {
-                    callback,
-                    arguments,
-                    first,
-                    context,
-                    leading: None,
-                });
+            if signature.has_context
+                && let Some(context) = arguments.single_keyword(name!(arguments.py(), "context"))
+            {
+                return Ok(with((!context.is_none()).then_some(context)));
             }
         }
-        let (callback, context, leading) =
-            Self::parse_keywords(arguments, method, arguments.get(before))?;
-        let callback = callback.ok_or_else(|| missing(method, "callback"))?;
+        Self::parse_keywords(arguments, signature)
+    }
+
+    #[cold]
+    fn parse_keywords(arguments: Args<'a, 'py>, signature: Signature) -> PyResult<Self> {
+        let before = signature.before();
+        let mut callback = arguments.get(before);
+        let mut leading = signature.leading.and_then(|_| arguments.get(0));
+        let mut context = None;
+        for (name, value) in arguments.keywords() {
+            let name = &*name;
+            if signature.has_context && name == "context" {
+                context = (!value.is_none()).then_some(value);
+            } else if callback.is_none() && name == "callback" {
+                callback = Some(value);
+            } else if leading.is_none() && signature.leading.is_some_and(|known| name == known) {
+                leading = Some(value);
+            } else {
+                return Err(PyTypeError::new_err(format!(
+                    "{}() got an unexpected keyword argument '{name}'",
+                    signature.method
+                )));
+            }
+        }
         Ok(Self {
-            callback,
+            callback: callback.ok_or_else(|| missing(signature.method, "callback"))?,
             arguments,
-            first,
+            first: before + 1,
             context,
             leading,
         })
     }
 
-    #[cold]
-    #[expect(
-        clippy::type_complexity,
-        reason = "three optional arguments of one caller"
-    )]
-    fn parse_keywords(
-        arguments: Args<'a, 'py>,
-        method: &str,
-        mut callback: Option<Borrowed<'a, 'py, PyAny>>,
-    ) -> PyResult<(
-        Option<Borrowed<'a, 'py, PyAny>>,
-        Option<Borrowed<'a, 'py, PyAny>>,
-        Option<Borrowed<'a, 'py, PyAny>>,
-    )> {
-        let py = arguments.py();
-        let (mut context, mut leading) = (None, None);
-        for (name, value) in arguments.keywords() {
-            let name = &*name;
-            if name.is(name!(py, "context")) || name == "context" {
-                context = (!value.is_none()).then_some(value);
-            } else if name == "callback" && callback.is_none() {
-                callback = Some(value);
-            } else if arguments.len() == 0 && (name == "delay" || name == "when") {
-                leading = Some(value);
-            } else {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{name}'"
-                )));
-            }
-        }
-        Ok((callback, context, leading))
+    /// What precedes the callback.
+    pub(super) fn leading(&self, signature: Signature) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+        let name = signature.leading.unwrap_or_default();
+        self.leading.ok_or_else(|| missing(signature.method, name))
     }
 
-    /// The number in front of the callback.
-    pub(super) fn leading(
+    /// The number in front of the callback; `none` is the error for `None`.
+    pub(super) fn number(
         &self,
-        arguments: Args<'a, 'py>,
-        name: &str,
+        signature: Signature,
         none: &'static str,
     ) -> PyResult<Borrowed<'a, 'py, PyAny>> {
-        let value = self
-            .leading
-            .or_else(|| arguments.get(0))
-            .ok_or_else(|| missing(name, name))?;
+        let value = self.leading(signature)?;
         if value.is_none() {
             return Err(PyTypeError::new_err(none));
         }

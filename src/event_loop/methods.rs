@@ -11,7 +11,6 @@ use super::schedule;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::name;
-use crate::scheduler::watchers::{Side, unwatch, watch};
 use crate::scheduler::{self, Core};
 use crate::sock::connection::{self, Connection};
 use crate::sys::socket;
@@ -143,41 +142,6 @@ impl Core {
         schedule::enqueue(self, own_handle(handle)?)?;
         self.shared.inbox.wake();
         Ok(())
-    }
-
-    /// Watch `fd` for reading: the handle runs in each turn in which it is readable.
-    fn _watch_reader(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
-        watch(this, fd, Side::Reader, own_handle(handle)?.clone().unbind())
-    }
-
-    /// Watch `fd` for writing: the handle runs in each turn in which it is writable.
-    fn _watch_writer(this: &Bound<'_, Self>, fd: i32, handle: &Bound<'_, PyAny>) -> PyResult<()> {
-        watch(this, fd, Side::Writer, own_handle(handle)?.clone().unbind())
-    }
-
-    /// Stop watching `fd` for reading. Returns whether it was watched.
-    fn _remove_reader(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
-        unwatch(this, fd, Side::Reader)
-    }
-
-    /// Stop watching `fd` for writing. Returns whether it was watched.
-    fn _remove_writer(this: &Bound<'_, Self>, fd: i32) -> PyResult<bool> {
-        unwatch(this, fd, Side::Writer)
-    }
-
-    /// Raise `RuntimeError` if a live transport owns `fd`.
-    fn _ensure_fd_no_transport(this: &Bound<'_, Self>, fd: i32) -> PyResult<()> {
-        let local = this.get().local(this.py())?;
-        if !local.claims.contains(fd) {
-            return Ok(());
-        }
-        let owner = match local.transport_of(this.py(), fd) {
-            Some(transport) => transport.repr()?.to_string(),
-            None => "that is paused".to_owned(),
-        };
-        Err(PyRuntimeError::new_err(format!(
-            "File descriptor {fd} is used by transport {owner}"
-        )))
     }
 
     /// Allow other code to watch `fd` while its transport sends a file.

@@ -6,6 +6,7 @@ mod schedule;
 mod sock;
 mod state;
 mod tasks;
+mod watching;
 
 use pyo3::prelude::*;
 
@@ -20,6 +21,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     sock::add_methods(&core)?;
     state::add_methods(&core)?;
     tasks::add_methods(&core)?;
+    watching::add_methods(&core)?;
     // The third class, of thread-safe handles, is internal in asyncio and here: neither exports it.
     for class in crate::scheduler::handle::make_classes(py)?.iter().take(2) {
         module.add(class.name()?, class)?;

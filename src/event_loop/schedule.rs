@@ -4,7 +4,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyType};
 
-use super::call::Call;
+use super::call::{Call, Signature};
 use crate::ffi::handle::{self, Handle, HandleKind};
 use crate::ffi::handle_collector;
 use crate::ffi::handle_words::{Word, set_word};
@@ -28,7 +28,7 @@ light_method!(
     "Call `callback(*args)` in the next turn of the loop, in the order of the calls.",
     |this, arguments| {
         let core = this.get();
-        let call = Call::parse(arguments, "call_soon", 0)?;
+        let call = Call::parse(arguments, Signature::of("call_soon"))?;
         core.check_closed()?;
         if core.is_debug() {
             check_thread(this.py(), core)?;
@@ -54,7 +54,7 @@ light_method!(
     "Call `callback(*args)` in the loop's next turn, and wake the loop; from any thread.",
     |this, arguments| {
         let core = this.get();
-        let call = Call::parse(arguments, "call_soon_threadsafe", 0)?;
+        let call = Call::parse(arguments, Signature::of("call_soon_threadsafe"))?;
         core.check_closed()?;
         if core.is_debug() {
             check_callback(this, call.callback, "call_soon_threadsafe")?;
@@ -73,8 +73,9 @@ light_method!(
     "Call `callback(*args)` after `delay` seconds on `time()`; zero or less runs it in a coming turn.",
     |this, arguments| {
         let core = this.get();
-        let call = Call::parse(arguments, "call_later", 1)?;
-        let delay = call.leading(arguments, "delay", "delay must not be None")?;
+        let signature = Signature::after("call_later", "delay");
+        let call = Call::parse(arguments, signature)?;
+        let delay = call.number(signature, "delay must not be None")?;
         let start = now(this, &*core.local(this.py())?)?;
         let when = if is_plain_number(&delay) {
             start + delay.extract::<f64>()?
@@ -95,15 +96,15 @@ light_method!(
     "($self, when, callback, *args, context=None)",
     "Call `callback(*args)` when `time()` reaches `when`, in seconds.",
     |this, arguments| {
-        let call = Call::parse(arguments, "call_at", 1)?;
-        let when = call.leading(arguments, "when", "when cannot be None")?;
+        let signature = Signature::after("call_at", "when");
+        let call = Call::parse(arguments, signature)?;
+        let given = call.number(signature, "when cannot be None")?;
         this.get().check_closed()?;
-        let when = when.extract()?;
+        let when = given.extract()?;
         let handle = timer(this, &call, when)?;
-        let given = call.leading.or_else(|| arguments.get(0));
         // aiohttp rounds its timeouts to whole seconds, and reads them back.
         if when.abs() < MAX_WHOLE
-            && let Some(given) = given.filter(|given| given.is_exact_instance_of::<PyInt>())
+            && given.is_exact_instance_of::<PyInt>()
             && let Some(handle) = handle::downcast(&handle)
         {
             set_word(handle, Word::When, Some(given.to_owned()));
@@ -118,7 +119,7 @@ method!(
     "($self, callback, *args, context=None)",
     "A handle that is not queued yet; see `_add_callback`.",
     |this, arguments| {
-        let call = Call::parse(arguments, "_make_handle", 0)?;
+        let call = Call::parse(arguments, Signature::of("_make_handle"))?;
         let handle = call.handle(this, HandleKind::Plain, 0.0)?;
         handle_collector::track(&handle);
         Ok(handle.into_any())

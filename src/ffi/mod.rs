@@ -14,6 +14,7 @@ mod class;
 mod class_layout;
 pub(crate) mod context;
 mod coroutine;
+pub(crate) mod descriptor;
 pub(crate) mod handle;
 mod handle_cancel;
 mod handle_class;

@@ -350,7 +350,7 @@ impl Local {
                 .for_each(|(_, source)| source.objects(stopped, visit));
         }
         if let Ok(watched) = self.watched.try_borrow() {
-            watched.iter().for_each(|set| set.objects(visit));
+            watched.iter().for_each(|set| set.objects(stopped, visit));
         }
         self.gathering.objects(visit);
     }

@@ -8,6 +8,7 @@ mod core;
 pub(crate) mod handle;
 mod inbox;
 mod local;
+mod numbers;
 mod remote;
 pub(crate) mod report;
 mod source;

@@ -98,6 +98,7 @@ impl Turn<'_, '_> {
             if turns.is_multiple_of(TURNS_ATTACHED) {
                 self.core.call_method0(name!(self.core.py(), "_give_way"))?;
             }
+            watchers::settle(self.local);
             let inbox = &self.core.get().shared.inbox;
             // A wake since the last turn has cleared `parked`; then do not wait.
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());

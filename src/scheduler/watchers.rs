@@ -12,13 +12,14 @@ use super::core::closed;
 use super::source::Source;
 use super::visit::Visit;
 pub(crate) use super::watch_set::Side;
-use super::watch_set::{Watch, WatchSet, Watchers};
+use super::watch_set::{Callback, Watch, WatchSet, Watchers};
 use super::{Core, Deferred, Local};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::{Stopped, call, name};
+use crate::ffi::{Stopped, call, handle_collector, name};
 
-/// Calls `handle` in each turn that finds `fd` ready; cancels the previous handle.
+/// Calls `handle` in each turn that finds `fd` ready; cancels the previous handle. `object` is what the program passed
+/// for the descriptor, unless it passed the number.
 ///
 /// Waiting futures are dropped, as asyncio drops the calls that they belong to.
 pub(crate) fn watch(
@@ -26,9 +27,11 @@ pub(crate) fn watch(
     fd: RawFd,
     side: Side,
     handle: Py<Handle>,
+    object: Option<Py<PyAny>>,
 ) -> PyResult<()> {
     let py = core.py();
-    let before = with_own(core, |set| set.replace(fd, side, Watch::Callback(handle)))?;
+    let watch = Watch::Callback(Callback { handle, object });
+    let before = with_own(core, |set| set.replace(fd, side, watch))?;
     let_go(py, before.map_err(os_error)?);
     Ok(())
 }
@@ -42,6 +45,21 @@ pub(crate) fn unwatch(core: &Bound<'_, Core>, fd: RawFd, side: Side) -> PyResult
     let was_there = !before.is_nothing();
     let_go(py, before);
     Ok(was_there)
+}
+
+/// The number that a closed object is watched by.
+pub(crate) fn number_of(
+    core: &Bound<'_, Core>,
+    object: &Bound<'_, PyAny>,
+) -> PyResult<Option<RawFd>> {
+    let local = core.get().local(core.py())?;
+    Ok(with(&local, |set| set.number_of(object)).flatten())
+}
+
+/// Lets the kernel know of removed watches. To be called before it is polled.
+#[inline]
+pub(super) fn settle(local: &Local) {
+    with(local, WatchSet::settle);
 }
 
 /// Completes `future` once `fd` is ready; cancels the callback registered before.
@@ -129,16 +147,19 @@ fn with<R>(local: &Local, call: impl FnOnce(&mut WatchSet) -> R) -> Option<R> {
 /// As `with`, after giving a forked child a set of its own.
 fn with_own<R>(core: &Bound<'_, Core>, call: impl FnOnce(&mut WatchSet) -> R) -> PyResult<R> {
     let local = core.get().local(core.py())?;
-    local.driver()?;
+    if local.is_inherited() {
+        local.driver()?;
+    }
     with(&local, call).ok_or_else(closed)
 }
 
 /// Drops a watch; not to be called inside a borrow, because destructors may run Python code.
 fn let_go(py: Python<'_>, watch: Watch) {
-    if let Watch::Callback(handle) = watch {
-        let handle = handle.bind(py);
+    if let Watch::Callback(callback) = watch {
+        let handle = callback.handle.bind(py);
         handle::cancel(handle);
         handle::let_go(handle, None);
+        handle_collector::leave(handle);
     }
 }
 

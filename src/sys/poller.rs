@@ -24,6 +24,8 @@ pub(crate) struct Interest {
     /// Report readiness once, then not until the next `modify`. Without it, report for as long as the descriptor is
     /// ready.
     pub(crate) once: bool,
+    /// Comes back with each event.
+    pub(crate) tag: u32,
 }
 
 /// One ready descriptor. An error or hang-up counts as both readable and writable.
@@ -32,6 +34,8 @@ pub(crate) struct Event {
     pub(crate) fd: RawFd,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// Of the interest that was set last.
+    pub(crate) tag: u32,
 }
 
 #[cfg(test)]
@@ -48,11 +52,13 @@ mod tests {
         read: true,
         write: false,
         once: false,
+        tag: 7,
     };
     const BOTH: Interest = Interest {
         read: true,
         write: true,
         once: false,
+        tag: 7,
     };
 
     #[test]
@@ -181,15 +187,16 @@ mod tests {
     /// What is ready, each descriptor once: one kernel reports both directions together, another separately.
     fn ready(poller: &Poller) -> Vec<(RawFd, bool, bool)> {
         let mut found: Vec<(RawFd, bool, bool)> = Vec::new();
-        let more = poller.ready(
-            |event| match found.iter_mut().find(|one| one.0 == event.fd) {
+        let more = poller.ready(|event| {
+            assert_eq!(event.tag, READING.tag);
+            match found.iter_mut().find(|one| one.0 == event.fd) {
                 Some((_, readable, writable)) => {
                     *readable |= event.readable;
                     *writable |= event.writable;
                 }
                 None => found.push((event.fd, event.readable, event.writable)),
-            },
-        );
+            }
+        });
         assert!(!more.unwrap());
         found
     }

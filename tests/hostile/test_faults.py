@@ -111,6 +111,38 @@ def test_a_server_that_cannot_accept_for_long_accepts_when_it_can(
     assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
 
 
+def test_a_watch_that_comes_and_goes_in_one_callback_is_one_system_call(
+    program: Program, faults: Faults, loop_name: str
+) -> None:
+    """As psycopg has it: it waits for its connection again and again while it reads one answer."""
+    if loop_name == "asyncio":
+        pytest.skip("it makes two")
+    source = """
+    import socket
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        here, there = socket.socketpair()
+        loop.add_reader(here, int)
+        fail("epoll_ctl=1@1000-1000")
+        for _ in range(100):
+            loop.remove_reader(here)
+            loop.add_reader(here, int)
+        assert calls("epoll_ctl") == 100
+        loop.remove_reader(here)
+        assert calls("epoll_ctl") == 100
+        await asyncio.sleep(0)
+        assert calls("epoll_ctl") == 101
+        here.close(), there.close()
+        print("served")
+
+    run(main())
+    """
+    source = CONTROL + textwrap.dedent(source)
+    done = program.run(source, env=faults.environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
+
+
 def test_a_set_that_cannot_be_made_anew_serves_on(program: Program, faults: Faults) -> None:
     """A watched file that stays open under another number leaves only with the epoll set."""
     source = """

@@ -1,12 +1,13 @@
 //! The descriptors of live transports.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::os::fd::RawFd;
+
+use crate::scheduler::numbers::NumberSet;
 
 /// Descriptors that transports own: others must not watch them.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(RefCell<HashSet<RawFd>>);
+pub(crate) struct Claims(RefCell<NumberSet>);
 
 impl Claims {
     /// A transport owns `fd` from now on.

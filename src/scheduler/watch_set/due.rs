@@ -4,7 +4,8 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
-use super::{Watch, WatchSet, Watched};
+use super::watched::Watched;
+use super::{Watch, WatchSet};
 use crate::errors::os_error;
 use crate::scheduler::Local;
 use crate::sys::poller::{self, Event};
@@ -26,9 +27,9 @@ impl Watched {
         ];
         for (watch, ready) in sides {
             match watch {
-                Watch::Callback(handle) if ready => {
+                Watch::Callback(callback) if ready => {
                     // Ignored: without memory, the callback is not queued now, but the event comes again.
-                    let _ = local.push(handle.clone_ref(py));
+                    let _ = local.push(callback.handle.clone_ref(py));
                     repeats = true;
                 }
                 Watch::Futures(futures) if ready => {
@@ -53,15 +54,19 @@ impl WatchSet {
         let mut futures = Vec::new();
         let mut repeats = false;
         let mut strays = Vec::new();
-        let mut untold = false;
+        let mut stale = false;
         let more = self.poller.ready(|event| {
-            let Some(watched) = self
-                .watched
-                .get_mut(&event.fd)
-                .filter(|watched| !watched.is_idle())
-            else {
-                strays.push(event.fd);
-                return;
+            let watched = match self.watched.get_mut(&event.fd) {
+                Some(watched) if watched.tag != event.tag => {
+                    // Of a file that had this number before.
+                    stale = true;
+                    return;
+                }
+                Some(watched) if !watched.is_idle() => watched,
+                _ => {
+                    strays.push(event.fd);
+                    return;
+                }
             };
             let before = watched.interest();
             repeats |= watched.take_due(py, event, local, &mut futures);
@@ -72,10 +77,10 @@ impl WatchSet {
                 && let Err(error) = self.poller.modify(event.fd, left)
             {
                 // A descriptor that the program has closed has no events.
-                untold |= !poller::is_gone(&error);
+                stale |= !poller::is_gone(&error);
             }
         });
-        self.remove_strays(&strays, untold, local);
+        self.remove_strays(&strays, stale, local);
         match more {
             Ok(more) if more || repeats => self.registration.fire_read(),
             Ok(_) => {

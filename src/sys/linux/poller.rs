@@ -41,9 +41,10 @@ impl Poller {
             let mask = event.events.cast_signed();
             let broken = mask & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             Event {
-                fd: RawFd::try_from(event.u64).unwrap_or(-1),
+                fd: low(event.u64).cast_signed(),
                 readable: broken || mask & libc::EPOLLIN != 0,
                 writable: broken || mask & libc::EPOLLOUT != 0,
+                tag: low(event.u64 >> 32),
             }
         });
         events.for_each(each);
@@ -63,7 +64,7 @@ impl Poller {
         }
         let mut event = libc::epoll_event {
             events: mask.cast_unsigned(),
-            u64: u64::try_from(fd).unwrap_or(u64::MAX),
+            u64: u64::from(interest.tag) << 32 | u64::from(fd.cast_unsigned()),
         };
         syscall!(epoll_ctl(self.0.as_raw_fd(), operation, fd, &raw mut event))?;
         Ok(())
@@ -74,6 +75,11 @@ impl AsRawFd for Poller {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "takes the low half")]
+fn low(word: u64) -> u32 {
+    word as u32
 }
 
 /// Events per call. After a full batch the loop polls again, so this only bounds the stack use.

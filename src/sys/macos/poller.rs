@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
 
 use super::kqueue::{EMPTY, Kqueue, MOST_CHANGES, change};
 use crate::sys::poller::{Event, Interest};
@@ -32,7 +33,10 @@ impl Poller {
             changes[count] = change(fd, filter, libc::EV_DELETE);
             count += 1;
             if wanted {
-                changes[count] = change(fd, filter, libc::EV_ADD | once);
+                changes[count] = libc::kevent {
+                    udata: ptr::without_provenance_mut(interest.tag as usize),
+                    ..change(fd, filter, libc::EV_ADD | once)
+                };
                 count += 1;
             }
         }
@@ -53,6 +57,7 @@ impl Poller {
                 fd: RawFd::try_from(event.ident).unwrap_or(-1),
                 readable: event.filter == READ,
                 writable: event.filter == WRITE,
+                tag: u32::try_from(event.udata.addr()).unwrap_or(0),
             });
         }
         Ok(count == batch.len())
