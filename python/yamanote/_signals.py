@@ -206,7 +206,9 @@ class Signals(Base):
         if self._signal_pair is not None:
             receiver, sender = self._signal_pair
             self._signal_pair = None
-            self._remove_reader(receiver.fileno())
+            # The collector may have closed it first, if it ends the loop as well.
+            if (number := receiver.fileno()) >= 0:
+                self._remove_reader(number)
             for end in (receiver, sender):
                 # Ignored: the program may have closed all descriptors, these included.
                 with contextlib.suppress(OSError):
