@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import inspect
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yamanote._unix import UnixSockets
 from yamanote._yamanote import Connection
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from yamanote._parts import AddressInfo, Base
 else:
     Base = object
+
+
+_CREATE_TRANSPORT: Any = asyncio.BaseEventLoop._create_connection_transport  # type: ignore[attr-defined]
+_HAS_CONTEXT = "context" in inspect.signature(_CREATE_TRANSPORT).parameters
 
 
 class Connecting(Base):
@@ -89,15 +95,14 @@ class Connecting(Base):
             raise
         return connection
 
+    @functools.wraps(_CREATE_TRANSPORT)
     async def _create_connection_transport(
         self,
         sock: socket.socket | Connection,
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         ssl: bool | ssl.SSLContext | None,
-        server_hostname: str | None,
-        server_side: bool = False,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
+        *args: Any,
+        **options: Any,
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
         """Return a transport over a connected socket, and its protocol."""
         if isinstance(sock, Connection):
@@ -105,22 +110,18 @@ class Connecting(Base):
                 return await self._make_connection(sock, protocol_factory)
             sock = sock.socket()
         return await super()._create_connection_transport(
-            sock,
-            protocol_factory,
-            ssl,
-            server_hostname,
-            server_side,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
+            sock, protocol_factory, ssl, *args, **options
         )
 
     async def _make_connection(
         self, connection: Connection, protocol_factory: Callable[[], asyncio.BaseProtocol]
     ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        # From Python 3.15 on, all methods of a client's protocol run in one context.
+        context = contextvars.copy_context() if _HAS_CONTEXT else None
         try:
             protocol = protocol_factory()
             waiter = self.create_future()
-            transport = self._make_connection_transport(connection, protocol, waiter)
+            transport = self._make_connection_transport(connection, protocol, waiter, context)
         except BaseException:
             connection.close()
             raise

@@ -67,10 +67,8 @@ if TYPE_CHECKING:
             sock: socket.socket | Connection,
             protocol_factory: Callable[[], asyncio.BaseProtocol],
             ssl: bool | ssl.SSLContext | None,
-            server_hostname: str | None,
-            server_side: bool = ...,
-            ssl_handshake_timeout: float | None = ...,
-            ssl_shutdown_timeout: float | None = ...,
+            *args: Any,
+            **options: Any,
         ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
         def _close_files(self) -> None: ...
         async def _ensure_resolved(

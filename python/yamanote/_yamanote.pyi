@@ -435,6 +435,7 @@ class Core:
         connection: Connection,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None],
+        context: Context | None = None,
     ) -> SocketTransport:
         """Return a transport over an open connection, which it will close.
 

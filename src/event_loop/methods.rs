@@ -180,13 +180,15 @@ impl Core {
     }
 
     /// Create a transport for an open connection; `waiter` is completed after `connection_made`.
+    #[pyo3(signature = (connection, protocol, waiter, context=None))]
     fn _make_connection_transport<'py>(
         this: &Bound<'py, Self>,
         connection: &Bound<'py, Connection>,
         protocol: &Bound<'py, PyAny>,
         waiter: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        connection::make_transport(this, connection.get(), protocol, waiter)
+        connection::make_transport(this, connection.get(), protocol, waiter, context)
     }
 
     /// Create a transport that reads from a pipe; `waiter` is completed after `connection_made`.

@@ -60,12 +60,13 @@ pub(crate) fn make_transport<'py>(
     connection: &Connection,
     protocol: &Bound<'py, PyAny>,
     waiter: &Bound<'py, PyAny>,
+    context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let fd = connection.take()?;
     let peer = connection.peer(&fd);
     let room = stream::Room {
-        context: given_or_current(core.py(), None)?,
-        is_given: false,
+        context: given_or_current(core.py(), context)?,
+        is_given: context.is_some(),
     };
     let connected = (fd, peer);
     let kind = connection.kind;
