@@ -67,6 +67,9 @@ def test_ctrl_c_ends_a_run_forever_that_only_waits_for_a_far_timer(program: Prog
 
 
 def test_ctrl_c_ends_a_busy_loop(program: Program) -> None:
+    if program.module == "asyncio":
+        # Seen once, on 3.14t; its run_forever() is Python code between whose instructions it comes.
+        pytest.skip("an interrupt may leave asyncio's own loop marked as running")
     source = """
     loop = new_event_loop()
 

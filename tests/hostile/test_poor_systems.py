@@ -65,8 +65,8 @@ async def timers():
     loop = asyncio.get_running_loop()
     fired = []
     started = loop.time()
-    loop.call_later(0.006, fired.append, 2)
-    loop.call_later(0.003, fired.append, 1)
+    loop.call_at(started + 0.006, fired.append, 2)
+    loop.call_at(started + 0.003, fired.append, 1)
     await asyncio.sleep(0.012)
     assert fired == [1, 2]
     assert loop.time() - started >= 0.012
