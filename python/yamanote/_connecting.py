@@ -21,7 +21,7 @@ else:
     Base = object
 
 
-_CREATE_TRANSPORT: Any = asyncio.BaseEventLoop._create_connection_transport  # type: ignore[attr-defined]
+_CREATE_TRANSPORT: Any = vars(asyncio.BaseEventLoop)["_create_connection_transport"]
 _HAS_CONTEXT = "context" in inspect.signature(_CREATE_TRANSPORT).parameters
 
 
@@ -95,23 +95,25 @@ class Connecting(Base):
             raise
         return connection
 
-    @functools.wraps(_CREATE_TRANSPORT)
-    async def _create_connection_transport(
-        self,
-        sock: socket.socket | Connection,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        ssl: bool | ssl.SSLContext | None,
-        *args: Any,
-        **options: Any,
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
-        """Return a transport over a connected socket, and its protocol."""
-        if isinstance(sock, Connection):
-            if not ssl:
-                return await self._make_connection(sock, protocol_factory)
-            sock = sock.socket()
-        return await super()._create_connection_transport(
-            sock, protocol_factory, ssl, *args, **options
-        )
+    if not TYPE_CHECKING:  # Python 3.15 gave it another parameter.
+
+        @functools.wraps(_CREATE_TRANSPORT)
+        async def _create_connection_transport(
+            self,
+            sock: socket.socket | Connection,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            ssl: bool | ssl.SSLContext | None,
+            *args: Any,
+            **options: Any,
+        ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+            """Return a transport over a connected socket, and its protocol."""
+            if isinstance(sock, Connection):
+                if not ssl:
+                    return await self._make_connection(sock, protocol_factory)
+                sock = sock.socket()
+            return await super()._create_connection_transport(
+                sock, protocol_factory, ssl, *args, **options
+            )
 
     async def _make_connection(
         self, connection: Connection, protocol_factory: Callable[[], asyncio.BaseProtocol]
