@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # The loop's own descriptors are closed by number, so that the child's output stays open.
 _BEGIN = """
-import contextlib, errno, os, socket, threading
+import contextlib, errno, gc, os, socket, threading
 
 def kinds():
     found = {}
@@ -152,8 +152,8 @@ _CASES = {
         child = os.fork()
         if child == 0:
             close_all()
-            old, loop = loop, None
-            del old
+            loop = None
+            gc.collect()  # Now: later, the numbers that it closes are the new loop's.
             loop = new_event_loop()
             loop.run_until_complete(asyncio.sleep(0.001))
             loop.close()
