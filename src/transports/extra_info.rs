@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::descriptor::Descriptor;
 use crate::addr;
@@ -77,32 +77,25 @@ impl ExtraInfo {
         descriptor: &Descriptor,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = name.py();
-        if let Some(value) = self.get_cheaply(py, name)? {
-            return Ok(Some(value));
+        if self.made.borrow().is_none()
+            && let Ok(name) = name.cast_exact::<PyString>()
+        {
+            let address = match name.to_str() {
+                Ok("socket") => None,
+                Ok("sockname") => address(py, self.local)?,
+                Ok("peername") => address(py, self.peer)?,
+                // Streams ask for the TLS context of each connection: the socket object is not created for that.
+                _ => return Ok(None),
+            };
+            if address.is_some() {
+                return Ok(address);
+            }
         }
         match self.dict(py, descriptor)?.as_any().get_item(name) {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.is_instance_of::<PyKeyError>(py) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// The value of `name`, if it is available without creating the socket object.
-    fn get_cheaply<'py>(
-        &self,
-        py: Python<'py>,
-        name: &Bound<'py, PyAny>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.made.borrow().is_some() {
-            return Ok(None);
-        }
-        if name.eq(name!(py, "peername"))? {
-            return address(py, self.peer);
-        }
-        if name.eq(name!(py, "sockname"))? {
-            return address(py, self.local);
-        }
-        Ok(None)
     }
 
     pub(crate) fn objects(&self, visit: Visit<'_>) {
