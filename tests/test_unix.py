@@ -277,6 +277,68 @@ def test_a_missing_server_is_asyncios_error(loop: asyncio.AbstractEventLoop, pat
     loop.run_until_complete(main())
 
 
+def test_a_wrong_path_is_asyncios_error(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    wrong: Any
+    expected = {
+        "x" * 108: (OSError, "AF_UNIX path too long"),
+        b"x" * 200: (OSError, "AF_UNIX path too long"),
+        "a\0b": (OSError, os.strerror(errno.ENOENT)),
+        "": (OSError, os.strerror(errno.EINVAL if LINUX else errno.ENOENT)),
+        1.5: (TypeError, "expected str, bytes or os.PathLike object, not float"),
+    }
+    if LINUX:
+        expected[b"\0not a name that is used"] = (OSError, os.strerror(errno.ECONNREFUSED))
+    for wrong, (kind, text) in expected.items():
+        with pytest.raises(kind, match=text):
+            loop.run_until_complete(loop.create_unix_connection(Recorder, wrong))
+    Path(path).write_text("no socket")
+    with pytest.raises(ConnectionRefusedError if LINUX else OSError):
+        loop.run_until_complete(loop.create_unix_connection(Recorder, path))
+
+
+def test_a_path_may_have_any_character(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    async def main() -> None:
+        for name in (path + "\N{TRAM}", path + "\udcff", "x" * 107):
+            server = await loop.create_unix_server(Echo, name)
+            transport, protocol = await loop.create_unix_connection(Recorder, name)
+            assert transport.get_extra_info("peername") == name
+            assert transport.get_extra_info("sockname") == ""
+            transport.write(b"hello")
+            await protocol.until_received(5)
+            transport.close()
+            await protocol.until_lost()
+            await ended(server)
+
+    loop.run_until_complete(main())
+
+
+def test_a_connection_is_audited(loop: asyncio.AbstractEventLoop, path: str) -> None:
+    seen: list[object] = []
+    listening = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "socket.connect":
+            seen.append(arguments[1])
+
+    sys.addaudithook(hook)
+    with pytest.raises(FileNotFoundError):
+        loop.run_until_complete(loop.create_unix_connection(Recorder, path))
+    listening = False
+    assert seen == [path]
+
+
+def test_a_changed_sock_connect_is_called(
+    loop: asyncio.AbstractEventLoop, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sock_connect(sock: socket.socket, address: object) -> None:
+        sock.close()
+        raise ZeroDivisionError(address)
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    with pytest.raises(ZeroDivisionError, match=path):
+        loop.run_until_complete(loop.create_unix_connection(Recorder, path))
+
+
 def test_wrong_arguments_are_asyncios_errors(loop: asyncio.AbstractEventLoop, path: str) -> None:
     tcp = socket.socket()
 

@@ -1,4 +1,4 @@
-"""Opening TCP connections without a Python socket, in asyncio's own procedure."""
+"""Opening TCP and Unix connections without a Python socket, in asyncio's own procedure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from yamanote._unix import UnixSockets
+from yamanote._unix import UnixSockets, until_there_is_room
 from yamanote._yamanote import Connection
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _HAS_CONTEXT = "context" in inspect.signature(_CREATE_TRANSPORT).parameters
 class Connecting(Base):
     """`create_connection()`: natively to a numeric address, else in two steps of asyncio's own.
 
-    Names, options and several addresses remain asyncio's.
+    Names, options and several addresses remain asyncio's. `create_unix_connection()` goes
+    natively to a path.
     """
 
     if not TYPE_CHECKING:  # asyncio's overloads are its type.
@@ -44,13 +46,31 @@ class Connecting(Base):
             if (
                 type(host) is str
                 and type(port) is int
-                and (not options or _are_defaults(options))
+                and (not options or _are_defaults(options, _OPTIONAL))
                 and self._may_connect_natively()
             ):
                 connection = await self._open_connection((host, port), socket.IPPROTO_TCP)
                 if connection is not None:
                     return await self._make_connection(connection, protocol_factory)
             return await super().create_connection(protocol_factory, host, port, **options)
+
+        @functools.wraps(UnixSockets.create_unix_connection)
+        async def create_unix_connection(
+            self,
+            protocol_factory: Callable[[], asyncio.BaseProtocol],
+            path: str | bytes | os.PathLike[str] | None = None,
+            **options: object,
+        ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+            if (
+                path is not None
+                and (not options or _are_defaults(options, _UNIX_OPTIONAL))
+                and self._may_connect_natively()
+            ):
+                path = os.fspath(path)
+                connection = await self._open_unix_connection(path)
+                if connection is not None:
+                    return await self._make_connection(connection, protocol_factory)
+            return await super().create_unix_connection(protocol_factory, path, **options)
 
     async def _connect_sock(
         self,
@@ -95,6 +115,13 @@ class Connecting(Base):
             raise
         return connection
 
+    async def _open_unix_connection(self, path: str | bytes) -> Connection | None:
+        """Return a connection to a listener's file; `None` if `path` is left to `socket`."""
+        try:
+            return self._connect_unix(path)
+        except BlockingIOError:
+            return await until_there_is_room(functools.partial(self._connect_unix, path))
+
     if not TYPE_CHECKING:  # Python 3.15 gave it another parameter.
 
         @functools.wraps(_CREATE_TRANSPORT)
@@ -135,25 +162,15 @@ class Connecting(Base):
         return transport, protocol
 
 
-def _are_defaults(options: dict[str, object]) -> bool:
+def _are_defaults(options: dict[str, object], optional: frozenset[str]) -> bool:
     """Return whether leaving these keyword arguments out changes nothing."""
-    return _OPTIONAL.issuperset(options) and not any(
-        value is not None for value in options.values()
-    )
+    return optional.issuperset(options) and not any(value is not None for value in options.values())
 
 
-#: The options whose default is `None`.
-_OPTIONAL = frozenset(
-    (
-        "happy_eyeballs_delay",
-        "interleave",
-        "local_addr",
-        "server_hostname",
-        "sock",
-        "ssl",
-        "ssl_handshake_timeout",
-        "ssl_shutdown_timeout",
-    )
+#: The options of either kind of connection whose default is `None`.
+_UNIX_OPTIONAL = frozenset(
+    ("server_hostname", "sock", "ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
 )
+_OPTIONAL = _UNIX_OPTIONAL | {"happy_eyeballs_delay", "interleave", "local_addr"}
 _SOCKET = socket.socket
 _CONNECT = socket.socket.connect

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import sys
 from asyncio import unix_events
 from asyncio.log import logger
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from _typeshed import ReadableBuffer
 
     from yamanote._parts import Base
 else:
     Base = object
+
+_T = TypeVar("_T")
 
 
 class UnixSockets(Base):
@@ -38,15 +42,9 @@ class UnixSockets(Base):
             return await super().sock_connect(sock, address)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return sock.connect(address)
-            except BlockingIOError:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await until_there_is_room(functools.partial(sock.connect, address))
 
-    @cached_property
+    @functools.cached_property
     def _unix_server_sockets(self) -> dict[socket.socket, int]:
         """Inodes of the socket files to remove on close, stored by `create_unix_server`."""
         return {}
@@ -66,6 +64,17 @@ class UnixSockets(Base):
             pass
         except OSError as error:
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
+
+
+async def until_there_is_room(connect: Callable[[], _T]) -> _T:
+    """Return the result of `connect()`, repeated while the listener's queue is full."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            return connect()
+        except BlockingIOError:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 # Delays between attempts to connect to a full queue, which empties as fast as its server accepts.

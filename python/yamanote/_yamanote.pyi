@@ -430,6 +430,18 @@ class Core:
             OSError: the socket could not be created, or the kernel refused at once.
         """
 
+    def _connect_unix(self, path: object) -> Connection | None:
+        """Connect a new, non-blocking socket to a socket file.
+
+        Returns:
+            `None` unless `path` is `bytes` or an ASCII `str`, and fits into an address; abstract
+            names are no paths.
+
+        Raises:
+            BlockingIOError: the listener's queue is full.
+            OSError: the socket could not be created or connected.
+        """
+
     def _make_connection_transport(
         self,
         connection: Connection,
@@ -914,7 +926,7 @@ class WritePipeTransport(asyncio.Transport):
 
 @final
 class Connection:
-    """A TCP socket that a loop opens: connected or connecting, and without a Python object.
+    """A TCP or Unix socket that a loop opens: connected or connecting, and without a Python object.
 
     Without an owner, it closes itself.
     """

@@ -179,6 +179,14 @@ impl Core {
         connection::begin(this, address, proto)
     }
 
+    /// Connect a new socket to a socket file; `None` where asyncio's own way must be taken.
+    fn _connect_unix(
+        this: &Bound<'_, Self>,
+        path: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Connection>> {
+        connection::connect_unix(this, path)
+    }
+
     /// Create a transport for an open connection; `waiter` is completed after `connection_made`.
     #[pyo3(signature = (connection, protocol, waiter, context=None))]
     fn _make_connection_transport<'py>(

@@ -7,25 +7,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::errors::os_error;
 use crate::ffi::context::given_or_current;
 use crate::ffi::{call, make, name};
 use crate::scheduler::Core;
 use crate::sys::connect::{self, Progress};
-use crate::sys::socket::{INTERNET_FAMILIES, Name, STREAM, peer_name};
+use crate::sys::socket::{INTERNET_FAMILIES, Name, STREAM, UNIX_FAMILY, peer_name};
 use crate::transports::descriptor::{Descriptor, SocketKind};
 use crate::transports::stream;
 
-/// A TCP socket without a Python object, connected or connecting. Dropping it closes it.
+/// A TCP or Unix socket without a Python object, connected or connecting. Dropping it closes it.
 #[pyclass(frozen, module = "yamanote._yamanote")]
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// `None` once it is closed or has a new owner. A lock, because any thread may close it.
     fd: Mutex<Option<OwnedFd>>,
     progress: Progress,
-    address: SocketAddr,
+    /// `None` for a Unix socket.
+    address: Option<SocketAddr>,
     kind: SocketKind,
 }
 
@@ -45,11 +46,36 @@ pub(crate) fn begin(
     Ok(Some(Connection {
         fd: Mutex::new(Some(fd)),
         progress,
-        address,
+        address: Some(address),
         kind: SocketKind {
             family,
             kind: STREAM,
             protocol,
+        },
+    }))
+}
+
+/// Connects to the socket file at `path`; `None` unless the path can be given to the kernel as it is.
+pub(crate) fn connect_unix(
+    core: &Bound<'_, Core>,
+    path: &Bound<'_, PyAny>,
+) -> PyResult<Option<Connection>> {
+    let name = match path.cast_exact::<PyBytes>() {
+        Ok(path) => Name::of_path(path.as_bytes()),
+        // Beyond ASCII, the file system's encoding is Python's business.
+        Err(_) => ascii(path).and_then(|path| Name::of_path(path.as_bytes())),
+    };
+    let Some(name) = name else { return Ok(None) };
+    audit(core, path)?;
+    let fd = connect::connect_unix(&name).map_err(os_error)?;
+    Ok(Some(Connection {
+        fd: Mutex::new(Some(fd)),
+        progress: Progress::Connected,
+        address: None,
+        kind: SocketKind {
+            family: UNIX_FAMILY,
+            kind: STREAM,
+            protocol: 0,
         },
     }))
 }
@@ -120,9 +146,9 @@ impl Connection {
 
     /// The kernel replaces some addresses: `0.0.0.0` becomes `127.0.0.1`.
     fn peer(&self, fd: &OwnedFd) -> Option<Name> {
-        match self.address {
-            SocketAddr::V4(address) if !address.ip().is_unspecified() => {
-                Some(Name::from(&self.address))
+        match &self.address {
+            Some(address @ SocketAddr::V4(v4)) if !v4.ip().is_unspecified() => {
+                Some(Name::from(address))
             }
             _ => peer_name(fd.as_raw_fd()).ok(),
         }
@@ -154,6 +180,11 @@ fn numeric(address: &Bound<'_, PyAny>) -> Option<SocketAddr> {
         IpAddr::V6(ip) if address.len() == 4 => Some(scoped(ip, port, address)?.into()),
         _ => None,
     }
+}
+
+fn ascii<'a>(path: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+    let path = path.cast_exact::<PyString>().ok()?.to_str().ok()?;
+    Some(path).filter(|path| path.is_ascii())
 }
 
 fn scoped(ip: Ipv6Addr, port: u16, address: &Bound<'_, PyTuple>) -> Option<SocketAddrV6> {

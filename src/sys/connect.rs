@@ -1,4 +1,4 @@
-//! Opening a TCP connection.
+//! Opening a TCP or Unix connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +36,14 @@ pub(crate) fn connect(address: &SocketAddr, protocol: i32) -> io::Result<(OwnedF
         },
     };
     Ok((fd, progress))
+}
+
+/// Connects a new socket to a listener's file. The kernel answers at once: with `WouldBlock` where the listener's queue
+/// is full, and no event tells when there is room.
+pub(crate) fn connect_unix(name: &Name) -> io::Result<OwnedFd> {
+    let fd = platform::stream_socket(libc::AF_UNIX, 0)?;
+    attempt(fd.as_raw_fd(), name)?;
+    Ok(fd)
 }
 
 fn attempt(fd: RawFd, name: &Name) -> io::Result<()> {

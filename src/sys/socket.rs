@@ -215,6 +215,25 @@ impl Name {
         Some(platform::unix_path(&bytes[path]))
     }
 
+    /// The name of a socket file. `None` if it is too long, or if it is no path: empty, or with a zero byte.
+    pub(crate) fn of_path(path: &[u8]) -> Option<Self> {
+        let mut name = Self::empty();
+        let storage = &raw mut name.storage;
+        // SAFETY: `storage` is large enough and aligned for a `sockaddr_un`, for which all zeroes is valid.
+        let raw = unsafe { &mut *storage.cast::<libc::sockaddr_un>() };
+        if path.is_empty() || path.len() >= raw.sun_path.len() || path.contains(&0) {
+            return None;
+        }
+        raw.sun_family = family(libc::AF_UNIX);
+        for (to, byte) in raw.sun_path.iter_mut().zip(path) {
+            *to = libc::c_char::from_ne_bytes([*byte]);
+        }
+        // With the zero byte at the end.
+        let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+        name.length = socklen(start + path.len() + 1);
+        Some(name)
+    }
+
     pub(super) fn empty() -> Self {
         Self {
             // SAFETY: all zeroes is a valid `sockaddr_storage` (family `AF_UNSPEC`).
