@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import math
 import operator
 import random
 import sys
+import threading
 import time
 import weakref
 from fractions import Fraction
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import yamanote
 from tests.clocks import FAKE_CLOCK_LOOPS
+from tests.soak.resources import Resources
 from tests.turns import run_one_turn
 
 if TYPE_CHECKING:
@@ -571,6 +575,90 @@ def test_the_right_timers_survive_a_sweep(clocked: FakeClockLoop) -> None:
             for deadline in deadlines
             if deadline not in cancelled and deadline <= clocked.now
         )
+
+
+def test_what_a_cancelled_timer_held_may_use_the_loop_when_it_goes(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A sweep drops contexts, and with them what their variables hold."""
+
+    class Arming:
+        def __del__(self) -> None:
+            loop.call_later(3600, noop).cancel()
+            armed.append(loop.call_later(3600, noop))
+
+    armed: list[asyncio.TimerHandle] = []
+    variable: contextvars.ContextVar[Arming] = contextvars.ContextVar("variable")
+    for _ in range(500):
+        context = contextvars.Context()
+        context.run(variable.set, Arming())
+        loop.call_later(3600, noop, context=context).cancel()
+        del context
+    run_one_turn(loop)
+    run_one_turn(loop)
+    assert len(armed) > 300
+    assert not any(timer.cancelled() for timer in armed)
+
+
+def test_what_replaced_a_flag_of_a_timer_may_use_the_loop_when_it_goes(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Arming:
+        def __del__(self) -> None:
+            armed.append(loop.call_later(3600, noop))
+
+    armed: list[asyncio.TimerHandle] = []
+    for timer in (loop.call_later(0, noop), loop.call_later(0, noop)):
+        timer._scheduled = Arming()  # type: ignore[attr-defined]
+        del timer
+    run_one_turn(loop)
+    assert len(armed) == 2
+
+
+def test_timers_cancelled_by_another_thread_are_swept(loop: asyncio.AbstractEventLoop) -> None:
+    handles = [loop.call_later(3600, noop) for _ in range(1000)]
+    watched = [weakref.ref(handle) for handle in handles]
+
+    def cancel_all() -> None:
+        while handles:
+            handles.pop().cancel()
+        loop.call_soon_threadsafe(loop.stop)
+
+    def start() -> None:
+        # From here on, the loop is this thread's.
+        threads.append(threading.Thread(target=cancel_all))
+        threads[0].start()
+
+    threads: list[threading.Thread] = []
+    loop.call_soon(start)
+    loop.run_forever()
+    threads[0].join()
+    run_one_turn(loop)
+    assert sum(reference() is not None for reference in watched) <= 100
+
+
+@pytest.mark.slow
+def test_cancelled_timers_of_one_callback_take_no_memory() -> None:
+    """Asyncio keeps them all until its next turn."""
+
+    def arm_and_cancel() -> None:
+        gc.collect()
+        before, resident_bytes = sys.getallocatedblocks(), Resources.now().resident_bytes
+        for number in range(1_000_000):
+            loop.call_later(60 + number, noop).cancel()
+        blocks.append(sys.getallocatedblocks() - before)
+        grown_bytes.append(Resources.now().resident_bytes - resident_bytes)
+
+    blocks: list[int] = []
+    grown_bytes: list[int] = []
+    loop = yamanote.new_event_loop()
+    for _ in range(1000):
+        loop.call_later(60, noop).cancel()
+    loop.call_soon(arm_and_cancel)
+    run_one_turn(loop)
+    loop.close()
+    assert blocks[0] < 2000
+    assert grown_bytes[0] < 4 << 20
 
 
 # --- a fake clock -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 //! The object behind a loop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
@@ -33,6 +33,26 @@ pub(crate) struct Shared {
     debug: AtomicBool,
     /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
     stopping: AtomicBool,
+    /// Timers that other threads cancelled while the loop ran, still to be counted by the loop (free-threaded builds).
+    /// Relaxed: a sweep may come a turn later.
+    cancelled_timers: AtomicUsize,
+}
+
+impl Shared {
+    /// A timer of the loop was cancelled on a thread that may not touch the heap.
+    #[cold]
+    pub(super) fn count_cancelled_timer(&self) {
+        self.cancelled_timers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number counted since the last call.
+    #[inline]
+    pub(super) fn take_cancelled_timers(&self) -> usize {
+        if cfg!(not(Py_GIL_DISABLED)) || self.cancelled_timers.load(Ordering::Relaxed) == 0 {
+            return 0; // With the GIL, each thread may touch the heap.
+        }
+        self.cancelled_timers.swap(0, Ordering::Relaxed)
+    }
 }
 
 impl Core {

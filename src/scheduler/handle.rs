@@ -71,10 +71,13 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     handle::let_go(this, repr);
     if handle::is_queued(this)
         && let Some(core) = core
-        && let Some(local) = core.get().try_local(py)
     {
-        // From any other thread, the timer is not counted and leaves the heap only when it is due.
-        local.deadlines.note_cancelled();
+        let core = core.get();
+        match core.try_local(py) {
+            Some(local) => local.deadlines.note_cancelled(py),
+            // The loop is at work on another thread, which sweeps.
+            None => core.shared.count_cancelled_timer(),
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::mem;
 
 use pyo3::prelude::*;
 
@@ -16,6 +17,8 @@ pub(super) struct Timers {
     sequence: u64,
     /// The number of cancelled timers in the heap.
     cancelled: usize,
+    /// The number of cancelled timers that were swept since the turn began.
+    swept: usize,
     /// The timer scheduled last while the loop was not running; it is in the heap too.
     newest: Option<Py<Handle>>,
 }
@@ -73,7 +76,7 @@ impl Timers {
         self.heap.peek().map(|timer| timer.when)
     }
 
-    /// Removes the next timer that is due at `now`.
+    /// Removes the next timer that is due at `now`, as every method that removes: the caller calls `set_unscheduled`.
     ///
     /// It may be a cancelled one: running it does nothing.
     pub(super) fn pop_due<'py>(&mut self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
@@ -91,34 +94,51 @@ impl Timers {
         self.pop(py)
     }
 
-    /// Counts a cancelled timer in the heap.
-    pub(super) fn note_cancelled(&mut self) {
+    /// Counts a cancelled timer in the heap. Whether there are too many: then the caller sweeps.
+    #[inline]
+    pub(super) fn count_cancelled(&mut self) -> bool {
         self.cancelled += 1;
+        let is_stale = is_stale(self.heap.len(), self.cancelled);
+        if is_stale {
+            self.swept += self.cancelled;
+        }
+        is_stale
     }
 
-    /// Removes the cancelled timers once there are too many. The caller drops them where a destructor may run Python
-    /// code.
+    /// As `count_cancelled`, for `more` timers at the beginning of a turn. asyncio sweeps only then, and so finds all that were cancelled
+    /// since the last one.
+    #[inline]
+    pub(super) fn begin_turn(&mut self, more: usize) -> bool {
+        self.cancelled += more;
+        let swept = mem::take(&mut self.swept);
+        self.cancelled > 0 && is_stale(self.heap.len() + swept, self.cancelled + swept)
+    }
+
+    /// Removes the cancelled timers. The caller drops them where a destructor may run Python code.
     pub(super) fn sweep(&mut self, py: Python<'_>) -> Vec<Py<Handle>> {
-        if self.heap.len() <= MIN_SCHEDULED || self.cancelled * 2 <= self.heap.len() {
-            return Vec::new();
+        let mut dead = Vec::new();
+        // One more for `newest`. Without memory they stay for a later sweep.
+        if dead.try_reserve_exact(self.heap.len() + 1).is_err() {
+            return dead;
         }
         self.cancelled = 0;
-        let all = std::mem::take(&mut self.heap).into_vec();
-        let (dead, live): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|timer| handle::is_cancelled(timer.handle.bind(py)));
-        self.heap = live.into();
-        for timer in &dead {
-            handle::set_unscheduled(timer.handle.bind(py));
-        }
-        dead.into_iter().map(|timer| timer.handle).collect()
+        let mut timers = mem::take(&mut self.heap).into_vec();
+        let cancelled = |timer: &mut Timer| handle::is_cancelled(timer.handle.bind(py));
+        dead.extend(timers.extract_if(.., cancelled).map(|timer| timer.handle));
+        self.heap = timers.into();
+        // The heap may have held the only other reference.
+        dead.extend(
+            self.newest
+                .take_if(|newest| handle::is_cancelled(newest.bind(py))),
+        );
+        dead
     }
 
     /// Removes all timers, for the caller to drop.
     pub(super) fn take(&mut self) -> Vec<Py<Handle>> {
         self.cancelled = 0;
         self.newest = None;
-        std::mem::take(&mut self.heap)
+        mem::take(&mut self.heap)
             .into_iter()
             .map(|timer| timer.handle)
             .collect()
@@ -138,7 +158,6 @@ impl Timers {
 
     fn pop<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
         let handle = self.heap.pop()?.handle.into_bound(py);
-        handle::set_unscheduled(&handle);
         if handle::is_cancelled(&handle) {
             self.cancelled = self.cancelled.saturating_sub(1);
         }
@@ -150,6 +169,12 @@ impl Timers {
 fn order(when: f64) -> i64 {
     let bits = when.to_bits().cast_signed();
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
+/// asyncio's rule.
+#[inline]
+fn is_stale(scheduled: usize, cancelled: usize) -> bool {
+    scheduled > MIN_SCHEDULED && cancelled * 2 > scheduled
 }
 
 /// asyncio's value (`base_events.py`): for fewer timers, a sweep costs more than it frees.

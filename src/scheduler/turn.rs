@@ -131,7 +131,8 @@ impl Turn<'_, '_> {
             }
             local.take_inbox(core);
             if local.deadlines.earliest().is_some() {
-                local.deadlines.sweep(self.core.py());
+                let cancelled = core.shared.take_cancelled_timers();
+                local.deadlines.begin_turn(self.core.py(), cancelled);
                 local.take_due_timers(self.core.py(), self.now()?);
             }
             // Run exactly the entries queued now; what they schedule runs in the next pass.

@@ -50,22 +50,39 @@ impl Deadlines {
         self.timers.borrow_mut().settle(py);
     }
 
-    pub(crate) fn note_cancelled(&self) {
-        self.timers.borrow_mut().note_cancelled();
+    /// A timer in the heap was cancelled: lets go of all such when they are most of the heap. A callback may cancel
+    /// a million, so this cannot wait for the next turn.
+    #[inline]
+    pub(in crate::scheduler) fn note_cancelled(&self, py: Python<'_>) {
+        let is_stale = self.timers.borrow_mut().count_cancelled();
+        if is_stale {
+            self.sweep(py);
+        }
     }
 
-    /// Lets go of cancelled timers when they are most of all.
-    pub(in crate::scheduler) fn sweep(&self, py: Python<'_>) {
+    /// A turn begins: lets go of cancelled timers when they are most of all; `more` of them have not been counted yet.
+    #[inline]
+    pub(in crate::scheduler) fn begin_turn(&self, py: Python<'_>, more: usize) {
+        let is_stale = self.timers.borrow_mut().begin_turn(more);
+        if is_stale {
+            self.sweep(py);
+        }
+    }
+
+    #[inline(never)]
+    fn sweep(&self, py: Python<'_>) {
         let dead = self.timers.borrow_mut().sweep(py);
-        for handle in &dead {
+        for handle in dead {
+            handle::set_unscheduled(handle.bind(py));
             handle_collector::leave(handle.bind(py));
         }
-        drop(dead);
     }
 
     /// The next timer that is due at `now`.
     pub(super) fn pop_due<'py>(&self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
-        self.timers.borrow_mut().pop_due(py, now)
+        let handle = self.timers.borrow_mut().pop_due(py, now)?;
+        handle::set_unscheduled(&handle);
+        Some(handle)
     }
 
     /// The deadline to wait for, once cancelled timers on top are gone.
@@ -73,6 +90,7 @@ impl Deadlines {
         loop {
             let cancelled = self.timers.borrow_mut().pop_cancelled(py);
             let Some(handle) = cancelled else { break };
+            handle::set_unscheduled(&handle);
             handle_collector::leave(&handle);
         }
         self.earliest()
