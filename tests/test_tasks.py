@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.loops import LOOPS
 from tests.turns import run_one_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+
+    from tests.loops import LoopFactory
 
     AnyTask = asyncio.Task[Any]
     AnyCoroutine = Coroutine[Any, Any, Any] | Generator[Any, Any, Any]
@@ -132,6 +136,104 @@ def test_an_eager_task_starts_within_create_task(loop: asyncio.AbstractEventLoop
     assert ran == ["quick", "quick"]
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_a_task_takes_name_and_context_together(
+    loop: asyncio.AbstractEventLoop, running: bool
+) -> None:
+    context = contextvars.Context()
+    context.run(variable.set, "given")
+
+    async def seen() -> str:
+        return variable.get()
+
+    made: list[AnyTask] = []
+
+    def make() -> None:
+        create_task: Callable[..., AnyTask] = loop.create_task
+        made.append(create_task(seen(), context=context, name="both"))
+        made.append(create_task(seen(), name="both", context=context))
+        made.append(create_task(seen(), context=context))
+        # Equal texts that are other objects than the names in any source.
+        made.append(create_task(seen(), **{"".join(["na", "me"]): "both"}))
+        made.append(create_task(coro=seen(), name="both"))
+
+    if running:
+        loop.call_soon(make)
+        run_one_turn(loop)
+    else:
+        make()
+    results = loop.run_until_complete(asyncio.gather(*made))
+    assert results == ["given", "given", "given", "default", "default"]
+    assert [task.get_name() for task in made if task is not made[2]] == ["both"] * 4
+
+
+@pytest.mark.parametrize("keywords", [{"unknown": 1}, {"name": "x", "unknown": 1}, {"loop": None}])
+def test_wrong_keywords_of_a_task_are_a_type_error(
+    loop: asyncio.AbstractEventLoop, keywords: dict[str, Any]
+) -> None:
+    coroutine = answer()
+    create_task: Callable[..., AnyTask] = loop.create_task
+
+    def attempt() -> None:
+        with pytest.raises(TypeError) as raised:
+            create_task(coroutine, **keywords)
+        texts.append(str(raised.value))
+
+    texts: list[str] = []
+    reference = asyncio.BaseEventLoop.create_task
+    attempt()
+    loop.call_soon(attempt)
+    run_one_turn(loop)
+    with pytest.raises(TypeError) as raised:
+        reference(loop, coroutine, **keywords)  # type: ignore[arg-type]
+    assert texts == [str(raised.value)] * 2
+    coroutine.close()
+
+
+def test_a_future_and_a_task_belong_to_the_loop_asked_not_to_the_running_one(
+    loop: asyncio.AbstractEventLoop, loop_factory: LoopFactory
+) -> None:
+    other = loop_factory()
+
+    async def main() -> None:
+        future, task = other.create_future(), other.create_task(answer())
+        made.extend([future, task, other.create_task(answer(), name="named")])
+        # A loop that runs another one within a callback announces it in this way.
+        asyncio._set_running_loop(other)
+        try:
+            made.extend([other.create_future(), other.create_task(answer())])
+            own.extend([loop.create_future(), loop.create_task(answer())])
+        finally:
+            asyncio._set_running_loop(loop)
+        own.extend([loop.create_future(), loop.create_task(answer(), name=None)])
+
+    made: list[asyncio.Future[Any]] = []
+    own: list[asyncio.Future[Any]] = []
+    loop.run_until_complete(main())
+    assert [future.get_loop() for future in made] == [other] * 5
+    assert [future.get_loop() for future in own] == [loop] * 4
+    for each, futures in ((other, made), (loop, own)):
+        each.run_until_complete(
+            asyncio.gather(*(future for future in futures if isinstance(future, asyncio.Task)))
+        )
+    other.close()
+
+
+def test_a_closed_loop_makes_no_task_even_for_the_running_one(
+    loop: asyncio.AbstractEventLoop, loop_factory: LoopFactory
+) -> None:
+    closed = loop_factory()
+    closed.close()
+
+    async def main() -> None:
+        coroutine = answer()
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            closed.create_task(coroutine)
+        coroutine.close()
+
+    loop.run_until_complete(main())
+
+
 @pytest.mark.parametrize("thing", [None, 1, "text", answer])
 def test_only_a_coroutine_becomes_a_task(loop: asyncio.AbstractEventLoop, thing: object) -> None:
     with pytest.raises(TypeError, match="a coroutine was expected, got"):
@@ -160,6 +262,57 @@ def test_debug_mode_remembers_who_made_the_task(loop: asyncio.AbstractEventLoop)
 
 
 # --- task factories ---------------------------------------------------------------------------
+
+
+def test_a_factory_that_refers_to_its_loop_is_collected_with_it(loop_factory: LoopFactory) -> None:
+    loop = loop_factory()
+
+    class Factory:
+        event_loop = loop
+
+        def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: AnyCoroutine) -> AnyTask:
+            raise NotImplementedError
+
+    loop.set_task_factory(Factory())
+    loop.close()
+    gone = weakref.ref(Factory), weakref.ref(loop)
+    del loop, Factory
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
+
+
+def test_a_factory_set_where_asyncio_keeps_it_is_used(loop: asyncio.AbstractEventLoop) -> None:
+    made: list[AnyTask] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: AnyCoroutine) -> AnyTask:
+        made.append(asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]
+        return made[-1]
+
+    loop._task_factory = factory  # type: ignore[attr-defined]
+    assert loop.get_task_factory() is factory
+    task = loop.create_task(answer())
+    assert made == [task]
+    loop.run_until_complete(task)
+
+
+def test_a_subclass_may_hold_the_factory_itself(loop_name: str) -> None:
+    made: list[AnyTask] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: AnyCoroutine) -> AnyTask:
+        made.append(asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]
+        return made[-1]
+
+    with contextlib.closing(LOOPS[loop_name]()) as stock:
+        base: Any = type(stock)
+    owning: Any = type(
+        "Owning",
+        (base,),
+        {"_task_factory": property(lambda _: factory, lambda _, value: None)},
+    )
+    with contextlib.closing(owning()) as loop:
+        task = loop.create_task(answer())
+        assert made == [task]
+        loop.run_until_complete(task)
 
 
 def test_a_factory_of_two_arguments_makes_the_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -263,6 +263,11 @@ class Core:
     @_debug.setter
     def _debug(self, enabled: bool) -> None: ...
     @property
+    def _task_factory(self) -> object:
+        """What `set_task_factory()` has set, or `None`. From any thread."""
+    @_task_factory.setter
+    def _task_factory(self, factory: object) -> None: ...
+    @property
     def _thread_id(self) -> int | None:
         """`threading.get_ident()` of the thread that is running the loop; `None` if none is.
 

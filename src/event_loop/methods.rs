@@ -29,11 +29,12 @@ impl Core {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let stock = class
-            .py()
-            .get_type::<Self>()
-            .getattr(name!(class.py(), "time"))?;
-        Self::new(!class.getattr(name!(class.py(), "time"))?.is(&stock))
+        let (py, stock) = (class.py(), class.py().get_type::<Self>());
+        let is_own = |name| PyResult::Ok(!class.getattr(name)?.is(&stock.getattr(name)?));
+        Self::new(
+            is_own(name!(py, "time"))?,
+            is_own(name!(py, "_task_factory"))?,
+        )
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -41,6 +42,7 @@ impl Core {
     }
 
     fn __clear__(&self, py: Python<'_>) -> PyResult<()> {
+        drop(self.task_factory.set(None));
         self.close(py)
     }
 
@@ -80,6 +82,17 @@ impl Core {
     #[setter(_debug)]
     fn py_set_debug(&self, enabled: bool) {
         self.set_debug(enabled);
+    }
+
+    /// What `set_task_factory()` has set.
+    #[getter]
+    fn _task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task_factory.get(py)
+    }
+
+    #[setter(_task_factory)]
+    fn py_set_task_factory(&self, factory: Option<Py<PyAny>>) {
+        drop(self.task_factory.set(factory));
     }
 
     /// `threading.get_ident()` of the thread that runs the loop, or `None`.

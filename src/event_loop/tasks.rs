@@ -12,25 +12,50 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<CreateTask>(class)
 }
 
-fn future_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    FUTURE
-        .get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))
-        .map(|class| class.bind(py))
+/// A class of asyncio's, `Future` or `Task`.
+struct Made {
+    class: Py<PyAny>,
+    /// Whether it is the interpreter's C class, which finds the running loop as [`is_running_loop`] does.
+    is_native: bool,
 }
 
-fn task_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+fn future_class(py: Python<'_>) -> PyResult<&Made> {
+    static FUTURE: PyOnceLock<Made> = PyOnceLock::new();
+    FUTURE.get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))
+}
+
+fn task_class(py: Python<'_>) -> PyResult<&Made> {
+    static TASK: PyOnceLock<Made> = PyOnceLock::new();
     TASK.get_or_try_init(py, || asyncios(py, "asyncio.tasks", "Task"))
-        .map(|class| class.bind(py))
 }
 
 /// The class that asyncio's module contains when the first object is created. `nest_asyncio` replaces it by the
 /// Python class, which is slower and, on 3.14, has no current tasks; then this is the native class.
-fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Py<PyAny>> {
-    let nests = make::import(py, "asyncio", "_nest_patched").is_ok();
-    let module = if nests { "_asyncio" } else { module };
-    make::import(py, module, name).map(Bound::unbind)
+fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Made> {
+    let native = make::import(py, "_asyncio", name);
+    if make::import(py, "asyncio", "_nest_patched").is_ok() {
+        return Ok(Made {
+            class: native?.unbind(),
+            is_native: true,
+        });
+    }
+    let class = make::import(py, module, name)?;
+    Ok(Made {
+        is_native: native.is_ok_and(|native| native.is(&class)),
+        class: class.unbind(),
+    })
+}
+
+/// Whether this is the loop that a future or a task takes without `loop=`: then it is created without keywords, which
+/// a C class would receive in a new dictionary.
+#[inline]
+fn is_running_loop(this: &Bound<'_, Core>) -> PyResult<bool> {
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if cfg!(not(Py_3_12)) {
+        return Ok(false); // It would make a system call.
+    }
+    let running = make::imported(&RUNNING, this.py(), "_asyncio", "_get_running_loop")?;
+    Ok(call::function(running, [])?.is(this))
 }
 
 type This = Core;
@@ -43,10 +68,14 @@ method!(
         static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         let py = this.py();
         let future = future_class(py)?;
+        let class = future.class.bind(py);
+        if future.is_native && is_running_loop(this)? {
+            return call::function(class, []);
+        }
         let names = NAMES
             .get_or_try_init(py, || tuple([name!(py, "loop")]))?
             .bind(py);
-        call::with_keywords(future, &[Some(this.as_any().as_borrowed())], names)
+        call::with_keywords(class, &[Some(this.as_any().as_borrowed())], names)
     }
 );
 
@@ -56,44 +85,65 @@ method!(
     "($self, coro, **kwargs)",
     "Run a coroutine as an `asyncio.Task` of this loop; accepts the keywords of the interpreter's `Task`.",
     |this, arguments| {
-        static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
-        let py = this.py();
-        let core = this.get();
-        let (coroutine, name) = match (arguments.get(0), arguments.len()) {
-            (Some(coroutine), 1) => (Some(coroutine), only_name(arguments)),
-            _ => (None, None),
-        };
-        let factory = this.getattr(name!(py, "_task_factory"))?;
-        let simple = !arguments.has_keywords() || name.is_some();
-        let Some(coroutine) = coroutine.filter(|_| simple && factory.is_none() && !core.is_debug())
-        else {
-            return with_asyncio(this, arguments);
-        };
-        core.check_closed()?;
-        let task = task_class(py)?;
-        let [with_loop, with_name] = NAMES.get_or_try_init(py, || {
-            Ok::<_, PyErr>([
-                tuple([name!(py, "loop")])?,
-                tuple([name!(py, "loop"), name!(py, "name")])?,
-            ])
-        })?;
-        let event_loop = Some(this.as_any().as_borrowed());
-        match name {
-            None => call::with_keywords(task, &[Some(coroutine), event_loop], with_loop.bind(py)),
-            Some(_) => call::with_keywords(
-                task,
-                &[Some(coroutine), event_loop, name],
-                with_name.bind(py),
-            ),
+        let (py, core) = (this.py(), this.get());
+        if core.task_factory.is_unset()
+            && !core.is_debug()
+            && arguments.len() == 1
+            && arguments.has_only_keywords([name!(py, "name"), name!(py, "context")])
+        {
+            core.check_closed()?;
+            let task = task_class(py)?;
+            if task.is_native && is_running_loop(this)? {
+                return running(task.class.bind(py), arguments);
+            }
+            if let Some(made) = stopped(this, task.class.bind(py), arguments) {
+                return made;
+            }
         }
+        with_asyncio(this, arguments)
     }
 );
 
-/// The value of `name=` if that is the only keyword, as in `asyncio.create_task`.
-fn only_name<'a, 'py>(arguments: Args<'a, 'py>) -> Option<Borrowed<'a, 'py, PyAny>> {
-    let mut keywords = arguments.keywords();
-    let (name, value) = keywords.next()?;
-    (keywords.next().is_none() && name == "name").then_some(value)
+/// Creates a task of the running loop.
+fn running<'py>(
+    class: &Bound<'py, PyAny>,
+    arguments: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    // `asyncio.create_task` passes a name, even `None`, before Python 3.14.
+    if let Some(coroutine) = arguments.get(0)
+        && let Some(name) = arguments.single_keyword(name!(py, "name"))
+        && name.is_none()
+    {
+        return call::function(class, [&coroutine]);
+    }
+    arguments.pass_on(class)
+}
+
+/// Creates a task of a loop that does not run, if it is not given a context.
+fn stopped<'py>(
+    this: &Bound<'py, Core>,
+    class: &Bound<'py, PyAny>,
+    arguments: Args<'_, 'py>,
+) -> Option<PyResult<Bound<'py, PyAny>>> {
+    static NAMES: PyOnceLock<[Py<PyTuple>; 2]> = PyOnceLock::new();
+    let py = this.py();
+    let names = NAMES.get_or_try_init(py, || {
+        let (event_loop, name) = (name!(py, "loop"), name!(py, "name"));
+        PyResult::Ok([tuple([event_loop])?, tuple([event_loop, name])?])
+    });
+    let [with_loop, with_name] = match names {
+        Ok(names) => names,
+        Err(error) => return Some(Err(error)),
+    };
+    let (coroutine, event_loop) = (arguments.get(0), Some(this.as_any().as_borrowed()));
+    if !arguments.has_keywords() {
+        let values = [coroutine, event_loop];
+        return Some(call::with_keywords(class, &values, with_loop.bind(py)));
+    }
+    let name = arguments.single_keyword(name!(py, "name"))?;
+    let values = [coroutine, event_loop, Some(name)];
+    Some(call::with_keywords(class, &values, with_name.bind(py)))
 }
 
 /// Creates a task as the running interpreter's asyncio does: for a task factory, debug mode or other keywords.

@@ -5,7 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::reference::counted;
+use super::reference::{counted, returned};
 
 /// The arguments of one call, borrowed from the caller.
 #[derive(Clone, Copy)]
@@ -103,6 +103,31 @@ impl<'a, 'py> Args<'a, 'py> {
         }
         // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
         Some(unsafe { Borrowed::from_ptr(self.py, *value) })
+    }
+
+    /// Whether every keyword is one of `names`, in the very object that a program's source has. For any other `str`
+    /// this is `false`, even one with the same text.
+    #[inline]
+    pub(crate) fn has_only_keywords<const N: usize>(
+        &self,
+        names: [&Bound<'py, PyString>; N],
+    ) -> bool {
+        (0..).zip(self.values).all(|(index, _)| {
+            // SAFETY: `names` is a tuple with a `str` for each of `values`, alive for the call.
+            let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, index) };
+            names.iter().any(|name| name.as_ptr() == given)
+        })
+    }
+
+    /// Calls `callable` with the same arguments.
+    pub(crate) fn pass_on(self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (start, count) = (self.positional.as_ptr(), self.positional.len());
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call, and passed them in
+        // this form.
+        let result =
+            unsafe { ffi::PyObject_Vectorcall(callable.as_ptr(), start, count, self.names) };
+        // SAFETY: attached; a new reference, or null with an exception set.
+        unsafe { returned(self.py, result) }
     }
 
     /// The name and value of each keyword argument.

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::inbox::Inbox;
 use super::local::Local;
 use super::remote::Remote;
+use super::task_factory::TaskFactory;
 use crate::ffi::{Entered, Owner, OwnerCell};
 
 /// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
@@ -21,6 +22,7 @@ pub(crate) struct Core {
     owner: Owner,
     local: OwnerCell<Local>,
     remote: Arc<Remote>,
+    pub(crate) task_factory: TaskFactory,
 }
 
 /// What every thread may touch.
@@ -56,8 +58,9 @@ impl Shared {
 }
 
 impl Core {
-    /// A loop that is neither running nor closed. With `own_clock`, its time is what Python's `time()` says.
-    pub(crate) fn new(own_clock: bool) -> PyResult<Self> {
+    /// A loop that is neither running nor closed. With `own_clock`, its time is what Python's `time()` says; with
+    /// `own_factory`, its task factory is what Python's `_task_factory` is.
+    pub(crate) fn new(own_clock: bool, own_factory: bool) -> PyResult<Self> {
         let local = Local::new(own_clock)?;
         let remote = Arc::new(Remote::new(local.slot()));
         local.attach_slot(remote.slot(), Arc::<Remote>::clone(&remote));
@@ -70,6 +73,7 @@ impl Core {
             owner: Owner::default(),
             local: OwnerCell::new(local),
             remote,
+            task_factory: TaskFactory::new(own_factory),
         })
     }
 
@@ -171,6 +175,7 @@ impl Core {
             .while_stopped(visit.into())
             .objects(visit.into(), &mut each);
         self.shared.inbox.objects(&mut each);
+        self.task_factory.objects(&mut each);
         result
     }
 }

@@ -13,6 +13,7 @@ mod remote;
 pub(crate) mod report;
 mod source;
 mod sources;
+mod task_factory;
 mod timers;
 mod turn;
 mod visit;
