@@ -157,6 +157,7 @@ def test_native_classes_make_no_instances() -> None:
         _yamanote.Handle,
         _yamanote.SockCall,
         _yamanote.SocketTransport,
+        _yamanote.StreamCall,
         _yamanote.TimerHandle,
     ]
     for cls in classes:

@@ -33,6 +33,7 @@ __all__ = [
     "SSLTransport",
     "SockCall",
     "SocketTransport",
+    "StreamCall",
     "TimerHandle",
     "WritePipeTransport",
     "__version__",
@@ -990,6 +991,40 @@ class SockCall(Coroutine[Any, Any, Any]):
     @property
     def cr_await(self) -> asyncio.Future[None] | None:
         """The future that the call waits for; `None` while it does not wait."""
+    @property
+    def cr_running(self) -> bool: ...
+
+@final
+class StreamCall(Coroutine[Any, Any, Any]):
+    """The coroutine that the native methods of a used stream return: `read` and its kin, and `drain`."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Return an iterator that runs the call."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> asyncio.Future[None]: ...
+    def send(self, value: object, /) -> asyncio.Future[None]:
+        """Run the call until it has to wait; `value` is ignored.
+
+        Raises:
+            StopIteration: the call is done; the exception carries its result.
+            RuntimeError: the call was already awaited.
+        """
+
+    def throw(
+        self, type: object, value: object = None, traceback: TracebackType | None = None, /
+    ) -> asyncio.Future[None]:
+        """Raise an exception at the point where the call waits.
+
+        Returns a future if asyncio's own method goes on waiting.
+        """
+
+    def close(self) -> None:
+        """End the call without a result."""
+
+    @property
+    def cr_await(self) -> asyncio.Future[None] | Coroutine[Any, Any, Any] | None:
+        """The future that the call waits for, or asyncio's coroutine; `None` while it does not wait."""
     @property
     def cr_running(self) -> bool: ...
 

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
-use super::reference::owned;
+use super::reference::{owned, returned};
 use crate::sys::buffer::ReadBuffer;
 
 /// Creates a `bytes` of up to `capacity` bytes and returns what `fill` wrote to it, with its length.
@@ -93,6 +93,17 @@ pub(crate) fn extend(target: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<(
         Ok::<_, Infallible>(())
     })
     .map(|_| ())
+}
+
+/// A new `bytearray` with these contents.
+pub(crate) fn array<'py>(py: Python<'py>, contents: &[u8]) -> PyResult<Bound<'py, PyByteArray>> {
+    let start = contents.as_ptr().cast();
+    // SAFETY: attached; `contents` has that length, and a slice's length fits an `isize`.
+    let made = unsafe { ffi::PyByteArray_FromStringAndSize(start, contents.len().cast_signed()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let made = unsafe { returned(py, made) }?;
+    // SAFETY: the function returns a `bytearray`.
+    Ok(unsafe { owned(py, made.into_ptr()) })
 }
 
 /// Whether the error means that an exported buffer pins a `bytearray`.

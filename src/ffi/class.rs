@@ -304,7 +304,9 @@ unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
 /// # Safety
 ///
 /// `object` is an instance of `T`'s class, alive.
-unsafe fn dict_of<T: NativeClass>(object: *mut ffi::PyObject) -> Option<*mut *mut ffi::PyObject> {
+pub(super) unsafe fn dict_of<T: NativeClass>(
+    object: *mut ffi::PyObject,
+) -> Option<*mut *mut ffi::PyObject> {
     let offset = T::class().dict.load(Ordering::Relaxed);
     // SAFETY: `basicsize` leaves room for a pointer at this offset, aligned (see `Layout`).
     (offset != 0).then(|| unsafe { object.byte_add(offset) }.cast())

@@ -251,6 +251,26 @@ pub(crate) fn add_fast_method<M: FastMethod>(class: &Bound<'_, PyType>) -> PyRes
     )
 }
 
+/// Adds the writable attribute `A` to a class that already exists.
+pub(crate) fn add_fast_attribute<A: Settable>(class: &Bound<'_, PyType>) -> PyResult<()> {
+    // As above: made once per class and never freed.
+    let definition = Box::leak(Box::new(ffi::PyGetSetDef {
+        name: A::NAME.as_ptr(),
+        get: Some(get::<A>),
+        set: Some(set::<A>),
+        doc: ptr::null(),
+        closure: ptr::null_mut(),
+    }));
+    // SAFETY: attached; `class` is a live type whose instances are `A::Receiver`s, and the definition is never freed.
+    let made = unsafe { ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    let descriptor = unsafe { returned(class.py(), made) }?;
+    class.setattr(
+        super::make::string(class.py(), &A::NAME.to_string_lossy())?,
+        descriptor,
+    )
+}
+
 fn definition<M: FastMethod>() -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: M::NAME.as_ptr(),

@@ -4,6 +4,7 @@
 //! Rules: every function offered to other rooms is safe to call; an exception is returned, never left set; every
 //! `extern "C"` function catches panics before they reach the interpreter.
 
+pub(crate) mod adopt;
 mod args;
 mod bio;
 pub(crate) mod buffer;
@@ -45,8 +46,8 @@ pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, ne
 pub(crate) use coroutine::{Coroutine, Step};
 pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{
-    Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_method, attribute,
-    light_method, members, method, settable, text,
+    Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_attribute, add_fast_method,
+    attribute, light_method, members, method, settable, text,
 };
 pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};

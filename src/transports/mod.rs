@@ -19,6 +19,7 @@ mod protocol;
 mod shared_methods;
 pub(crate) mod stream;
 mod stream_reader;
+mod streams;
 pub(crate) mod tls;
 pub(crate) mod warnings;
 mod write_buffer;
@@ -31,12 +32,14 @@ use crate::ffi::class_of;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     warnings::prepare(py)?;
+    streams::prepare(py)?;
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,
         class_of::<pipe::read::ReadPipe>(py)?,
         class_of::<pipe::write::WritePipe>(py)?,
         class_of::<tls::Tls>(py)?,
+        class_of::<streams::StreamCall>(py)?,
     ] {
         module.add(class.name()?, &class)?;
     }

@@ -5,48 +5,99 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyInt};
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PyWeakrefReference};
 
+use super::streams::adoption;
+use super::streams::fields::Fields;
 use crate::ffi::{call, make, name};
-use crate::scheduler::is_exit;
+use crate::scheduler::{Core, is_exit};
+
+/// How the reader behind a protocol takes received bytes.
+#[derive(Debug)]
+pub(crate) enum Target<'py> {
+    /// They are appended to its buffer.
+    Buffer(Reader<'py>),
+    /// They become its buffer, as one object.
+    Whole(Taker<'py>),
+}
 
 /// A reader that can be fed natively.
 #[derive(Debug)]
 pub(crate) struct Reader<'py> {
     object: Bound<'py, PyAny>,
+    /// The attributes of an adopted reader.
+    fields: Option<Fields<'py>>,
     buffer: Bound<'py, PyByteArray>,
+}
+
+/// An adopted reader whose buffer is empty, and seen by no other code.
+#[derive(Debug)]
+pub(crate) struct Taker<'py>(Fields<'py>);
+
+impl<'py> Target<'py> {
+    /// The reader behind `protocol`, or `None` where `feed_data` must be called.
+    #[inline]
+    pub(crate) fn of(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        or_feed_data(protocol.py(), Self::find(protocol))
+    }
+
+    #[inline]
+    fn find(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        let Some(object) = stock_reader_of(protocol)? else {
+            return Ok(None);
+        };
+        if !adoption::is_adopted(&object) {
+            return Ok(Reader::plain(object)?.map(Self::Buffer));
+        }
+        let Some(fields) = adoption::fields_if_intact(&object)? else {
+            return Ok(None);
+        };
+        if fields.takes_bytes()? && !fields.is_at_end()? {
+            return Ok(Some(Self::Whole(Taker(fields))));
+        }
+        Ok(Reader::adopted(object, fields)?.map(Self::Buffer))
+    }
 }
 
 impl<'py> Reader<'py> {
     /// The reader behind `protocol`, or `None` where `feed_data` must be called.
     pub(crate) fn of(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        match Self::find(protocol) {
-            // Calling `feed_data` raises it too, where asyncio reports it.
-            Err(error) if !is_exit(protocol.py(), &error) => Ok(None),
-            found => found,
-        }
+        or_feed_data(protocol.py(), Self::find(protocol))
     }
 
     fn find(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        static DATA_RECEIVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let Some(object) = stock_reader_of(protocol)? else {
+            return Ok(None);
+        };
+        if !adoption::is_adopted(&object) {
+            return Self::plain(object);
+        }
+        match adoption::fields_if_intact(&object)? {
+            Some(fields) => Self::adopted(object, fields),
+            None => Ok(None),
+        }
+    }
+
+    /// A reader whose attributes are reached directly.
+    #[inline]
+    fn adopted(object: Bound<'py, PyAny>, fields: Fields<'py>) -> PyResult<Option<Self>> {
+        let buffer = fields.array()?;
+        if fields.is_at_end()? {
+            return Ok(None);
+        }
+        Ok(buffer.map(|buffer| Self {
+            object,
+            fields: Some(fields),
+            buffer,
+        }))
+    }
+
+    fn plain(object: Bound<'py, PyAny>) -> PyResult<Option<Self>> {
         static FEED_DATA: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         static READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = protocol.py();
-        let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
-        if !call::is_method(protocol, name!(py, "data_received"), data_received)? {
-            return Ok(None);
-        }
-        let object = protocol.getattr(name!(py, "_stream_reader_wr"))?;
-        if object.is_none() {
-            return Ok(None);
-        }
-        let object = object.call0()?;
-        if !object.get_type().is(make::imported(
-            &READER,
-            py,
-            "asyncio.streams",
-            "StreamReader",
-        )?) {
+        let py = object.py();
+        let class = make::imported(&READER, py, "asyncio.streams", "StreamReader")?;
+        if !object.get_type().is(class) {
             return Ok(None);
         }
         let feed_data = stock(py, &FEED_DATA, "StreamReader", "feed_data")?;
@@ -58,9 +109,11 @@ impl<'py> Reader<'py> {
             .getattr(name!(py, "_buffer"))?
             .cast_into_exact::<PyByteArray>()
             .ok();
-        Ok(buffer
-            .filter(|_| !at_end)
-            .map(|buffer| Self { object, buffer }))
+        Ok(buffer.filter(|_| !at_end).map(|buffer| Self {
+            object,
+            fields: None,
+            buffer,
+        }))
     }
 
     /// The buffer for received bytes.
@@ -70,17 +123,18 @@ impl<'py> Reader<'py> {
 
     /// To be called after bytes were appended: wakes the waiting task. `true` when the transport must pause.
     pub(crate) fn fed(&self) -> PyResult<bool> {
+        let size = self.buffer.len();
+        if let Some(fields) = &self.fields {
+            return wake(fields, size);
+        }
         let py = self.object.py();
         let name = name!(py, "_waiter");
         let waiter = self.object.getattr(name)?;
         if !waiter.is_none() {
             self.object.setattr(name, py.None())?;
-            if !call::method(&waiter, name!(py, "cancelled"), [])?.is_truthy()? {
-                call::method(&waiter, name!(py, "set_result"), [py.None().bind(py)])?;
-            }
+            set_result(&waiter)?;
         }
         let limit = self.object.getattr(name!(py, "_limit"))?;
-        let size = self.buffer.len();
         match limit.cast_exact::<PyInt>().map(|limit| limit.extract()) {
             Ok(Ok(limit)) => {
                 let limit: usize = limit;
@@ -103,6 +157,84 @@ impl<'py> Reader<'py> {
     pub(crate) fn set_paused(&self) -> PyResult<()> {
         self.object
             .setattr(name!(self.object.py(), "_paused"), true)
+    }
+}
+
+impl<'py> Taker<'py> {
+    /// Passes all received bytes and wakes the waiting task. `true` when the transport must pause.
+    #[inline]
+    pub(crate) fn take(&self, received: &Bound<'py, PyBytes>) -> PyResult<bool> {
+        self.0.put(received)?;
+        wake(&self.0, received.as_bytes().len())
+    }
+
+    /// Marks the transport as paused by this reader, which resumes it.
+    pub(crate) fn set_paused(&self) -> PyResult<()> {
+        self.0.set_paused(true)
+    }
+}
+
+/// Without the error of a look-up: calling `feed_data` raises it too, where asyncio reports it.
+#[inline]
+fn or_feed_data<T>(py: Python<'_>, found: PyResult<Option<T>>) -> PyResult<Option<T>> {
+    match found {
+        Err(error) if !is_exit(py, &error) => Ok(None),
+        found => found,
+    }
+}
+
+/// Wakes the task that waits for an adopted reader, whose buffer has this size. `true` when the transport must pause.
+#[inline]
+fn wake(fields: &Fields<'_>, size: usize) -> PyResult<bool> {
+    if let Some(waiter) = fields.waiter()? {
+        fields.set_waiter(None)?;
+        set_result(&waiter)?;
+    }
+    let limit = fields.limit()?;
+    if limit.is_some_and(|limit| size <= limit.saturating_mul(2)) {
+        return Ok(false);
+    }
+    let may_pause = !fields.is_paused()? && fields.transport()?.is_some();
+    match fields.any_limit()? {
+        Some(any) if limit.is_none() => Ok(may_pause && is_over(size, &any)?),
+        _ => Ok(may_pause),
+    }
+}
+
+#[inline]
+fn set_result(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = waiter.py();
+    if !call::method(waiter, name!(py, "cancelled"), [])?.is_truthy()? {
+        call::method(waiter, name!(py, "set_result"), [py.None().bind(py)])?;
+    }
+    Ok(())
+}
+
+/// The reader that a protocol with asyncio's own `data_received` feeds, if it lives.
+#[inline]
+fn stock_reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static DATA_RECEIVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = protocol.py();
+    let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
+    if !call::is_method(protocol, name!(py, "data_received"), data_received)? {
+        return Ok(None);
+    }
+    let reference = protocol.getattr(name!(py, "_stream_reader_wr"))?;
+    if let Ok(reference) = reference.cast::<PyWeakrefReference>() {
+        return Ok(reference.upgrade());
+    }
+    if reference.is_none() {
+        return Ok(None);
+    }
+    reference.call0().map(Some)
+}
+
+/// Gives the protocol's reader native methods, if it is asyncio's own.
+#[cold]
+pub(crate) fn adopt(core: &Bound<'_, Core>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    match or_feed_data(core.py(), stock_reader_of(protocol))? {
+        Some(reader) => adoption::adopt_reader(core, &reader),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::ending::force_close;
 use super::flush::{close, grown, settle};
-use super::state::{Stream, Writing, pause_reading, resume_reading};
+use super::state::{State, Stream, Writing, pause_reading, resume_reading};
 use super::write;
 use crate::errors::os_error;
 use crate::ffi::{Members, data, make, members, name};
@@ -14,7 +14,9 @@ use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
 use crate::transports::members::{attribute, limits, method, none, single};
+use crate::transports::protocol::Delivery;
 use crate::transports::shared_methods::{GetProtocol, Loop, extra_arguments, sendfile_mode};
+use crate::transports::streams::adoption;
 
 pub(crate) fn members() -> Members {
     members!(Members::default();
@@ -50,6 +52,18 @@ pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
+/// Gives the stream's writer that calls this native methods, at its second call.
+#[inline]
+fn meet_writer(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    if state.delivery.get() == Delivery::Reader && state.writes.is_next(ADOPTED_AT) {
+        adoption::adopt_writer(data(this).core().bind(this.py()), this.as_any())?;
+    }
+    Ok(())
+}
+
+/// As for readers (`read.rs`).
+const ADOPTED_AT: u8 = 2;
+
 type This = Stream;
 
 method!(
@@ -57,7 +71,10 @@ method!(
     "write",
     "($self, data)",
     "Send bytes, now or soon, without blocking. `data` may be changed afterwards.",
-    |this, state, arguments| write::write(this, &state, &single(arguments, "write", "data")?)
+    |this, state, arguments| {
+        write::write(this, &state, &single(arguments, "write", "data")?)?;
+        meet_writer(this, &state)
+    }
 );
 
 method!(
@@ -65,11 +82,11 @@ method!(
     "writelines",
     "($self, list_of_data)",
     "Send the bytes of each item, in order.",
-    |this, state, arguments| write::write_lines(
-        this,
-        &state,
-        &single(arguments, "writelines", "list_of_data")?,
-    )
+    |this, state, arguments| {
+        let lines = single(arguments, "writelines", "list_of_data")?;
+        write::write_lines(this, &state, &lines)?;
+        meet_writer(this, &state)
+    }
 );
 
 method!(

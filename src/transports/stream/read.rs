@@ -17,7 +17,7 @@ use crate::sys::buffer::ReadBuffer;
 use crate::sys::socket;
 use crate::transports::lifecycle::{Reading, Transport, fail, log_of, update_interest};
 use crate::transports::protocol::Delivery;
-use crate::transports::stream_reader::Reader;
+use crate::transports::stream_reader::{self, Reader, Taker, Target};
 
 /// The number of bytes, and the bytes themselves if the reader's buffer could not take them.
 type Received = (usize, Option<Py<PyBytes>>);
@@ -79,10 +79,16 @@ fn deliver(
     match state.delivery.get() {
         Delivery::Buffer => into_buffer(this, state, protocol),
         Delivery::Bytes => as_bytes(this, state, protocol),
-        Delivery::Reader => match Reader::of(protocol)? {
-            Some(reader) => into_reader(this, state, &reader),
-            None => as_bytes(this, state, protocol),
-        },
+        Delivery::Reader => {
+            if state.feeds.is_next(ADOPTED_AT) {
+                stream_reader::adopt(data(this).core().bind(this.py()), protocol)?;
+            }
+            match Target::of(protocol)? {
+                Some(Target::Whole(taker)) => into_taker(this, state, &taker),
+                Some(Target::Buffer(reader)) => into_reader(this, state, &reader),
+                None => as_bytes(this, state, protocol),
+            }
+        }
     }
 }
 
@@ -192,15 +198,54 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
         Err(error) => return broken(this, error),
     };
     let found = note(state, count, READ_SIZE);
-    match reader.fed() {
-        Ok(false) => {}
+    fed(this, state, reader.fed(), || reader.set_paused())?;
+    Ok(found)
+}
+
+/// Reads into a `bytes` that becomes the reader's buffer.
+fn into_taker<'py>(
+    this: &Bound<'py, Stream>,
+    state: &State,
+    taker: &Taker<'py>,
+) -> PyResult<Found> {
+    let py = this.py();
+    let outcome = if state.large_reads.get() {
+        bytes::read_into_new(py, READ_SIZE, |buffer| receive(state, buffer))?
+    } else {
+        data(this).local(py)?.with_read_buffer(|buffer| {
+            let count = match receive(state, buffer) {
+                Ok(count) => count,
+                Err(error) => return Ok(Err(error)),
+            };
+            Ok::<_, PyErr>(Ok((make::bytes(py, buffer.filled())?, count)))
+        })??
+    };
+    let (received, count) = match outcome {
+        Ok((_, 0)) => return Ok(Found::End),
+        Ok(received) => received,
+        Err(error) => return broken(this, error),
+    };
+    let found = note(state, count, READ_SIZE);
+    fed(this, state, taker.take(&received), || taker.set_paused())?;
+    Ok(found)
+}
+
+/// A reader was fed: pauses the transport if it must, or closes the connection if that failed.
+#[inline]
+fn fed(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    must_pause: PyResult<bool>,
+    set_paused: impl FnOnce() -> PyResult<()>,
+) -> PyResult<()> {
+    match must_pause {
+        Ok(false) => Ok(()),
         Ok(true) => {
             pause_reading(this, state)?;
-            reader.set_paused()?;
+            set_paused()
         }
-        Err(error) => raised(this, state, DATA_FAILED, error)?,
+        Err(error) => raised(this, state, DATA_FAILED, error),
     }
-    Ok(found)
 }
 
 /// Receives into the loop's read buffer and copies the bytes to the reader's own, or to a `bytes` where a
@@ -383,3 +428,5 @@ const READ_ERROR: &str = "Fatal read error on socket transport";
 const MAX_READS: usize = 8;
 /// Up to this size, a copy from the shared buffer is cheaper than allocating a large object.
 const SMALL_READ: usize = 4096;
+/// The read at which a stream's reader gets native methods, so that a connection that is used once does not pay for it.
+const ADOPTED_AT: u8 = 2;

@@ -50,12 +50,32 @@ pub(crate) struct State {
     pub(crate) stops: socket::Stops,
     /// The last read may have been cut short that way.
     pub(crate) cut_short: Cell<bool>,
+    /// Reads for a stream's reader, and writes of its writer that its transport has seen.
+    pub(super) feeds: Count,
+    pub(super) writes: Count,
     /// `write_eof()` was called.
     pub(crate) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, counted as in asyncio.
     pub(crate) conn_lost: Cell<usize>,
     /// The future of a `sendfile()` that waits for an empty buffer.
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
+}
+
+/// Counts the first few events of a kind.
+#[derive(Debug, Default)]
+pub(super) struct Count(Cell<u8>);
+
+impl Count {
+    /// Counts one event. Whether it is the one with this number, from 1.
+    #[inline]
+    pub(super) fn is_next(&self, number: u8) -> bool {
+        let count = self.0.get();
+        if count >= number {
+            return false;
+        }
+        self.0.set(count + 1);
+        count + 1 == number
+    }
 }
 
 /// Decodes received bytes before the protocol sees them, as TLS does.
@@ -103,6 +123,8 @@ impl State {
             large_reads: Cell::new(false),
             stops,
             cut_short: Cell::new(false),
+            feeds: Count::default(),
+            writes: Count::default(),
             end_of_writing: Cell::new(false),
             conn_lost: Cell::new(0),
             empty_waiter: RefCell::new(None),

@@ -1,0 +1,234 @@
+//! Which of asyncio's stream objects get native methods, and when.
+//!
+//! An adopted object is an instance of an empty subclass of its class; its attributes stay where asyncio keeps them.
+//! Only objects that are exactly asyncio's are adopted, and only if no method that counts was replaced.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+
+use super::fields::{Fields, READER, WRITER};
+use crate::ffi::{adopt, make, name};
+use crate::scheduler::Core;
+
+/// asyncio's class, the subclass for adopted objects, and the methods that must not be replaced.
+#[derive(Debug)]
+pub(crate) struct Family {
+    pub(super) base: Py<PyType>,
+    pub(super) own: Py<PyType>,
+    methods: Vec<Method>,
+    /// The version of `own` when the methods were last compared; 0 for never.
+    version: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Method {
+    name: &'static str,
+    of_base: Py<PyAny>,
+    of_own: Py<PyAny>,
+}
+
+/// The families of asyncio's stream classes.
+#[derive(Debug)]
+pub(crate) struct Families {
+    pub(super) reader: Family,
+    pub(super) writer: Family,
+    /// Never adopted: `own` is asyncio's class, too.
+    pub(super) protocol: Family,
+    /// The code of `StreamWriter.write` and `StreamWriter.writelines`.
+    codes: [Py<PyAny>; 2],
+    drain_helper: Py<PyAny>,
+}
+
+static FAMILIES: PyOnceLock<Option<Families>> = PyOnceLock::new();
+
+impl Family {
+    /// `None` if a method is not the one that asyncio's module defines.
+    pub(super) fn new(
+        base: &Bound<'_, PyType>,
+        own: &Bound<'_, PyType>,
+        names: &[&'static str],
+    ) -> PyResult<Option<Self>> {
+        let py = base.py();
+        let mut methods = Vec::new();
+        for &name in names {
+            let text = make::string(py, name)?;
+            let (of_base, of_own) = (base.getattr(&text)?, own.getattr(&text)?);
+            if !is_defined_in_streams(&of_base)? {
+                return Ok(None);
+            }
+            methods.push(Method {
+                name,
+                of_base: of_base.unbind(),
+                of_own: of_own.unbind(),
+            });
+        }
+        Ok(Some(Self {
+            base: base.clone().unbind(),
+            own: own.clone().unbind(),
+            methods,
+            version: AtomicU32::new(0),
+        }))
+    }
+
+    /// Whether the methods are those that were found at first.
+    #[inline]
+    pub(super) fn is_intact(&self, py: Python<'_>) -> PyResult<bool> {
+        let version = adopt::version(self.own.bind(py));
+        if version != 0 && version == self.version.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        self.compare(py)
+    }
+
+    #[cold]
+    fn compare(&self, py: Python<'_>) -> PyResult<bool> {
+        let (base, own) = (self.base.bind(py), self.own.bind(py));
+        // Before the look-ups: if the class changes meanwhile, the next call compares again.
+        let version = adopt::version(own);
+        for method in &self.methods {
+            let name = make::string(py, method.name)?;
+            let is_same =
+                base.getattr(&name)?.is(&method.of_base) && own.getattr(&name)?.is(&method.of_own);
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        self.version.store(version, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Whether `object` is exactly asyncio's, and may be adopted: it has the attributes of a new instance, no others.
+    fn accepts(&self, object: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<bool> {
+        let py = object.py();
+        if !object.get_type().is(&self.base) || !self.is_intact(py)? {
+            return Ok(false);
+        }
+        let fields = adopt::fields(object)?;
+        Ok(fields.len() == names.len() && has_all(&fields, names)?)
+    }
+
+    fn adopt(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        object.setattr(name!(object.py(), "__class__"), &self.own)
+    }
+}
+
+fn has_all(fields: &Bound<'_, PyDict>, names: &[&str]) -> PyResult<bool> {
+    for name in names {
+        if !fields.contains(make::string(fields.py(), name)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_defined_in_streams(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = function.py();
+    let module = make::import(py, "asyncio", "streams")?;
+    let Some(globals) = function.getattr_opt(make::string(py, "__globals__")?)? else {
+        return Ok(false);
+    };
+    Ok(globals.is(module.getattr(make::string(py, "__dict__")?)?))
+}
+
+/// Makes [`families`] return what `make` returns.
+pub(super) fn found(
+    py: Python<'_>,
+    make: impl FnOnce() -> PyResult<Option<[Family; 3]>>,
+) -> PyResult<()> {
+    FAMILIES
+        .get_or_try_init(py, || {
+            let Some([reader, writer, protocol]) = make()? else {
+                return Ok(None);
+            };
+            let codes = [
+                code(py, &writer, "write")?,
+                code(py, &writer, "writelines")?,
+            ];
+            let drain_helper = protocol.base.bind(py).getattr(name!(py, "_drain_helper"))?;
+            Ok(Some(Families {
+                drain_helper: drain_helper.unbind(),
+                reader,
+                writer,
+                protocol,
+                codes,
+            }))
+        })
+        .map(drop)
+}
+
+fn code(py: Python<'_>, family: &Family, name: &str) -> PyResult<Py<PyAny>> {
+    let function = family.base.bind(py).getattr(make::string(py, name)?)?;
+    let code = function.getattr(make::string(py, "__code__")?)?;
+    Ok(code.unbind())
+}
+
+impl Families {
+    /// `StreamReaderProtocol._drain_helper`
+    pub(super) fn drain_helper<'py>(&'py self, py: Python<'py>) -> &'py Bound<'py, PyAny> {
+        self.drain_helper.bind(py)
+    }
+}
+
+/// The families, or `None` if asyncio's classes were changed before they were first looked at.
+#[inline]
+pub(crate) fn families(py: Python<'_>) -> Option<&'static Families> {
+    FAMILIES.get(py)?.as_ref()
+}
+
+/// Whether the object is an adopted reader.
+#[inline]
+pub(crate) fn is_adopted(reader: &Bound<'_, PyAny>) -> bool {
+    families(reader.py()).is_some_and(|families| reader.get_type().is(&families.reader.own))
+}
+
+/// The attributes of an adopted reader; `None` if one of its methods was replaced since.
+#[inline]
+pub(crate) fn fields_if_intact<'py>(reader: &Bound<'py, PyAny>) -> PyResult<Option<Fields<'py>>> {
+    match families(reader.py()) {
+        Some(families) if families.reader.is_intact(reader.py())? => Fields::of(reader),
+        _ => Ok(None),
+    }
+}
+
+/// Adopts the reader of a stream protocol, if it may be.
+pub(crate) fn adopt_reader(core: &Bound<'_, Core>, reader: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = core.py();
+    let Some(families) = families(py).filter(|_| may_adopt(core)) else {
+        return Ok(());
+    };
+    let is_on_this_loop =
+        |reader: &Bound<'_, PyAny>| Ok::<_, PyErr>(reader.getattr(name!(py, "_loop"))?.is(core));
+    if families.reader.accepts(reader, &READER)? && is_on_this_loop(reader)? {
+        families.reader.adopt(reader)?;
+    }
+    Ok(())
+}
+
+/// Adopts the writer whose `write` or `writelines` calls the transport now, if there is one and it may be.
+///
+/// asyncio keeps no reference that leads from a transport to its writer.
+pub(crate) fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = core.py();
+    let Some(families) = families(py).filter(|_| may_adopt(core)) else {
+        return Ok(());
+    };
+    for code in &families.codes {
+        let Some(writer) = adopt::running_self(code.bind(py))? else {
+            continue;
+        };
+        if families.writer.accepts(&writer, &WRITER)?
+            && writer.getattr(name!(py, "_transport"))?.is(transport)
+        {
+            families.writer.adopt(&writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// On free-threaded builds, an adopted object could be called from any thread; there, asyncio's methods stay.
+fn may_adopt(core: &Bound<'_, Core>) -> bool {
+    cfg!(not(Py_GIL_DISABLED)) && !core.get().is_debug()
+}

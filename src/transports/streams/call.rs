@@ -1,0 +1,452 @@
+//! The awaitables of an adopted stream's methods: coroutines that do what asyncio's do, on the same attributes.
+//!
+//! A call waits on a future that it puts where asyncio's `_wait_for_data` puts it. What is not the usual case is left
+//! to asyncio's own coroutine, which the call then drives: the whole method before anything was changed, or only the
+//! wait.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyValueError};
+use pyo3::prelude::*;
+
+use super::draining;
+use super::fields::Fields;
+use super::ordinary;
+use super::reading::{self, Attempt, Want};
+use crate::ffi::{
+    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, adopt, attribute,
+    call, data, make, members, name, new_instance,
+};
+use crate::scheduler::Core;
+use crate::transports::warnings;
+
+/// A call that has not finished yet.
+#[derive(Debug)]
+pub(crate) struct StreamCall {
+    core: Py<Core>,
+    /// The reader or the writer.
+    object: Py<PyAny>,
+    what: What,
+    state: OwnerCell<State>,
+}
+
+/// The method that was called.
+#[derive(Debug)]
+pub(super) enum What {
+    Read(Want),
+    Drain,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Cell<Phase>,
+    /// Bytes that were searched for a separator, without success.
+    searched: Cell<usize>,
+    waits_for: RefCell<Option<Py<PyAny>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Not awaited yet.
+    Created,
+    Running,
+    /// `waits_for` is the reader's future.
+    Waiting,
+    /// `waits_for` is a coroutine of asyncio's `_wait_for_data`.
+    WaitingOrdinarily,
+    /// `waits_for` is a coroutine of asyncio's method, which does the rest.
+    Ordinary,
+    Done,
+}
+
+/// Creates a call, which begins when it is awaited.
+#[inline]
+pub(super) fn new<'py>(
+    core: &Bound<'py, Core>,
+    object: &Bound<'py, PyAny>,
+    what: What,
+) -> PyResult<Bound<'py, PyAny>> {
+    let state = State {
+        phase: Cell::new(Phase::Created),
+        searched: Cell::new(0),
+        waits_for: RefCell::new(None),
+    };
+    let this = StreamCall {
+        core: core.clone().unbind(),
+        object: object.clone().unbind(),
+        what,
+        state: OwnerCell::new(state),
+    };
+    new_instance(core.py(), this).map(Bound::into_any)
+}
+
+impl StreamCall {
+    /// The state; an error while the call runs on another thread.
+    #[inline]
+    fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+        self.state
+            .enter(py, self.core.get().owner())
+            .ok_or_else(crate::scheduler::wrong_thread)
+    }
+
+    /// asyncio's class and name for the method.
+    fn name(&self) -> (&'static str, &'static str) {
+        match &self.what {
+            What::Read(Want::Some(_)) => ("StreamReader", "read"),
+            What::Read(Want::Exactly(_)) => ("StreamReader", "readexactly"),
+            What::Read(Want::Until(_)) => ("StreamReader", "readuntil"),
+            What::Read(Want::Line) => ("StreamReader", "readline"),
+            What::Drain => ("StreamWriter", "drain"),
+        }
+    }
+
+    /// A coroutine of asyncio's own method.
+    #[cold]
+    fn ordinary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let object = self.object.bind(py);
+        let name = make::string(py, self.name().1)?;
+        match &self.what {
+            What::Read(Want::Some(count) | Want::Exactly(count)) => ordinary::call(
+                object,
+                &name,
+                &[make::int(py, *count)?.as_any().as_borrowed()],
+            ),
+            What::Read(Want::Until(separator)) => {
+                ordinary::call(object, &name, &[separator.bind(py).as_any().as_borrowed()])
+            }
+            What::Read(Want::Line) | What::Drain => ordinary::call(object, &name, &[]),
+        }
+    }
+
+    /// asyncio's name for the method that waits.
+    fn waits_in(&self) -> &'static str {
+        match &self.what {
+            What::Read(Want::Line) => "readuntil",
+            _ => self.name().1,
+        }
+    }
+}
+
+impl State {
+    fn finish(&self) {
+        self.phase.set(Phase::Done);
+        let waited_for = self.waits_for.take();
+        drop(waited_for);
+    }
+
+    fn waits_for<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let waits_for = self.waits_for.borrow();
+        let object = waits_for.as_ref().map(|object| object.bind(py).clone());
+        object.ok_or_else(reused) // The garbage collector cleared it.
+    }
+}
+
+impl Coroutine for StreamCall {
+    fn has_begun(this: &Bound<'_, Self>) -> PyResult<bool> {
+        Ok(data(this).state(this.py())?.phase.get() != Phase::Created)
+    }
+
+    fn step<'py>(this: &Bound<'py, Self>) -> PyResult<Step<'py>> {
+        let state = data(this).state(this.py())?;
+        let before = state.phase.replace(Phase::Running);
+        let step = match before {
+            Phase::Created => begin(this, &state),
+            Phase::Waiting => woken(this, &state).and_then(|()| go_on(this, &state)),
+            Phase::WaitingOrdinarily | Phase::Ordinary => {
+                let step = state.waits_for(this.py()).and_then(|it| adopt::resume(&it));
+                after_ordinary(this, &state, before, step)
+            }
+            Phase::Running => return Err(PyValueError::new_err("coroutine already executing")),
+            Phase::Done => {
+                state.phase.set(Phase::Done);
+                return Err(reused());
+            }
+        };
+        if !matches!(step, Ok(Step::Wait(_))) {
+            state.finish();
+        }
+        step
+    }
+
+    fn throw<'py>(this: &Bound<'py, Self>, error: PyErr) -> PyResult<Step<'py>> {
+        let py = this.py();
+        let state = data(this).state(py)?;
+        let before = state.phase.get();
+        if !matches!(before, Phase::WaitingOrdinarily | Phase::Ordinary) {
+            end(this)?;
+            return Err(error);
+        }
+        state.phase.set(Phase::Running);
+        let step = state.waits_for(py).and_then(|it| throw_into(&it, error));
+        let step = after_ordinary(this, &state, before, step);
+        if !matches!(step, Ok(Step::Wait(_))) {
+            state.finish();
+        }
+        step
+    }
+
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        if data(this).state(this.py())?.phase.get() == Phase::Done {
+            return Ok(());
+        }
+        end(this)
+    }
+}
+
+/// The first step.
+#[inline]
+fn begin<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Step<'py>> {
+    let py = this.py();
+    let call = data(this);
+    let object = call.object.bind(py);
+    match &call.what {
+        What::Drain if draining::has_room(object)? => return Ok(Step::Done(make::none(py))),
+        What::Drain => {}
+        What::Read(want) => {
+            if let Some(fields) = Fields::of(object)? {
+                match reading::begin(&fields, want, &state.searched)? {
+                    Attempt::Done(value) => return Ok(Step::Done(value)),
+                    Attempt::Wait => return wait(this, state, &fields),
+                    Attempt::Ordinary => {}
+                }
+            }
+        }
+    }
+    begin_ordinary(this, state)
+}
+
+#[cold]
+fn begin_ordinary<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Step<'py>> {
+    let coroutine = data(this).ordinary(this.py())?;
+    drive(this, state, coroutine, Phase::Ordinary)
+}
+
+/// Tries again after a wait.
+#[inline]
+fn go_on<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Step<'py>> {
+    let call = data(this);
+    let What::Read(want) = &call.what else {
+        return Err(reused()); // Only reads wait.
+    };
+    let fields = Fields::even_with_others(call.object.bind(this.py()))?;
+    match reading::attempt(&fields, want, &state.searched)? {
+        Attempt::Done(value) => Ok(Step::Done(value)),
+        Attempt::Wait => wait(this, state, &fields),
+        Attempt::Ordinary => begin_ordinary(this, state),
+    }
+}
+
+/// `_wait_for_data()`
+#[inline]
+fn wait<'py>(
+    this: &Bound<'py, StreamCall>,
+    state: &State,
+    fields: &Fields<'py>,
+) -> PyResult<Step<'py>> {
+    let py = this.py();
+    let call = data(this);
+    if fields.waiter()?.is_some() || fields.is_paused()? || fields.is_at_end()? {
+        return wait_ordinarily(this, state);
+    }
+    if !matches!(call.what, What::Read(Want::Exactly(_))) {
+        fields.prefer_bytes()?;
+    }
+    let core = call.core.bind(py);
+    let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
+    fields.set_waiter(Some(&future))?;
+    // As `Future.__await__` does, so that the task knows that the future was awaited and not yielded by mistake.
+    future.setattr(name!(py, "_asyncio_future_blocking"), true)?;
+    state.waits_for.replace(Some(future.clone().unbind()));
+    state.phase.set(Phase::Waiting);
+    Ok(Step::Wait(future))
+}
+
+#[cold]
+fn wait_ordinarily<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Step<'py>> {
+    let py = this.py();
+    let call = data(this);
+    let method = make::string(py, call.waits_in())?;
+    let reader = call.object.bind(py);
+    let coroutine = call::method(reader, name!(py, "_wait_for_data"), [method.as_any()])?;
+    drive(this, state, coroutine, Phase::WaitingOrdinarily)
+}
+
+/// The first step of a coroutine of asyncio's.
+fn drive<'py>(
+    this: &Bound<'py, StreamCall>,
+    state: &State,
+    coroutine: Bound<'py, PyAny>,
+    phase: Phase,
+) -> PyResult<Step<'py>> {
+    let before = state.waits_for.replace(Some(coroutine.clone().unbind()));
+    drop(before);
+    let step = adopt::resume(&coroutine);
+    after_ordinary(this, state, phase, step)
+}
+
+/// What follows from a step of a coroutine of asyncio's.
+fn after_ordinary<'py>(
+    this: &Bound<'py, StreamCall>,
+    state: &State,
+    phase: Phase,
+    step: PyResult<Step<'py>>,
+) -> PyResult<Step<'py>> {
+    match step? {
+        Step::Wait(object) => {
+            state.phase.set(phase);
+            Ok(Step::Wait(object))
+        }
+        Step::Done(_) if phase == Phase::WaitingOrdinarily => {
+            let coroutine = state.waits_for.take();
+            drop(coroutine);
+            go_on(this, state)
+        }
+        done @ Step::Done(_) => Ok(done),
+    }
+}
+
+/// `coroutine.throw(error)`
+fn throw_into<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Step<'py>> {
+    let py = coroutine.py();
+    let error = error.into_value(py).into_bound(py).into_any();
+    match call::method(coroutine, name!(py, "throw"), [&error]) {
+        Ok(object) => Ok(Step::Wait(object)),
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            let value = error.value(py).getattr(name!(py, "value"))?;
+            Ok(Step::Done(value))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The reader's future is done: it was fed, or the program cancelled it.
+#[inline]
+fn woken(this: &Bound<'_, StreamCall>, state: &State) -> PyResult<()> {
+    let py = this.py();
+    let future = state.waits_for(py)?;
+    let result = call::method(&future, name!(py, "result"), []);
+    leave(this)?;
+    let Err(error) = result else {
+        let future = state.waits_for.take();
+        drop(future);
+        return Ok(());
+    };
+    if !call::method(&future, name!(py, "done"), [])?.is_truthy()? {
+        return Err(PyRuntimeError::new_err("await wasn't used with future"));
+    }
+    Err(error)
+}
+
+/// The `finally` of `_wait_for_data()`.
+#[inline]
+fn leave(this: &Bound<'_, StreamCall>) -> PyResult<()> {
+    let reader = data(this).object.bind(this.py());
+    Fields::even_with_others(reader)?.set_waiter(None)
+}
+
+fn end(this: &Bound<'_, StreamCall>) -> PyResult<()> {
+    let py = this.py();
+    let state = data(this).state(py)?;
+    let before = state.phase.get();
+    let result = match before {
+        Phase::Running => return Err(PyValueError::new_err("coroutine already executing")),
+        Phase::Done => return Err(reused()),
+        Phase::Created => Ok(()),
+        Phase::Waiting => leave(this),
+        Phase::WaitingOrdinarily | Phase::Ordinary => state.waits_for(py).and_then(|coroutine| {
+            state.phase.set(Phase::Running);
+            call::method(&coroutine, name!(py, "close"), []).map(drop)
+        }),
+    };
+    state.finish();
+    result
+}
+
+fn reused() -> PyErr {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+}
+
+impl NativeClass for StreamCall {
+    const NAME: &'static CStr = c"yamanote._yamanote.StreamCall";
+    const DOC: &'static CStr =
+        c"A call of a stream's method: a coroutine, made by `StreamReader.read` and its kin.";
+
+    fn class() -> &'static Class {
+        static CLASS: Class = Class::new();
+        &CLASS
+    }
+
+    fn members() -> Members {
+        members!(Members::default()
+            .coroutine::<Self>();
+            attributes: Name, QualifiedName, Running, Awaited)
+    }
+
+    fn traverse(&self, visitor: &mut Visitor) {
+        let state = self.state.while_stopped(visitor.stopped());
+        visitor.object(&self.core);
+        visitor.object(&self.object);
+        if let Ok(waits_for) = state.waits_for.try_borrow() {
+            visitor.option(waits_for.as_ref());
+        }
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        let Ok(state) = self.state(py) else { return };
+        let gone = state.waits_for.take();
+        drop(gone);
+    }
+
+    /// The call can no longer be awaited: warns if it never was, and ends a pending wait.
+    fn finalize(this: &Bound<'_, Self>) {
+        let py = this.py();
+        let Ok(state) = data(this).state(py) else {
+            return;
+        };
+        let result = match state.phase.get() {
+            Phase::Done | Phase::Running => return,
+            Phase::Created => warnings::never_awaited(this.as_any(), &qualified(this)),
+            Phase::Waiting | Phase::WaitingOrdinarily | Phase::Ordinary => end(this),
+        };
+        state.phase.set(Phase::Done);
+        if let Err(error) = result {
+            error.write_unraisable(py, Some(this.as_any()));
+        }
+    }
+
+    fn repr(this: &Bound<'_, Self>) -> PyResult<String> {
+        let place = this.as_ptr();
+        Ok(format!(
+            "<coroutine object {} at {place:p}>",
+            qualified(this)
+        ))
+    }
+}
+
+fn qualified(this: &Bound<'_, StreamCall>) -> String {
+    let (class, name) = data(this).name();
+    format!("{class}.{name}")
+}
+
+type This = StreamCall;
+
+attribute!(Name, c"__name__", |this| {
+    Ok(make::string(this.py(), data(this).name().1)?.into_any())
+});
+
+attribute!(QualifiedName, c"__qualname__", |this| {
+    Ok(make::string(this.py(), &qualified(this))?.into_any())
+});
+
+attribute!(Running, c"cr_running", |this| {
+    Ok(data(this).state(this.py())?.phase.get() == Phase::Running)
+});
+
+attribute!(Awaited, c"cr_await", |this| {
+    let py = this.py();
+    let state = data(this).state(py)?;
+    let waits_for = state.waits_for.borrow();
+    let object = waits_for.as_ref().map(|object| object.clone_ref(py));
+    Ok(object.unwrap_or_else(|| py.None()).into_bound(py))
+});

@@ -1,0 +1,72 @@
+//! Whether `drain()` has anything to wait for.
+
+use pyo3::prelude::*;
+
+use super::adoption::{Families, families};
+use super::fields::{Fields, WRITER};
+use crate::ffi::{adopt, call, data, downcast, name};
+use crate::transports::lifecycle::Transport;
+use crate::transports::stream::Stream;
+use crate::transports::stream::flush::settle;
+
+/// Whether `drain()` of an adopted writer returns at once: no exception of the reader, an open transport, and a
+/// protocol that may write. Otherwise asyncio's own method decides.
+pub(super) fn has_room(writer: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = writer.py();
+    let Some(families) = families(py) else {
+        return Ok(false);
+    };
+    let fields = adopt::fields(writer)?;
+    if fields.len() != WRITER.len() {
+        return Ok(false);
+    }
+    let (Some(reader), Some(transport), Some(protocol)) = (
+        fields.get_item(name!(py, "_reader"))?,
+        fields.get_item(name!(py, "_transport"))?,
+        fields.get_item(name!(py, "_protocol"))?,
+    ) else {
+        return Ok(false);
+    };
+    Ok(has_no_exception(families, &reader)?
+        && is_open(&transport)?
+        && may_write(families, &protocol)?)
+}
+
+fn has_no_exception(families: &Families, reader: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let family = &families.reader;
+    if !reader.get_type().is(&family.own) || !family.is_intact(reader.py())? {
+        return Ok(reader.is_none());
+    }
+    match Fields::of(reader)? {
+        Some(fields) => Ok(!fields.has_exception()?),
+        None => Ok(false),
+    }
+}
+
+/// `transport.is_closing()`, which also sends what was written.
+fn is_open(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(stream) = downcast::<Stream>(transport) else {
+        return Ok(false);
+    };
+    if !adopt::has_no_fields(stream) {
+        return Ok(false);
+    }
+    let state = data(stream).state(stream.py())?;
+    settle(stream, &state)?;
+    Ok(state.life.is_open())
+}
+
+fn may_write(families: &Families, protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = protocol.py();
+    let family = &families.protocol;
+    let is_false = |value: Bound<'_, PyAny>| value.is(&*pyo3::types::PyBool::new(py, false));
+    Ok(protocol.get_type().is(&family.base)
+        && family.is_intact(py)?
+        && call::is_method(
+            protocol,
+            name!(py, "_drain_helper"),
+            families.drain_helper(py),
+        )?
+        && is_false(protocol.getattr(name!(py, "_connection_lost"))?)
+        && is_false(protocol.getattr(name!(py, "_paused"))?))
+}

@@ -1,0 +1,205 @@
+//! The methods and the attribute that adopted readers and writers have instead of asyncio's.
+
+use pyo3::exceptions::PyAttributeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt};
+
+use super::adoption::{Family, families};
+use super::call::{self, What};
+use super::fields::Fields;
+use super::ordinary::forward;
+use super::reading::Want;
+use crate::ffi::{Args, adopt, data, downcast, make, method, name, settable};
+use crate::scheduler::Core;
+use crate::transports::lifecycle::Transport;
+use crate::transports::stream::{Stream, write};
+
+type This = PyAny;
+
+method!(
+    Read,
+    "read",
+    "($self, n=-1)",
+    "At most `n` bytes, once there is one; without `n`, all bytes until the end.",
+    |this, arguments| match count(arguments, "n") {
+        Some(count) => read(this, Want::Some(count), "read", arguments),
+        None => forward(this, "read", arguments),
+    }
+);
+
+method!(
+    ReadExactly,
+    "readexactly",
+    "($self, n)",
+    "`n` bytes; `IncompleteReadError` if the stream ends before.",
+    |this, arguments| match count(arguments, "n") {
+        Some(count) => read(this, Want::Exactly(count), "readexactly", arguments),
+        None => forward(this, "readexactly", arguments),
+    }
+);
+
+method!(
+    ReadUntil,
+    "readuntil",
+    "($self, separator=b'\\n')",
+    "The bytes up to the separator, with it; `LimitOverrunError` if there are too many.",
+    |this, arguments| match separator(arguments) {
+        Some(separator) => {
+            let separator = separator.unbind();
+            read(this, Want::Until(separator), "readuntil", arguments)
+        }
+        None => forward(this, "readuntil", arguments),
+    }
+);
+
+method!(
+    ReadLine,
+    "readline",
+    "($self)",
+    "The bytes up to a newline, with it; less at the end of the stream.",
+    |this, arguments| {
+        if arguments.len() > 0 || arguments.has_keywords() {
+            return forward(this, "readline", arguments);
+        }
+        read(this, Want::Line, "readline", arguments)
+    }
+);
+
+method!(
+    Drain,
+    "drain",
+    "($self)",
+    "Wait until the transport's buffer has room.",
+    |this, arguments| {
+        let py = this.py();
+        let has_arguments = arguments.len() > 0 || arguments.has_keywords();
+        let is_intact = is_intact(py, |families| &families.writer)?;
+        if has_arguments || !is_intact {
+            return forward(this, "drain", arguments);
+        }
+        let event_loop = adopt::fields(this)?.get_item(name!(py, "_loop"))?;
+        match event_loop.as_ref().and_then(|it| it.cast::<Core>().ok()) {
+            Some(core) if !core.get().is_debug() => call::new(core, this, What::Drain),
+            _ => forward(this, "drain", arguments),
+        }
+    }
+);
+
+method!(
+    Write,
+    "write",
+    "($self, data)",
+    "Send bytes, now or soon, without blocking.",
+    |this, arguments| {
+        if let (Some(bytes), Some(stream)) = (single(arguments), stream_of(this)?) {
+            let state = data(&stream).state(this.py())?;
+            write::write(&stream, &state, &bytes)?;
+            return Ok(make::none(this.py()));
+        }
+        forward(this, "write", arguments)
+    }
+);
+
+method!(
+    WriteLines,
+    "writelines",
+    "($self, data)",
+    "Send the bytes of each item, in order.",
+    |this, arguments| {
+        if let (Some(lines), Some(stream)) = (single(arguments), stream_of(this)?) {
+            let state = data(&stream).state(this.py())?;
+            write::write_lines(&stream, &state, &lines)?;
+            return Ok(make::none(this.py()));
+        }
+        forward(this, "writelines", arguments)
+    }
+);
+
+settable!(
+    BufferAttribute,
+    c"_buffer",
+    |this| {
+        let fields = Fields::even_with_others(this)?;
+        match fields.array()? {
+            Some(array) => Ok(array.into_any()),
+            None => fields.buffer()?.ok_or_else(no_buffer),
+        }
+    },
+    |this, value| Fields::even_with_others(this)?.set_buffer(value),
+    |this| Fields::even_with_others(this)?.delete_buffer()
+);
+
+fn no_buffer() -> PyErr {
+    PyAttributeError::new_err("'StreamReader' object has no attribute '_buffer'")
+}
+
+/// The call of a reading method, or asyncio's own coroutine where this is not the usual case.
+#[inline]
+fn read<'py>(
+    this: &Bound<'py, PyAny>,
+    want: Want,
+    name: &'static str,
+    arguments: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if is_intact(this.py(), |families| &families.reader)?
+        && let Some(fields) = Fields::of(this)?
+        && let Some(event_loop) = fields.event_loop()?
+        && let Ok(core) = event_loop.cast::<Core>()
+        && !core.get().is_debug()
+    {
+        return call::new(core, this, What::Read(want));
+    }
+    forward(this, name, arguments)
+}
+
+#[inline]
+fn is_intact(
+    py: Python<'_>,
+    family: impl FnOnce(&super::adoption::Families) -> &Family,
+) -> PyResult<bool> {
+    families(py).map_or(Ok(false), |families| family(families).is_intact(py))
+}
+
+/// The one positive number that a call passes.
+#[inline]
+fn count(arguments: Args<'_, '_>, keyword: &'static str) -> Option<usize> {
+    let given = match (arguments.get(0), arguments.has_keywords()) {
+        (Some(given), false) if arguments.len() == 1 => given,
+        _ => arguments.named("", [keyword]).ok()?[0]?,
+    };
+    let count = given.cast_exact::<PyInt>().ok()?.extract::<isize>().ok()?;
+    usize::try_from(count).ok().filter(|count| *count > 0)
+}
+
+/// The one separator that a call passes, or asyncio's default; `None` unless it is a `bytes` that is not empty.
+fn separator<'py>(arguments: Args<'_, 'py>) -> Option<Bound<'py, PyBytes>> {
+    let [given] = arguments.named("", ["separator"]).ok()?;
+    match given {
+        None => make::bytes(arguments.py(), b"\n").ok(),
+        Some(given) => {
+            let separator = given.to_owned().cast_into_exact::<PyBytes>().ok()?;
+            Some(separator).filter(|separator| !separator.as_bytes().is_empty())
+        }
+    }
+}
+
+/// The only argument, by position.
+#[inline]
+fn single<'py>(arguments: Args<'_, 'py>) -> Option<Bound<'py, PyAny>> {
+    let is_one = arguments.len() == 1 && !arguments.has_keywords();
+    arguments.get(0).filter(|_| is_one).map(Borrowed::to_owned)
+}
+
+/// The stream that the methods of a writer call; `None` if they would call another method than the stream's own.
+#[inline]
+fn stream_of<'py>(writer: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Stream>>> {
+    let py = writer.py();
+    if !is_intact(py, |families| &families.writer)? {
+        return Ok(None);
+    }
+    let transport = adopt::fields(writer)?.get_item(name!(py, "_transport"))?;
+    let stream = transport.as_ref().and_then(downcast::<Stream>);
+    Ok(stream
+        .filter(|stream| adopt::has_no_fields(stream))
+        .cloned())
+}
