@@ -7,7 +7,7 @@ import importlib.metadata
 import inspect
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -52,6 +52,42 @@ def test_all_names_what_is_public() -> None:
     stars: dict[str, object] = {}
     exec("from yamanote import *", stars)
     assert stars.keys() - {"__builtins__"} == PUBLIC
+
+
+def test_what_the_loop_has_itself_hides_none_of_its_parts() -> None:
+    """The native methods that are called most often are in `Loop` as well as in `Core`."""
+    own = {name for name in vars(_yamanote.Core) if not name.startswith("__")} & vars(
+        yamanote.Loop
+    ).keys()
+    assert {"call_soon", "create_task", "get_debug"} <= own
+    assert "time" not in own
+    bases = yamanote.Loop.__mro__
+    for part in bases[1 : bases.index(_yamanote.Core)]:
+        assert not own & vars(part).keys()
+
+
+def test_a_mixin_and_a_patch_replace_what_the_loop_has_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Mixin:
+        def call_soon(self) -> str:
+            return "mixin"
+
+    class Mixed(Mixin, yamanote.Loop):  # type: ignore[misc]
+        pass
+
+    loop: Any = Mixed()
+    assert loop.call_soon() == "mixin"
+    assert loop.call_later(0, print) is not None
+    loop.close()
+
+    def patch(_: yamanote.Loop) -> str:
+        return "patch"
+
+    monkeypatch.setattr(yamanote.Loop, "call_later", patch)
+    loop = yamanote.new_event_loop()
+    assert loop.call_later() == "patch"
+    loop.close()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -43,3 +43,8 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     server or loop comes from the interpreter's `asyncio.BaseEventLoop` where possible: argument
     checks, happy eyeballs, `Server`, executors, async generators, the exception handler.
     """
+
+
+# Each call of a native method compares the loop's bases with the method's own class, and `Core` is
+# the fifteenth of them.
+Loop._take_hot_methods()

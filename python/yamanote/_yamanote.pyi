@@ -258,6 +258,9 @@ class Core:
 
     # Called by the Python parts of `Loop`, and by the code that it inherits from asyncio.
 
+    @classmethod
+    def _take_hot_methods(cls) -> None:
+        """Add the methods that are called most often to this class, too, for a quicker call."""
     @property
     def _debug(self) -> bool:
         """Whether debug mode is on."""

@@ -46,6 +46,12 @@ impl Core {
         self.close(py)
     }
 
+    /// Add the methods that are called most often to this class, too.
+    #[classmethod]
+    fn _take_hot_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+        super::add_hot_methods(class)
+    }
+
     /// Use Python's `time()` as the clock from now on.
     fn _use_own_clock(&self, py: Python<'_>) -> PyResult<()> {
         self.local(py)?.use_own_clock();

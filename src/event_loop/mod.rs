@@ -9,6 +9,7 @@ mod tasks;
 mod watching;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::scheduler::Core;
 
@@ -17,14 +18,20 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     module.add_class::<Core>()?;
     let core = py.get_type::<Core>();
-    schedule::add_methods(&core)?;
-    sock::add_methods(&core)?;
-    state::add_methods(&core)?;
-    tasks::add_methods(&core)?;
-    watching::add_methods(&core)?;
+    add_hot_methods(&core)?;
+    state::add_clock(&core)?;
     // The third class, of thread-safe handles, is internal in asyncio and here: neither exports it.
     for class in crate::scheduler::handle::make_classes(py)?.iter().take(2) {
         module.add(class.name()?, class)?;
     }
     Ok(())
+}
+
+/// Adds the methods that programs call most often to `Core`, or to a subclass of it.
+fn add_hot_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    schedule::add_methods(class)?;
+    sock::add_methods(class)?;
+    state::add_methods(class)?;
+    tasks::add_methods(class)?;
+    watching::add_methods(class)
 }

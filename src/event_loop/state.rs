@@ -8,10 +8,14 @@ use crate::scheduler::{Core, seconds};
 use crate::sys::clock::monotonic_ns;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    add_fast_method::<Time>(class)?;
     add_fast_method::<GetDebug>(class)?;
     add_fast_method::<IsRunning>(class)?;
     add_fast_method::<IsClosed>(class)
+}
+
+/// Adds `time()`, in one class only: any other method of that name is a clock of the program's own.
+pub(super) fn add_clock(class: &Bound<'_, PyType>) -> PyResult<()> {
+    add_fast_method::<Time>(class)
 }
 
 type This = Core;
