@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::ffi::handle::{self, Handle, HandleKind, HandleParts};
-use crate::ffi::{Args, missing, name};
+use crate::ffi::{Args, missing};
 use crate::scheduler::Core;
 use crate::scheduler::handle::trace_source;
 
@@ -81,7 +81,7 @@ impl<'a, 'py> Call<'a, 'py> {
             }
             // asyncio's tasks call it this way.
             if signature.has_context
-                && let Some(context) = arguments.single_keyword(name!(arguments.py(), "context"))
+                && let Some(context) = arguments.only_context()
             {
                 return Ok(with((!context.is_none()).then_some(context)));
             }

@@ -1,11 +1,15 @@
 //! The arguments of one call.
 
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::reference::{counted, returned};
+use super::names::name;
+use super::reference::{counted, new_reference, returned};
 
 /// The arguments of one call, borrowed from the caller.
 #[derive(Clone, Copy)]
@@ -105,6 +109,38 @@ impl<'a, 'py> Args<'a, 'py> {
         Some(unsafe { Borrowed::from_ptr(self.py, *value) })
     }
 
+    /// The value of the keyword argument `context`, if it is the only one.
+    #[inline]
+    pub(crate) fn only_context(&self) -> Option<Borrowed<'a, 'py, PyAny>> {
+        let [value] = self.values else { return None };
+        // SAFETY: `names` is a tuple with one `str` for the one value, alive for the call.
+        let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
+        let is_known = given == name!(self.py, "context").as_ptr()
+            || self.names == ASYNCIOS_CONTEXT.load(Ordering::Relaxed);
+        if !is_known && !self.is_context_by_text() {
+            return None;
+        }
+        // SAFETY: attached; the interpreter keeps every argument alive for the length of the call.
+        Some(unsafe { Borrowed::from_ptr(self.py, *value) })
+    }
+
+    /// Whether the one keyword has the text `context`, in a `str` that is not interned. Keeps the names of the first
+    /// such call.
+    #[cold]
+    fn is_context_by_text(&self) -> bool {
+        if self.single_keyword(name!(self.py, "context")).is_none() {
+            return false;
+        }
+        let order = Ordering::Relaxed;
+        let kept = ASYNCIOS_CONTEXT.compare_exchange(ptr::null_mut(), self.names, order, order);
+        if kept.is_ok() {
+            // Never released: the address stays that of this tuple.
+            // SAFETY: attached; the tuple is alive for the call.
+            unsafe { new_reference(self.names) };
+        }
+        true
+    }
+
     /// Whether every keyword is one of `names`, in the very object that a program's source has. For any other `str`
     /// this is `false`, even one with the same text.
     #[inline]
@@ -192,6 +228,10 @@ impl<'a, 'py> Args<'a, 'py> {
         )))
     }
 }
+
+/// The tuple `("context",)` that asyncio's C code passes for each step of a task, with a `str` of its own that is not
+/// interned; null until it was seen. Only its address is used, so Relaxed.
+static ASYNCIOS_CONTEXT: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
 
 /// The error for a missing argument.
 pub(crate) fn missing(method: &str, argument: &str) -> PyErr {

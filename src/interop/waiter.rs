@@ -120,7 +120,7 @@ method!(
         let (Some(function), 1) = (arguments.get(0), arguments.len()) else {
             return Err(PyTypeError::new_err("add_done_callback() takes a function"));
         };
-        let context = arguments.single_keyword(name!(arguments.py(), "context"));
+        let context = arguments.only_context();
         let context = match context.filter(|context| !context.is_none()) {
             Some(context) => context.to_owned(),
             None => copy_current(py)?,
