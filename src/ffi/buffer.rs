@@ -17,21 +17,33 @@ pub(crate) fn is_bytes_like(object: &Bound<'_, PyAny>) -> bool {
 
 use crate::sys::buffer::ReadBuffer;
 
-/// A contiguous view of an object's memory, released when dropped.
-pub(crate) struct View<'py> {
-    attached: PhantomData<Python<'py>>,
-    raw: Box<ffi::Py_buffer>,
+/// Where a [`View`] is kept: an object may have noted the address, so a view does not move.
+pub(crate) struct Place(ffi::Py_buffer);
+
+impl Default for Place {
+    #[inline]
+    fn default() -> Self {
+        Self(ffi::Py_buffer::new())
+    }
 }
 
-impl<'py> View<'py> {
+/// A contiguous view of an object's memory, released when dropped.
+pub(crate) struct View<'a, 'py> {
+    attached: PhantomData<Python<'py>>,
+    raw: &'a mut ffi::Py_buffer,
+}
+
+impl<'a, 'py> View<'a, 'py> {
     /// A view for writing. Returns `BufferError` if the object does not allow it.
-    pub(crate) fn writable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::new(object, ffi::PyBUF_WRITABLE)
+    #[inline]
+    pub(crate) fn writable(object: &Bound<'py, PyAny>, place: &'a mut Place) -> PyResult<Self> {
+        Self::new(object, place, ffi::PyBUF_WRITABLE)
     }
 
     /// A view for reading.
-    pub(crate) fn readable(object: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::new(object, ffi::PyBUF_SIMPLE)
+    #[inline]
+    pub(crate) fn readable(object: &Bound<'py, PyAny>, place: &'a mut Place) -> PyResult<Self> {
+        Self::new(object, place, ffi::PyBUF_SIMPLE)
     }
 
     /// The size in bytes.
@@ -60,9 +72,14 @@ impl<'py> View<'py> {
         ReadBuffer::new(memory)
     }
 
-    fn new(object: &Bound<'py, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
-        let mut raw = Box::new(ffi::Py_buffer::new());
-        // SAFETY: attached; `raw` is a blank view on the heap, where it stays until released.
+    #[inline]
+    fn new(
+        object: &Bound<'py, PyAny>,
+        place: &'a mut Place,
+        flags: std::ffi::c_int,
+    ) -> PyResult<Self> {
+        let raw = &mut place.0;
+        // SAFETY: attached; `raw` is a place for a view, and stays borrowed, so in its place, until that is released.
         if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *raw, flags) } < 0 {
             return Err(PyErr::fetch(object.py()));
         }
@@ -73,7 +90,8 @@ impl<'py> View<'py> {
     }
 }
 
-impl Drop for View<'_> {
+impl Drop for View<'_, '_> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: attached, as `py` in the view proves; `PyObject_GetBuffer` filled the view, and only this call
         // releases it.

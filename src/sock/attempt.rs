@@ -11,7 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyMemoryView, PyString};
 
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{Place, View};
 use crate::ffi::{bytes, call, make, name};
 use crate::scheduler::watchers::Side;
 use crate::scheduler::{Core, READ_SIZE};
@@ -243,7 +243,8 @@ fn receive_into<'py>(sock: &Bound<'py, PyAny>, buffer: &Bound<'py, PyAny>) -> Na
         return Ok(None);
     };
     // The Python method raises with its own message.
-    let Ok(mut view) = View::writable(buffer) else {
+    let mut place = Place::default();
+    let Ok(mut view) = View::writable(buffer, &mut place) else {
         return Ok(None);
     };
     if view.len() == 0 {
@@ -267,7 +268,8 @@ impl SendAll {
         let pinned = self.pinned.borrow().as_ref().map(|view| view.clone_ref(py));
         let data = pinned.as_ref().unwrap_or(&self.data).bind(py);
         // The Python method raises with its own message.
-        let Ok(view) = View::readable(data) else {
+        let mut place = Place::default();
+        let Ok(view) = View::readable(data, &mut place) else {
             return Ok(None);
         };
         let sent = self.sent.get();

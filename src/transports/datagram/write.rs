@@ -20,7 +20,7 @@ use super::state::{Datagrams, Kind, State, lose, register};
 use crate::addr;
 use crate::driver::{Direction, Registration};
 use crate::errors::os_error;
-use crate::ffi::buffer::{View, is_bytes_like};
+use crate::ffi::buffer::{Place, View, is_bytes_like};
 use crate::ffi::{call, data, make, name};
 use crate::scheduler::Flush;
 use crate::sys::datagram;
@@ -137,7 +137,8 @@ fn send_now_or_copy(
     to: Destination,
 ) -> PyResult<()> {
     let py = this.py();
-    let view = match View::readable(bytes) {
+    let mut place = Place::default();
+    let view = match View::readable(bytes, &mut place) {
         Ok(view) => view,
         Err(error) => return fail(this, WRITE_ERROR, error),
     };

@@ -10,7 +10,7 @@ use super::methods;
 use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, is_inherited};
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{Place, View};
 use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, make, members, name};
 use crate::scheduler::{Deferred, READ_SIZE};
@@ -164,7 +164,8 @@ fn into_buffer(
             return Ok(Found::All);
         }
     };
-    let mut view = match View::writable(&buffer) {
+    let mut place = Place::default();
+    let mut view = match View::writable(&buffer, &mut place) {
         Ok(view) => view,
         Err(error) => {
             fail_aloud(this, READ_ERROR, error)?;

@@ -15,7 +15,7 @@ use super::methods;
 use super::{FileKind, Pipe, Side, State, lose, register};
 use crate::driver::{Direction, Registration, is_inherited};
 use crate::errors::os_error;
-use crate::ffi::buffer::{View, is_bytes_like};
+use crate::ffi::buffer::{Place, View, is_bytes_like};
 use crate::ffi::{Class, Members, Visitor, data, make, members};
 use crate::scheduler::READ;
 use crate::sys::pipe;
@@ -191,7 +191,8 @@ fn take(state: &State<WriteSide>, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult
             Err(error) => Ok(Err(make::no_memory(error))),
         };
     }
-    let view = match View::readable(bytes) {
+    let mut place = Place::default();
+    let view = match View::readable(bytes, &mut place) {
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };

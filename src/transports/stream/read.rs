@@ -10,7 +10,7 @@ use super::flush::{close, settle};
 use super::state::{Decoder, State, Stream, pause_reading};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{Place, View};
 use crate::ffi::{bytes, call, data, make, name};
 use crate::scheduler::READ_SIZE;
 use crate::sys::buffer::ReadBuffer;
@@ -148,7 +148,8 @@ fn into_buffer(
             return Ok(Found::Nothing);
         }
     };
-    let Ok(mut view) = View::writable(&buffer) else {
+    let mut place = Place::default();
+    let Ok(mut view) = View::writable(&buffer, &mut place) else {
         fail(this, READ_ERROR, unwritable(&buffer)?)?;
         return Ok(Found::Nothing);
     };

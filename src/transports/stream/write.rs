@@ -15,7 +15,7 @@ use pyo3::types::PyMemoryView;
 use super::flush::{WRITE_ERROR, disown, flush, schedule, settle};
 use super::state::{State, Stream, Writing};
 use crate::errors::os_error;
-use crate::ffi::buffer::{View, is_bytes_like};
+use crate::ffi::buffer::{Place, View, is_bytes_like};
 #[cfg(not(Py_3_12))]
 use crate::ffi::{call, name};
 use crate::ffi::{data, make};
@@ -253,7 +253,8 @@ fn send_at_once(state: &State, bytes: &Bound<'_, PyAny>) -> PyResult<PyResult<bo
         drop(buffer.advance(count));
         return Ok(Ok(false));
     }
-    let view = match View::readable(bytes) {
+    let mut place = Place::default();
+    let view = match View::readable(bytes, &mut place) {
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };
@@ -299,7 +300,8 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<Py
         let pushed = state.buffer.borrow_mut().push(bytes.clone().into());
         return pushed.map(|()| Ok(true)).map_err(make::no_memory);
     }
-    let view = match View::readable(bytes) {
+    let mut place = Place::default();
+    let view = match View::readable(bytes, &mut place) {
         Ok(view) => view,
         Err(error) => return Ok(Err(error)),
     };

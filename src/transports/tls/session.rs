@@ -13,7 +13,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyMemoryView, PyType};
 
 use super::memory_bio::Memory;
-use crate::ffi::buffer::View;
+use crate::ffi::buffer::{Place, View};
 use crate::ffi::wire::{Ending, Wire, no_reason};
 use crate::ffi::{Visitor, bytes, call, data, make, name};
 use crate::sys::buffer::ReadBuffer;
@@ -150,7 +150,9 @@ impl Session {
     pub(crate) fn feed(&self, ciphertext: &Bound<'_, PyAny>) -> PyResult<()> {
         match self.layer(ciphertext.py()) {
             RecordLayer::Memory(memory) => memory.feed(ciphertext),
-            RecordLayer::Wire(wire) => wire.keep(View::readable(ciphertext)?.bytes()),
+            RecordLayer::Wire(wire) => {
+                wire.keep(View::readable(ciphertext, &mut Place::default())?.bytes())
+            }
             RecordLayer::Gone => Ok(()),
         }
     }
@@ -176,7 +178,8 @@ impl Session {
             RecordLayer::Wire(wire) => wire,
             RecordLayer::Gone => return Ok((0, Ending::Failed)),
         };
-        let Ok(mut view) = View::writable(buffer) else {
+        let mut place = Place::default();
+        let Ok(mut view) = View::writable(buffer, &mut place) else {
             // `_ssl` rejects it with its own message, before it reads anything.
             let room = make::int(py, buffer.len()?)?;
             call::method(wire.native(py), name!(py, "read"), [room.as_any(), buffer])?;
@@ -213,7 +216,7 @@ impl Session {
             RecordLayer::Memory(memory) => return memory.encrypt(bytes),
             RecordLayer::Wire(wire) => match bytes.cast_exact::<PyBytes>() {
                 Ok(bytes) => wire.write(py, bytes.as_bytes()),
-                Err(_) => wire.write(py, View::readable(bytes)?.bytes()),
+                Err(_) => wire.write(py, View::readable(bytes, &mut Place::default())?.bytes()),
             },
             RecordLayer::Gone => (0, Ending::Failed),
         };
@@ -412,7 +415,7 @@ pub(super) fn append<'a>(
 pub(super) fn size_of(bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
     match bytes.cast_exact::<PyBytes>() {
         Ok(bytes) => Ok(bytes.as_bytes().len()),
-        Err(_) => View::readable(bytes).map(|view| view.len()),
+        Err(_) => View::readable(bytes, &mut Place::default()).map(|view| view.len()),
     }
 }
 
@@ -421,7 +424,8 @@ pub(crate) fn snapshot<'py>(bytes: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
     if bytes.is_exact_instance_of::<PyBytes>() {
         return Ok(bytes.clone());
     }
-    let view = View::readable(bytes)?;
+    let mut place = Place::default();
+    let view = View::readable(bytes, &mut place)?;
     Ok(make::bytes(bytes.py(), view.bytes())?.into_any())
 }
 
