@@ -90,6 +90,26 @@ def test_a_mixin_and_a_patch_replace_what_the_loop_has_itself(
     loop.close()
 
 
+def test_importing_leaves_what_only_some_programs_need_for_later() -> None:
+    """Asyncio itself imports `ssl` and `subprocess`."""
+    code = (
+        "import sys, asyncio; before = set(sys.modules); import yamanote;"
+        "print(*set(sys.modules) - before)"
+    )
+    imported = set(run_python(code).split())
+    assert "yamanote._loop" in imported
+    assert not imported & {
+        "concurrent.futures.thread",
+        "encodings.idna",
+        "queue",
+        "ssl",
+        "subprocess",
+        "yamanote._dns_threads",
+        "yamanote._policy",
+        "yamanote.fs",
+    }
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'yamanote' has no attribute 'Lopp'"):
         _ = yamanote.Lopp  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]

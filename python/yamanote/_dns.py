@@ -6,9 +6,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from yamanote._dns_threads import LookUps
-
 if TYPE_CHECKING:
+    from yamanote._dns_threads import LookUps
     from yamanote._parts import Base
 else:
     Base = object
@@ -52,6 +51,9 @@ class Dns(Base):
     def _dns(self) -> LookUps:
         # A forked child does not have its parent's threads.
         if self._look_ups is None or self._look_ups.process != os.getpid():
+            # Imported when first used, so that importing yamanote is quick.
+            from yamanote._dns_threads import LookUps
+
             self._look_ups = LookUps()
         return self._look_ups
 
@@ -76,7 +78,7 @@ def _numeric(
         return None
     try:
         # The `|` raises `TypeError` unless all four are integers.
-        found = _KINDS.get(kind) if family | kind | proto | flags and not flags else None
+        found = _kinds().get(kind) if family | kind | proto | flags and not flags else None
         if found is None or proto not in (0, found[1]) or socket.getaddrinfo is not _GENUINE:
             return None
         if ":" in host:
@@ -96,17 +98,24 @@ def _numeric(
 
 
 _GENUINE = socket.getaddrinfo
-#: Socket type and protocol of the result, by requested type.
-_KINDS = {
-    int(kind): (kind, int(protocol))
-    for kind, protocol in (
-        (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-        (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-    )
-    # Not every C library returns an empty canonical name for an address literal.
-    if _GENUINE("127.0.0.1", 1, type=kind)
-    == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
-}
+_kinds_known: dict[int, tuple[socket.SocketKind, int]] | None = None
+
+
+def _kinds() -> dict[int, tuple[socket.SocketKind, int]]:
+    """Return socket type and protocol of the result, by requested type."""
+    global _kinds_known
+    if _kinds_known is None:
+        _kinds_known = {
+            int(kind): (kind, int(protocol))
+            for kind, protocol in (
+                (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+                (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+            )
+            # Not every C library returns an empty canonical name for an address literal.
+            if _GENUINE("127.0.0.1", 1, type=kind)
+            == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
+        }
+    return _kinds_known
 
 
 def _is_literal(host: object) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from yamanote._parts import Base
 else:
     Base = object
@@ -18,6 +19,9 @@ class Files(Base):
 
     def _files(self) -> ThreadPoolExecutor:
         if self._file_threads is None:
+            # Imported when first used, as asyncio does, so that importing yamanote is quick.
+            from concurrent.futures import ThreadPoolExecutor
+
             self._file_threads = ThreadPoolExecutor(_MAX_CALLS, "yamanote-fs")
         return self._file_threads
 
