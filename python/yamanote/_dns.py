@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -98,24 +99,21 @@ def _numeric(
 
 
 _GENUINE = socket.getaddrinfo
-_kinds_known: dict[int, tuple[socket.SocketKind, int]] | None = None
 
 
+@functools.cache
 def _kinds() -> dict[int, tuple[socket.SocketKind, int]]:
     """Return socket type and protocol of the result, by requested type."""
-    global _kinds_known
-    if _kinds_known is None:
-        _kinds_known = {
-            int(kind): (kind, int(protocol))
-            for kind, protocol in (
-                (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-                (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-            )
-            # Not every C library returns an empty canonical name for an address literal.
-            if _GENUINE("127.0.0.1", 1, type=kind)
-            == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
-        }
-    return _kinds_known
+    return {
+        int(kind): (kind, int(protocol))
+        for kind, protocol in (
+            (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+            (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+        )
+        # Not every C library returns an empty canonical name for an address literal.
+        if _GENUINE("127.0.0.1", 1, type=kind)
+        == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
+    }
 
 
 def _is_literal(host: object) -> bool:
