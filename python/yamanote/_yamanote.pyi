@@ -999,7 +999,7 @@ class SockCall(Coroutine[Any, Any, Any]):
 
 @final
 class StreamCall(Coroutine[Any, Any, Any]):
-    """The coroutine that the native methods of a used stream return: `read` and its kin, and `drain`."""
+    """The coroutine that the native `read` and its kin, and `drain`, of a used stream return."""
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Return an iterator that runs the call."""
@@ -1027,7 +1027,7 @@ class StreamCall(Coroutine[Any, Any, Any]):
 
     @property
     def cr_await(self) -> asyncio.Future[None] | Coroutine[Any, Any, Any] | None:
-        """The future that the call waits for, or asyncio's coroutine; `None` while it does not wait."""
+        """What the call waits for: a future, or a coroutine of asyncio's; `None` for nothing."""
     @property
     def cr_running(self) -> bool: ...
 
