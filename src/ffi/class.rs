@@ -13,10 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 pub(super) use super::class_layout::Layout;
+use super::kept::{self, Kept};
 use super::method::Members;
 use super::nesting::deallocate;
 use super::owner::Stopped;
-use super::reference::{borrowed, counted, owned, returned};
+use super::reference::{borrowed, counted, returned};
 pub(crate) use super::visitor::Visitor;
 
 /// A Rust value that lives inside a Python object; `Py<Self>` points at that object.
@@ -27,6 +28,15 @@ pub(crate) trait NativeClass: Send + Sync + Sized + 'static {
 
     /// Whether users may set other attributes on instances, or replace methods, as in a Python class.
     const HAS_DICT: bool = false;
+
+    /// The most blocks of memory that are kept for new instances, where they are made for each message. Such a class
+    /// has no dict and no base with `__slots__`.
+    const KEPT: usize = 0;
+
+    /// Whether `finalize` has nothing to do. Asked where blocks are kept.
+    fn needs_no_finalizer(&self, _py: Python<'_>) -> bool {
+        false
+    }
 
     /// Stores the class once it is made.
     fn class() -> &'static Class;
@@ -59,6 +69,7 @@ pub(crate) struct Class {
     dict: AtomicUsize,
     /// Offsets of the base's `__slots__`. The base's own methods never fill them here, but its descriptors may.
     slots: OnceLock<Vec<usize>>,
+    pub(super) kept: Kept,
 }
 
 impl Class {
@@ -68,6 +79,7 @@ impl Class {
             offset: AtomicUsize::new(0),
             dict: AtomicUsize::new(0),
             slots: OnceLock::new(),
+            kept: Kept::new(),
         }
     }
 
@@ -126,20 +138,12 @@ pub(crate) fn class_of<T: NativeClass>(py: Python<'_>) -> PyResult<Bound<'_, PyT
 }
 
 /// Creates an instance that carries `value`. The class must have been made.
+#[inline]
 pub(crate) fn new_instance<T: NativeClass>(py: Python<'_>, value: T) -> PyResult<Bound<'_, T>> {
-    let class = class_of::<T>(py)?;
-    // SAFETY: attached; `class` is a live heap type with the collector's flag, for which `tp_alloc` allocates.
-    // Returns a new reference to zeroed memory, or null with an exception set.
-    let object = unsafe { ffi::PyType_GenericAlloc(class.as_type_ptr(), 0) };
-    if object.is_null() {
-        return Err(PyErr::fetch(py));
+    if T::KEPT == 0 {
+        return kept::allocate(py, value);
     }
-    // SAFETY: `basicsize` leaves room for a `T` at this offset, aligned (see `Layout`).
-    let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
-    // SAFETY: as above, and the place is empty. No Python code has run since the allocation.
-    unsafe { place.write(value) };
-    // SAFETY: a new reference to an instance of `T`'s class.
-    Ok(unsafe { owned(py, object) })
+    kept::revive(py, value).or_else(|value| kept::allocate(py, value))
 }
 
 /// Returns `object` as an instance of `T`'s class, if it is one.
@@ -292,7 +296,7 @@ pub(super) unsafe fn free(object: *mut ffi::PyObject) {
 /// # Safety
 ///
 /// `object` is an instance of `T`'s class that carries a value, alive for `'a`.
-unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
+pub(super) unsafe fn value<'a, T: NativeClass>(object: *mut ffi::PyObject) -> &'a T {
     // SAFETY: the caller guarantees that there is a `T` at this offset of the same allocation.
     let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
     // SAFETY: as above; there are only shared references, and interior state has its own guards.
@@ -359,6 +363,10 @@ unsafe fn forget_base_slots<T: NativeClass>(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn dealloc<T: NativeClass>(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls this with an object of this class whose count has dropped to zero, attached.
+    if T::KEPT > 0 && unsafe { kept::keep::<T>(object) } {
+        return;
+    }
     // SAFETY: the interpreter calls this with an object of this class whose count has dropped to zero.
     unsafe { deallocate(object, free_instance::<T>) };
 }

@@ -23,6 +23,10 @@ use super::reference::{borrowed, counted};
 
 /// An object that is driven like a coroutine.
 pub(crate) trait Coroutine: NativeClass {
+    /// Whether the end under `await` uses one `StopIteration` again, whose `args` are empty. Its value is dropped with
+    /// an instance whose memory is kept.
+    const REUSES_STOP: bool = false;
+
     /// Whether it has started: before that, only `None` can be sent to it.
     fn has_begun(this: &Bound<'_, Self>) -> PyResult<bool>;
 
@@ -100,7 +104,11 @@ unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::P
             Ok(Step::Wait(object)) => return object.into_ptr(),
             // Null without an exception ends an iterator with the value `None`.
             Ok(Step::Done(value)) if value.is_none() => return ptr::null_mut(),
-            Ok(Step::Done(value)) => match stop(&value) {
+            Ok(Step::Done(value)) if C::REUSES_STOP => match super::stop::set(value) {
+                Ok(()) => return ptr::null_mut(),
+                Err(error) => error,
+            },
+            Ok(Step::Done(value)) => match super::stop::set_new(&value) {
                 Ok(()) => return ptr::null_mut(),
                 Err(error) => error,
             },
@@ -111,23 +119,6 @@ unsafe extern "C" fn next<C: Coroutine>(this: *mut ffi::PyObject) -> *mut ffi::P
     };
     // SAFETY: the interpreter calls this while attached.
     unsafe { counted(step) }
-}
-
-/// Sets `StopIteration(value)`.
-fn stop(value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = value.py();
-    // Passed directly, a tuple would become the arguments of the exception, and an exception would become the
-    // exception.
-    let is_taken_apart =
-        value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>();
-    let argument = if is_taken_apart {
-        stop_class(py).call1((value,))?
-    } else {
-        value.clone()
-    };
-    // SAFETY: attached; a live class and a live value, both borrowed.
-    unsafe { ffi::PyErr_SetObject(stop_class(py).as_ptr(), argument.as_ptr()) };
-    Ok(())
 }
 
 fn stop_class(py: Python<'_>) -> Bound<'_, PyType> {

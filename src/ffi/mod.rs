@@ -26,6 +26,7 @@ mod handle_memory;
 mod handle_run;
 pub(crate) mod handle_words;
 mod interpreter;
+mod kept;
 pub(crate) mod make;
 mod method;
 pub(crate) mod names;
@@ -38,6 +39,7 @@ pub(crate) mod pollable;
 mod reference;
 pub(crate) mod signals;
 mod spares;
+mod stop;
 mod visitor;
 pub(crate) mod wire;
 

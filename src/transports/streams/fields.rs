@@ -150,8 +150,8 @@ impl<'py> Fields<'py> {
 
     /// From now on the buffer takes bytes as one object, if it is empty and no other code can have it.
     #[inline]
-    pub(super) fn prefer_bytes(&self) -> PyResult<()> {
-        if let Some(Received::Array(array)) = self.received()?
+    pub(super) fn prefer_bytes(&self, received: Received<'py>) -> PyResult<()> {
+        if let Received::Array(array) = received
             && array.is_empty()
             && adopt::is_held_once_more(array.as_any())
         {

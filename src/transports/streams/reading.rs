@@ -24,8 +24,8 @@ pub(super) enum Want {
 /// The result of an attempt.
 pub(super) enum Attempt<'py> {
     Done(Bound<'py, PyAny>),
-    /// More bytes are needed.
-    Wait,
+    /// More bytes are needed, besides these.
+    Wait(Received<'py>),
     /// asyncio's own method must decide.
     Ordinary,
 }
@@ -39,17 +39,19 @@ pub(super) fn begin<'py>(
     want: &Want,
     searched: &Cell<usize>,
 ) -> PyResult<Attempt<'py>> {
-    if fields.has_exception()? || fields.limit()?.is_none() {
+    if fields.has_exception()? {
         return Ok(Ordinary);
     }
-    if let Want::Some(_) = want {
-        match fields.received()? {
-            None => return Ok(Ordinary),
-            Some(received) if received.len() == 0 && !fields.is_at_end()? => return Ok(Wait),
-            Some(_) => {}
-        }
+    match want {
+        Want::Some(most) => match fields.received()? {
+            None => Ok(Ordinary),
+            Some(received) if received.len() == 0 && !fields.is_at_end()? => Ok(Wait(received)),
+            Some(received) => take(fields, received, *most).map(Done),
+        },
+        Want::Exactly(_) => attempt(fields, want, searched),
+        Want::Until(_) | Want::Line if fields.limit()?.is_none() => Ok(Ordinary),
+        Want::Until(_) | Want::Line => attempt(fields, want, searched),
     }
-    attempt(fields, want, searched)
 }
 
 /// An attempt after bytes, the end or an exception have come. `searched` counts the bytes without a separator.
@@ -94,7 +96,7 @@ fn exactly<'py>(
         return take(fields, received, count).map(Done);
     }
     if !fields.is_at_end()? {
-        return Ok(Wait);
+        return Ok(Wait(received));
     }
     let partial = fields.take(received, count)?;
     Err(incomplete(&partial, Some(count))?)
@@ -149,7 +151,7 @@ fn until<'py>(
             let partial = fields.take(received, usize::MAX)?;
             Err(incomplete(&partial, None)?)
         }
-        Found::Nothing => Ok(Wait),
+        Found::Nothing => Ok(Wait(received)),
     }
 }
 
@@ -173,7 +175,7 @@ fn line<'py>(
             Err(error)
         }
         Found::Nothing if fields.is_at_end()? => fields.take(received, usize::MAX).map(Done),
-        Found::Nothing => Ok(Wait),
+        Found::Nothing => Ok(Wait(received)),
     }
 }
 
