@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, cast
 
 import bounds
 import children
+import clients
 import loops
 import machine
 import micro
+import pairs
 import streams
 from figures import Row, heading, number
 from process import ProcessError
@@ -36,6 +38,7 @@ HERE = Path(__file__).resolve().parent
 #: A few representative rows, for a run of a few minutes.
 QUICK = re.compile(
     r"micro/|echo/(protocol|streams|unix)/1KiB/(10|100)$|echo/(sock|udp)/1KiB/10$|echo/\w+/64KiB/10$"
+    r"|echo/(protocol|streams)/1MiB/10$|http/minimal/10$|pairs/|clients/"
     r"|children/spawn|sendfile/1MiB/10$|connect/protocol"
 )
 
@@ -79,8 +82,9 @@ def main() -> None:
     native = tools() if chosen else None  # Before the long run, in case the build fails.
     interference = machine.Interference()
     started = time.monotonic()
-    rows = {row.name: row for row in run_script(plan, "micro", micro.WORKLOADS)}
-    rows.update((row.name, row) for row in run_script(plan, "children", children.WORKLOADS))
+    rows: dict[str, Row] = {}
+    for script in (micro, pairs, clients, children):
+        rows.update((row.name, row) for row in run_script(plan, script.__name__, script.WORKLOADS))
     if native:
         rows.update((row.name, row) for row in run_streams(plan, native, chosen))
     if not rows:
@@ -148,14 +152,14 @@ def run_script(plan: Plan, script: str, workloads: Iterable[str]) -> list[Row]:
                 continue
             for name, samples in said.items():
                 # The median: samples vary between processes, not between repetitions in one.
-                if samples:
-                    rows[name].add(loop, sorted(samples, key=lambda it: it["cpu_ns"])[1])
+                if isinstance(samples, str):
+                    rows[name].fail(loop, samples)
                 else:
-                    rows[name].fail(loop, "not implemented")
+                    rows[name].add(loop, sorted(samples, key=lambda it: it["cpu_ns"])[1])
     return list(rows.values())
 
 
-def samples_of(script: str, loop: str, names: Iterable[str]) -> dict[str, list[dict[str, float]]]:
+def samples_of(script: str, loop: str, names: Iterable[str]) -> dict[str, micro.Outcome]:
     """Measure one loop in a new process."""
     only = f"^({'|'.join(names)})$"
     command = [sys.executable, str(HERE / f"{script}.py"), "--loop", loop, "--only", only]
@@ -172,7 +176,7 @@ def samples_of(script: str, loop: str, names: Iterable[str]) -> dict[str, list[d
     except subprocess.CalledProcessError as error:
         complaint = cast("str", error.stderr).strip() or f"status {error.returncode}"
         raise ProcessError(complaint.splitlines()[-1]) from None
-    return cast("dict[str, list[dict[str, float]]]", json.loads(answer.stdout))
+    return cast("dict[str, micro.Outcome]", json.loads(answer.stdout))
 
 
 def run_streams(plan: Plan, native: Tools, chosen: Iterable[streams.Workload]) -> list[Row]:

@@ -10,8 +10,20 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-#: In the order of the tables. Each has a `new_event_loop` in the module of its name.
-NAMES = ("asyncio", "uvloop", "rloop", "rsloop", "zuvloop", "yamanote")
+#: In the order of the tables. Each has a `new_event_loop` in the module of its name, except for
+#: aiofastnet, which replaces the transports of another loop.
+NAMES = (
+    "asyncio",
+    "aiofastnet",
+    "uvloop",
+    "aiofastnet-uvloop",
+    "zuvloop",
+    "blazio",
+    "rloop",
+    "rsloop",
+    "loopmini",
+    "yamanote",
+)
 
 #: The baseline of the ratios.
 BASELINE = "uvloop"
@@ -22,7 +34,11 @@ OURS = "yamanote"
 
 def available() -> list[str]:
     """Return the names of the installed loops."""
-    return [name for name in NAMES if importlib.util.find_spec(name) is not None]
+    return [
+        name
+        for name in NAMES
+        if all(importlib.util.find_spec(part) is not None for part in name.split("-"))
+    ]
 
 
 def choose(names: str | None) -> list[str]:
@@ -43,6 +59,10 @@ def choose(names: str | None) -> list[str]:
 
 def new(name: str) -> asyncio.AbstractEventLoop:
     """Create a loop of the kind `name`."""
+    first, _, base = name.partition("-")
+    if first == "aiofastnet":
+        patch = importlib.import_module("aiofastnet").patch_loop
+        return cast("asyncio.AbstractEventLoop", patch(new(base or "asyncio")))
     module = importlib.import_module(name)
     factory = cast("Callable[[], asyncio.AbstractEventLoop]", module.new_event_loop)
     return factory()

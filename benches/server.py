@@ -83,6 +83,27 @@ class BufferedEchoProtocol(asyncio.BufferedProtocol):
         self.transport.write(bytes(self.view[:nbytes]))
 
 
+HTTP_BODY = b"Hello, world!"
+HTTP_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(
+    HTTP_BODY
+)
+
+
+class HttpProtocol(EchoProtocol):
+    """The smallest responder, which writes head and body apart, as frameworks do.
+
+    Takes a request to arrive at once, as small ones do, and without a body.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request."""
+        for _ in range(data.count(b"\r\n\r\n")):
+            self.transport.write(HTTP_HEAD)
+            self.transport.write(HTTP_BODY)
+        if b"\r\nConnection: close\r\n" in data:
+            self.transport.close()
+
+
 class DatagramEchoProtocol(asyncio.DatagramProtocol):
     """Sends back each datagram."""
 
@@ -110,6 +131,13 @@ async def serve_protocol(tls: Keys | None) -> None:
     loop = asyncio.get_running_loop()
     context = tls.context() if tls else None
     await announce(await loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG, ssl=context))
+
+
+async def serve_http(tls: Keys | None) -> None:
+    """Answer HTTP requests."""
+    loop = asyncio.get_running_loop()
+    context = tls.context() if tls else None
+    await announce(await loop.create_server(HttpProtocol, HOST, 0, backlog=BACKLOG, ssl=context))
 
 
 async def serve_buffered(tls: Keys | None) -> None:
@@ -237,6 +265,7 @@ async def serve_aiohttp(tls: Keys | None) -> None:
 
 MODES: dict[str, Callable[[Keys | None], Coroutine[object, object, None]]] = {
     "protocol": serve_protocol,
+    "http": serve_http,
     "buffered": serve_buffered,
     "streams": serve_streams,
     "unix": serve_unix,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import certificates
 from process import Process, ProcessError
+from server import HTTP_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,9 @@ MODES = ("protocol", "buffered", "streams", "sock")
 TLS = "tls"
 TLS_ECHO = ((1, 10), (1, 100), (64, 10))
 SIZES_KIB = (1, 16, 64, 256)
+
+#: For messages of 1 MiB, which no loop reads at once.
+LARGE_MODES = ("protocol", "streams")
 CONNECTIONS = (1, 10, 100, 1000)
 
 #: More would overflow the server's receive buffer, and a lost datagram ends a sample.
@@ -59,7 +63,8 @@ class Echo:
     @property
     def name(self) -> str:
         """The name of the row."""
-        return f"echo/{self.mode}/{self.size_kib}KiB/{self.connections}"
+        size = f"{self.size_kib}KiB" if self.size_kib < 1024 else f"{self.size_kib // 1024}MiB"
+        return f"echo/{self.mode}/{size}/{self.connections}"
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
         """Take one sample."""
@@ -84,6 +89,25 @@ class SendFile:
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
         """Take one sample."""
         arguments = [f"--connections={self.connections}", f"--expect-body={1024 * 1024}"]
+        with server(tools, loop, self.mode) as process:
+            return drive(tools, process, "http", arguments, seconds)
+
+
+@dataclass(frozen=True)
+class Http:
+    """A small response for each request, its head and its body written apart."""
+
+    connections: int
+    mode: str = "http"
+
+    @property
+    def name(self) -> str:
+        """The name of the row."""
+        return f"{self.mode}/minimal/{self.connections}"
+
+    def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
+        """Take one sample."""
+        arguments = [f"--connections={self.connections}", f"--expect-body={len(HTTP_BODY)}"]
         with server(tools, loop, self.mode) as process:
             return drive(tools, process, "http", arguments, seconds)
 
@@ -130,7 +154,7 @@ class Idle:
         return {"memory_kib": (after - before) / 1024 / self.connections}
 
 
-Workload: TypeAlias = "Echo | SendFile | Connect | Idle"
+Workload: TypeAlias = "Echo | SendFile | Http | Connect | Idle"
 
 
 def workloads() -> Iterator[Workload]:
@@ -139,10 +163,14 @@ def workloads() -> Iterator[Workload]:
         for size_kib in SIZES_KIB:
             for connections in CONNECTIONS:
                 yield Echo(mode, size_kib, connections)
+    for mode in LARGE_MODES:
+        yield Echo(mode, 1024, 10)
     for size_kib, connections in ((1, 10), (1, 100), (64, 10)):
         yield Echo("unix", size_kib, connections)
     for connections in (1, 10):
         yield SendFile(connections)
+    for connections in (10, 100):
+        yield Http(connections)
     for connections in DATAGRAM_CLIENTS:
         yield Echo("udp", 1, connections)
     for size_kib, connections in TLS_ECHO:
