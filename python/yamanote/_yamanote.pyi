@@ -995,7 +995,11 @@ class SockCall(Coroutine[Any, Any, Any]):
     def cr_await(self) -> asyncio.Future[None] | None:
         """The future that the call waits for; `None` while it does not wait."""
     @property
+    def cr_frame(self) -> None: ...
+    @property
     def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
 
 @final
 class StreamCall(Coroutine[Any, Any, Any]):
@@ -1029,7 +1033,11 @@ class StreamCall(Coroutine[Any, Any, Any]):
     def cr_await(self) -> asyncio.Future[None] | Coroutine[Any, Any, Any] | None:
         """What the call waits for: a future, or a coroutine of asyncio's; `None` for nothing."""
     @property
+    def cr_frame(self) -> None: ...
+    @property
     def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
 
 @final
 class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):

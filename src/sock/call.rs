@@ -238,7 +238,7 @@ impl NativeClass for SockCall {
     fn members() -> Members {
         members!(Members::default()
             .coroutine::<Self>();
-            attributes: Name, QualifiedName, Running, Awaited)
+            attributes: Name, QualifiedName, Running, Suspended, Frame, Awaited)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -300,8 +300,7 @@ attribute!(QualifiedName, c"__qualname__", |this| {
 });
 
 attribute!(Running, c"cr_running", |this| {
-    let running = data(this).state(this.py())?.phase.get() == Phase::Running;
-    Ok(running.into_pyobject(this.py())?.to_owned().into_any())
+    Ok(data(this).state(this.py())?.phase.get() == Phase::Running)
 });
 
 attribute!(Awaited, c"cr_await", |this| {
@@ -311,3 +310,14 @@ attribute!(Awaited, c"cr_await", |this| {
     let future = waiting.as_ref().map(|waiting| waiting.future.clone_ref(py));
     Ok(future.unwrap_or_else(|| py.None()).into_bound(py))
 });
+
+attribute!(Suspended, c"cr_suspended", |this| {
+    let phase = data(this).state(this.py())?.phase.get();
+    Ok(phase == Phase::Waiting)
+});
+
+// Tools that draw a task's stack look for a frame wherever they find `cr_await`.
+attribute!(Frame, c"cr_frame", |this| Ok(this
+    .py()
+    .None()
+    .into_bound(this.py())));

@@ -80,6 +80,7 @@ class Run:
                 await turns(1)
 
     def feed(self, data: bytes) -> None:
+        """Feeds the reader, as a program of its own does."""
         try:
             self.reader.feed_data(data)
         except AssertionError as error:
@@ -89,18 +90,23 @@ class Run:
         self.tasks.append(asyncio.get_running_loop().create_task(coroutine))
 
     def read(self, count: int) -> None:
+        """Starts a `read`."""
         self._start(self.reader.read(count))
 
     def readexactly(self, count: int) -> None:
+        """Starts a `readexactly`."""
         self._start(self.reader.readexactly(count))
 
     def readuntil(self, separator: bytes) -> None:
+        """Starts a `readuntil`."""
         self._start(self.reader.readuntil(separator))
 
     def readline(self, _: None) -> None:
+        """Starts a `readline`."""
         self._start(self.reader.readline())
 
     def cancel(self, index: int) -> None:
+        """Cancels one of the last reads."""
         if index < len(self.tasks):
             self.tasks[-1 - index].cancel()
 
@@ -119,21 +125,24 @@ class Run:
             self.reader.feed_eof()
 
     def fail(self, _: None) -> None:
+        """Sets an exception."""
         self.reader.set_exception(ValueError("told to fail"))
 
     def look(self, _: None) -> None:
         """Records what Python code can see."""
         seen: Any = self.reader
-        self.trace.append((
-            bytes(seen._buffer),
-            type(seen._buffer),
-            seen._eof,
-            seen._paused,
-            seen._waiter is None,
-            repr(seen.exception()),
-            seen.at_eof(),
-            self.writer.transport.is_reading(),  # type: ignore[attr-defined]
-        ))
+        self.trace.append(
+            (
+                bytes(seen._buffer),
+                type(seen._buffer),
+                seen._eof,
+                seen._paused,
+                seen._waiter is None,
+                repr(seen.exception()),
+                seen.at_eof(),
+                self.writer.transport.is_reading(),  # type: ignore[attr-defined]
+            )
+        )
 
     async def finish(self) -> None:
         """Ends and records every read."""

@@ -89,7 +89,14 @@ def test_every_driver_accepts_a_read(loop: asyncio.AbstractEventLoop, name: str)
                     assert await drive(call) in (b"a\n", [b"a\n"])
             reading = loop.create_task(reader.readexactly(3))
             await turns(2)
-            assert reading.get_coro().cr_await is vars(reader)["_waiter"] or not adopts(loop)
+            coroutine: Any = reading.get_coro()
+            assert coroutine.cr_await is vars(reader)["_waiter"] or not adopts(loop)
+            assert inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED
+            if sys.version_info >= (3, 14):
+                graph = asyncio.capture_call_graph(reading)
+                assert graph is not None
+                assert graph.future is reading
+                assert asyncio.format_call_graph(reading)
             peer.sendall(b"end")
             assert await reading == b"end"
 
@@ -98,11 +105,14 @@ def test_every_driver_accepts_a_read(loop: asyncio.AbstractEventLoop, name: str)
 
 @pytest.mark.parametrize("name", READS)
 def test_a_read_that_was_never_awaited_warns(loop: asyncio.AbstractEventLoop, name: str) -> None:
+    def forget(reader: asyncio.StreamReader) -> None:
+        READS[name](reader)
+        gc.collect()
+
     async def main() -> None:
         async with adopted() as ((reader, _), _peer):
             with pytest.warns(RuntimeWarning, match=rf"'StreamReader\.{name}' was never awaited"):
-                READS[name](reader)
-                gc.collect()
+                forget(reader)
 
     loop.run_until_complete(main())
 
@@ -213,7 +223,8 @@ def test_a_pinned_buffer_raises_and_keeps_its_bytes(loop: asyncio.AbstractEventL
         async with adopted() as ((reader, writer), peer):
             await arrive(writer, peer, b"first\n")
             seen: Any = reader
-            with memoryview(seen._buffer):
+            pinned: Any = memoryview(seen._buffer)
+            with pinned:
                 for read in READS.values():
                     with pytest.raises(BufferError):
                         await read(reader)
@@ -364,11 +375,15 @@ def test_draining_a_closed_stream_yields_to_the_loop(loop: asyncio.AbstractEvent
         async with adopted() as ((_, writer), _peer):
             writer.close()
             order: list[str] = []
-            loop.call_soon(order.append, "turn")
-            with pytest.raises(ConnectionResetError, match="Connection lost"):
+
+            async def drain_often() -> None:
                 for _ in range(5):
                     await writer.drain()
                     order.append("drained")
+
+            loop.call_soon(order.append, "turn")
+            with pytest.raises(ConnectionResetError, match="Connection lost"):
+                await drain_often()
             assert order[0] == "turn"
 
     loop.run_until_complete(main())

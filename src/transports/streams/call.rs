@@ -391,7 +391,7 @@ impl NativeClass for StreamCall {
     fn members() -> Members {
         members!(Members::default()
             .coroutine::<Self>();
-            attributes: Name, QualifiedName, Running, Awaited)
+            attributes: Name, QualifiedName, Running, Suspended, Frame, Awaited)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -461,3 +461,17 @@ attribute!(Awaited, c"cr_await", |this| {
     let object = waits_for.as_ref().map(|object| object.clone_ref(py));
     Ok(object.unwrap_or_else(|| py.None()).into_bound(py))
 });
+
+attribute!(Suspended, c"cr_suspended", |this| {
+    let phase = data(this).state(this.py())?.phase.get();
+    Ok(!matches!(
+        phase,
+        Phase::Created | Phase::Running | Phase::Done
+    ))
+});
+
+// Tools that draw a task's stack look for a frame wherever they find `cr_await`.
+attribute!(Frame, c"cr_frame", |this| Ok(this
+    .py()
+    .None()
+    .into_bound(this.py())));

@@ -48,9 +48,8 @@ pub(super) fn begin<'py>(
             Some(received) if received.len() == 0 && !fields.is_at_end()? => Ok(Wait(received)),
             Some(received) => take(fields, received, *most).map(Done),
         },
-        Want::Exactly(_) => attempt(fields, want, searched),
         Want::Until(_) | Want::Line if fields.limit()?.is_none() => Ok(Ordinary),
-        Want::Until(_) | Want::Line => attempt(fields, want, searched),
+        Want::Exactly(_) | Want::Until(_) | Want::Line => attempt(fields, want, searched),
     }
 }
 
