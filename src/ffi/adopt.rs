@@ -15,8 +15,11 @@ use super::make;
 use super::names::name;
 use super::reference::{owned, returned};
 
-/// An empty subclass of `base` with its name, module and documentation.
-pub(crate) fn derive<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
+/// A subclass of `base` with its name, module and documentation, and with nothing else but `more`.
+pub(crate) fn derive<'py>(
+    base: &Bound<'py, PyType>,
+    more: &[(&str, Bound<'py, PyAny>)],
+) -> PyResult<Bound<'py, PyType>> {
     let py = base.py();
     let contents = make::dict(py)?;
     contents.set_item(make::string(py, "__slots__")?, make::tuple(py, &[])?)?;
@@ -24,10 +27,24 @@ pub(crate) fn derive<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyTy
         let name = make::string(py, name)?;
         contents.set_item(&name, base.getattr(&name)?)?;
     }
+    for (name, value) in more {
+        contents.set_item(make::string(py, name)?, value)?;
+    }
     let made = py
         .get_type::<PyType>()
         .call1((base.name()?, (base,), contents))?;
     Ok(made.cast_into()?)
+}
+
+/// Assigns `__class__` as `object` does, whatever attribute of that name the instance's class has.
+pub(crate) fn set_class(object: &Bound<'_, PyAny>, class: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let base = py.get_type::<PyAny>();
+    let attribute = base.getattr(make::string(py, "__dict__")?)?;
+    let attribute = attribute.get_item(name!(py, "__class__"))?;
+    attribute
+        .call_method1(make::string(py, "__set__")?, (object, class))
+        .map(drop)
 }
 
 /// The instance's dict: what Python code sees as `vars(object)`.
@@ -109,6 +126,14 @@ pub(crate) fn with_contents<R>(array: &Bound<'_, PyByteArray>, look: impl FnOnce
         // because of the critical section, which the methods of `bytearray` enter, too.
         look(unsafe { array.as_bytes() })
     })
+}
+
+/// The exception that the running code handles, as `sys.exception()` returns it.
+pub(crate) fn handled(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: attached; returns a new reference, or null without an exception set.
+    let handled = unsafe { ffi::PyErr_GetHandledException() };
+    // SAFETY: attached; as above.
+    unsafe { Bound::from_owned_ptr_or_opt(py, handled) }
 }
 
 /// Sends `None` to an iterator: the yielded value, or the returned one.

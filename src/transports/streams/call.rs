@@ -175,13 +175,21 @@ impl Coroutine for StreamCall {
         let py = this.py();
         let state = data(this).state(py)?;
         let before = state.phase.get();
-        if !matches!(before, Phase::WaitingOrdinarily | Phase::Ordinary) {
-            end(this)?;
-            return Err(error);
-        }
-        state.phase.set(Phase::Running);
-        let step = state.waits_for(py).and_then(|it| throw_into(&it, error));
-        let step = after_ordinary(this, &state, before, step);
+        let step = match before {
+            Phase::WaitingOrdinarily | Phase::Ordinary => {
+                state.phase.set(Phase::Running);
+                let step = state.waits_for(py).and_then(|it| throw_into(&it, error));
+                after_ordinary(this, &state, before, step)
+            }
+            Phase::Waiting if goes_on(this, &error)? => {
+                state.phase.set(Phase::Running);
+                leave(this).and_then(|()| begin_ordinary(this, &state))
+            }
+            _ => {
+                end(this)?;
+                return Err(error);
+            }
+        };
         if !matches!(step, Ok(Step::Wait(_))) {
             state.finish();
         }
@@ -339,6 +347,14 @@ fn woken(this: &Bound<'_, StreamCall>, state: &State) -> PyResult<()> {
         return Err(PyRuntimeError::new_err("await wasn't used with future"));
     }
     Err(error)
+}
+
+/// Whether asyncio's method catches this error of a wait. `readline` does, for two kinds, which its own `readuntil`
+/// raises; a program may set one as the reader's exception.
+#[cold]
+fn goes_on(this: &Bound<'_, StreamCall>, error: &PyErr) -> PyResult<bool> {
+    Ok(matches!(data(this).what, What::Read(Want::Line))
+        && reading::is_caught_by_readline(this.py(), error)?)
 }
 
 /// The `finally` of `_wait_for_data()`.

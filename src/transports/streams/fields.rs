@@ -43,11 +43,11 @@ impl<'py> Fields<'py> {
         Ok(self.0.get_item(name)?.filter(|value| !value.is_none()))
     }
 
-    /// Whether an attribute is exactly `False`.
+    /// Whether an attribute is true.
     #[inline]
-    fn is_false(&self, name: &Bound<'py, PyString>) -> PyResult<bool> {
-        let no = make::boolean(self.0.py(), false);
-        Ok(self.0.get_item(name)?.is_some_and(|value| value.is(&no)))
+    fn is_true(&self, name: &Bound<'py, PyString>) -> PyResult<bool> {
+        let value = self.0.get_item(name)?;
+        value.map_or(Ok(false), |value| value.is_truthy())
     }
 
     pub(super) fn event_loop(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -61,12 +61,12 @@ impl<'py> Fields<'py> {
 
     #[inline]
     pub(crate) fn is_at_end(&self) -> PyResult<bool> {
-        Ok(!self.is_false(name!(self.0.py(), "_eof"))?)
+        self.is_true(name!(self.0.py(), "_eof"))
     }
 
     #[inline]
     pub(crate) fn is_paused(&self) -> PyResult<bool> {
-        Ok(!self.is_false(name!(self.0.py(), "_paused"))?)
+        self.is_true(name!(self.0.py(), "_paused"))
     }
 
     pub(crate) fn set_paused(&self, paused: bool) -> PyResult<()> {
@@ -124,8 +124,13 @@ impl<'py> Fields<'py> {
         self.0.get_item(name!(self.0.py(), "_buffer"))
     }
 
-    pub(super) fn delete_buffer(&self) -> PyResult<()> {
-        self.0.del_item(name!(self.0.py(), "_buffer"))
+    /// `false` if there is none.
+    pub(super) fn delete_buffer(&self) -> PyResult<bool> {
+        let is_there = self.buffer()?.is_some();
+        if is_there {
+            self.0.del_item(name!(self.0.py(), "_buffer"))?;
+        }
+        Ok(is_there)
     }
 
     pub(super) fn set_buffer(&self, buffer: &Bound<'py, PyAny>) -> PyResult<()> {

@@ -1,8 +1,8 @@
 //! The methods and the attribute that adopted readers and writers have instead of asyncio's.
 
-use pyo3::exceptions::PyAttributeError;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt};
+use pyo3::types::{PyBytes, PyCFunction, PyInt, PyTuple};
 
 use super::adoption::{Family, families};
 use super::call::{self, What};
@@ -126,8 +126,35 @@ settable!(
         }
     },
     |this, value| Fields::even_with_others(this)?.set_buffer(value),
-    |this| Fields::even_with_others(this)?.delete_buffer()
+    |this| {
+        let is_deleted = Fields::even_with_others(this)?.delete_buffer()?;
+        is_deleted.then_some(()).ok_or_else(no_buffer)
+    }
 );
+
+/// The property `__class__` of adopted readers. A program that gives the reader another class finds the `bytearray`
+/// that asyncio's methods need.
+pub(super) fn class_property(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let get = PyCFunction::new_closure(py, None, None, |arguments, _| {
+        let [reader] = objects(arguments)?;
+        PyResult::Ok(reader.get_type().unbind())
+    })?;
+    let set = PyCFunction::new_closure(py, None, None, |arguments, _| {
+        let [reader, class] = objects(arguments)?;
+        Fields::even_with_others(&reader)?.array()?;
+        adopt::set_class(&reader, &class)
+    })?;
+    make::import(py, "builtins", "property")?.call1((get, set))
+}
+
+fn objects<'py, const N: usize>(
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<[Bound<'py, PyAny>; N]> {
+    let given: Vec<_> = arguments.iter().collect();
+    given
+        .try_into()
+        .map_err(|_| PyTypeError::new_err("wrong number of arguments"))
+}
 
 fn no_buffer() -> PyErr {
     PyAttributeError::new_err("'StreamReader' object has no attribute '_buffer'")

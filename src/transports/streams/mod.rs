@@ -40,7 +40,7 @@ fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
 }
 
 fn reader_class<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
-    let class = adopt::derive(base)?;
+    let class = adopt::derive(base, &[("__class__", methods::class_property(base.py())?)])?;
     add_fast_method::<methods::Read>(&class)?;
     add_fast_method::<methods::ReadExactly>(&class)?;
     add_fast_method::<methods::ReadUntil>(&class)?;
@@ -50,7 +50,7 @@ fn reader_class<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> 
 }
 
 fn writer_class<'py>(base: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyType>> {
-    let class = adopt::derive(base)?;
+    let class = adopt::derive(base, &[])?;
     add_fast_method::<methods::Write>(&class)?;
     add_fast_method::<methods::WriteLines>(&class)?;
     add_fast_method::<methods::Drain>(&class)?;

@@ -1,7 +1,7 @@
 //! asyncio's own methods of adopted objects.
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PySuper};
 
 use super::adoption::families;
 use crate::ffi::{Args, make};
@@ -13,9 +13,7 @@ pub(super) fn call<'py>(
     name: &Bound<'py, PyString>,
     arguments: &[Borrowed<'_, 'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut all = vec![object.as_borrowed()];
-    all.extend(arguments);
-    method(object, name)?.call1(make::tuple(object.py(), &all)?)
+    method(object, name)?.call1(make::tuple(object.py(), arguments)?)
 }
 
 /// As [`call`], with the arguments of a call, which asyncio's method checks.
@@ -26,8 +24,9 @@ pub(super) fn forward<'py>(
     arguments: Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = object.py();
-    let mut all = vec![object.as_borrowed()];
-    all.extend((0..arguments.len()).filter_map(|index| arguments.get(index)));
+    let all: Vec<_> = (0..arguments.len())
+        .filter_map(|index| arguments.get(index))
+        .collect();
     let keywords = make::dict(py)?;
     for (name, value) in arguments.keywords() {
         keywords.set_item(name, value)?;
@@ -36,6 +35,7 @@ pub(super) fn forward<'py>(
     method.call(make::tuple(py, &all)?, Some(&keywords))
 }
 
+/// The method as `super()` finds it in a subclass, so that whatever replaces it is bound as usual, or not at all.
 fn method<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
@@ -44,9 +44,9 @@ fn method<'py>(
     let class = object.get_type();
     let families = families(py).map(|families| [&families.reader, &families.writer]);
     for family in families.into_iter().flatten() {
-        if class.is_subclass(family.base.bind(py))? {
-            return family.base.bind(py).getattr(name);
+        if class.is(&family.own) {
+            return PySuper::new(family.own.bind(py), object)?.getattr(name);
         }
     }
-    object.getattr(name)
+    object.getattr(name) // The program has given the object another class since.
 }

@@ -5,10 +5,10 @@ use std::cell::Cell;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyType};
 
 use super::fields::{Fields, Received};
-use crate::ffi::{make, name};
+use crate::ffi::{adopt, name};
 use crate::sys::memory;
 
 /// What a read asks for.
@@ -165,9 +165,12 @@ fn line<'py>(
             let is_newline = received.with(|all| all.get(consumed) == Some(&b'\n'));
             let count = if is_newline { consumed + 1 } else { usize::MAX };
             let context = overrun(fields.py(), text, consumed)?;
+            let context = context.value(fields.py());
+            if let Some(handled) = adopt::handled(fields.py()) {
+                context.setattr(name!(fields.py(), "__context__"), handled)?;
+            }
             take(fields, received, count)?;
             let error = PyValueError::new_err(text);
-            let context = context.value(fields.py());
             error
                 .value(fields.py())
                 .setattr(name!(fields.py(), "__context__"), context)?;
@@ -178,23 +181,35 @@ fn line<'py>(
     }
 }
 
+/// The interpreter makes the errors when they are raised, and adds the `__context__`.
 #[cold]
 fn incomplete(partial: &Bound<'_, PyAny>, expected: Option<usize>) -> PyResult<PyErr> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = make::imported(
-        &CLASS,
-        partial.py(),
-        "asyncio.exceptions",
-        "IncompleteReadError",
-    )?;
-    Ok(PyErr::from_value(class.call1((partial, expected))?))
+    let class = incomplete_read_error(partial.py())?.clone();
+    let arguments = (partial.clone().unbind(), expected);
+    Ok(PyErr::from_type(class, arguments))
 }
 
 #[cold]
-fn overrun(py: Python<'_>, text: &str, consumed: usize) -> PyResult<PyErr> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = make::imported(&CLASS, py, "asyncio.exceptions", "LimitOverrunError")?;
-    Ok(PyErr::from_value(class.call1((text, consumed))?))
+fn overrun(py: Python<'_>, text: &'static str, consumed: usize) -> PyResult<PyErr> {
+    let class = limit_overrun_error(py)?.clone();
+    Ok(PyErr::from_type(class, (text, consumed)))
+}
+
+/// Whether `readline` turns this error of `readuntil` into another result.
+#[cold]
+pub(super) fn is_caught_by_readline(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
+    Ok(error.is_instance(py, incomplete_read_error(py)?)
+        || error.is_instance(py, limit_overrun_error(py)?))
+}
+
+fn incomplete_read_error(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "asyncio.exceptions", "IncompleteReadError")
+}
+
+fn limit_overrun_error(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "asyncio.exceptions", "LimitOverrunError")
 }
 
 /// asyncio's texts (`streams.py`).
