@@ -108,6 +108,9 @@ pub(crate) fn drop_front(array: &Bound<'_, PyByteArray>, count: usize) -> PyResu
     if count == 0 {
         return Ok(());
     }
+    if count == array.len() {
+        return array.resize(0);
+    }
     // SAFETY: attached; a live sequence.
     let done = unsafe { ffi::PySequence_DelSlice(array.as_ptr(), 0, count.cast_signed()) };
     if done < 0 {

@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 
 use super::flow_control::Tell;
 use super::logger::log;
+use super::streams::adoption::is_stream_protocol;
 use crate::ffi::{call, make, name};
 use crate::scheduler::{self, Core, is_exit};
 
@@ -24,19 +25,12 @@ pub(crate) enum Delivery {
 /// The methods that `protocol` expects for received bytes.
 pub(crate) fn delivery(protocol: &Bound<'_, PyAny>) -> PyResult<Delivery> {
     static BUFFERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static STREAM_READER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();
     let buffered = make::imported(&BUFFERED, py, "asyncio.protocols", "BufferedProtocol")?;
     if protocol.is_instance(buffered)? {
         return Ok(Delivery::Buffer);
     }
-    let reader = make::imported(
-        &STREAM_READER,
-        py,
-        "asyncio.streams",
-        "StreamReaderProtocol",
-    )?;
-    Ok(if protocol.get_type().is(reader) {
+    Ok(if is_stream_protocol(protocol)? {
         Delivery::Reader
     } else if lacks(protocol, name!(py, "data_received"))?
         && !lacks(protocol, name!(py, "get_buffer"))?

@@ -201,11 +201,24 @@ fn wake(fields: &Fields<'_>, size: usize) -> PyResult<bool> {
     }
 }
 
+/// `if not waiter.cancelled(): waiter.set_result(None)`
 #[inline]
 fn set_result(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    static FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = waiter.py();
-    if !call::method(waiter, name!(py, "cancelled"), [])?.is_truthy()? {
-        call::method(waiter, name!(py, "set_result"), [py.None().bind(py)])?;
+    let future = make::imported(&FUTURE, py, "asyncio.futures", "Future")?;
+    let set = || call::method(waiter, name!(py, "set_result"), [py.None().bind(py)]);
+    let is_cancelled =
+        || call::method(waiter, name!(py, "cancelled"), []).and_then(|answer| answer.is_truthy());
+    if waiter.get_type().is(future) {
+        // Refuses, and changes nothing, if it was cancelled: rarely, so that is asked afterwards.
+        return match set() {
+            Err(_) if is_cancelled()? => Ok(()),
+            result => result.map(drop),
+        };
+    }
+    if !is_cancelled()? {
+        set()?;
     }
     Ok(())
 }
@@ -213,27 +226,34 @@ fn set_result(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
 /// The reader that a protocol with asyncio's own `data_received` feeds, if it lives.
 #[inline]
 fn stock_reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = protocol.py();
+    let name = name!(py, "_stream_reader_wr");
+    let reference = match adoption::fields_of_protocol(protocol, name!(py, "data_received"))? {
+        Some(fields) => fields.get_item(name)?,
+        None if has_stock_data_received(protocol)? => Some(protocol.getattr(name)?),
+        None => None,
+    };
+    let Some(reference) = reference.filter(|reference| !reference.is_none()) else {
+        return Ok(None);
+    };
+    match reference.cast::<PyWeakrefReference>() {
+        Ok(reference) => Ok(reference.upgrade()),
+        Err(_) => reference.call0().map(Some),
+    }
+}
+
+fn has_stock_data_received(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     static DATA_RECEIVED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = protocol.py();
     let data_received = stock(py, &DATA_RECEIVED, "StreamReaderProtocol", "data_received")?;
-    if !call::is_method(protocol, name!(py, "data_received"), data_received)? {
-        return Ok(None);
-    }
-    let reference = protocol.getattr(name!(py, "_stream_reader_wr"))?;
-    if let Ok(reference) = reference.cast::<PyWeakrefReference>() {
-        return Ok(reference.upgrade());
-    }
-    if reference.is_none() {
-        return Ok(None);
-    }
-    reference.call0().map(Some)
+    call::is_method(protocol, name!(py, "data_received"), data_received)
 }
 
 /// Gives the protocol's reader native methods, if it is asyncio's own.
 #[cold]
 pub(crate) fn adopt(core: &Bound<'_, Core>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
     match or_feed_data(core.py(), stock_reader_of(protocol))? {
-        Some(reader) => adoption::adopt_reader(core, &reader),
+        Some(reader) => adoption::adopt_reader(core, protocol, &reader),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 use super::fields::{Fields, READER, WRITER};
 use crate::ffi::{adopt, make, name};
@@ -35,11 +35,10 @@ struct Method {
 pub(crate) struct Families {
     pub(super) reader: Family,
     pub(super) writer: Family,
-    /// Never adopted: `own` is asyncio's class, too.
-    pub(super) protocol: Family,
+    /// Its subclass has no methods of its own: it marks a protocol whose attributes may be read directly.
+    protocol: Family,
     /// The code of `StreamWriter.write` and `StreamWriter.writelines`.
     codes: [Py<PyAny>; 2],
-    drain_helper: Py<PyAny>,
 }
 
 static FAMILIES: PyOnceLock<Option<Families>> = PyOnceLock::new();
@@ -147,9 +146,7 @@ pub(super) fn found(
                 code(py, &writer, "write")?,
                 code(py, &writer, "writelines")?,
             ];
-            let drain_helper = protocol.base.bind(py).getattr(name!(py, "_drain_helper"))?;
             Ok(Some(Families {
-                drain_helper: drain_helper.unbind(),
                 reader,
                 writer,
                 protocol,
@@ -163,13 +160,6 @@ fn code(py: Python<'_>, family: &Family, name: &str) -> PyResult<Py<PyAny>> {
     let function = family.base.bind(py).getattr(make::string(py, name)?)?;
     let code = function.getattr(make::string(py, "__code__")?)?;
     Ok(code.unbind())
-}
-
-impl Families {
-    /// `StreamReaderProtocol._drain_helper`
-    pub(super) fn drain_helper<'py>(&'py self, py: Python<'py>) -> &'py Bound<'py, PyAny> {
-        self.drain_helper.bind(py)
-    }
 }
 
 /// The families, or `None` if asyncio's classes were changed before they were first looked at.
@@ -193,8 +183,46 @@ pub(crate) fn fields_if_intact<'py>(reader: &Bound<'py, PyAny>) -> PyResult<Opti
     }
 }
 
-/// Adopts the reader of a stream protocol, if it may be.
-pub(crate) fn adopt_reader(core: &Bound<'_, Core>, reader: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Whether the protocol is exactly asyncio's stream protocol, adopted or not.
+pub(crate) fn is_stream_protocol(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = protocol.py();
+    let class = protocol.get_type();
+    if families(py).is_some_and(|families| class.is(&families.protocol.own)) {
+        return Ok(true);
+    }
+    let base = make::imported(&CLASS, py, "asyncio.streams", "StreamReaderProtocol")?;
+    Ok(class.is(base))
+}
+
+/// The attributes of an adopted protocol; `None` if `method` was replaced since, in the class or the object.
+#[inline]
+pub(crate) fn fields_of_protocol<'py>(
+    protocol: &Bound<'py, PyAny>,
+    method: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let py = protocol.py();
+    let Some(families) = families(py) else {
+        return Ok(None);
+    };
+    let family = &families.protocol;
+    if !protocol.get_type().is(&family.own) || !family.is_intact(py)? {
+        return Ok(None);
+    }
+    let fields = adopt::fields(protocol)?;
+    Ok(if fields.contains(method)? {
+        None
+    } else {
+        Some(fields)
+    })
+}
+
+/// Adopts a stream protocol and its reader, if they may be.
+pub(crate) fn adopt_reader(
+    core: &Bound<'_, Core>,
+    protocol: &Bound<'_, PyAny>,
+    reader: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let py = core.py();
     let Some(families) = families(py).filter(|_| may_adopt(core)) else {
         return Ok(());
@@ -203,11 +231,13 @@ pub(crate) fn adopt_reader(core: &Bound<'_, Core>, reader: &Bound<'_, PyAny>) ->
         |reader: &Bound<'_, PyAny>| Ok::<_, PyErr>(reader.getattr(name!(py, "_loop"))?.is(core));
     if families.reader.accepts(reader, &READER)? && is_on_this_loop(reader)? {
         families.reader.adopt(reader)?;
+        adopt_protocol(&families.protocol, protocol)?;
     }
     Ok(())
 }
 
-/// Adopts the writer whose `write` or `writelines` calls the transport now, if there is one and it may be.
+/// Adopts the writer whose `write` or `writelines` calls the transport now, if there is one and it may be; and its
+/// protocol.
 ///
 /// asyncio keeps no reference that leads from a transport to its writer.
 pub(crate) fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -223,7 +253,16 @@ pub(crate) fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>)
             && writer.getattr(name!(py, "_transport"))?.is(transport)
         {
             families.writer.adopt(&writer)?;
+            adopt_protocol(&families.protocol, &writer.getattr(name!(py, "_protocol"))?)?;
         }
+    }
+    Ok(())
+}
+
+fn adopt_protocol(family: &Family, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    let is_stock = protocol.get_type().is(&family.base);
+    if is_stock && family.is_intact(protocol.py())? {
+        family.adopt(protocol)?;
     }
     Ok(())
 }

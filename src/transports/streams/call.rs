@@ -154,7 +154,7 @@ impl Coroutine for StreamCall {
         let before = state.phase.replace(Phase::Running);
         let step = match before {
             Phase::Created => begin(this, &state),
-            Phase::Waiting => woken(this, &state).and_then(|()| go_on(this, &state)),
+            Phase::Waiting => woken(this, &state).and_then(|fields| go_on(this, &state, &fields)),
             Phase::WaitingOrdinarily | Phase::Ordinary => {
                 let step = state.waits_for(this.py()).and_then(|it| adopt::resume(&it));
                 after_ordinary(this, &state, before, step)
@@ -183,7 +183,7 @@ impl Coroutine for StreamCall {
             }
             Phase::Waiting if goes_on(this, &error)? => {
                 state.phase.set(Phase::Running);
-                leave(this).and_then(|()| begin_ordinary(this, &state))
+                leave(this).and_then(|_| begin_ordinary(this, &state))
             }
             _ => {
                 end(this)?;
@@ -234,15 +234,18 @@ fn begin_ordinary<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult
 
 /// Tries again after a wait.
 #[inline]
-fn go_on<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Step<'py>> {
+fn go_on<'py>(
+    this: &Bound<'py, StreamCall>,
+    state: &State,
+    fields: &Fields<'py>,
+) -> PyResult<Step<'py>> {
     let call = data(this);
     let What::Read(want) = &call.what else {
         return Err(reused()); // Only reads wait.
     };
-    let fields = Fields::even_with_others(call.object.bind(this.py()))?;
-    match reading::attempt(&fields, want, &state.searched)? {
+    match reading::attempt(fields, want, &state.searched)? {
         Attempt::Done(value) => Ok(Step::Done(value)),
-        Attempt::Wait(received) => wait(this, state, &fields, received),
+        Attempt::Wait(received) => wait(this, state, fields, received),
         Attempt::Ordinary => begin_ordinary(this, state),
     }
 }
@@ -311,7 +314,7 @@ fn after_ordinary<'py>(
         Step::Done(_) if phase == Phase::WaitingOrdinarily => {
             let coroutine = state.waits_for.take();
             drop(coroutine);
-            go_on(this, state)
+            go_on(this, state, &fields_of(this)?)
         }
         done @ Step::Done(_) => Ok(done),
     }
@@ -333,15 +336,15 @@ fn throw_into<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Step
 
 /// The reader's future is done: it was fed, or the program cancelled it.
 #[inline]
-fn woken(this: &Bound<'_, StreamCall>, state: &State) -> PyResult<()> {
+fn woken<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Fields<'py>> {
     let py = this.py();
     let future = state.waits_for(py)?;
     let result = call::method(&future, name!(py, "result"), []);
-    leave(this)?;
+    let fields = leave(this)?;
     let Err(error) = result else {
         let future = state.waits_for.take();
         drop(future);
-        return Ok(());
+        return Ok(fields);
     };
     if !call::method(&future, name!(py, "done"), [])?.is_truthy()? {
         return Err(PyRuntimeError::new_err("await wasn't used with future"));
@@ -359,9 +362,15 @@ fn goes_on(this: &Bound<'_, StreamCall>, error: &PyErr) -> PyResult<bool> {
 
 /// The `finally` of `_wait_for_data()`.
 #[inline]
-fn leave(this: &Bound<'_, StreamCall>) -> PyResult<()> {
-    let reader = data(this).object.bind(this.py());
-    Fields::even_with_others(reader)?.set_waiter(None)
+fn leave<'py>(this: &Bound<'py, StreamCall>) -> PyResult<Fields<'py>> {
+    let fields = fields_of(this)?;
+    fields.set_waiter(None)?;
+    Ok(fields)
+}
+
+#[inline]
+fn fields_of<'py>(this: &Bound<'py, StreamCall>) -> PyResult<Fields<'py>> {
+    Fields::even_with_others(data(this).object.bind(this.py()))
 }
 
 fn end(this: &Bound<'_, StreamCall>) -> PyResult<()> {
@@ -372,7 +381,7 @@ fn end(this: &Bound<'_, StreamCall>) -> PyResult<()> {
         Phase::Running => return Err(PyValueError::new_err("coroutine already executing")),
         Phase::Done => return Err(reused()),
         Phase::Created => Ok(()),
-        Phase::Waiting => leave(this),
+        Phase::Waiting => leave(this).map(drop),
         Phase::WaitingOrdinarily | Phase::Ordinary => state.waits_for(py).and_then(|coroutine| {
             state.phase.set(Phase::Running);
             call::method(&coroutine, name!(py, "close"), []).map(drop)

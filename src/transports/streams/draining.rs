@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 
-use super::adoption::{Families, families};
+use super::adoption::{Families, families, fields_of_protocol};
 use super::fields::{Fields, WRITER};
-use crate::ffi::{adopt, call, data, downcast, name};
+use crate::ffi::{adopt, data, downcast, make, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::stream::Stream;
 use crate::transports::stream::flush::settle;
@@ -27,9 +27,7 @@ pub(super) fn has_room(writer: &Bound<'_, PyAny>) -> PyResult<bool> {
     ) else {
         return Ok(false);
     };
-    Ok(has_no_exception(families, &reader)?
-        && is_open(&transport)?
-        && may_write(families, &protocol)?)
+    Ok(has_no_exception(families, &reader)? && is_open(&transport)? && may_write(&protocol)?)
 }
 
 fn has_no_exception(families: &Families, reader: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -56,17 +54,16 @@ fn is_open(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(state.life.is_open())
 }
 
-fn may_write(families: &Families, protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn may_write(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = protocol.py();
-    let family = &families.protocol;
-    let is_false = |value: Bound<'_, PyAny>| value.is(&*pyo3::types::PyBool::new(py, false));
-    Ok(protocol.get_type().is(&family.base)
-        && family.is_intact(py)?
-        && call::is_method(
-            protocol,
-            name!(py, "_drain_helper"),
-            families.drain_helper(py),
-        )?
-        && is_false(protocol.getattr(name!(py, "_connection_lost"))?)
-        && is_false(protocol.getattr(name!(py, "_paused"))?))
+    let Some(fields) = fields_of_protocol(protocol, name!(py, "_drain_helper"))? else {
+        return Ok(false);
+    };
+    let no = make::boolean(py, false);
+    for name in [name!(py, "_connection_lost"), name!(py, "_paused")] {
+        if !fields.get_item(name)?.is_some_and(|value| value.is(&no)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -26,7 +26,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
         let families = [
             Family::new(&reader, &reader_class(&reader)?, &READER)?,
             Family::new(&writer, &writer_class(&writer)?, &WRITER)?,
-            Family::new(&protocol, &protocol, &PROTOCOL)?,
+            Family::new(&protocol, &adopt::derive(&protocol, &[])?, &PROTOCOL)?,
         ];
         let [Some(reader), Some(writer), Some(protocol)] = families else {
             return Ok(None);
