@@ -77,10 +77,10 @@ mod reused {
         }
         // SAFETY: a live object, since `STOP` owns a reference.
         let count = unsafe { ffi::Py_REFCNT(stop.cast()) };
-        // SAFETY: a live `StopIteration`; this reads fields.
-        let (traceback, context, dict) =
-            unsafe { ((*stop).traceback, (*stop).context, (*stop).dict) };
-        let is_clean = traceback.is_null() && context.is_null() && dict.is_null();
+        // SAFETY: a live `StopIteration`, which nothing writes to while this thread is attached and looks.
+        let fields = unsafe { &*stop };
+        let is_clean =
+            fields.traceback.is_null() && fields.context.is_null() && fields.dict.is_null();
         (count == 1 && is_clean).then_some(stop)
     }
 
