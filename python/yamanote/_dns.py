@@ -80,7 +80,10 @@ def _numeric(
     try:
         # The `|` raises `TypeError` unless all four are integers.
         found = _kinds().get(kind) if family | kind | proto | flags and not flags else None
-        if found is None or proto not in (0, found[1]) or socket.getaddrinfo is not _GENUINE:
+        if found is None or socket.getaddrinfo is not _GENUINE:
+            return None
+        kind, protocol = found
+        if proto and proto != protocol:
             return None
         if ":" in host:
             number = socket.AF_INET6
@@ -93,9 +96,9 @@ def _numeric(
             address = (host, port)
     except (OSError, TypeError, ValueError):
         return None
-    if family not in (0, number):
+    if family and family != number:
         return None
-    return (number, *found, "", address)
+    return (number, kind, protocol, "", address)
 
 
 _GENUINE = socket.getaddrinfo
