@@ -33,7 +33,7 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 
 .DELETE_ON_ERROR:
 .PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
-	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo
+	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile valgrind
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -133,6 +133,19 @@ bench-futures: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers $(BENCH_VENV)/.extensio
 demo: $(BENCH_VENV)/.built $(BENCH_VENV)/.demo ## A real application, served by each loop (TLS=1: over TLS).
 	$(BENCH_PY) benches/demo.py $(if $(TLS),--tls) $(ARGS)
 
+instructions: $(BENCH_VENV)/.built $(BENCH_VENV)/.peers valgrind ## Instructions per operation, on every loop (ROWS=a,b LOOPS=a,b UPDATE=1).
+	$(BENCH_PY) benches/instructions.py $(if $(ROWS),--rows $(ROWS)) $(if $(LOOPS),--loops $(LOOPS)) \
+		$(if $(UPDATE),--update) --json .cache/instructions.json $(ARGS)
+
+guard: $(BENCH_VENV)/.built $(BENCH_VENV)/.guard valgrind ## Fails if we need 2 % more instructions than committed (UPDATE=1).
+	$(BENCH_PY) benches/instructions.py --guard $(if $(UPDATE),--update) $(ARGS)
+
+profile: $(BENCH_VENV)/.built $(BENCH_VENV)/.guard valgrind ## The functions of a row by their instructions (ROW=chain LOOP=...).
+	$(BENCH_PY) benches/instructions.py --profile $(ROW) $(if $(LOOP),--loops $(LOOP)) $(ARGS)
+
+valgrind: # Installs it if missing and run as root.
+	@benches/install
+
 # An empty file inside the environment records each completed step.
 
 $(VENV)/.made $(BENCH_VENV)/.made:
@@ -178,6 +191,10 @@ $(VENV)/.check: $(VENV)/.tests tests/requirements-check.txt benches/requirements
 
 $(BENCH_VENV)/.demo: $(BENCH_VENV)/.made tests/requirements.txt benches/requirements-demo.txt
 	$(BENCH_PY) $(PIP_INSTALL) -r benches/requirements-demo.txt
+	touch $@
+
+$(BENCH_VENV)/.guard: $(BENCH_VENV)/.made tests/requirements.txt benches/requirements-guard.txt
+	$(BENCH_PY) $(PIP_INSTALL) -r benches/requirements-guard.txt
 	touch $@
 
 $(BENCH_VENV)/.peers: $(BENCH_VENV)/.demo benches/requirements.txt
