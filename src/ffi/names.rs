@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 129] = [
+const TEXTS: [&str; 130] = [
     "%r: %s",
     "B",
     "__class__",
@@ -107,6 +107,7 @@ const TEXTS: [&str; 129] = [
     "getsockname",
     "gettimeout",
     "handle",
+    "is_closing",
     "join",
     "loop",
     "message",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.tcp.adopted import adopts, is_adopted
 from tests.tcp.servers import LOCALHOST, port_of
 from tests.tls.certificates import NAME, client_context, server_context
 from tests.tls.peers import everything_ends
@@ -177,3 +178,66 @@ def test_what_a_program_replaces_in_asyncios_protocol_takes_effect(
     loop.run_until_complete(main())
     # Both ends of the first connection, and neither of the second.
     assert len(made) == 2
+
+
+def test_used_streams_have_native_methods(loop: asyncio.AbstractEventLoop) -> None:
+    """All of them, over TLS as over plain sockets."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+            writer.writelines([await reader.readexactly(3), await reader.read(100)])
+            await writer.drain()
+        assert is_adopted(reader) == is_adopted(writer) == adopts(loop)
+        writer.close()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(5):
+            writer.write(b"%d\n" % number)
+            await writer.drain()
+            assert await reader.readuntil(b"\n") == b"%d\n" % number
+            writer.write(b"onetwo")
+            assert await reader.readexactly(6) == b"onetwo"
+        assert is_adopted(reader) == is_adopted(writer) == adopts(loop)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        with pytest.raises(ConnectionResetError, match="Connection lost"):
+            await writer.drain()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, LOCALHOST, 0, ssl=server_context())
+        await talk(
+            *await asyncio.open_connection(
+                LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+            )
+        )
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+def test_used_streams_change_to_tls(loop: asyncio.AbstractEventLoop) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            writer.write(await reader.readline())
+            await writer.drain()
+        await writer.start_tls(server_context())
+        await echo(reader, writer)
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, LOCALHOST, 0)
+        reader, writer = await asyncio.open_connection(LOCALHOST, port_of(server))
+        for _ in range(3):
+            writer.write(b"plain\n")
+            await writer.drain()
+            assert await reader.readline() == b"plain\n"
+        assert is_adopted(reader) == is_adopted(writer) == adopts(loop)
+        await writer.start_tls(client_context(), server_hostname=NAME)
+        await echoed(reader, writer)
+        server.close()
+        await everything_ends()
+
+    loop.run_until_complete(main())

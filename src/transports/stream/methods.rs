@@ -16,7 +16,6 @@ use crate::transports::lifecycle::{Phase, Reading, Transport};
 use crate::transports::members::{attribute, limits, method, none, single};
 use crate::transports::protocol::Delivery;
 use crate::transports::shared_methods::{GetProtocol, Loop, extra_arguments, sendfile_mode};
-use crate::transports::streams::adoption;
 
 pub(crate) fn members() -> Members {
     members!(Members::default();
@@ -52,17 +51,15 @@ pub(crate) fn repr(this: &Bound<'_, Stream>) -> PyResult<String> {
     ))
 }
 
-/// Gives the stream's writer that calls this native methods, at its second call.
+/// The writer of a stream may be calling.
 #[inline]
 fn meet_writer(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
-    if state.delivery.get() == Delivery::Reader && state.writes.is_next(ADOPTED_AT) {
-        adoption::adopt_writer(data(this).core().bind(this.py()), this.as_any())?;
+    if state.delivery.get() == Delivery::Reader {
+        let core = data(this).core().bind(this.py());
+        return state.uses.wrote(core, this.as_any());
     }
     Ok(())
 }
-
-/// As for readers (`read.rs`).
-const ADOPTED_AT: u8 = 2;
 
 type This = Stream;
 

@@ -80,7 +80,7 @@ fn deliver(
         Delivery::Buffer => into_buffer(this, state, protocol),
         Delivery::Bytes => as_bytes(this, state, protocol),
         Delivery::Reader => {
-            if state.feeds.is_next(ADOPTED_AT) {
+            if state.uses.reads_again() {
                 stream_reader::adopt(data(this).core().bind(this.py()), protocol)?;
             }
             match Target::of(protocol)? {
@@ -429,5 +429,3 @@ const READ_ERROR: &str = "Fatal read error on socket transport";
 const MAX_READS: usize = 8;
 /// Up to this size, a copy from the shared buffer is cheaper than allocating a large object.
 const SMALL_READ: usize = 4096;
-/// The read at which a stream's reader gets native methods, so that a connection that is used once does not pay for it.
-const ADOPTED_AT: u8 = 2;

@@ -15,6 +15,7 @@ use crate::transports::flow::Flow;
 use crate::transports::frame::Frame;
 use crate::transports::lifecycle::{Life, Reading, log_of, update_interest};
 use crate::transports::protocol::{self, Delivery};
+use crate::transports::streams::adoption::Uses;
 use crate::transports::write_buffer::WriteBuffer;
 pub(crate) use crate::transports::write_buffer::Writing;
 
@@ -50,32 +51,13 @@ pub(crate) struct State {
     pub(crate) stops: socket::Stops,
     /// The last read may have been cut short that way.
     pub(crate) cut_short: Cell<bool>,
-    /// Reads for a stream's reader, and writes of its writer that its transport has seen.
-    pub(super) feeds: Count,
-    pub(super) writes: Count,
+    pub(super) uses: Uses,
     /// `write_eof()` was called.
     pub(crate) end_of_writing: Cell<bool>,
     /// Writes since the connection was lost, plus one, counted as in asyncio.
     pub(crate) conn_lost: Cell<usize>,
     /// The future of a `sendfile()` that waits for an empty buffer.
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
-}
-
-/// Counts the first few events of a kind.
-#[derive(Debug, Default)]
-pub(super) struct Count(Cell<u8>);
-
-impl Count {
-    /// Counts one event. Whether it is the one with this number, from 1.
-    #[inline]
-    pub(super) fn is_next(&self, number: u8) -> bool {
-        let count = self.0.get();
-        if count >= number {
-            return false;
-        }
-        self.0.set(count + 1);
-        count + 1 == number
-    }
 }
 
 /// Decodes received bytes before the protocol sees them, as TLS does.
@@ -123,8 +105,7 @@ impl State {
             large_reads: Cell::new(false),
             stops,
             cut_short: Cell::new(false),
-            feeds: Count::default(),
-            writes: Count::default(),
+            uses: Uses::default(),
             end_of_writing: Cell::new(false),
             conn_lost: Cell::new(0),
             empty_waiter: RefCell::new(None),

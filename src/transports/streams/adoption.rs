@@ -3,6 +3,7 @@
 //! An adopted object is an instance of an empty subclass of its class; its attributes stay where asyncio keeps them.
 //! Only objects that are exactly asyncio's are adopted, and only if no method that counts was replaced.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
@@ -39,6 +40,44 @@ pub(crate) struct Families {
     protocol: Family,
     /// The code of `StreamWriter.write` and `StreamWriter.writelines`.
     codes: [Py<PyAny>; 2],
+}
+
+/// How often a transport has met the reader and the writer of a stream, up to the use that adopts them: the second,
+/// so that a connection that is used once does not pay for it.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    reads: Cell<u8>,
+    writes: Cell<u8>,
+}
+
+impl Uses {
+    /// Counts a read for a stream's reader. Whether it is the second.
+    #[inline]
+    pub(crate) fn reads_again(&self) -> bool {
+        is_second(&self.reads)
+    }
+
+    /// Counts a write of a stream's writer, which calls the transport now; the second one adopts it.
+    #[inline]
+    pub(crate) fn wrote(
+        &self,
+        core: &Bound<'_, Core>,
+        transport: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if is_second(&self.writes) {
+            adopt_writer(core, transport)?;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn is_second(uses: &Cell<u8>) -> bool {
+    let before = uses.get();
+    if before < 2 {
+        uses.set(before + 1);
+    }
+    before == 1
 }
 
 static FAMILIES: PyOnceLock<Option<Families>> = PyOnceLock::new();
@@ -240,7 +279,7 @@ pub(crate) fn adopt_reader(
 /// protocol.
 ///
 /// asyncio keeps no reference that leads from a transport to its writer.
-pub(crate) fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = core.py();
     let Some(families) = families(py).filter(|_| may_adopt(core)) else {
         return Ok(());

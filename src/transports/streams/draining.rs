@@ -4,10 +4,11 @@ use pyo3::prelude::*;
 
 use super::adoption::{Families, families, fields_of_protocol};
 use super::fields::{Fields, WRITER};
-use crate::ffi::{adopt, data, downcast, make, name};
+use crate::ffi::{adopt, call, data, downcast, make, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::stream::Stream;
 use crate::transports::stream::flush::settle;
+use crate::transports::tls::Tls;
 
 /// Whether `drain()` of an adopted writer returns at once: no exception of the reader, an open transport, and a
 /// protocol that may write. Otherwise asyncio's own method decides.
@@ -43,15 +44,17 @@ fn has_no_exception(families: &Families, reader: &Bound<'_, PyAny>) -> PyResult<
 
 /// `transport.is_closing()`, which also sends what was written.
 fn is_open(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let Some(stream) = downcast::<Stream>(transport) else {
-        return Ok(false);
-    };
-    if !adopt::has_no_fields(stream) {
-        return Ok(false);
+    let py = transport.py();
+    if let Some(stream) = downcast::<Stream>(transport) {
+        if !adopt::has_no_fields(stream) {
+            return Ok(false);
+        }
+        let state = data(stream).state(py)?;
+        settle(stream, &state)?;
+        return Ok(state.life.is_open());
     }
-    let state = data(stream).state(stream.py())?;
-    settle(stream, &state)?;
-    Ok(state.life.is_open())
+    let is_own_tls = downcast::<Tls>(transport).is_some_and(adopt::has_no_fields);
+    Ok(is_own_tls && !call::method(transport, name!(py, "is_closing"), [])?.is_truthy()?)
 }
 
 fn may_write(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -9,6 +9,7 @@ use super::call::{self, What};
 use super::fields::Fields;
 use super::ordinary::forward;
 use super::reading::Want;
+use crate::ffi::call::method as call_method;
 use crate::ffi::{Args, adopt, data, downcast, make, method, name, settable};
 use crate::scheduler::Core;
 use crate::transports::lifecycle::Transport;
@@ -90,13 +91,17 @@ method!(
     "write",
     "($self, data)",
     "Send bytes, now or soon, without blocking.",
-    |this, arguments| {
-        if let (Some(bytes), Some(stream)) = (single(arguments), stream_of(this)?) {
+    |this, arguments| match (single(arguments), transport_of(this)?) {
+        (Some(bytes), Some(Below::Stream(stream))) => {
             let state = data(&stream).state(this.py())?;
             write::write(&stream, &state, &bytes)?;
-            return Ok(make::none(this.py()));
+            Ok(make::none(this.py()))
         }
-        forward(this, "write", arguments)
+        (Some(bytes), Some(Below::Other(transport))) => {
+            call_method(&transport, name!(this.py(), "write"), [&bytes])?;
+            Ok(make::none(this.py()))
+        }
+        _ => forward(this, "write", arguments),
     }
 );
 
@@ -105,13 +110,13 @@ method!(
     "writelines",
     "($self, data)",
     "Send the bytes of each item, in order.",
-    |this, arguments| {
-        if let (Some(lines), Some(stream)) = (single(arguments), stream_of(this)?) {
+    |this, arguments| match (single(arguments), transport_of(this)?) {
+        (Some(lines), Some(Below::Stream(stream))) => {
             let state = data(&stream).state(this.py())?;
             write::write_lines(&stream, &state, &lines)?;
-            return Ok(make::none(this.py()));
+            Ok(make::none(this.py()))
         }
-        forward(this, "writelines", arguments)
+        _ => forward(this, "writelines", arguments),
     }
 );
 
@@ -217,16 +222,25 @@ fn single<'py>(arguments: Args<'_, 'py>) -> Option<Bound<'py, PyAny>> {
     arguments.get(0).filter(|_| is_one).map(Borrowed::to_owned)
 }
 
-/// The stream that the methods of a writer call; `None` if they would call another method than the stream's own.
+/// What the methods of a writer call.
+enum Below<'py> {
+    /// A stream with no methods but its own.
+    Stream(Bound<'py, Stream>),
+    Other(Bound<'py, PyAny>),
+}
+
+/// `None` if a method of the writer was replaced, or its transport removed.
 #[inline]
-fn stream_of<'py>(writer: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Stream>>> {
+fn transport_of<'py>(writer: &Bound<'py, PyAny>) -> PyResult<Option<Below<'py>>> {
     let py = writer.py();
     if !is_intact(py, |families| &families.writer)? {
         return Ok(None);
     }
     let transport = adopt::fields(writer)?.get_item(name!(py, "_transport"))?;
-    let stream = transport.as_ref().and_then(downcast::<Stream>);
-    Ok(stream
-        .filter(|stream| adopt::has_no_fields(stream))
-        .cloned())
+    Ok(transport.map(|transport| {
+        match downcast::<Stream>(&transport).filter(|stream| adopt::has_no_fields(stream)) {
+            Some(stream) => Below::Stream(stream.clone()),
+            None => Below::Other(transport),
+        }
+    }))
 }

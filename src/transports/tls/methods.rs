@@ -7,11 +7,12 @@ use pyo3::sync::PyOnceLock;
 use super::handshake;
 use super::read;
 use super::shutdown;
-use super::state::{Limits, READ_HIGH, Tls, WRITE_HIGH, forget_if_over};
+use super::state::{Limits, READ_HIGH, Tls, TlsState, WRITE_HIGH, forget_if_over};
 use super::write;
 use crate::ffi::{Members, data, make, members, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
+use crate::transports::protocol::Delivery;
 use crate::transports::shared_methods::{extra_arguments, sendfile_mode};
 
 pub(crate) fn members() -> Members {
@@ -36,6 +37,16 @@ pub(crate) fn repr(this: &Bound<'_, Tls>) -> PyResult<String> {
     })
 }
 
+/// The writer of a stream may be calling.
+#[inline]
+fn meet_writer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    if state.delivery.get() == Delivery::Reader {
+        let core = data(this).core.bind(this.py());
+        return state.uses.wrote(core, this.as_any());
+    }
+    Ok(())
+}
+
 type This = Tls;
 
 method!(
@@ -43,7 +54,10 @@ method!(
     "write",
     "($self, data)",
     "Encrypt and send bytes, now or soon, without blocking. `data` may be changed afterwards.",
-    |this, state, arguments| write::write(this, &state, &single(arguments, "write", "data")?)
+    |this, state, arguments| {
+        write::write(this, &state, &single(arguments, "write", "data")?)?;
+        meet_writer(this, &state)
+    }
 );
 
 method!(
@@ -53,7 +67,8 @@ method!(
     "Send the bytes of each item, in order.",
     |this, state, arguments| {
         let lines = single(arguments, "writelines", "list_of_data")?;
-        write::write_lines(this, &state, &lines)
+        write::write_lines(this, &state, &lines)?;
+        meet_writer(this, &state)
     }
 );
 

@@ -23,6 +23,7 @@ use pyo3::types::{PyDict, PyType};
 use crate::ffi::{Class, Members, NativeClass, OwnerCell, Visitor, data, make, new_instance};
 use crate::scheduler::Core;
 use crate::transports::protocol;
+use crate::transports::streams::adoption::Uses;
 use crate::transports::warnings;
 use session::Session;
 use state::{Limits, READ_HIGH, TlsPhase, TlsState, Told, WRITE_HIGH};
@@ -67,6 +68,7 @@ pub(crate) fn new<'py>(
         writing_paused: Cell::new(false),
         write_limits: Cell::new(Limits::up_to(WRITE_HIGH)),
         write_marks: RefCell::new(None),
+        uses: Uses::default(),
         conn_lost: Cell::new(0),
     };
     let tls = Tls {

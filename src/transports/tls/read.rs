@@ -18,7 +18,7 @@ use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream::{self, Decoder};
-use crate::transports::stream_reader::Reader;
+use crate::transports::stream_reader::{self, Reader};
 
 /// The decoder that a handshake installs on the stream.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ fn decrypt_in_place(
     receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
 ) -> PyResult<io::Result<PyResult<()>>> {
     let py = this.py();
-    let reader = reader(py, state)?;
+    let reader = reader(this, state)?;
     let local = data(this).core.get().local(py)?;
     let received = local.with_read_buffer(|buffer| {
         let count = receive(buffer)?;
@@ -122,7 +122,7 @@ fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.delivery.get() == Delivery::Buffer {
         return into_buffer(this, state);
     }
-    let reader = reader(py, state)?;
+    let reader = reader(this, state)?;
     let decrypted = state.session.decrypt(py, reader.as_ref())?;
     hand_over(this, state, reader.as_ref(), decrypted)
 }
@@ -143,9 +143,14 @@ fn send(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
 }
 
 /// asyncio's `StreamReader`, if the protocol has one that may be fed natively.
-fn reader<'py>(py: Python<'py>, state: &TlsState) -> PyResult<Option<Reader<'py>>> {
-    match state.protocol(py) {
-        Some(protocol) if state.delivery.get() == Delivery::Reader => Reader::of(&protocol),
+fn reader<'py>(this: &Bound<'py, Tls>, state: &TlsState) -> PyResult<Option<Reader<'py>>> {
+    match state.protocol(this.py()) {
+        Some(protocol) if state.delivery.get() == Delivery::Reader => {
+            if state.uses.reads_again() {
+                stream_reader::adopt(data(this).core.bind(this.py()), &protocol)?;
+            }
+            Reader::of(&protocol)
+        }
         _ => Ok(None),
     }
 }

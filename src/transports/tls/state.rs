@@ -16,6 +16,7 @@ use crate::transports::lifecycle::Transport;
 use crate::transports::logger::log;
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::stream::{self, Stream};
+use crate::transports::streams::adoption::Uses;
 
 /// `SSLTransport`: an `asyncio.Transport` that sends and receives encrypted bytes through a stream transport.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub(crate) struct TlsState {
     pub(crate) write_limits: Cell<Limits>,
     /// `(low, high)` as they were passed to `set_write_buffer_limits`.
     pub(crate) write_marks: RefCell<Option<Py<PyAny>>>,
+    pub(super) uses: Uses,
     /// Writes since the connection was lost, counted as in asyncio.
     pub(crate) conn_lost: Cell<usize>,
 }
