@@ -9,12 +9,11 @@ Importing this package does not change asyncio: a program selects the loop expli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from yamanote._loop import Loop
 from yamanote._runner import new_event_loop, run
 from yamanote._yamanote import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamanote._policy import EventLoopPolicy, install
 else:

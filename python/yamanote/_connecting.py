@@ -8,14 +8,15 @@ import functools
 import inspect
 import os
 import socket
-from typing import TYPE_CHECKING, Any
 
 from yamanote._unix import UnixSockets, until_there_is_room
 from yamanote._yamanote import Connection
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
+    from typing import Any
 
     from yamanote._parts import AddressInfo, Base
 else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from yamanote._dns_threads import LookUps
     from yamanote._parts import Base
 else:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import tasks
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-_T = TypeVar("_T")
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
+    from typing import Any, TypeAlias, TypeVar
 
     from yamanote._parts import Base
+
+    _T = TypeVar("_T")
 
     # As in asyncio: before Python 3.12, generator-based coroutines are accepted, too.
     if sys.version_info >= (3, 12):

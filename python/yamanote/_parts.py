@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import socket
@@ -11,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractContextManager
     from contextvars import Context
+    from typing import Any
 
     from _typeshed import ReadableBuffer
 

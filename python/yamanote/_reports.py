@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from asyncio import base_events, format_helpers
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any
 
 from yamanote._yamanote import Handle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from yamanote._parts import Base
 else:
     Base = object

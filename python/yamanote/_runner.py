@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from yamanote._loop import Loop
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any, TypeAlias, TypeVar
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
-# What asyncio.run() accepts.
-if sys.version_info >= (3, 14):
-    _Main: TypeAlias = Awaitable[_T]
-else:
-    _Main: TypeAlias = Coroutine[Any, Any, _T]
+    # What asyncio.run() accepts.
+    if sys.version_info >= (3, 14):
+        _Main: TypeAlias = Awaitable[_T]
+    else:
+        _Main: TypeAlias = Coroutine[Any, Any, _T]
 
 
 def new_event_loop() -> Loop:

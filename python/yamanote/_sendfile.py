@@ -8,10 +8,11 @@ import errno
 import io
 import os
 import sys
-from typing import IO, TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from typing import IO, Any
 
     from yamanote._parts import Base
     from yamanote._yamanote import SocketTransport

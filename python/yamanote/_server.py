@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from asyncio import constants
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import socket
     import ssl
     from collections.abc import Callable
     from contextvars import Context
+    from typing import Any
 
     from yamanote._parts import Base
 else:

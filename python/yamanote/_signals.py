@@ -9,8 +9,8 @@ import os
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import FrameType

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from _typeshed import ReadableBuffer
 
     from yamanote._parts import Base

@@ -10,11 +10,12 @@ import sys
 import threading
 from asyncio import base_subprocess
 from asyncio.log import logger
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Sequence
+    from typing import IO, Any, TypeAlias
 
     from yamanote._parts import Base
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from asyncio import constants, sslproto, streams
-from typing import TYPE_CHECKING, Any, cast
 
 from yamanote._yamanote import SocketTransport
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import socket
     import ssl
     from collections.abc import Callable
     from contextvars import Context
+    from typing import Any
 
     from yamanote._parts import Base
 else:
@@ -148,7 +149,8 @@ class Tls(Base):
             )
             if not sslcontext:
                 make_context: Any = getattr(sslproto, "_create_transport_context")  # noqa: B009
-                sslcontext = cast("ssl.SSLContext", make_context(server_side, server_hostname))
+                made: ssl.SSLContext = make_context(server_side, server_hostname)
+                sslcontext = made
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             wrap = functools.partial(
                 sslcontext.wrap_bio,
@@ -166,7 +168,8 @@ class Tls(Base):
                 call_connection_made,
             )
             if native is not None:
-                return cast("asyncio.BaseProtocol", native), native, native._feed
+                as_protocol: Any = native
+                return as_protocol, native, native._feed
         make: Any = sslproto.SSLProtocol
         ssl_protocol = make(
             self,

@@ -8,18 +8,19 @@ import socket
 import sys
 from asyncio import unix_events
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any, TypeVar
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from _typeshed import ReadableBuffer
 
     from yamanote._parts import Base
+
+    _T = TypeVar("_T")
 else:
     Base = object
-
-_T = TypeVar("_T")
 
 
 class UnixSockets(Base):
