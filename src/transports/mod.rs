@@ -32,7 +32,7 @@ use crate::ffi::class_of;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     warnings::prepare(py)?;
-    streams::prepare(py)?;
+    streams::prepare(&class_of::<tls::Tls>(py)?)?;
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,

@@ -40,6 +40,8 @@ pub(crate) struct Families {
     protocol: Family,
     /// The code of `StreamWriter.write` and `StreamWriter.writelines`.
     codes: [Py<PyAny>; 2],
+    /// `is_closing` of the other transport that adopts writers, which carries TLS.
+    pub(super) is_closing: Py<PyAny>,
 }
 
 /// How often a transport has met the reader and the writer of a stream, up to the use that adopts them: the second,
@@ -174,6 +176,7 @@ fn is_defined_in_streams(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Makes [`families`] return what `make` returns.
 pub(super) fn found(
     py: Python<'_>,
+    tls: &Bound<'_, PyType>,
     make: impl FnOnce() -> PyResult<Option<[Family; 3]>>,
 ) -> PyResult<()> {
     FAMILIES
@@ -186,6 +189,7 @@ pub(super) fn found(
                 code(py, &writer, "writelines")?,
             ];
             Ok(Some(Families {
+                is_closing: tls.getattr(name!(py, "is_closing"))?.unbind(),
                 reader,
                 writer,
                 protocol,

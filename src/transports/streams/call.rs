@@ -10,13 +10,14 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyValueError};
 use pyo3::prelude::*;
 
+use super::call_state::{Awaited, CoroutineState, Frame, Name, QualifiedName, Running, Suspended};
 use super::draining;
 use super::fields::{Fields, Received};
 use super::ordinary;
 use super::reading::{self, Attempt, Want};
 use crate::ffi::{
-    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, adopt, attribute,
-    call, data, make, members, name, new_instance,
+    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, adopt, call, data,
+    make, members, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::transports::warnings;
@@ -39,15 +40,15 @@ pub(super) enum What {
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Cell<Phase>,
+pub(super) struct State {
+    pub(super) phase: Cell<Phase>,
     /// Bytes that were searched for a separator, without success.
     searched: Cell<usize>,
-    waits_for: RefCell<Option<Py<PyAny>>>,
+    pub(super) waits_for: RefCell<Option<Py<PyAny>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Not awaited yet.
     Created,
     Running,
@@ -84,14 +85,14 @@ pub(super) fn new<'py>(
 impl StreamCall {
     /// The state; an error while the call runs on another thread.
     #[inline]
-    fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
+    pub(super) fn state<'a>(&'a self, py: Python<'a>) -> PyResult<Entered<'a, State>> {
         self.state
             .enter(py, self.core.get().owner())
             .ok_or_else(crate::scheduler::wrong_thread)
     }
 
     /// asyncio's class and name for the method.
-    fn name(&self) -> (&'static str, &'static str) {
+    pub(super) fn name(&self) -> (&'static str, &'static str) {
         match &self.what {
             What::Read(Want::Some(_)) => ("StreamReader", "read"),
             What::Read(Want::Exactly(_)) => ("StreamReader", "readexactly"),
@@ -460,43 +461,7 @@ impl NativeClass for StreamCall {
     }
 }
 
-fn qualified(this: &Bound<'_, StreamCall>) -> String {
+pub(super) fn qualified(this: &Bound<'_, StreamCall>) -> String {
     let (class, name) = data(this).name();
     format!("{class}.{name}")
 }
-
-type This = StreamCall;
-
-attribute!(Name, c"__name__", |this| {
-    Ok(make::string(this.py(), data(this).name().1)?.into_any())
-});
-
-attribute!(QualifiedName, c"__qualname__", |this| {
-    Ok(make::string(this.py(), &qualified(this))?.into_any())
-});
-
-attribute!(Running, c"cr_running", |this| {
-    Ok(data(this).state(this.py())?.phase.get() == Phase::Running)
-});
-
-attribute!(Awaited, c"cr_await", |this| {
-    let py = this.py();
-    let state = data(this).state(py)?;
-    let waits_for = state.waits_for.borrow();
-    let object = waits_for.as_ref().map(|object| object.clone_ref(py));
-    Ok(object.unwrap_or_else(|| py.None()).into_bound(py))
-});
-
-attribute!(Suspended, c"cr_suspended", |this| {
-    let phase = data(this).state(this.py())?.phase.get();
-    Ok(!matches!(
-        phase,
-        Phase::Created | Phase::Running | Phase::Done
-    ))
-});
-
-// Tools that draw a task's stack look for a frame wherever they find `cr_await`.
-attribute!(Frame, c"cr_frame", |this| Ok(this
-    .py()
-    .None()
-    .into_bound(this.py())));

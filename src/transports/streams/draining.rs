@@ -8,7 +8,6 @@ use crate::ffi::{adopt, call, data, downcast, make, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::stream::Stream;
 use crate::transports::stream::flush::settle;
-use crate::transports::tls::Tls;
 
 /// Whether `drain()` of an adopted writer returns at once: no exception of the reader, an open transport, and a
 /// protocol that may write. Otherwise asyncio's own method decides.
@@ -28,7 +27,9 @@ pub(super) fn has_room(writer: &Bound<'_, PyAny>) -> PyResult<bool> {
     ) else {
         return Ok(false);
     };
-    Ok(has_no_exception(families, &reader)? && is_open(&transport)? && may_write(&protocol)?)
+    Ok(has_no_exception(families, &reader)?
+        && is_open(families, &transport)?
+        && may_write(&protocol)?)
 }
 
 fn has_no_exception(families: &Families, reader: &Bound<'_, PyAny>) -> PyResult<bool> {
@@ -43,7 +44,7 @@ fn has_no_exception(families: &Families, reader: &Bound<'_, PyAny>) -> PyResult<
 }
 
 /// `transport.is_closing()`, which also sends what was written.
-fn is_open(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_open(families: &Families, transport: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = transport.py();
     if let Some(stream) = downcast::<Stream>(transport) {
         if !adopt::has_no_fields(stream) {
@@ -53,8 +54,10 @@ fn is_open(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
         settle(stream, &state)?;
         return Ok(state.life.is_open());
     }
-    let is_own_tls = downcast::<Tls>(transport).is_some_and(adopt::has_no_fields);
-    Ok(is_own_tls && !call::method(transport, name!(py, "is_closing"), [])?.is_truthy()?)
+    let name = name!(py, "is_closing");
+    // Asking one of ours has no other effect, and asyncio's method may ask again.
+    let is_ours = call::is_method(transport, name, families.is_closing.bind(py))?;
+    Ok(is_ours && !call::method(transport, name, [])?.is_truthy()?)
 }
 
 fn may_write(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -5,6 +5,7 @@
 
 pub(super) mod adoption;
 mod call;
+mod call_state;
 mod draining;
 pub(super) mod fields;
 mod methods;
@@ -18,9 +19,11 @@ use crate::ffi::{add_fast_attribute, add_fast_method, adopt, make};
 use adoption::Family;
 pub(super) use call::StreamCall;
 
-/// Makes the subclasses. Does nothing if a program has changed asyncio's classes before.
-pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
-    adoption::found(py, || {
+/// Makes the subclasses; `tls` is the class of TLS transports. Does nothing if a program has changed asyncio's classes
+/// before.
+pub(super) fn prepare(tls: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = tls.py();
+    adoption::found(py, tls, || {
         let (reader, writer) = (class(py, "StreamReader")?, class(py, "StreamWriter")?);
         let protocol = class(py, "StreamReaderProtocol")?;
         let families = [

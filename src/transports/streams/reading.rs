@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use super::fields::{Fields, Received};
-use crate::ffi::{adopt, name};
+use crate::ffi::{adopt, make, name};
 use crate::sys::memory;
 
 /// What a read asks for.
@@ -204,12 +204,12 @@ pub(super) fn is_caught_by_readline(py: Python<'_>, error: &PyErr) -> PyResult<b
 
 fn incomplete_read_error(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    CLASS.import(py, "asyncio.exceptions", "IncompleteReadError")
+    make::imported(&CLASS, py, "asyncio.exceptions", "IncompleteReadError")
 }
 
 fn limit_overrun_error(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    CLASS.import(py, "asyncio.exceptions", "LimitOverrunError")
+    make::imported(&CLASS, py, "asyncio.exceptions", "LimitOverrunError")
 }
 
 /// asyncio's texts (`streams.py`).
