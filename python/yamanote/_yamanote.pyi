@@ -1000,6 +1000,9 @@ class SockCall(Coroutine[Any, Any, Any]):
     def cr_running(self) -> bool: ...
     @property
     def cr_suspended(self) -> bool: ...
+    @property
+    def cr_state(self) -> str:
+        """`CORO_CREATED`, `CORO_RUNNING`, `CORO_SUSPENDED` or `CORO_CLOSED`."""
 
 @final
 class StreamCall(Coroutine[Any, Any, Any]):
@@ -1038,6 +1041,9 @@ class StreamCall(Coroutine[Any, Any, Any]):
     def cr_running(self) -> bool: ...
     @property
     def cr_suspended(self) -> bool: ...
+    @property
+    def cr_state(self) -> str:
+        """`CORO_CREATED`, `CORO_RUNNING`, `CORO_SUSPENDED` or `CORO_CLOSED`."""
 
 @final
 class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):

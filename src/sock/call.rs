@@ -238,7 +238,7 @@ impl NativeClass for SockCall {
     fn members() -> Members {
         members!(Members::default()
             .coroutine::<Self>();
-            attributes: Name, QualifiedName, Running, Suspended, Frame, Awaited)
+            attributes: Name, QualifiedName, Running, Suspended, CoroutineState, Frame, Awaited)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {
@@ -314,6 +314,17 @@ attribute!(Awaited, c"cr_await", |this| {
 attribute!(Suspended, c"cr_suspended", |this| {
     let phase = data(this).state(this.py())?.phase.get();
     Ok(phase == Phase::Waiting)
+});
+
+// `inspect.getcoroutinestate()` asks for this since Python 3.15.
+attribute!(CoroutineState, c"cr_state", |this| {
+    let text = match data(this).state(this.py())?.phase.get() {
+        Phase::Created => "CORO_CREATED",
+        Phase::Running => "CORO_RUNNING",
+        Phase::Waiting => "CORO_SUSPENDED",
+        Phase::Done => "CORO_CLOSED",
+    };
+    Ok(make::string(this.py(), text)?.into_any())
 });
 
 // Tools that draw a task's stack look for a frame wherever they find `cr_await`.

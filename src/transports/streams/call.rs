@@ -417,7 +417,7 @@ impl NativeClass for StreamCall {
     fn members() -> Members {
         members!(Members::default()
             .coroutine::<Self>();
-            attributes: Name, QualifiedName, Running, Suspended, Frame, Awaited)
+            attributes: Name, QualifiedName, Running, Suspended, CoroutineState, Frame, Awaited)
     }
 
     fn traverse(&self, visitor: &mut Visitor) {

@@ -35,6 +35,17 @@ attribute!(Suspended, c"cr_suspended", |this| {
     ))
 });
 
+// `inspect.getcoroutinestate()` asks for this since Python 3.15.
+attribute!(CoroutineState, c"cr_state", |this| {
+    let text = match data(this).state(this.py())?.phase.get() {
+        Phase::Created => "CORO_CREATED",
+        Phase::Running => "CORO_RUNNING",
+        Phase::Waiting | Phase::WaitingOrdinarily | Phase::Ordinary => "CORO_SUSPENDED",
+        Phase::Done => "CORO_CLOSED",
+    };
+    Ok(make::string(this.py(), text)?.into_any())
+});
+
 // Tools that draw a task's stack look for a frame wherever they find `cr_await`.
 attribute!(Frame, c"cr_frame", |this| Ok(this
     .py()
