@@ -6,14 +6,15 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyDict, PyType};
 
 use super::class::{NativeClass, dict_of};
-use super::make;
 use super::names::name;
 use super::reference::{owned, returned};
+use super::{call, make};
 
 /// A subclass of `base` with its name, module and documentation, and with nothing else but `more`.
 pub(crate) fn derive<'py>(
@@ -152,5 +153,22 @@ pub(crate) fn resume<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<super::Step<
         // SAFETY: a new reference.
         ffi::PySendResult::PYGEN_RETURN => Ok(super::Step::Done(unsafe { owned(py, result) })),
         ffi::PySendResult::PYGEN_ERROR => Err(PyErr::fetch(py)),
+    }
+}
+
+/// Throws into a coroutine: the object it waits for next, or the returned value.
+pub(crate) fn throw<'py>(
+    coroutine: &Bound<'py, PyAny>,
+    error: PyErr,
+) -> PyResult<super::Step<'py>> {
+    let py = coroutine.py();
+    let error = error.into_value(py).into_bound(py).into_any();
+    match call::method(coroutine, name!(py, "throw"), [&error]) {
+        Ok(object) => Ok(super::Step::Wait(object)),
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            let value = error.value(py).getattr(name!(py, "value"))?;
+            Ok(super::Step::Done(value))
+        }
+        Err(error) => Err(error),
     }
 }

@@ -55,3 +55,4 @@ pub(crate) use names::name;
 pub(crate) use owner::{Entered, Owner, OwnerCell, Stopped};
 pub(crate) use park::Parking;
 pub(crate) use spares::Spares;
+pub(crate) use stop::forget_value;

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 130] = [
+const TEXTS: [&str; 131] = [
     "%r: %s",
     "B",
     "__class__",
@@ -113,6 +113,7 @@ const TEXTS: [&str; 130] = [
     "message",
     "msg",
     "name",
+    "pause_reading",
     "pause_writing",
     "peercert",
     "peername",

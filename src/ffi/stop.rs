@@ -5,7 +5,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-pub(super) use reused::{forget_value, set};
+pub(crate) use reused::forget_value;
+pub(super) use reused::set;
 
 /// Sets a new `StopIteration(value)`.
 pub(super) fn set_new(value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -33,6 +34,23 @@ mod reused {
     use pyo3::exceptions::PyStopIteration;
     use pyo3::ffi;
     use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
+
+    /// In bytes: beyond, a new exception costs next to nothing.
+    const LARGE: usize = 256 * 1024;
+
+    /// The fields that every exception begins with. PyO3 declares the last one, a C `char`, as one of Rust.
+    #[repr(C)]
+    struct Head {
+        base: ffi::PyObject,
+        dict: *mut ffi::PyObject,
+        args: *mut ffi::PyObject,
+        notes: *mut ffi::PyObject,
+        traceback: *mut ffi::PyObject,
+        context: *mut ffi::PyObject,
+        cause: *mut ffi::PyObject,
+        suppress_context: std::ffi::c_char,
+    }
 
     struct Stop(UnsafeCell<*mut ffi::PyStopIterationObject>);
 
@@ -47,6 +65,11 @@ mod reused {
     #[inline]
     pub(in crate::ffi) fn set(value: Bound<'_, PyAny>) -> PyResult<()> {
         let py = value.py();
+        // The coroutine that returned it may live on, and the value until then.
+        let bytes = value.cast_exact::<PyBytes>();
+        if bytes.is_ok_and(|bytes| bytes.as_bytes().len() > LARGE) {
+            return super::set_new(&value);
+        }
         let stop = match ours_alone(py) {
             Some(stop) => stop,
             None => renew(py)?,
@@ -59,11 +82,13 @@ mod reused {
         Ok(())
     }
 
-    /// Lets go of the value, which `await` has taken.
+    /// Lets go of the value, which `await` has taken; and of an exception that other code has touched, with its frames.
+    /// Destructors may run.
     #[inline]
-    pub(in crate::ffi) fn forget_value(py: Python<'_>) {
-        if let Some(stop) = ours_alone(py) {
-            replace_value(py, stop, ptr::null_mut());
+    pub(crate) fn forget_value(py: Python<'_>) {
+        match ours_alone(py) {
+            Some(stop) => replace_value(py, stop, ptr::null_mut()),
+            None => replace(py, ptr::null_mut()),
         }
     }
 
@@ -78,21 +103,33 @@ mod reused {
         // SAFETY: a live object, since `STOP` owns a reference.
         let count = unsafe { ffi::Py_REFCNT(stop.cast()) };
         // SAFETY: a live `StopIteration`, which nothing writes to while this thread is attached and looks.
-        let fields = unsafe { &*stop };
-        let is_clean =
-            fields.traceback.is_null() && fields.context.is_null() && fields.dict.is_null();
-        (count == 1 && is_clean).then_some(stop)
+        let fields = unsafe { &*stop.cast::<Head>() };
+        let is_clean = fields.traceback.is_null()
+            && fields.context.is_null()
+            && fields.cause.is_null()
+            && fields.notes.is_null()
+            && fields.dict.is_null()
+            && fields.suppress_context == 0;
+        // SAFETY: the `args` of an exception are a live tuple.
+        let arguments = unsafe { ffi::PyTuple_GET_SIZE(fields.args) };
+        (count == 1 && is_clean && arguments == 0).then_some(stop)
     }
 
     #[cold]
     fn renew(py: Python<'_>) -> PyResult<*mut ffi::PyStopIterationObject> {
         let made = py.get_type::<PyStopIteration>().call0()?;
         let stop = made.into_ptr().cast::<ffi::PyStopIterationObject>();
+        replace(py, stop);
+        Ok(stop)
+    }
+
+    /// Takes over a reference to `stop`, which may be null.
+    #[inline]
+    fn replace(_py: Python<'_>, stop: *mut ffi::PyStopIterationObject) {
         // SAFETY: attached (see `Stop`).
         let before = unsafe { STOP.0.get().replace(stop) };
         // SAFETY: attached; null, or the reference that `STOP` owned.
         unsafe { ffi::Py_XDECREF(before.cast()) };
-        Ok(stop)
     }
 
     /// Takes over a reference to `value`, which may be null.
@@ -120,5 +157,5 @@ mod reused {
         super::set_new(&value)
     }
 
-    pub(in crate::ffi) fn forget_value(_py: Python<'_>) {}
+    pub(crate) fn forget_value(_py: Python<'_>) {}
 }

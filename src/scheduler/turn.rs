@@ -14,7 +14,7 @@ use crate::driver::{Driver, Slot};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::panics::{caught, made};
-use crate::ffi::{handle_collector, name};
+use crate::ffi::{forget_value, handle_collector, name};
 use crate::sys::clock::monotonic_ns;
 
 /// Runs the loop on this thread until it is stopped or `until` is done. With `nests`, a callback of the loop may call
@@ -174,6 +174,8 @@ impl Turn<'_, '_> {
         if local.ready_count() > 0 || local.has_ready_io() {
             return Ok(Next::Again);
         }
+        // A wait may be long, and nothing else refers to a result that its `await` has taken.
+        forget_value(self.core.py());
         local.signals.begin_to_hear(self.core.py());
         // Handles a signal that came earlier; its handler may have changed any state.
         self.core.py().check_signals()?;

@@ -3,6 +3,7 @@
 //! It does what `StreamReader.feed_data` does, without Python frames and an intermediate `bytes`. It is taken only
 //! while protocol and reader are exactly asyncio's and unmodified; it does not change asyncio.
 
+use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyWeakrefReference};
@@ -121,8 +122,8 @@ impl<'py> Reader<'py> {
         &self.buffer
     }
 
-    /// To be called after bytes were appended: wakes the waiting task. `true` when the transport must pause.
-    pub(crate) fn fed(&self) -> PyResult<bool> {
+    /// To be called after bytes were appended: wakes the waiting task, and pauses reading if there are too many.
+    pub(crate) fn fed(&self) -> PyResult<()> {
         let size = self.buffer.len();
         if let Some(fields) = &self.fields {
             return wake(fields, size);
@@ -135,42 +136,20 @@ impl<'py> Reader<'py> {
             set_result(&waiter)?;
         }
         let limit = self.object.getattr(name!(py, "_limit"))?;
-        match limit.cast_exact::<PyInt>().map(|limit| limit.extract()) {
-            Ok(Ok(limit)) => {
-                let limit: usize = limit;
-                if size <= limit.saturating_mul(2) {
-                    return Ok(false);
-                }
-                self.may_pause()
-            }
-            _ => Ok(self.may_pause()? && is_over(size, &limit)?),
+        let limit = limit.cast_exact::<PyInt>().map(|limit| limit.extract());
+        match limit {
+            Ok(Ok(limit)) if size <= usize::saturating_mul(limit, 2) => Ok(()),
+            _ => pause(&Fields::even_with_others(&self.object)?, size),
         }
-    }
-
-    fn may_pause(&self) -> PyResult<bool> {
-        let py = self.object.py();
-        let has_transport = !self.object.getattr(name!(py, "_transport"))?.is_none();
-        Ok(has_transport && !self.object.getattr(name!(py, "_paused"))?.is_truthy()?)
-    }
-
-    /// Marks the transport as paused by this reader, which resumes it.
-    pub(crate) fn set_paused(&self) -> PyResult<()> {
-        self.object
-            .setattr(name!(self.object.py(), "_paused"), true)
     }
 }
 
 impl<'py> Taker<'py> {
-    /// Passes all received bytes and wakes the waiting task. `true` when the transport must pause.
+    /// Passes all received bytes, wakes the waiting task, and pauses reading if there are too many.
     #[inline]
-    pub(crate) fn take(&self, received: &Bound<'py, PyBytes>) -> PyResult<bool> {
+    pub(crate) fn take(&self, received: &Bound<'py, PyBytes>) -> PyResult<()> {
         self.0.put(received)?;
         wake(&self.0, received.as_bytes().len())
-    }
-
-    /// Marks the transport as paused by this reader, which resumes it.
-    pub(crate) fn set_paused(&self) -> PyResult<()> {
-        self.0.set_paused(true)
     }
 }
 
@@ -183,21 +162,40 @@ fn or_feed_data<T>(py: Python<'_>, found: PyResult<Option<T>>) -> PyResult<Optio
     }
 }
 
-/// Wakes the task that waits for an adopted reader, whose buffer has this size. `true` when the transport must pause.
+/// Wakes the task that waits for an adopted reader, whose buffer has this size, and pauses reading if it is too much.
 #[inline]
-fn wake(fields: &Fields<'_>, size: usize) -> PyResult<bool> {
+fn wake(fields: &Fields<'_>, size: usize) -> PyResult<()> {
     if let Some(waiter) = fields.waiter()? {
         fields.set_waiter(None)?;
         set_result(&waiter)?;
     }
-    let limit = fields.limit()?;
-    if limit.is_some_and(|limit| size <= limit.saturating_mul(2)) {
-        return Ok(false);
+    match fields.limit()? {
+        Some(limit) if size <= limit.saturating_mul(2) => Ok(()),
+        _ => pause(fields, size),
     }
-    let may_pause = !fields.is_paused()? && fields.transport()?.is_some();
-    match fields.any_limit()? {
-        Some(any) if limit.is_none() => Ok(may_pause && is_over(size, &any)?),
-        _ => Ok(may_pause),
+}
+
+/// Pauses the reader's transport if the buffer's size is over the limit. That is not always the transport that delivers:
+/// before Python 3.14, a stream upgraded to TLS keeps its first one, and the reader resumes what it has paused.
+#[cold]
+fn pause(fields: &Fields<'_>, size: usize) -> PyResult<()> {
+    let py = fields.py();
+    let Some(transport) = fields.transport()? else {
+        return Ok(());
+    };
+    let is_over = match fields.any_limit()? {
+        Some(limit) => is_over(size, &limit)?,
+        None => false,
+    };
+    if fields.is_paused()? || !is_over {
+        return Ok(());
+    }
+    match call::method(&transport, name!(py, "pause_reading"), []) {
+        Ok(_) => fields.set_paused(true),
+        Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
+            fields.forget_transport()
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.tcp.adopted import adopted, arrive
 from tests.tcp.peers import read_exactly, turns
+from tests.tcp.streams import streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,5 +149,87 @@ def test_a_deleted_buffer_is_an_attribute_error(loop: asyncio.AbstractEventLoop)
             seen._buffer = bytearray()
             writer.write(b"on")
             assert await read_exactly(peer, 2) == b"on"
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_transport_without_flow_control_is_left_alone(
+    loop: asyncio.AbstractEventLoop, used: bool
+) -> None:
+    """Asyncio calls the `pause_reading` that it finds, or forgets the transport."""
+
+    def refuse() -> None:
+        calls.append("pause")
+        raise NotImplementedError
+
+    calls: list[str] = []
+
+    async def main() -> None:
+        context = adopted(limit=10) if used else streams(limit=10)
+        async with context as ((reader, writer), peer):
+            transport: Any = writer.transport
+            transport.pause_reading = refuse
+            peer.sendall(bytes(100))
+            while not calls:  # noqa: ASYNC110 - no event tells.
+                await asyncio.sleep(0)
+            seen: Any = reader
+            assert calls == ["pause"]
+            assert seen._transport is None
+            assert not seen._paused
+            assert await reader.readexactly(100) == bytes(100)
+
+    loop.run_until_complete(main())
+
+
+def test_what_a_program_does_to_a_result_concerns_no_other_read(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    def result(read: Any) -> StopIteration:  # noqa: ANN401 - an awaitable's iterator
+        with pytest.raises(StopIteration) as caught:
+            next(read)
+        return caught.value
+
+    async def main() -> None:
+        async with adopted() as ((reader, writer), peer):
+            await arrive(writer, peer, b"12345")
+            seen = result(reader.read(1).__await__())
+            assert seen.value == b"1"
+            seen.args = (7, 8)
+            seen.__cause__ = KeyError("a program's")
+            seen.__traceback__ = None
+            seen.__context__ = None
+            del seen
+            again = result(reader.read(1).__await__())
+            assert (again.value, again.__cause__) == (b"2", None)
+            assert again.args != (7, 8)
+
+    loop.run_until_complete(main())
+
+
+def test_a_python_awaitable_around_a_read_is_collected(loop: asyncio.AbstractEventLoop) -> None:
+    class Around:
+        def __init__(self, read: Any) -> None:  # noqa: ANN401 - an awaitable's iterator
+            self.read = read
+
+        def __await__(self) -> Around:
+            return self
+
+        def __iter__(self) -> Around:
+            return self
+
+        def __next__(self) -> Any:  # noqa: ANN401
+            return next(self.read)
+
+    async def main() -> None:
+        async with adopted() as ((reader, writer), peer):
+            await arrive(writer, peer, b"12345")
+            around = Around(reader.read(5).__await__())
+            assert await around == b"12345"
+            collected = weakref.ref(around)
+            del around
+            await asyncio.sleep(0.001)  # The loop waits.
+            gc.collect()
+            assert collected() is None
 
     loop.run_until_complete(main())

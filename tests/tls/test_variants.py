@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from asyncio import sslproto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -237,6 +237,50 @@ def test_used_streams_change_to_tls(loop: asyncio.AbstractEventLoop) -> None:
         assert is_adopted(reader) == is_adopted(writer) == adopts(loop)
         await writer.start_tls(client_context(), server_hostname=NAME)
         await echoed(reader, writer)
+        server.close()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("by_the_writer", [True, False])
+def test_a_reader_pauses_the_transport_that_it_knows(
+    loop: asyncio.AbstractEventLoop, by_the_writer: bool
+) -> None:
+    """Before Python 3.14 that is the one from before the upgrade, and that one is resumed."""
+    size = 1_000_000
+
+    async def upgrade(writer: asyncio.StreamWriter) -> None:
+        if by_the_writer:
+            await writer.start_tls(server_context())
+            return
+        it: Any = writer
+        it._transport = await loop.start_tls(
+            writer.transport, it._protocol, server_context(), server_side=True
+        )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go\n")
+        await writer.drain()
+        await upgrade(writer)
+        assert await reader.readline() == b"hello\n"
+        it: Any = reader
+        while not it._paused:  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(0)
+        assert len(await reader.readexactly(size)) == size
+        writer.write(b"all of it")
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, LOCALHOST, 0)
+        reader, writer = await asyncio.open_connection(LOCALHOST, port_of(server))
+        writer.write(b"STARTTLS\n")
+        assert await reader.readline() == b"go\n"
+        await writer.start_tls(client_context(), server_hostname=NAME)
+        writer.write(b"hello\n" + bytes(size))
+        assert await reader.read() == b"all of it"
+        writer.close()
         server.close()
         await everything_ends()
 

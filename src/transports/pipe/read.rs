@@ -261,14 +261,9 @@ fn into_reader(
     if count == room {
         state.side.large_reads.set(true);
     }
-    match reader.fed() {
-        Ok(false) => {}
-        Ok(true) => {
-            pause(this, state)?;
-            reader.set_paused()?;
-        }
+    if let Err(error) = reader.fed() {
         // As for `data_received`: reported, and reading continues.
-        Err(error) => report_step(this, &state.life, "_read_ready", error)?,
+        report_step(this, &state.life, "_read_ready", error)?;
     }
     Ok(Some(found))
 }

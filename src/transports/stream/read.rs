@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::flush::{close, settle};
-use super::state::{Decoder, State, Stream, pause_reading};
+use super::state::{Decoder, State, Stream};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View};
@@ -199,7 +199,7 @@ fn into_reader(this: &Bound<'_, Stream>, state: &State, reader: &Reader<'_>) -> 
         Err(error) => return broken(this, error),
     };
     let found = note(state, count, READ_SIZE);
-    fed(this, state, reader.fed(), || reader.set_paused())?;
+    fed(this, state, reader.fed())?;
     Ok(found)
 }
 
@@ -227,24 +227,15 @@ fn into_taker<'py>(
         Err(error) => return broken(this, error),
     };
     let found = note(state, count, READ_SIZE);
-    fed(this, state, taker.take(&received), || taker.set_paused())?;
+    fed(this, state, taker.take(&received))?;
     Ok(found)
 }
 
-/// A reader was fed: pauses the transport if it must, or closes the connection if that failed.
+/// A reader was fed: closes the connection if that failed.
 #[inline]
-fn fed(
-    this: &Bound<'_, Stream>,
-    state: &State,
-    must_pause: PyResult<bool>,
-    set_paused: impl FnOnce() -> PyResult<()>,
-) -> PyResult<()> {
-    match must_pause {
-        Ok(false) => Ok(()),
-        Ok(true) => {
-            pause_reading(this, state)?;
-            set_paused()
-        }
+fn fed(this: &Bound<'_, Stream>, state: &State, fed: PyResult<()>) -> PyResult<()> {
+    match fed {
+        Ok(()) => Ok(()),
         Err(error) => raised(this, state, DATA_FAILED, error),
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use super::call_state::{Awaited, CoroutineState, Frame, Name, QualifiedName, Running, Suspended};
@@ -179,7 +179,7 @@ impl Coroutine for StreamCall {
         let step = match before {
             Phase::WaitingOrdinarily | Phase::Ordinary => {
                 state.phase.set(Phase::Running);
-                let step = state.waits_for(py).and_then(|it| throw_into(&it, error));
+                let step = state.waits_for(py).and_then(|it| adopt::throw(&it, error));
                 after_ordinary(this, &state, before, step)
             }
             Phase::Waiting if goes_on(this, &error)? => {
@@ -318,20 +318,6 @@ fn after_ordinary<'py>(
             go_on(this, state, &fields_of(this)?)
         }
         done @ Step::Done(_) => Ok(done),
-    }
-}
-
-/// `coroutine.throw(error)`
-fn throw_into<'py>(coroutine: &Bound<'py, PyAny>, error: PyErr) -> PyResult<Step<'py>> {
-    let py = coroutine.py();
-    let error = error.into_value(py).into_bound(py).into_any();
-    match call::method(coroutine, name!(py, "throw"), [&error]) {
-        Ok(object) => Ok(Step::Wait(object)),
-        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
-            let value = error.value(py).getattr(name!(py, "value"))?;
-            Ok(Step::Done(value))
-        }
-        Err(error) => Err(error),
     }
 }
 

@@ -29,11 +29,11 @@ impl<'py> Fields<'py> {
 
     /// Also if the program has given the reader attributes of its own.
     #[inline]
-    pub(super) fn even_with_others(reader: &Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn even_with_others(reader: &Bound<'py, PyAny>) -> PyResult<Self> {
         adopt::fields(reader).map(Self)
     }
 
-    pub(super) fn py(&self) -> Python<'py> {
+    pub(crate) fn py(&self) -> Python<'py> {
         self.0.py()
     }
 
@@ -76,6 +76,11 @@ impl<'py> Fields<'py> {
 
     pub(crate) fn transport(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.get(name!(self.0.py(), "_transport"))
+    }
+
+    pub(crate) fn forget_transport(&self) -> PyResult<()> {
+        let none = make::none(self.0.py());
+        self.0.set_item(name!(self.0.py(), "_transport"), none)
     }
 
     /// `_limit`, in bytes; `None` unless it is an integer of a usual size.

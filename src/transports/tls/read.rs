@@ -168,11 +168,8 @@ fn hand_over(
     match plaintext {
         Plaintext::Nothing => {}
         Plaintext::Fed => {
-            if let Some(reader) = reader
-                && reader.fed()?
-            {
-                state.reading_paused.set(true);
-                reader.set_paused()?;
+            if let Some(reader) = reader {
+                reader.fed()?;
             }
         }
         Plaintext::Bytes(plaintext) => {
