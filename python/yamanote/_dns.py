@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import socket
 
@@ -104,21 +103,25 @@ def _numeric(
 
 
 _GENUINE = socket.getaddrinfo
+#: What `_kinds` returns, once it is known.
+_known_kinds: dict[int, tuple[socket.SocketKind, int]] | None = None
 
 
-@functools.cache
 def _kinds() -> dict[int, tuple[socket.SocketKind, int]]:
     """Return socket type and protocol of the result, by requested type."""
-    return {
-        int(kind): (kind, int(protocol))
-        for kind, protocol in (
-            (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-            (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-        )
-        # Not every C library returns an empty canonical name for an address literal.
-        if _GENUINE("127.0.0.1", 1, type=kind)
-        == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
-    }
+    global _known_kinds
+    if _known_kinds is None:
+        _known_kinds = {
+            int(kind): (kind, int(protocol))
+            for kind, protocol in (
+                (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+                (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+            )
+            # Not every C library returns an empty canonical name for an address literal.
+            if _GENUINE("127.0.0.1", 1, type=kind)
+            == [(socket.AF_INET, kind, protocol, "", ("127.0.0.1", 1))]
+        }
+    return _known_kinds
 
 
 def _is_literal(host: object) -> bool:

@@ -184,7 +184,7 @@ def run(program: list[list[Action]], factory: LoopFactory) -> list[Any]:
         loop.close()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs)
 @example([[("read", 20)], [("arrive", b"bc")], [("read", 1)], [("arrive", b"defgh")]])
 @example([[("readline", None)], [("arrive", b"a\nbc")], [("readline", None), ("eof", None)]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import sys
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Call = "Callable[[asyncio.StreamReader], Awaitable[bytes]]"
 
 #: Reads that all return the first two bytes of `b"a\n"`.
-READS = {
+READS: dict[str, Callable[[Any], Any]] = {
     "read": lambda reader: reader.read(2),
     "readexactly": lambda reader: reader.readexactly(2),
     "readuntil": lambda reader: reader.readuntil(b"\n"),
@@ -68,16 +69,19 @@ def test_an_adopted_stream_looks_like_asyncios(loop: asyncio.AbstractEventLoop) 
 
 @pytest.mark.parametrize("name", READS)
 def test_every_driver_accepts_a_read(loop: asyncio.AbstractEventLoop, name: str) -> None:
+    def as_it_is(call: Awaitable[Any]) -> Awaitable[Any]:
+        return call
+
     async def main() -> None:
         read: Callable[[asyncio.StreamReader], Any] = READS[name]
         async with adopted() as ((reader, writer), peer):
-            drivers: list[Callable[[Any], Awaitable[Any]]] = [
-                lambda call: call,
-                lambda call: loop.create_task(call),
-                lambda call: asyncio.wait_for(call, 30),
-                lambda call: asyncio.gather(call),
-                lambda call: asyncio.shield(call),
-                lambda call: asyncio.ensure_future(call),
+            drivers: list[Any] = [
+                as_it_is,
+                loop.create_task,
+                functools.partial(asyncio.wait_for, timeout=30),
+                asyncio.gather,
+                asyncio.shield,
+                asyncio.ensure_future,
             ]
             for is_there in (True, False):
                 for drive in drivers:
@@ -227,7 +231,7 @@ def test_a_pinned_buffer_raises_and_keeps_its_bytes(loop: asyncio.AbstractEventL
             with pinned:
                 for read in READS.values():
                     with pytest.raises(BufferError):
-                        await read(reader)
+                        await read(seen)
             assert await reader.readline() == b"first\n"
 
     loop.run_until_complete(main())

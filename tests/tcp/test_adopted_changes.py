@@ -31,7 +31,8 @@ def test_a_replacement_in_the_class_is_bound_as_usual(
     async def main() -> None:
         async with adopted() as ((reader, writer), _):
             with mock.patch.object(asyncio.StreamWriter, "write", kind()) as replacement:
-                made: Any = writer.write(b"a")
+                changed: Any = writer
+                made = changed.write(b"a")
                 if asyncio.iscoroutine(made):
                     await made
             replacement.assert_called_once_with(b"a")
@@ -56,7 +57,7 @@ def test_another_class_finds_the_buffer_that_it_needs(loop: asyncio.AbstractEven
             await arrive(writer, peer, b"before")
             assert await reading == b"before"
             with pytest.raises((TypeError, AttributeError)):
-                del reader.__class__
+                delattr(reader, "__class__")
             with pytest.raises(TypeError, match="__class__"):
                 reader.__class__ = int  # type: ignore[assignment]
             reader.__class__ = Reader
@@ -74,15 +75,15 @@ def test_errors_have_the_context_of_what_is_handled(
 ) -> None:
     async def read(reader: asyncio.StreamReader) -> BaseException:
         handled = KeyError("handled")
+        kinds = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError)
         try:
             raise handled
         except KeyError:
-            try:
+            with pytest.raises(kinds) as raised:
                 await (
                     reader.readexactly(100) if name == "readexactly" else getattr(reader, name)()
                 )
-            except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-                caught = error
+        caught = raised.value
         context = caught.__context__
         if name == "readline":
             assert isinstance(context, asyncio.LimitOverrunError)
@@ -225,7 +226,9 @@ def test_a_python_awaitable_around_a_read_is_collected(loop: asyncio.AbstractEve
         async with adopted() as ((reader, writer), peer):
             await arrive(writer, peer, b"12345")
             around = Around(reader.read(5).__await__())
-            assert await around == b"12345"
+            awaitable: Any = around
+            assert await awaitable == b"12345"
+            del awaitable
             collected = weakref.ref(around)
             del around
             await asyncio.sleep(0.001)  # The loop waits.
