@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import signal
 import socket
 import threading
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.processes import LINUX
-from tests.soak.resources import Resources
+from tests.soak.resources import smallest_growth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -33,8 +32,6 @@ LIFECYCLES = 200
 #: Lifecycles before the first measurement, after which caches, arenas and free lists have their
 #: final size. More than are alive at once: without the GIL, up to 306 dropped loops are pending.
 WARM_UP = 400
-#: A leak grows in every round; an allocator that adds an arena does so in one of them.
-ROUNDS = 3
 #: In the round with the smallest growth, on either loop: at most 0.14 MiB, on 3.14t. A round may
 #: vary by 7 MiB there, under asyncio too. A leak of 3 KiB per lifecycle is detected.
 GROWTH_BYTES = 512 * 1024
@@ -182,16 +179,8 @@ def test_two_hundred_lives_leave_nothing_behind(
         for _ in range(times):
             live_once()
         gc.collect()
+        assert [reference() for reference in watched] == [None] * len(watched)
+        watched.clear()
 
     live(WARM_UP)
-    looks = [Resources.now()]
-    for _ in range(ROUNDS):
-        live(LIFECYCLES)
-        looks.append(Resources.now())
-        assert looks[-1].descriptors == looks[0].descriptors
-        assert looks[-1].threads == looks[0].threads
-        assert [reference() for reference in watched] == [None] * len(watched)
-    grown = [
-        after.resident_bytes - before.resident_bytes for before, after in itertools.pairwise(looks)
-    ]
-    assert min(grown) < GROWTH_BYTES, grown
+    assert smallest_growth(lambda: live(LIFECYCLES), GROWTH_BYTES) < GROWTH_BYTES

@@ -106,4 +106,4 @@ async def connections(count: int) -> Ledger:
 def test_tls_connections_leave_nothing_behind(loop_factory: LoopFactory) -> None:
     with contextlib.closing(loop_factory()) as loop:
         loop.set_exception_handler(lambda _, context: None)
-        check(loop, Scene(connections, COUNT // 4, COUNT))
+        check(loop, Scene(connections, COUNT // 4, COUNT // 2))
