@@ -76,6 +76,7 @@ fn contents(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let module = PyModule::new(py, "yamanote._yamanote")?;
     let given = module.dict().copy()?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("_tokio_version", env!("TOKIO_VERSION"))?;
     ffi::names::make(py)?;
     event_loop::register(&module)?;
     interop::register(&module)?;

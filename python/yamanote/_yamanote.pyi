@@ -37,11 +37,19 @@ __all__ = [
     "TimerHandle",
     "WritePipeTransport",
     "__version__",
+    "_calls_openssl",
     "_live_futures",
+    "_tokio_version",
 ]
 
 __version__: str
 """The version of the package, equal to the one in its metadata."""
+
+_tokio_version: str
+"""The version of tokio that the package is made with."""
+
+def _calls_openssl() -> bool:
+    """Return whether TLS calls OpenSSL directly, without `_ssl`; see `YAMANOTE_NO_OPENSSL`."""
 
 def _live_futures() -> int:
     """Return the number of Rust futures of extensions that have not been dropped."""

@@ -48,6 +48,13 @@ pub(crate) enum Ending {
     Failed,
 }
 
+/// Whether OpenSSL is called directly, without `_ssl`.
+#[pyfunction]
+#[pyo3(name = "_calls_openssl")]
+pub(crate) fn calls_openssl(py: Python<'_>) -> bool {
+    OpenSsl::of(py).is_some()
+}
+
 impl Wire {
     /// Makes a session with `make`, which returns an object and its native half, and takes its ciphertext over.
     ///

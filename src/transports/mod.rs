@@ -27,6 +27,7 @@ mod write_buffer;
 use pyo3::prelude::*;
 
 use crate::ffi::class_of;
+use crate::ffi::wire::calls_openssl;
 
 /// Adds this module's classes to the Python module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -43,5 +44,5 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ] {
         module.add(class.name()?, &class)?;
     }
-    Ok(())
+    module.add_function(wrap_pyfunction!(calls_openssl, module)?)
 }
