@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(yamanote.__file__).parent
 
-PUBLIC = {"EventLoopPolicy", "Loop", "__version__", "install", "new_event_loop", "run"}
+PUBLIC = {
+    "EventLoopPolicy",
+    "Histogram",
+    "Loop",
+    "LoopMetrics",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+}
 
 
 def functions() -> list[Callable[..., object]]:
@@ -106,6 +115,7 @@ def test_importing_leaves_what_only_some_programs_need_for_later() -> None:
         "subprocess",
         "typing",
         "yamanote._dns_threads",
+        "yamanote._metrics",
         "yamanote._policy",
         "yamanote.fs",
     }

@@ -15,16 +15,24 @@ from yamanote._yamanote import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
 else:
-    # asyncio's policies are deprecated and removed in Python 3.16, so they are imported only for a
-    # program that uses them.
-    def __getattr__(name: str) -> object:
-        """Import `EventLoopPolicy` and `install` on first use."""
-        if name in ("EventLoopPolicy", "install"):
-            from yamanote import _policy
+    # Imported only for a program that uses them. asyncio's policies are deprecated and removed in
+    # Python 3.16.
+    _LATER = {
+        "EventLoopPolicy": "_policy",
+        "Histogram": "_metrics",
+        "LoopMetrics": "_metrics",
+        "install": "_policy",
+    }
 
-            return getattr(_policy, name)
+    def __getattr__(name: str) -> object:
+        """Import a name on first use."""
+        if name in _LATER:
+            from importlib import import_module
+
+            return getattr(import_module(f"yamanote.{_LATER[name]}"), name)
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
 
@@ -33,4 +41,13 @@ else:
         return sorted({*globals(), *__all__})
 
 
-__all__ = ["EventLoopPolicy", "Loop", "__version__", "install", "new_event_loop", "run"]
+__all__ = [
+    "EventLoopPolicy",
+    "Histogram",
+    "Loop",
+    "LoopMetrics",
+    "__version__",
+    "install",
+    "new_event_loop",
+    "run",
+]

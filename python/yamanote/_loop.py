@@ -9,6 +9,7 @@ from yamanote._dns import Dns
 from yamanote._fork import Forking
 from yamanote._fs_threads import Files
 from yamanote._lifecycle import Lifecycle
+from yamanote._metering import Metering
 from yamanote._reports import Reports
 from yamanote._sendfile import Sendfile
 from yamanote._server import Serving
@@ -34,6 +35,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     Children,
     Dns,
     Files,
+    Metering,
     Core,
     asyncio.BaseEventLoop,
 ):
@@ -46,5 +48,5 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
 
 
 # Each call of a native method compares the loop's bases with the method's own class, and `Core` is
-# the fifteenth of them.
+# the sixteenth of them.
 Loop._take_hot_methods()

@@ -57,6 +57,10 @@ def _live_futures() -> int:
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
+#: Numbers of `yamanote.LoopMetrics`: the first three are nanoseconds; the last two are the buckets
+#: and the sum of a histogram, in nanoseconds.
+Meters: TypeAlias = tuple[Any, ...]
+
 class _File(Protocol):
     """The methods of a file object that a pipe transport uses."""
 
@@ -85,6 +89,9 @@ class Core:
         Raises:
             OSError: the process has too few free descriptors.
         """
+
+    def _read_meters(self) -> Meters:
+        """Return the numbers of `yamanote.LoopMetrics`, in its order; times in nanoseconds."""
 
     def time(self) -> float:
         """Return the time in seconds, on the clock of `time.monotonic()`."""

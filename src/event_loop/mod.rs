@@ -2,6 +2,7 @@
 
 mod call;
 mod methods;
+mod metrics;
 mod schedule;
 mod sock;
 mod state;
@@ -31,6 +32,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 fn add_hot_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     schedule::add_methods(class)?;
     sock::add_methods(class)?;
+    metrics::add_methods(class)?;
     state::add_methods(class)?;
     tasks::add_methods(class)?;
     watching::add_methods(class)

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::inbox::Inbox;
 use super::local::Local;
+use super::meters::Meters;
 use super::remote::Remote;
 use super::task_factory::TaskFactory;
 use crate::ffi::{Entered, Owner, OwnerCell};
@@ -29,6 +30,7 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
+    pub(crate) meters: Arc<Meters>,
     /// Set once, by the thread that closes. Relaxed: what others do with a closing loop is a race of theirs.
     closed: AtomicBool,
     /// Read before each callback; Relaxed, as switching it need not be exact.
@@ -53,7 +55,9 @@ impl Shared {
         if cfg!(not(Py_GIL_DISABLED)) || self.cancelled_timers.load(Ordering::Relaxed) == 0 {
             return 0; // With the GIL, each thread may touch the heap.
         }
-        self.cancelled_timers.swap(0, Ordering::Relaxed)
+        let cancelled = self.cancelled_timers.swap(0, Ordering::Relaxed);
+        self.meters.timers_cancelled.add_size(cancelled);
+        cancelled
     }
 }
 
@@ -65,7 +69,8 @@ impl Core {
         let remote = Arc::new(Remote::new(local.slot()));
         local.attach_slot(remote.slot(), Arc::<Remote>::clone(&remote));
         let shared = Shared {
-            inbox: Inbox::new(local.ready_list()),
+            inbox: Inbox::new(local.ready_list(), local.meters()),
+            meters: local.meters(),
             ..Shared::default()
         };
         Ok(Self {

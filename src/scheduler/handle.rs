@@ -74,7 +74,10 @@ fn cancel(this: &Bound<'_, Handle>) -> PyResult<()> {
     {
         let core = core.get();
         match core.try_local(py) {
-            Some(local) => local.deadlines.note_cancelled(py),
+            Some(local) => {
+                core.shared.meters.timers_cancelled.count();
+                local.deadlines.note_cancelled(py);
+            }
             // The loop is at work on another thread, which sweeps.
             None => core.shared.count_cancelled_timer(),
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use super::meters::Meters;
 use super::visit::Visit;
 use crate::driver::ReadyList;
 use crate::ffi::handle::Handle;
@@ -26,12 +27,14 @@ pub(crate) struct Inbox {
     /// other's.
     parked: AtomicBool,
     ready: Arc<ReadyList>,
+    meters: Arc<Meters>,
 }
 
 impl Inbox {
-    pub(crate) fn new(ready: Arc<ReadyList>) -> Self {
+    pub(crate) fn new(ready: Arc<ReadyList>, meters: Arc<Meters>) -> Self {
         Self {
             ready,
+            meters,
             ..Self::default()
         }
     }
@@ -53,6 +56,8 @@ impl Inbox {
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel) {
             self.ready.wake_turn();
+            let wakeups = &self.meters.threadsafe_wakeups;
+            wakeups.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -28,6 +28,7 @@ use self::listeners::Listeners;
 use self::scratch::Scratch;
 use self::signals::Signals;
 use super::Core;
+use super::meters::Meters;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
 use super::visit::Visit;
@@ -35,11 +36,12 @@ use super::waits::Waits;
 use super::watch_set::{WatchSet, Watchers};
 use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
-use crate::ffi::handle::Handle;
+use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
 use crate::ffi::panics::caught;
 use crate::ffi::{Parking, Stopped};
 use crate::sys;
+use crate::sys::clock::nanoseconds;
 pub(crate) use gathering::Flush;
 pub(crate) use scratch::READ_SIZE;
 
@@ -63,6 +65,9 @@ pub(crate) struct Local {
     /// `None` once the loop is closed.
     driver: RefCell<Option<Arc<Driver>>>,
     ready_list: Arc<ReadyList>,
+    meters: Arc<Meters>,
+    /// Descriptors of sources that the reactor watches.
+    attached: Cell<usize>,
     pub(crate) scratch: Scratch,
     /// Whether a turn is running: then a write may wait for the end of the callback that makes it.
     in_turn: Cell<bool>,
@@ -109,7 +114,8 @@ impl Local {
     pub(super) fn new(own_clock: bool) -> PyResult<Self> {
         sys::memory::raise_mmap_threshold();
         let ready_list = Arc::new(ReadyList::default());
-        let driver = make_driver(&ready_list)?;
+        let meters = Arc::new(Meters::default());
+        let driver = make_driver(&ready_list, &meters)?;
         let deadlines = Deadlines::new(&driver)?;
         let watched = WatchSet::new(&driver).map_err(os_error)?;
         let mut sources = Sources::<dyn Source>::default();
@@ -129,6 +135,8 @@ impl Local {
             claims: Claims::default(),
             driver: RefCell::new(Some(driver)),
             ready_list,
+            meters,
+            attached: Cell::new(0),
             scratch: Scratch::default(),
             in_turn: Cell::new(false),
             signals: Signals::default(),
@@ -140,6 +148,20 @@ impl Local {
 
     pub(super) fn ready_list(&self) -> Arc<ReadyList> {
         Arc::clone(&self.ready_list)
+    }
+
+    pub(super) fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
+    /// Notes for other threads how much there is, at the end of a turn.
+    #[inline]
+    pub(crate) fn measure(&self) {
+        self.meters.ready.set(self.ready_count() as u64);
+        self.meters.timers.set(self.deadlines.count() as u64);
+        let watched = self.watched.borrow();
+        let watched = watched.as_ref().map_or(0, WatchSet::others);
+        self.meters.fds.set((self.attached.get() + watched) as u64);
     }
 
     /// The loop's tokio runtime, for calls that must run inside it.
@@ -156,7 +178,11 @@ impl Local {
         // Without memory for the queue, the rest stays due.
         while self.reserve().is_ok() {
             let due = self.deadlines.pop_due(py, now);
-            let Some(handle) = due else { break };
+            let Some((when, handle)) = due else { break };
+            if !handle::is_cancelled(&handle) {
+                self.meters.timers_fired.count();
+                self.meters.lateness.record(nanoseconds(now - when));
+            }
             let entry = Ready::Handle(handle.unbind());
             self.ready.borrow_mut().push_back(entry);
         }
@@ -226,12 +252,14 @@ impl Local {
 
     /// Passes the registration's events to `source` from now on, and keeps it alive.
     pub(crate) fn attach(&self, registration: &Registration, source: Arc<dyn Source>) {
+        self.attached.set(self.attached.get() + 1);
         self.renew_registration(registration);
         self.attach_slot(registration.slot(), source);
     }
 
     /// Stops passing the registration's events on, and releases the source.
     pub(crate) fn detach(&self, registration: &Registration) {
+        self.attached.set(self.attached.get().saturating_sub(1));
         self.detach_slot(registration.slot());
     }
 
@@ -357,15 +385,18 @@ impl Local {
 }
 
 /// The reactor's wait, with the GIL released.
-fn make_driver(ready_list: &Arc<ReadyList>) -> PyResult<Arc<Driver>> {
+fn make_driver(ready_list: &Arc<ReadyList>, meters: &Arc<Meters>) -> PyResult<Arc<Driver>> {
     let parking = Arc::new(Parking::default());
     let unparking = Arc::clone(&parking);
+    let meters = Arc::clone(meters);
     let (ready_list, found) = (Arc::clone(ready_list), Arc::clone(ready_list));
     Driver::new(
         ready_list,
         move || parking.detach(),
         move || {
+            meters.phases.end_wait();
             unparking.attach();
+            meters.phases.attached();
             // Perhaps interrupted by a signal, which the turn handles.
             if found.is_empty() {
                 found.wake_turn();

@@ -79,11 +79,22 @@ impl Timers {
     /// Removes the next timer that is due at `now`, as every method that removes: the caller calls `set_unscheduled`.
     ///
     /// It may be a cancelled one: running it does nothing.
-    pub(super) fn pop_due<'py>(&mut self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
-        if self.heap.peek()?.when > now {
+    pub(super) fn pop_due<'py>(
+        &mut self,
+        py: Python<'py>,
+        now: f64,
+    ) -> Option<(f64, Bound<'py, Handle>)> {
+        let when = self.heap.peek()?.when;
+        if when > now {
             return None;
         }
-        self.pop(py)
+        Some((when, self.pop(py)?))
+    }
+
+    /// How many there are that were not cancelled, as far as counted.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.heap.len().saturating_sub(self.cancelled)
     }
 
     /// Removes the next timer if it was cancelled.

@@ -15,7 +15,7 @@ use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::panics::{caught, made};
 use crate::ffi::{forget_value, handle_collector, name};
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{monotonic_ns, nanoseconds};
 
 /// Runs the loop on this thread until it is stopped or `until` is done. With `nests`, a callback of the loop may call
 /// this too.
@@ -47,7 +47,9 @@ pub(crate) fn run(
         local: &local,
         until,
     };
+    let outer = this.shared.meters.phases.begin_run();
     let result = made(core.py(), turn.repeat());
+    this.shared.meters.phases.end_run(&outer);
     local.signals.cease_to_hear(core.py());
     if nested.is_some() {
         drop(nested);
@@ -93,6 +95,7 @@ impl Turn<'_, '_> {
         let mut next = Next::Again;
         let mut driver = self.local.driver()?;
         let mut turns = 0_u32;
+        let phases = &self.core.get().shared.meters.phases;
         while next != Next::Stop {
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_ATTACHED) {
@@ -104,10 +107,16 @@ impl Turn<'_, '_> {
             let looked = driver.look(|| next == Next::Wait && inbox.is_parked());
             self.local.signals.cease_to_hear(self.core.py());
             inbox.unpark();
+            phases.resume();
             looked.map_err(os_error)?;
             self.local.set_in_turn(true);
             let turned = caught(|| self.turn());
             self.local.set_in_turn(false);
+            let waits = matches!(turned, Ok(Next::Wait));
+            phases.end_turn(waits);
+            // With the GIL, a reader on any thread measures for itself.
+            #[cfg(Py_GIL_DISABLED)]
+            self.local.measure();
             next = turned?;
             if driver.is_inherited() {
                 driver = self.local.driver()?;
@@ -213,8 +222,10 @@ impl Turn<'_, '_> {
 
     /// Runs `count` entries of the queue; after each, sends what it wrote.
     fn pass(&self, count: usize) -> PyResult<()> {
+        let meters = &self.core.get().shared.meters;
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };
+            meters.callbacks.count();
             // Errors return from here, because passing a result further up would store and load it each time.
             match entry {
                 Ready::Handle(handle) => {
@@ -225,6 +236,7 @@ impl Turn<'_, '_> {
                     }
                 }
                 Ready::Io(slot) => {
+                    meters.io_events.count();
                     if let Err(error) = self.deliver(slot) {
                         return self.ended(error);
                     }
@@ -406,15 +418,6 @@ pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
 #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "saturates, as it should"
-)]
-fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * 1e9).ceil() as u64
 }
 
 /// Passes between two polls of the kernel while no descriptor is registered, which a program cannot observe: a chain

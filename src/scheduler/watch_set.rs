@@ -62,7 +62,13 @@ impl WatchSet {
     /// Whether anything is watched besides the loop's own socket pair for signals.
     #[inline]
     pub(super) fn has_others(&self) -> bool {
-        self.watched.len() > 1
+        self.others() > 0
+    }
+
+    /// How many descriptors are watched besides that pair.
+    #[inline]
+    pub(super) fn others(&self) -> usize {
+        self.watched.len().saturating_sub(1)
     }
 
     pub(super) fn registration(&self) -> &Registration {

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 use pyo3::exceptions::{PyBlockingIOError, PyInterruptedError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyInt, PyMemoryView, PyString};
+use pyo3::types::{PyBytes, PyInt, PyMemoryView, PyString, PyTuple};
 
 use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View};
@@ -117,7 +117,36 @@ impl Operation {
         self.attempt(core)
     }
 
+    /// Makes an attempt, and counts what it has sent or received once it is complete.
     pub(crate) fn attempt<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
+        let attempt = self.attempt_once(core)?;
+        if let Some(result) = &attempt {
+            self.count(core, result);
+        }
+        Ok(attempt)
+    }
+
+    fn count(&self, core: &Bound<'_, Core>, result: &Bound<'_, PyAny>) {
+        let meters = &core.get().shared.meters;
+        match &self.what {
+            What::Receive { .. } | What::ReceiveInto { .. } => {
+                meters.bytes_in.add_size(size(result));
+            }
+            What::ReceiveFrom { .. } | What::ReceiveFromInto { .. } => {
+                let first = result.cast_exact::<PyTuple>().ok();
+                let first = first.and_then(|pair| pair.get_item(0).ok());
+                meters
+                    .bytes_in
+                    .add_size(first.map_or(0, |first| size(&first)));
+            }
+            What::SendAll(all) => meters.bytes_out.add_size(all.sent.get()),
+            What::SendTo { .. } => meters.bytes_out.add_size(size(result)),
+            What::Accept => meters.accepts.count(),
+            What::Wait(..) => {}
+        }
+    }
+
+    fn attempt_once<'py>(&self, core: &Bound<'py, Core>) -> Attempt<'py> {
         let py = core.py();
         let sock = self.sock.bind(py);
         match &self.what {
@@ -188,6 +217,16 @@ impl Operation {
 
 /// The result of a native attempt; `None` when the Python method must be called, which raises its own errors.
 type Native<'py> = PyResult<Option<io::Result<Bound<'py, PyAny>>>>;
+
+/// The size of what a method of a socket returned: bytes, or a number of them. Zero for what only another class of
+/// sockets returns.
+fn size(result: &Bound<'_, PyAny>) -> usize {
+    if let Ok(bytes) = result.cast_exact::<PyBytes>() {
+        return bytes.as_bytes().len();
+    }
+    let number = result.cast_exact::<PyInt>().ok();
+    number.map_or(0, |number| number.extract().unwrap_or(0))
+}
 
 fn outcome(attempt: io::Result<Bound<'_, PyAny>>) -> Attempt<'_> {
     match attempt {
@@ -274,7 +313,10 @@ impl SendAll {
         };
         let sent = self.sent.get();
         match socket::send_now(fd, view.bytes().get(sent..).unwrap_or_default()) {
-            Ok(count) if sent + count >= view.len() => Ok(Some(Ok(py.None().into_bound(py)))),
+            Ok(count) if sent + count >= view.len() => {
+                self.sent.set(sent + count);
+                Ok(Some(Ok(py.None().into_bound(py))))
+            }
             Ok(count) => {
                 self.sent.set(sent + count);
                 self.pin(py)?;
@@ -307,10 +349,10 @@ impl SendAll {
             None => 0,
         };
         let sent = self.sent.get() + count;
+        self.sent.set(sent);
         if (count > 0 || pinned.is_none()) && sent >= length? {
             return Ok(Some(py.None().into_bound(py)));
         }
-        self.sent.set(sent);
         self.pin(py)?;
         Ok(None)
     }

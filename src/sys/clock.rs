@@ -18,6 +18,16 @@ pub(crate) fn monotonic_ns() -> u64 {
     now.tv_sec.cast_unsigned() * NANOS_PER_SECOND + now.tv_nsec.cast_unsigned()
 }
 
+/// Nanoseconds in so many seconds, rounded up; 0 for less than none.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, as it should"
+)]
+pub(crate) fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).ceil() as u64
+}
+
 pub(super) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 #[cfg(test)]

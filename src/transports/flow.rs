@@ -60,6 +60,7 @@ impl Flow {
         life: &Life,
         size: usize,
     ) -> PyResult<()> {
+        life.note_unsent(size);
         let mut control = self.control.get();
         let what = control.grown(size);
         self.control.set(control);
@@ -74,6 +75,7 @@ impl Flow {
         life: &Life,
         size: usize,
     ) -> PyResult<()> {
+        life.note_unsent(size);
         let mut control = self.control.get();
         if !control.is_paused() {
             return Ok(());

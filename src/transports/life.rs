@@ -2,11 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use crate::driver::Registration;
 use crate::ffi::Visitor;
+use crate::scheduler::Core;
+use crate::scheduler::meters::Meters;
 
 /// The phase of a transport's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +45,15 @@ pub(crate) struct Life {
     pub(super) lost_in: RefCell<Option<Py<PyAny>>>,
     /// Whether the loop's table holds this transport.
     pub(super) attached: Cell<bool>,
+    /// Unsent bytes, as the meters have them.
+    unsent: Cell<usize>,
+    /// The loop's.
+    pub(crate) meters: Arc<Meters>,
 }
 
 impl Life {
     pub(crate) fn new(
+        core: &Core,
         fd: RawFd,
         registration: Option<Registration>,
         protocol: &Bound<'_, PyAny>,
@@ -57,6 +65,8 @@ impl Life {
             phase: Cell::new(Phase::Open),
             lost_in: RefCell::new(None),
             attached: Cell::new(false),
+            unsent: Cell::new(0),
+            meters: Arc::clone(&core.shared.meters),
         }
     }
 
@@ -76,6 +86,21 @@ impl Life {
 
     pub(crate) fn is_attached(&self) -> bool {
         self.attached.get()
+    }
+
+    /// Notes for the loop's meters how much waits to be sent.
+    #[inline]
+    pub(crate) fn note_unsent(&self, size: usize) {
+        let before = self.unsent.replace(size);
+        if before != size {
+            self.meters.buffered_bytes.shift(before, size);
+        }
+    }
+
+    /// Notes that the transport is no more.
+    pub(super) fn note_end(&self) {
+        self.note_unsent(0);
+        self.meters.transports.shift(1, 0);
     }
 
     /// Continues reading in the next pass.

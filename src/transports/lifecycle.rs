@@ -112,6 +112,7 @@ pub(crate) fn start<T: Transport>(
     fd: RawFd,
     waiter: Option<&Bound<'_, PyAny>>,
 ) {
+    data(this).core().get().shared.meters.transports.count();
     if T::CLAIMS {
         local.claims.claim(fd);
     }
@@ -268,6 +269,8 @@ fn lost<T: Transport>(this: &Bound<'_, PyAny>, error: Option<Bound<'_, PyAny>>) 
 fn let_go<T: Transport>(this: &Bound<'_, T>, state: &T::State) -> PyResult<()> {
     let life = T::life(state);
     life.phase.set(Phase::Closed);
+    life.meters.connections_lost.count();
+    life.note_end();
     let detached = update_interest(this, state);
     let registration = life.registration.take();
     drop(registration);
@@ -341,6 +344,7 @@ pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
     }
     let life = T::life(&state);
     let warned = warnings::unclosed(this.as_any());
+    life.note_end();
     life.phase.set(Phase::Closed);
     let registration = life.registration.take();
     drop(registration);

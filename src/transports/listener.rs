@@ -104,6 +104,7 @@ impl Listener {
             match socket::accept(self.fd) {
                 Ok(accepted) => {
                     self.failures.store(0, Ordering::Relaxed);
+                    core.get().shared.meters.accepts.count();
                     if let Err(error) = self.connected(core, accepted) {
                         refused(core, error)?;
                     }

@@ -78,11 +78,21 @@ impl Deadlines {
         }
     }
 
-    /// The next timer that is due at `now`.
-    pub(super) fn pop_due<'py>(&self, py: Python<'py>, now: f64) -> Option<Bound<'py, Handle>> {
-        let handle = self.timers.borrow_mut().pop_due(py, now)?;
+    /// The next timer that is due at `now`, and its deadline.
+    pub(super) fn pop_due<'py>(
+        &self,
+        py: Python<'py>,
+        now: f64,
+    ) -> Option<(f64, Bound<'py, Handle>)> {
+        let (when, handle) = self.timers.borrow_mut().pop_due(py, now)?;
         handle::set_unscheduled(&handle);
-        Some(handle)
+        Some((when, handle))
+    }
+
+    /// How many timers there are that were not cancelled.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.timers.borrow().count()
     }
 
     /// The deadline to wait for, once cancelled timers on top are gone.

@@ -36,7 +36,7 @@ impl Local {
     fn renew(&self) -> PyResult<Arc<Driver>> {
         self.forget_ready_io();
         // All that may fail comes first: until it succeeds, the next who asks tries again.
-        let driver = make_driver(&self.ready_list)?;
+        let driver = make_driver(&self.ready_list, &self.meters)?;
         let timer = make_timer(&driver)?;
         let served = !self.forked_while_running.get();
         if let Some(set) = &mut *self.watched.borrow_mut() {

@@ -44,7 +44,7 @@ pub(crate) fn from_socket<'py>(
     let descriptor = Descriptor::from_socket(sock);
     let extra = ExtraInfo::from_socket(sock, extra)?;
     let peer = extra.get(name!(py, "peername"), &descriptor)?;
-    let life = Life::new(fd, None, protocol);
+    let life = Life::new(core.get(), fd, None, protocol);
     let state = State::new(life, Kind::of(sock)?, descriptor, extra, peer, address)?;
     let local = core.get().local(py)?;
     state

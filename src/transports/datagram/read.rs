@@ -107,6 +107,7 @@ fn receive_many(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
         let mut arrived = state.arrived.borrow_mut();
         datagram::receive_many(state.life.fd, buffer, wanted, |bytes, name| {
             // Other addresses are ignored: the kernel gives only internet addresses for an internet socket.
+            state.life.meters.bytes_in.add_size(bytes.len());
             if let Some(address) = name.internet() {
                 let keep = make::bytes(py, bytes).and_then(|bytes| {
                     arrived.try_reserve(1).map_err(make::no_memory)?;
@@ -142,7 +143,9 @@ fn receive_one(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Found> {
     let py = this.py();
     let outcome = data(this).local(py)?.with_read_buffer(|buffer| {
         let name = datagram::receive(state.life.fd, buffer)?;
-        Ok((make::bytes(py, buffer.filled()), name))
+        let bytes = buffer.filled();
+        state.life.meters.bytes_in.add_size(bytes.len());
+        Ok((make::bytes(py, bytes), name))
     })?;
     match outcome {
         Ok((bytes, name)) => {
@@ -177,6 +180,8 @@ fn receive_by_python(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<Fou
         });
     match outcome {
         Ok((bytes, sender)) => {
+            let count = bytes.bind(py).as_bytes().len();
+            state.life.meters.bytes_in.add_size(count);
             arrived(state, (bytes, Sender::Other(sender)))?;
             Ok(Found::More)
         }

@@ -164,7 +164,10 @@ fn send_now_or_copy(
                 _ => datagram::send(state.life.fd, view.bytes(), None),
             };
             match outcome {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    state.life.meters.bytes_out.add_size(view.len());
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     queue(this, state, make::bytes(py, view.bytes())?, to)?;
                     return flush(this, state);
@@ -312,7 +315,9 @@ fn send_all(this: &Bound<'_, Datagrams>, state: &State) -> PyResult<bool> {
         match outcome {
             Ok(count) => {
                 for _ in 0..count {
-                    drop(state.queue.borrow_mut().pop(py));
+                    let sent = state.queue.borrow_mut().pop(py);
+                    let size = sent.map_or(0, |sent| sent.data.bind(py).as_bytes().len());
+                    state.life.meters.bytes_out.add_size(size);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -369,7 +374,10 @@ fn by_python(state: &State, bytes: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>
     let py = bytes.py();
     let socket = state.descriptor.socket(py)?;
     let name = name!(py, "sendto");
-    call::method(&socket, name, [bytes, address]).map(drop)
+    let sent = call::method(&socket, name, [bytes, address])?;
+    let size = sent.extract().unwrap_or(0); // Another class of sockets may return anything.
+    state.life.meters.bytes_out.add_size(size);
+    Ok(())
 }
 
 /// Registers interest in room to write.

@@ -106,7 +106,7 @@ pub(crate) fn open<'py, S: Side>(
     core.get().check_closed()?;
     protocol::check(protocol)?;
     let state = State {
-        life: Life::new(fd, None, protocol),
+        life: Life::new(core.get(), fd, None, protocol),
         kind,
         twin: RefCell::new(None),
         pipe: RefCell::new(Some(file.clone().unbind())),

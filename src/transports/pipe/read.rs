@@ -173,7 +173,7 @@ fn into_buffer(
         }
     };
     let room = view.len();
-    let outcome = pipe::read(state.life.fd, &mut view.room());
+    let outcome = receive(state, &mut view.room());
     drop(view);
     let count = match outcome {
         Ok(count) if count > 0 => count,
@@ -210,10 +210,10 @@ fn as_bytes(
 ) -> PyResult<Found> {
     let py = this.py();
     let outcome = if state.side.large_reads.get() {
-        bytes::read_into_new(py, READ_SIZE, |buffer| pipe::read(state.life.fd, buffer))?
+        bytes::read_into_new(py, READ_SIZE, |buffer| receive(state, buffer))?
     } else {
         let local = data(this).local(py)?;
-        local.with_read_buffer(|buffer| match pipe::read(state.life.fd, buffer) {
+        local.with_read_buffer(|buffer| match receive(state, buffer) {
             Ok(count) => {
                 let received = make::bytes(py, buffer.filled())?;
                 Ok::<_, PyErr>(Ok((received, count)))
@@ -245,13 +245,12 @@ fn into_reader(
     reader: &Reader<'_>,
 ) -> PyResult<Option<Found>> {
     let py = this.py();
-    let receive = |buffer: &mut ReadBuffer<'_>| pipe::read(state.life.fd, buffer);
     let room = if state.side.large_reads.get() {
         READ_SIZE
     } else {
         SMALL_READ
     };
-    let count = match bytes::append_into(reader.buffer(), room, receive) {
+    let count = match bytes::append_into(reader.buffer(), room, |buffer| receive(state, buffer)) {
         Ok(Ok(count)) if count > 0 => count,
         Ok(outcome) => return nothing(this, outcome).map(Some),
         Err(error) if bytes::is_pinned(py, &error) => return Ok(None),
@@ -266,6 +265,12 @@ fn into_reader(
         report_step(this, &state.life, "_read_ready", error)?;
     }
     Ok(Some(found))
+}
+
+fn receive(state: &State<ReadSide>, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
+    let count = pipe::read(state.life.fd, buffer)?;
+    state.life.meters.bytes_in.add_size(count);
+    Ok(count)
 }
 
 /// Records how much was read, for the next read, and checks whether there is more.

@@ -221,8 +221,12 @@ fn write_at_once(state: &State<WriteSide>, bytes: &[u8]) -> PyResult<usize> {
         return Ok(0);
     }
     match pipe::write(state.life.fd, bytes) {
+        Ok(count) => {
+            state.life.meters.bytes_out.add_size(count);
+            Ok(count)
+        }
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        outcome => outcome.map_err(os_error),
+        Err(error) => Err(os_error(error)),
     }
 }
 
@@ -251,6 +255,7 @@ fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> 
         };
         let is_full = match outcome {
             Ok(count) => {
+                state.life.meters.bytes_out.add_size(count);
                 state.side.buffer.borrow_mut().advance(count);
                 count < size && !has_more && state.kind != FileKind::Character
             }

@@ -144,6 +144,7 @@ fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<
 /// Removes `count` bytes that the kernel took.
 #[inline]
 fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
+    state.life.meters.bytes_out.add_size(count);
     let over = state.buffer.borrow_mut().advance(count);
     if let Some(bytes) = over {
         let py = this.py();

@@ -120,7 +120,7 @@ fn start<'py>(
         watches_room: Cell::new(direction == Direction::Both),
         gathering: Cell::new(gathering),
         ..State::new(
-            Life::new(parts.fd, Some(registration), protocol),
+            Life::new(core.get(), parts.fd, Some(registration), protocol),
             parts.descriptor,
             parts.extra,
             delivery,

@@ -285,8 +285,12 @@ fn send_or_copy(state: &State, bytes: &[u8]) -> PyResult<PyResult<usize>> {
 #[inline]
 fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
     match socket::send(state.life.fd, bytes) {
+        Ok(count) => {
+            state.life.meters.bytes_out.add_size(count);
+            Ok(count)
+        }
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        outcome => outcome.map_err(os_error),
+        Err(error) => Err(os_error(error)),
     }
 }
 
