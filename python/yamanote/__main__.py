@@ -1,0 +1,126 @@
+"""`python -m yamanote`: runs any program on yamanote's event loop without changing it.
+
+    python -m yamanote [options] script.py [arguments]
+    python -m yamanote [options] -m module [arguments]
+    python -m yamanote [options] -c code [arguments]
+
+The command becomes the interpreter that would have run the program, with one folder more on
+`PYTHONPATH`: what is in it replaces the loops of asyncio and uvloop when the program, or a child
+of it, imports them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from yamanote._replacing import OPTIONS
+from yamanote._yamanote import __version__, _calls_openssl, _tokio_version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+USAGE = """\
+usage: python -m yamanote [options] script.py [arguments]
+       python -m yamanote [options] -m module [arguments]
+       python -m yamanote [options] -c code [arguments]
+
+Runs the program with yamanote's event loop in place of asyncio's and uvloop's.
+
+options:
+  --debug     asyncio's debug mode
+  --metrics   a table of what the loops have done, on stderr when the program ends
+  --verbose   say on stderr what was replaced
+  --version   the version of yamanote and of what it is made of
+  --help      this text
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+
+def parse(arguments: list[str]) -> tuple[set[str], list[str]]:
+    """Split the command's arguments into its options and the program with its arguments.
+
+    Raises:
+        UsageError: an option is unknown, or there is no program.
+    """
+    options: set[str] = set()
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("-") or argument == "-" or argument[:2] in ("-m", "-c"):
+            return options, arguments[index:]
+        if argument not in ("--debug", "--metrics", "--verbose", "--version", "--help", "-h"):
+            message = f"unknown option {argument}"
+            raise UsageError(message)
+        options.add("--help" if argument == "-h" else argument)
+    if options & {"--version", "--help"}:
+        return options, []
+    raise UsageError("which program?")
+
+
+def interpreter_options() -> list[str]:
+    """Return the options of the interpreter itself: those before `-m yamanote`.
+
+    Raises:
+        UsageError: the interpreter ignores `PYTHONPATH`.
+    """
+    if sys.flags.ignore_environment or sys.flags.no_site:
+        raise UsageError("does not work with the interpreter's options -E, -I and -S")
+    before = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv[1:])]
+    last = before.pop()
+    last = before.pop() if last == "yamanote" else last.removesuffix("yamanote")
+    # `-m` may end a group of options: `-Bm`.
+    rest = last.removesuffix("m")
+    return before if rest == "-" else [*before, rest]
+
+
+def environment(options: set[str]) -> dict[str, str]:
+    """Return the environment in which the program's interpreter replaces the loops."""
+    environ = dict(os.environ)
+    startup = str(Path(__file__).with_name("_startup"))
+    others = environ.get("PYTHONPATH")
+    environ["PYTHONPATH"] = os.pathsep.join([startup, others] if others else [startup])
+    # The process keeps its number.
+    kept = {"--metrics": f"metrics={os.getpid()}", "--verbose": "verbose"}
+    environ[OPTIONS] = ",".join(kept[option] for option in sorted(options & kept.keys()))
+    if "--debug" in options:
+        environ["PYTHONASYNCIODEBUG"] = "1"
+    return environ
+
+
+def versions() -> str:
+    """Return the versions of yamanote and of what it is made of, one in a line."""
+    import platform
+    import ssl
+
+    way = "called directly" if _calls_openssl() else "through the module `_ssl`"
+    lines = [
+        f"yamanote {__version__}",
+        f"tokio {_tokio_version}",
+        f"{ssl.OPENSSL_VERSION}, {way}",
+        f"{platform.python_implementation()} {sys.version.split()[0]}",
+        f"{platform.system()} {platform.release()}, {platform.machine()}",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> NoReturn:
+    """Become the interpreter that runs the program."""
+    try:
+        options, program = parse(sys.argv[1:])
+        if "--help" in options:
+            sys.exit(print(USAGE, end=""))
+        if "--version" in options:
+            sys.exit(print(versions()))
+        command = [sys.executable, *interpreter_options(), *program]
+    except UsageError as error:
+        print(f"yamanote: {error}\n\n{USAGE}", end="", file=sys.stderr)
+        sys.exit(2)
+    os.execve(sys.executable, command, environment(options))
+
+
+if __name__ == "__main__":
+    main()
