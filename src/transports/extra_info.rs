@@ -1,6 +1,7 @@
 //! `get_extra_info`: socket, addresses, and the entries that the transport's creator added.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -16,17 +17,48 @@ use crate::sys::socket::Name;
 /// What a transport knows about its connection, converted to Python objects on the first request.
 #[derive(Debug)]
 pub(crate) struct ExtraInfo {
-    local: Option<Name>,
-    peer: Option<Name>,
+    local: Address,
+    peer: Address,
     made: RefCell<Option<Py<PyDict>>>,
+}
+
+/// A socket's address. The kernel's own form takes 128 bytes for any, and every connection has two.
+#[derive(Debug)]
+pub(super) enum Address {
+    Unknown,
+    Internet(SocketAddr),
+    /// [`Name::unix`].
+    Unix(Box<[u8]>),
+}
+
+impl From<&Name> for Address {
+    fn from(name: &Name) -> Self {
+        match (name.internet(), name.unix()) {
+            (Some(address), _) => Self::Internet(address),
+            (None, Some(path)) => Self::Unix(path.into()),
+            (None, None) => Self::Unknown,
+        }
+    }
+}
+
+impl Address {
+    /// The address as a Python object, if there is one.
+    pub(super) fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self {
+            Self::Unknown => Ok(None),
+            Self::Internet(address) => addr::to_python(py, address).map(Some),
+            Self::Unix(path) => addr::path_to_python(py, path).map(Some),
+        }
+    }
 }
 
 impl ExtraInfo {
     /// For a socket whose addresses come from the kernel and that has no Python object yet.
     pub(crate) fn from_names(local: Option<Name>, peer: Option<Name>) -> Self {
+        let address = |name: Option<Name>| name.as_ref().map_or(Address::Unknown, Address::from);
         Self {
-            local,
-            peer,
+            local: address(local),
+            peer: address(peer),
             made: RefCell::new(None),
         }
     }
@@ -50,8 +82,8 @@ impl ExtraInfo {
             info.set_item(peer, socket.call_method0(name!(py, "getpeername")).ok())?;
         }
         Ok(Self {
-            local: None,
-            peer: None,
+            local: Address::Unknown,
+            peer: Address::Unknown,
             made: RefCell::new(Some(info.unbind())),
         })
     }
@@ -64,8 +96,8 @@ impl ExtraInfo {
         let info = make::dict(py)?;
         let socket = transport_socket(&descriptor.socket(py)?)?;
         info.set_item(name!(py, "socket"), socket)?;
-        info.set_item(name!(py, "sockname"), address(py, self.local)?)?;
-        info.set_item(name!(py, "peername"), address(py, self.peer)?)?;
+        info.set_item(name!(py, "sockname"), self.local.to_python(py)?)?;
+        info.set_item(name!(py, "peername"), self.peer.to_python(py)?)?;
         self.made.replace(Some(info.clone().unbind()));
         Ok(info)
     }
@@ -82,8 +114,8 @@ impl ExtraInfo {
         {
             let address = match name.to_str() {
                 Ok("socket") => None,
-                Ok("sockname") => address(py, self.local)?,
-                Ok("peername") => address(py, self.peer)?,
+                Ok("sockname") => self.local.to_python(py)?,
+                Ok("peername") => self.peer.to_python(py)?,
                 // Streams ask for the TLS context of each connection: the socket object is not created for that.
                 _ => return Ok(None),
             };
@@ -117,14 +149,4 @@ pub(crate) fn transport_socket<'py>(socket: &Bound<'py, PyAny>) -> PyResult<Boun
         "TransportSocket",
     )?
     .call1((socket,))
-}
-
-/// The address as a Python object, if there is one.
-pub(super) fn address(py: Python<'_>, name: Option<Name>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let Some(name) = name else { return Ok(None) };
-    let internet = name.internet();
-    let address = internet.map(|address| addr::to_python(py, &address));
-    address
-        .or_else(|| name.unix().map(|name| addr::path_to_python(py, name)))
-        .transpose()
 }

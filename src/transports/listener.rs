@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
-use super::extra_info::{address, transport_socket};
+use super::extra_info::{Address, transport_socket};
 use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
@@ -145,7 +145,7 @@ impl Listener {
             }
             Then::Call(call) => {
                 let (fd, peer) = accepted;
-                let address = address(py, Some(peer))?;
+                let address = Address::from(&peer).to_python(py)?;
                 let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
                 let call = call.bind(py);
                 if self.is_servers {
