@@ -6,6 +6,7 @@
 mod edge;
 mod ready_list;
 mod registration;
+mod slot_wakers;
 mod timer;
 mod waker;
 

@@ -6,7 +6,7 @@ use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{RawWaker, RawWakerVTable, Waker};
+use std::task::Waker;
 
 use super::edge;
 
@@ -251,56 +251,6 @@ impl Slot {
     fn mark(&self, bits: u8) -> bool {
         self.bits.fetch_or(bits | QUEUED, Ordering::AcqRel) & QUEUED == 0
     }
-
-    /// A waker that fires `READ`.
-    pub(super) fn read_waker(self: Arc<Self>) -> Waker {
-        waker(self, &READ_WAKER)
-    }
-
-    /// A waker that fires `WRITE`.
-    pub(super) fn write_waker(self: Arc<Self>) -> Waker {
-        waker(self, &WRITE_WAKER)
-    }
-}
-
-fn waker(slot: Arc<Slot>, table: &'static RawWakerVTable) -> Waker {
-    // SAFETY: the functions in both tables treat the pointer as one reference to a slot, which it is; a slot's
-    // methods may be called from any thread.
-    unsafe { Waker::new(Arc::into_raw(slot).cast(), table) }
-}
-
-static READ_WAKER: RawWakerVTable =
-    RawWakerVTable::new(clone::<READ>, wake::<READ>, wake_by_ref::<READ>, release);
-static WRITE_WAKER: RawWakerVTable =
-    RawWakerVTable::new(clone::<WRITE>, wake::<WRITE>, wake_by_ref::<WRITE>, release);
-
-unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
-    // SAFETY: a waker's pointer is a live reference made by `Arc::into_raw`; this adds one for the clone.
-    unsafe { Arc::increment_strong_count(slot.cast::<Slot>()) };
-    RawWaker::new(
-        slot,
-        if BIT == READ {
-            &READ_WAKER
-        } else {
-            &WRITE_WAKER
-        },
-    )
-}
-
-unsafe fn wake<const BIT: u8>(slot: *const ()) {
-    // SAFETY: waking by value takes over the waker's reference, which `Arc::into_raw` made.
-    unsafe { Arc::from_raw(slot.cast::<Slot>()) }.wake(BIT);
-}
-
-unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
-    // SAFETY: borrows the waker's reference, which `Arc::into_raw` made; `ManuallyDrop` does not release it.
-    let slot = mem::ManuallyDrop::new(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
-    Arc::clone(&slot).wake(BIT);
-}
-
-unsafe fn release(slot: *const ()) {
-    // SAFETY: dropping a waker releases its reference, which `Arc::into_raw` made.
-    drop(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
 }
 
 impl fmt::Debug for ReadyList {
@@ -363,7 +313,7 @@ mod tests {
         let list = Arc::new(ReadyList::default());
         let slots = slots(&list, 3);
         slots[1].fire(READ);
-        Arc::clone(&slots[0]).write_waker().wake();
+        slots[0].lend_write_waker().wake_by_ref();
         slots[1].fire(WRITE);
         slots[2].fire(READ);
         assert_eq!(drained(&list), [(1, READ | WRITE), (0, WRITE), (2, READ)]);
@@ -406,7 +356,7 @@ mod tests {
                         match number % 3 {
                             0 => waker.wake_by_ref(),
                             1 => Arc::clone(own).read_waker().wake(),
-                            _ => Arc::clone(own).write_waker().wake(),
+                            _ => own.lend_write_waker().wake_by_ref(),
                         }
                         Arc::clone(common).wake(WRITE);
                     }

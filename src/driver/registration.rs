@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -34,8 +34,6 @@ pub(crate) struct Registration {
     io: RefCell<Option<AsyncFd<Borrowed>>>,
     made_in: Cell<Generation>,
     slot: Arc<Slot>,
-    read_waker: Waker,
-    write_waker: Waker,
 }
 
 /// A descriptor that the owner of the registration keeps open.
@@ -55,8 +53,6 @@ impl Registration {
             direction,
             io: RefCell::new(Some(put(fd, direction)?)),
             made_in: Cell::new(Generation::current()),
-            read_waker: Arc::clone(&slot).read_waker(),
-            write_waker: Arc::clone(&slot).write_waker(),
             slot,
         })
     }
@@ -92,7 +88,8 @@ impl Registration {
         // An error means that the reactor is gone. No event will arrive, and the caller's system call returns the
         // error.
         self.with_io(|io| {
-            let mut context = Context::from_waker(&self.read_waker);
+            let waker = self.slot.lend_read_waker();
+            let mut context = Context::from_waker(&waker);
             matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
         })
     }
@@ -105,7 +102,8 @@ impl Registration {
                 return true;
             }
             forget(io, Interest::READABLE);
-            let mut context = Context::from_waker(&self.read_waker);
+            let waker = self.slot.lend_read_waker();
+            let mut context = Context::from_waker(&waker);
             matches!(io.poll_read_ready(&mut context), Poll::Ready(Ok(_)))
         })
     }
@@ -113,7 +111,8 @@ impl Registration {
     /// Polls the kernel until it reports no more input; then the urgent data has been passed.
     #[cold]
     fn has_more(&self, io: &AsyncFd<Borrowed>) -> bool {
-        let mut context = Context::from_waker(&self.read_waker);
+        let waker = self.slot.lend_read_waker();
+        let mut context = Context::from_waker(&waker);
         if let Poll::Ready(Ok(guard)) = io.poll_read_ready(&mut context)
             && guard.ready().is_read_closed()
         {
@@ -132,7 +131,8 @@ impl Registration {
     pub(crate) fn filled(&self) -> bool {
         self.with_io(|io| {
             forget(io, Interest::WRITABLE);
-            let mut context = Context::from_waker(&self.write_waker);
+            let waker = self.slot.lend_write_waker();
+            let mut context = Context::from_waker(&waker);
             matches!(io.poll_write_ready(&mut context), Poll::Ready(Ok(_)))
         })
     }
@@ -140,7 +140,8 @@ impl Registration {
     /// Whether the peer will read no more. The reactor reports this for a pipe even where only reading is watched.
     pub(crate) fn is_write_closed(&self) -> bool {
         self.with_io(|io| {
-            let mut context = Context::from_waker(&self.write_waker);
+            let waker = self.slot.lend_write_waker();
+            let mut context = Context::from_waker(&waker);
             match io.poll_write_ready(&mut context) {
                 Poll::Ready(Ok(guard)) => guard.ready().is_write_closed(),
                 _ => false,

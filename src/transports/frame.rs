@@ -11,8 +11,6 @@ pub(crate) struct Frame<S> {
     pub(crate) core: Py<Core>,
     /// The context of the protocol's methods.
     pub(crate) context: Py<PyAny>,
-    /// `connection_lost` runs in it too, rather than in the context that ended the connection.
-    pub(crate) keeps_context: bool,
     pub(crate) state: OwnerCell<S>,
 }
 
@@ -21,7 +19,6 @@ impl<S> Frame<S> {
         Self {
             core: core.clone().unbind(),
             context: context.unbind(),
-            keeps_context: false,
             state: OwnerCell::new(state),
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Life {
     pub(crate) phase: Cell<Phase>,
     /// The context in which `connection_lost` runs.
     pub(super) lost_in: RefCell<Option<Py<PyAny>>>,
+    /// `connection_lost` runs in the transport's context too, rather than in the one that ended the connection.
+    pub(super) keeps_context: Cell<bool>,
     /// Whether the loop's table holds this transport.
     pub(super) attached: Cell<bool>,
     /// Unsent bytes, as the meters have them.
@@ -64,6 +66,7 @@ impl Life {
             protocol: RefCell::new(Some(protocol.clone().unbind())),
             phase: Cell::new(Phase::Open),
             lost_in: RefCell::new(None),
+            keeps_context: Cell::new(false),
             attached: Cell::new(false),
             unsent: Cell::new(0),
             meters: Arc::clone(&core.shared.meters),

@@ -207,7 +207,7 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
     let local = data(this).local(this.py())?;
     life.attached.set(wanted);
     if wanted {
-        local.attach(registration, source(this, life.fd));
+        local.attach(registration, source(this));
     } else {
         local.detach(registration);
     }
@@ -215,9 +215,8 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
 }
 
 /// The transport as the source that the loop's table holds.
-pub(crate) fn source<T: Transport>(this: &Bound<'_, T>, fd: RawFd) -> Arc<dyn Source> {
+pub(crate) fn source<T: Transport>(this: &Bound<'_, T>) -> Arc<dyn Source> {
     Arc::new(TransportSource {
-        fd,
         transport: this.clone().unbind(),
     })
 }
@@ -229,7 +228,7 @@ pub(crate) fn lose_later<T: Transport>(
     error: Option<Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = this.py();
-    if !data(this).frame().keeps_context {
+    if !life.keeps_context.get() {
         // As with asyncio's `call_soon`, `connection_lost` runs in a copy of the context that ended the connection.
         let before = life.lost_in.replace(Some(copy_current(py)?.unbind()));
         drop(before);
@@ -361,7 +360,6 @@ pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
 
 /// A transport in the loop's table.
 struct TransportSource<T> {
-    fd: RawFd,
     transport: Py<T>,
 }
 
@@ -401,7 +399,10 @@ impl<T: Transport> Source for TransportSource<T> {
     }
 
     fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
-        (T::CLAIMS && fd == self.fd).then(|| self.transport.bind(py).as_any().clone())
+        let transport = self.transport.bind(py);
+        let state = data(transport).state(py);
+        let is_its = T::CLAIMS && state.is_ok_and(|state| T::life(&state).fd == fd);
+        is_its.then(|| transport.as_any().clone())
     }
 
     fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {

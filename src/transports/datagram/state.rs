@@ -167,7 +167,7 @@ pub(super) fn register(
         Err(error) => return fail(this, "Fatal error on datagram transport", error),
     };
     if state.life.is_attached() {
-        local.attach(&registration, lifecycle::source(this, state.life.fd));
+        local.attach(&registration, lifecycle::source(this));
     }
     state.life.registration.replace(Some(registration));
     state.direction.set(direction);

@@ -28,7 +28,7 @@ use crate::transports::extra_info::ExtraInfo;
 use crate::transports::frame::Frame;
 use crate::transports::lifecycle::{self, Life, Reading, Transport, update_interest};
 use crate::transports::protocol;
-pub(crate) use state::{Decoder, Room, Stream};
+pub(crate) use state::{Room, Stream};
 use state::{State, Writing};
 
 /// Creates a transport over a Python socket and takes ownership of it.
@@ -127,9 +127,8 @@ fn start<'py>(
             parts.stops,
         )
     };
-    let mut frame = Frame::new(core, room.context, state);
-    frame.keeps_context = room.is_given;
-    let this = new_instance(py, Stream(frame))?;
+    state.life.keeps_context.set(room.is_given);
+    let this = new_instance(py, Stream(Frame::new(core, room.context, state)))?;
     if let Some(server) = server {
         clients::attach(server, this.as_any())?;
     }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::flush::{close, settle};
-use super::state::{Decoder, State, Stream};
+use super::state::{Decode, State, Stream};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View};
@@ -285,11 +285,11 @@ fn past_reader(
 fn through_decoder(
     this: &Bound<'_, Stream>,
     state: &State,
-    decoder: &dyn Decoder,
+    decoder: Decode,
     protocol: &Bound<'_, PyAny>,
 ) -> PyResult<Found> {
     let mut found = Found::End;
-    let outcome = decoder.read(protocol, &mut |buffer| {
+    let outcome = decoder(protocol, &mut |buffer| {
         let count = receive(state, buffer)?;
         if count > 0 {
             found = note(state, count, READ_SIZE);

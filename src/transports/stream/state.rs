@@ -1,7 +1,6 @@
 //! A stream transport and its state.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Debug;
 use std::io;
 
 use pyo3::prelude::*;
@@ -32,7 +31,7 @@ pub(crate) struct State {
     pub(crate) extra: ExtraInfo,
     pub(crate) delivery: Cell<Delivery>,
     /// Set while the protocol is one that receives decoded bytes.
-    pub(super) decoder: Cell<Option<&'static dyn Decoder>>,
+    pub(super) decoder: Cell<Option<Decode>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(crate) reading: Cell<Reading>,
     pub(crate) writing: Cell<Writing>,
@@ -60,16 +59,12 @@ pub(crate) struct State {
     pub(crate) empty_waiter: RefCell<Option<Py<PyAny>>>,
 }
 
-/// Decodes received bytes before the protocol sees them, as TLS does.
-pub(crate) trait Decoder: Debug + Sync {
-    /// Calls `receive` once, with memory for received bytes, and passes the decoded bytes to `protocol`. Returns the
-    /// socket's error, or the result of passing them on.
-    fn read(
-        &self,
-        protocol: &Bound<'_, PyAny>,
-        receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
-    ) -> PyResult<io::Result<PyResult<()>>>;
-}
+/// Decodes received bytes before the protocol sees them, as TLS does: calls `receive` once, with memory for received
+/// bytes, and passes the decoded bytes to `protocol`. Returns the socket's error, or the result of passing them on.
+pub(crate) type Decode = fn(
+    protocol: &Bound<'_, PyAny>,
+    receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
+) -> PyResult<io::Result<PyResult<()>>>;
 
 /// The context in which a protocol's methods run.
 pub(crate) struct Room<'py> {
@@ -123,7 +118,7 @@ impl State {
     }
 
     /// From now on, received bytes go to the protocol through `decoder`.
-    pub(crate) fn set_decoder(&self, decoder: &'static dyn Decoder) {
+    pub(crate) fn set_decoder(&self, decoder: Decode) {
         self.decoder.set(Some(decoder));
     }
 }

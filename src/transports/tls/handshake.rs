@@ -18,7 +18,7 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     let tls = data(this);
     let state = tls.state(py)?;
     let stream = cast::<Stream>(stream)?;
-    data(stream).state(py)?.set_decoder(&read::RecordDecoder);
+    data(stream).state(py)?.set_decoder(read::decode);
     state.set_stream(Some(stream));
     let core = tls.core.bind(py);
     if core.get().is_debug() {

@@ -17,29 +17,23 @@ use crate::scheduler::{Deferred, is_exit};
 use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
-use crate::transports::stream::{self, Decoder};
+use crate::transports::stream;
 use crate::transports::stream_reader::{self, Reader};
 
 /// The decoder that a handshake installs on the stream.
-#[derive(Debug)]
-pub(super) struct RecordDecoder;
-
-impl Decoder for RecordDecoder {
-    fn read(
-        &self,
-        protocol: &Bound<'_, PyAny>,
-        receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
-    ) -> PyResult<io::Result<PyResult<()>>> {
-        let this = cast(protocol)?;
-        let state = data(this).state(this.py())?;
-        let wants_bytes = state.phase.get() == TlsPhase::Wrapped
-            && !state.reading_paused.get()
-            && state.delivery.get() != Delivery::Buffer;
-        if wants_bytes && let Some(wire) = state.session.quiet_wire(this.py()) {
-            return decrypt_in_place(this, &state, &wire, receive);
-        }
-        feed_then_read(this, &state, receive)
+pub(super) fn decode(
+    protocol: &Bound<'_, PyAny>,
+    receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
+) -> PyResult<io::Result<PyResult<()>>> {
+    let this = cast(protocol)?;
+    let state = data(this).state(this.py())?;
+    let wants_bytes = state.phase.get() == TlsPhase::Wrapped
+        && !state.reading_paused.get()
+        && state.delivery.get() != Delivery::Buffer;
+    if wants_bytes && let Some(wire) = state.session.quiet_wire(this.py()) {
+        return decrypt_in_place(this, &state, &wire, receive);
     }
+    feed_then_read(this, &state, receive)
 }
 
 /// Decrypts from the loop's read buffer, and only then calls the protocol, which may need that buffer too.
