@@ -25,8 +25,7 @@ pub(super) struct Timers {
 
 #[derive(Debug)]
 struct Timer {
-    when: f64,
-    /// `when` as an integer with the same order, which the heap compares.
+    /// The deadline as an integer with the same order, which the heap compares.
     order: i64,
     sequence: u64,
     handle: Py<Handle>,
@@ -37,7 +36,6 @@ impl Timers {
         self.heap.try_reserve(1).map_err(make::no_memory)?;
         self.sequence += 1;
         self.heap.push(Timer {
-            when,
             order: order(when),
             sequence: self.sequence,
             handle,
@@ -73,7 +71,7 @@ impl Timers {
     /// The earliest deadline, cancelled or not.
     #[inline]
     pub(super) fn earliest(&self) -> Option<f64> {
-        self.heap.peek().map(|timer| timer.when)
+        self.heap.peek().map(Timer::when)
     }
 
     /// Removes the next timer that is due at `now`, as every method that removes: the caller calls `set_unscheduled`.
@@ -84,7 +82,7 @@ impl Timers {
         py: Python<'py>,
         now: f64,
     ) -> Option<(f64, Bound<'py, Handle>)> {
-        let when = self.heap.peek()?.when;
+        let when = self.heap.peek()?.when();
         if when > now {
             return None;
         }
@@ -176,9 +174,20 @@ impl Timers {
     }
 }
 
+impl Timer {
+    #[inline]
+    fn when(&self) -> f64 {
+        f64::from_bits(mirrored(self.order).cast_unsigned())
+    }
+}
+
 /// The order of `f64::total_cmp`, with its transformation made once instead of in each comparison.
 fn order(when: f64) -> i64 {
-    let bits = when.to_bits().cast_signed();
+    mirrored(when.to_bits().cast_signed())
+}
+
+/// Reverses the order of the negative numbers. The sign stays, so doing it again undoes it.
+fn mirrored(bits: i64) -> i64 {
     bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
 }
 
