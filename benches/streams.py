@@ -38,6 +38,10 @@ SIZES_KIB = (1, 16, 64, 256)
 LARGE_MODES = ("protocol", "streams")
 CONNECTIONS = (1, 10, 100, 1000)
 
+#: For small messages; each connection has one in flight.
+MANY_MODES = ("protocol", "streams")
+MANY_CONNECTIONS = 10_000
+
 #: More would overflow the server's receive buffer, and a lost datagram ends a sample.
 DATAGRAM_CLIENTS = (1, 10, 50)
 
@@ -68,6 +72,7 @@ class Echo:
 
     def measure(self, tools: Tools, loop: str, seconds: float) -> Sample:
         """Take one sample."""
+        allow_descriptors(self.connections + 100)
         arguments = [f"--size={self.size_kib * 1024}", f"--connections={self.connections}"]
         with server(tools, loop, self.mode) as process:
             way = "udp" if self.mode == "udp" else "echo"
@@ -163,6 +168,8 @@ def workloads() -> Iterator[Workload]:
         for size_kib in SIZES_KIB:
             for connections in CONNECTIONS:
                 yield Echo(mode, size_kib, connections)
+    for mode in MANY_MODES:
+        yield Echo(mode, 1, MANY_CONNECTIONS)
     for mode in LARGE_MODES:
         yield Echo(mode, 1024, 10)
     for size_kib, connections in ((1, 10), (1, 100), (64, 10)):
