@@ -4,6 +4,7 @@
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -61,7 +62,8 @@ impl Kept {
         {
             // SAFETY: attached, and no other borrow of the blocks is alive (see above).
             let blocks = unsafe { &mut *self.blocks.get() };
-            if blocks.len() < most {
+            // Without memory for the list, the block is freed.
+            if blocks.len() < most && blocks.try_reserve(1).is_ok() {
                 blocks.push(object);
                 return true;
             }
@@ -121,8 +123,11 @@ pub(super) unsafe fn keep<T: NativeClass>(object: *mut ffi::PyObject) -> bool {
     }
     // SAFETY: tracked since it was made.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    // SAFETY: live memory of an instance, attached; without a list of weak references this does nothing.
-    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    // SAFETY: an instance of `T`'s class.
+    if unsafe { has_weak_references(object) } {
+        // SAFETY: live memory of an instance with weak references, attached.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
     // SAFETY: there is a `T` at this offset, which no other code can reach any more.
     let place = unsafe { object.byte_add(T::class().offset()) }.cast::<T>();
     let drop_value = |py: Python<'_>| {
@@ -141,6 +146,28 @@ pub(super) unsafe fn keep<T: NativeClass>(object: *mut ffi::PyObject) -> bool {
         unsafe { free(object) };
     }
     true
+}
+
+/// Whether there have been weak references to the object.
+///
+/// # Safety
+///
+/// `object` is an instance of a class made here.
+#[inline]
+unsafe fn has_weak_references(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: the class of a live object.
+    let offset = unsafe { (*class).tp_weaklistoffset };
+    if offset <= 0 {
+        return true; // The interpreter may know another place.
+    }
+    // SAFETY: the list's place within the instance (see `Layout`).
+    let place = unsafe { object.byte_offset(offset) }.cast::<*mut ffi::PyObject>();
+    // SAFETY: as above. Nothing refers to the object any more, so nothing adds a weak reference; threads that free one
+    // write atomically, or with the GIL.
+    let list = unsafe { AtomicPtr::from_ptr(place) };
+    !list.load(Ordering::Acquire).is_null()
 }
 
 impl fmt::Debug for Kept {
