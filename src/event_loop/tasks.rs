@@ -1,4 +1,4 @@
-//! `create_task` and `create_future`: create CPython's own C types without a Python frame.
+//! `create_task`: creates CPython's own C type without a Python frame.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -6,22 +6,11 @@ use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::ffi::{Args, add_fast_method, call, make, method, name};
 use crate::scheduler::Core;
+use crate::scheduler::futures::{self, Made, asyncios, is_running_loop};
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    add_fast_method::<CreateFuture>(class)?;
+    futures::add_method(class)?;
     add_fast_method::<CreateTask>(class)
-}
-
-/// A class of asyncio's, `Future` or `Task`.
-struct Made {
-    class: Py<PyAny>,
-    /// Whether it is the interpreter's C class, which finds the running loop as [`is_running_loop`] does.
-    is_native: bool,
-}
-
-fn future_class(py: Python<'_>) -> PyResult<&Made> {
-    static FUTURE: PyOnceLock<Made> = PyOnceLock::new();
-    FUTURE.get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))
 }
 
 fn task_class(py: Python<'_>) -> PyResult<&Made> {
@@ -29,55 +18,7 @@ fn task_class(py: Python<'_>) -> PyResult<&Made> {
     TASK.get_or_try_init(py, || asyncios(py, "asyncio.tasks", "Task"))
 }
 
-/// The class that asyncio's module contains when the first object is created. `nest_asyncio` replaces it by the
-/// Python class, which is slower and, on 3.14, has no current tasks; then this is the native class.
-fn asyncios(py: Python<'_>, module: &str, name: &str) -> PyResult<Made> {
-    let native = make::import(py, "_asyncio", name);
-    if make::import(py, "asyncio", "_nest_patched").is_ok() {
-        return Ok(Made {
-            class: native?.unbind(),
-            is_native: true,
-        });
-    }
-    let class = make::import(py, module, name)?;
-    Ok(Made {
-        is_native: native.is_ok_and(|native| native.is(&class)),
-        class: class.unbind(),
-    })
-}
-
-/// Whether this is the loop that a future or a task takes without `loop=`: then it is created without keywords, which
-/// a C class would receive in a new dictionary.
-#[inline]
-fn is_running_loop(this: &Bound<'_, Core>) -> PyResult<bool> {
-    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    if cfg!(not(Py_3_12)) {
-        return Ok(false); // It would make a system call.
-    }
-    let running = make::imported(&RUNNING, this.py(), "_asyncio", "_get_running_loop")?;
-    Ok(call::function(running, [])?.is(this))
-}
-
 type This = Core;
-
-method!(
-    CreateFuture,
-    "create_future",
-    "An `asyncio.Future` of this loop.",
-    |this| {
-        static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-        let py = this.py();
-        let future = future_class(py)?;
-        let class = future.class.bind(py);
-        if future.is_native && is_running_loop(this)? {
-            return call::function(class, []);
-        }
-        let names = NAMES
-            .get_or_try_init(py, || tuple([name!(py, "loop")]))?
-            .bind(py);
-        call::with_keywords(class, &[Some(this.as_any().as_borrowed())], names)
-    }
-);
 
 method!(
     CreateTask,

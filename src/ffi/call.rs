@@ -113,13 +113,24 @@ pub(crate) fn is_method(
     name: &Bound<'_, PyString>,
     function: &Bound<'_, PyAny>,
 ) -> PyResult<bool> {
+    let found = unbound_method(object, name)?;
+    Ok(found.is_some_and(|found| found.is(function)))
+}
+
+/// The function or method descriptor that `object.name(…)` would call with the object; `None` if it would call
+/// something else.
+#[inline]
+pub(crate) fn unbound_method<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let mut found = std::ptr::null_mut();
     // SAFETY: attached by `object`; both objects are alive, `name` is a string, and `found` is a local for the
     // result.
     let is_unbound = unsafe { _PyObject_GetMethod(object.as_ptr(), name.as_ptr(), &raw mut found) };
     // SAFETY: attached; a new reference, or null with an exception set.
     let found = unsafe { returned(object.py(), found) }?;
-    Ok(is_unbound == 1 && found.is(function))
+    Ok((is_unbound == 1).then_some(found))
 }
 
 const MAX_METHOD_ARGUMENTS: usize = 2;

@@ -16,6 +16,7 @@ mod class_layout;
 pub(crate) mod context;
 mod coroutine;
 pub(crate) mod descriptor;
+pub(crate) mod future;
 pub(crate) mod handle;
 mod handle_cancel;
 mod handle_class;

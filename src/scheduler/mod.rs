@@ -5,6 +5,7 @@
 
 mod contain;
 mod core;
+pub(crate) mod futures;
 pub(crate) mod handle;
 mod inbox;
 mod local;

@@ -14,9 +14,10 @@ use pyo3::prelude::*;
 use super::attempt::Operation;
 use crate::ffi::{
     Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, attribute, call,
-    data, make, members, name, new_instance,
+    data, future, make, members, name, new_instance,
 };
 use crate::scheduler::Core;
+use crate::scheduler::futures::create_future;
 use crate::scheduler::watchers::{Side, stop_waiting, wait};
 use crate::transports::warnings;
 
@@ -200,7 +201,7 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
 /// Registers a future that the loop completes when the descriptor is ready.
 fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Waiting> {
     let py = core.py();
-    let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
+    let future = create_future(core)?;
     let fd = operation.fd(py)?;
     if core.get().local(py)?.claims.contains(fd) {
         core.call_method1(name!(py, "_ensure_fd_no_transport"), (fd,))?;
@@ -214,7 +215,7 @@ fn begin_waiting(core: &Bound<'_, Core>, operation: &Operation) -> PyResult<Wait
     let side = operation.side();
     wait(core, fd, side, &future)?;
     // As `Future.__await__` does, so that the task knows that the future was awaited and not yielded by mistake.
-    future.setattr(name!(py, "_asyncio_future_blocking"), true)?;
+    future::set_blocking(&future)?;
     Ok(Waiting {
         fd,
         side,

@@ -17,9 +17,10 @@ use super::ordinary;
 use super::reading::{self, Attempt, Want};
 use crate::ffi::{
     Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, adopt, call, data,
-    make, members, name, new_instance,
+    future, make, members, name, new_instance,
 };
 use crate::scheduler::Core;
+use crate::scheduler::futures::create_future;
 use crate::transports::warnings;
 
 /// A call that has not finished yet.
@@ -268,10 +269,10 @@ fn wait<'py>(
         fields.prefer_bytes(received)?;
     }
     let core = call.core.bind(py);
-    let future = call::method(core.as_any(), name!(py, "create_future"), [])?;
+    let future = create_future(core)?;
     fields.set_waiter(Some(&future))?;
     // As `Future.__await__` does, so that the task knows that the future was awaited and not yielded by mistake.
-    future.setattr(name!(py, "_asyncio_future_blocking"), true)?;
+    future::set_blocking(&future)?;
     state.waits_for.replace(Some(future.clone().unbind()));
     state.phase.set(Phase::Waiting);
     Ok(Step::Wait(future))

@@ -1,0 +1,68 @@
+//! asyncio's own futures, without look-ups of their attributes.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use super::make;
+use super::names::name;
+
+/// The setter of an attribute of the interpreter's C class, which is immutable: no program can replace it.
+#[derive(Debug)]
+struct Setter {
+    class: Py<PyType>,
+    function: ffi::setter,
+    closure: *mut c_void,
+}
+
+// SAFETY: `closure` is a constant of the class, which the interpreter's own calls pass from any thread.
+unsafe impl Send for Setter {}
+
+// SAFETY: as above.
+unsafe impl Sync for Setter {}
+
+/// `future._asyncio_future_blocking = True`
+#[inline]
+pub(crate) fn set_blocking(future: &Bound<'_, PyAny>) -> PyResult<()> {
+    static SETTER: PyOnceLock<Option<Setter>> = PyOnceLock::new();
+    let py = future.py();
+    let yes = make::boolean(py, true);
+    let setter = SETTER.get_or_try_init(py, || blocking_setter(py))?.as_ref();
+    let Some(setter) = setter.filter(|setter| future.get_type().is(&setter.class)) else {
+        return future.setattr(name!(py, "_asyncio_future_blocking"), yes);
+    };
+    // SAFETY: attached; a live instance of the setter's class, a live value, and the closure that belongs to it.
+    let done: c_int = unsafe { (setter.function)(future.as_ptr(), yes.as_ptr(), setter.closure) };
+    if done < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    Ok(())
+}
+
+/// `None` if the class is not what it is in all versions.
+fn blocking_setter(py: Python<'_>) -> PyResult<Option<Setter>> {
+    let Ok(class) = make::import(py, "_asyncio", "Future")?.cast_into::<PyType>() else {
+        return Ok(None);
+    };
+    // SAFETY: a live type.
+    let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    let attributes = class.getattr(make::string(py, "__dict__")?)?;
+    let descriptor = attributes.get_item(name!(py, "_asyncio_future_blocking"))?;
+    // SAFETY: this only takes the address of one of the interpreter's own classes.
+    let is_descriptor = descriptor.get_type_ptr() == &raw mut ffi::PyGetSetDescr_Type;
+    if flags & ffi::Py_TPFLAGS_IMMUTABLETYPE == 0 || !is_descriptor {
+        return Ok(None);
+    }
+    // SAFETY: its class is exactly that one, whose instances have this layout.
+    let descriptor = unsafe { &*descriptor.as_ptr().cast::<ffi::PyGetSetDescrObject>() };
+    // SAFETY: a descriptor has a definition, which lives as long as the class.
+    let definition = unsafe { &*descriptor.d_getset };
+    Ok(definition.set.map(|function| Setter {
+        class: class.unbind(),
+        function,
+        closure: definition.closure,
+    }))
+}
