@@ -185,7 +185,7 @@ pub(crate) fn get<const INDEX: usize>(py: Python<'_>) -> &Bound<'_, PyString> {
     names.expect("the module made them when it was imported")[INDEX].bind(py)
 }
 
-const fn is_same(one: &[u8], other: &[u8]) -> bool {
+pub(super) const fn is_same(one: &[u8], other: &[u8]) -> bool {
     let mut index = 0;
     while index < one.len() && index < other.len() && one[index] == other[index] {
         index += 1;

@@ -81,7 +81,7 @@ pub(super) fn new_truth(_py: Python<'_>, value: bool) -> *mut ffi::PyObject {
 
 /// `None`, borrowed.
 #[inline]
-fn none() -> *mut ffi::PyObject {
+pub(super) fn none() -> *mut ffi::PyObject {
     // SAFETY: this only takes the address of one of the interpreter's own objects.
     unsafe { ffi::Py_None() }
 }

@@ -7,13 +7,15 @@ use pyo3::PyTraverseError;
 use pyo3::PyVisit;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 use super::inbox::Inbox;
 use super::local::Local;
 use super::meters::Meters;
 use super::remote::Remote;
 use super::task_factory::TaskFactory;
-use crate::ffi::{Entered, Owner, OwnerCell};
+use crate::ffi::{Entered, Owner, OwnerCell, cast_to_usual};
 
 /// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
 #[pyclass(subclass, frozen, module = "yamanote._yamanote")]
@@ -80,6 +82,13 @@ impl Core {
             remote,
             task_factory: TaskFactory::new(own_factory),
         })
+    }
+
+    /// The object, if it is a loop of ours. Quick for the class that was asked for first: nearly all loops have one class.
+    #[inline]
+    pub(crate) fn cast<'a, 'py>(object: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Self>> {
+        static USUAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        cast_to_usual(object, &USUAL)
     }
 
     /// The loop for threads that know nothing of Python.

@@ -9,7 +9,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyInt, PyWeakrefReference};
 
 use super::streams::adoption;
-use super::streams::fields::Fields;
+use super::streams::fields::{Fields, PROTOCOL};
+use crate::ffi::fields::field;
 use crate::ffi::{call, make, name};
 use crate::scheduler::{Core, is_exit};
 
@@ -166,7 +167,7 @@ fn or_feed_data<T>(py: Python<'_>, found: PyResult<Option<T>>) -> PyResult<Optio
 #[inline]
 fn wake(fields: &Fields<'_>, size: usize) -> PyResult<()> {
     if let Some(waiter) = fields.waiter()? {
-        fields.set_waiter(None)?;
+        fields.set_waiter(&make::none(fields.py()))?;
         set_result(&waiter)?;
     }
     match fields.limit()? {
@@ -227,7 +228,7 @@ fn stock_reader_of<'py>(protocol: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     let py = protocol.py();
     let name = name!(py, "_stream_reader_wr");
     let reference = match adoption::fields_of_protocol(protocol, name!(py, "data_received"))? {
-        Some(fields) => fields.get_item(name)?,
+        Some(fields) => field!(&fields, PROTOCOL, "_stream_reader_wr")?,
         None if has_stock_data_received(protocol)? => Some(protocol.getattr(name)?),
         None => None,
     };

@@ -262,7 +262,7 @@ fn wait<'py>(
 ) -> PyResult<Step<'py>> {
     let py = this.py();
     let call = data(this);
-    if fields.waiter()?.is_some() || fields.is_paused()? {
+    if fields.has_waiter()? || fields.is_paused()? {
         return wait_ordinarily(this, state);
     }
     if !matches!(call.what, What::Read(Want::Exactly(_))) {
@@ -270,7 +270,7 @@ fn wait<'py>(
     }
     let core = call.core.bind(py);
     let future = create_future(core)?;
-    fields.set_waiter(Some(&future))?;
+    fields.set_waiter(&future)?;
     // As `Future.__await__` does, so that the task knows that the future was awaited and not yielded by mistake.
     future::set_blocking(&future)?;
     state.waits_for.replace(Some(future.clone().unbind()));
@@ -352,7 +352,7 @@ fn goes_on(this: &Bound<'_, StreamCall>, error: &PyErr) -> PyResult<bool> {
 #[inline]
 fn leave<'py>(this: &Bound<'py, StreamCall>) -> PyResult<Fields<'py>> {
     let fields = fields_of(this)?;
-    fields.set_waiter(None)?;
+    fields.forget_waiter()?;
     Ok(fields)
 }
 

@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 
 use super::adoption::{Families, families, fields_of_protocol};
-use super::fields::{Fields, WRITER};
-use crate::ffi::{adopt, call, data, downcast, make, name};
+use super::fields::{Fields, PROTOCOL, WRITER};
+use crate::ffi::fields::{field, is_field};
+use crate::ffi::{adopt, call, data, downcast, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::stream::Stream;
 use crate::transports::stream::flush::settle;
@@ -21,9 +22,9 @@ pub(super) fn has_room(writer: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(false);
     }
     let (Some(reader), Some(transport), Some(protocol)) = (
-        fields.get_item(name!(py, "_reader"))?,
-        fields.get_item(name!(py, "_transport"))?,
-        fields.get_item(name!(py, "_protocol"))?,
+        field!(&fields, WRITER, "_reader")?,
+        field!(&fields, WRITER, "_transport")?,
+        field!(&fields, WRITER, "_protocol")?,
     ) else {
         return Ok(false);
     };
@@ -65,11 +66,6 @@ fn may_write(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     let Some(fields) = fields_of_protocol(protocol, name!(py, "_drain_helper"))? else {
         return Ok(false);
     };
-    let no = make::boolean(py, false);
-    for name in [name!(py, "_connection_lost"), name!(py, "_paused")] {
-        if !fields.get_item(name)?.is_some_and(|value| value.is(&no)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(is_field!(&fields, PROTOCOL, "_connection_lost", no)
+        && is_field!(&fields, PROTOCOL, "_paused", no))
 }

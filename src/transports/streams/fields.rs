@@ -4,8 +4,9 @@
 //! Python code does not see it: the class shows a `bytearray` (see `BufferAttribute`).
 
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict};
 
+use crate::ffi::fields::{self, field, is_field};
 use crate::ffi::{adopt, bytes, call, make, name};
 
 /// The attributes of one reader.
@@ -37,36 +38,30 @@ impl<'py> Fields<'py> {
         self.0.py()
     }
 
-    /// The value of an attribute; `None` for Python's `None`, too.
-    #[inline]
-    fn get(&self, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.0.get_item(name)?.filter(|value| !value.is_none()))
-    }
-
-    /// Whether an attribute is true.
-    #[inline]
-    fn is_true(&self, name: &Bound<'py, PyString>) -> PyResult<bool> {
-        let value = self.0.get_item(name)?;
-        value.map_or(Ok(false), |value| value.is_truthy())
-    }
-
     pub(super) fn event_loop(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.get(name!(self.0.py(), "_loop"))
+        unless_none(field!(&self.0, READER, "_loop"))
     }
 
     #[inline]
     pub(crate) fn has_exception(&self) -> PyResult<bool> {
-        Ok(self.get(name!(self.0.py(), "_exception"))?.is_some())
+        Ok(!is_field!(&self.0, READER, "_exception", none)
+            && unless_none(field!(&self.0, READER, "_exception"))?.is_some())
     }
 
     #[inline]
     pub(crate) fn is_at_end(&self) -> PyResult<bool> {
-        self.is_true(name!(self.0.py(), "_eof"))
+        if is_field!(&self.0, READER, "_eof", no) {
+            return Ok(false);
+        }
+        is_true(field!(&self.0, READER, "_eof"))
     }
 
     #[inline]
     pub(crate) fn is_paused(&self) -> PyResult<bool> {
-        self.is_true(name!(self.0.py(), "_paused"))
+        if is_field!(&self.0, READER, "_paused", no) {
+            return Ok(false);
+        }
+        is_true(field!(&self.0, READER, "_paused"))
     }
 
     pub(crate) fn set_paused(&self, paused: bool) -> PyResult<()> {
@@ -75,7 +70,7 @@ impl<'py> Fields<'py> {
     }
 
     pub(crate) fn transport(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.get(name!(self.0.py(), "_transport"))
+        unless_none(field!(&self.0, READER, "_transport"))
     }
 
     pub(crate) fn forget_transport(&self) -> PyResult<()> {
@@ -86,33 +81,43 @@ impl<'py> Fields<'py> {
     /// `_limit`, in bytes; `None` unless it is an integer of a usual size.
     #[inline]
     pub(crate) fn limit(&self) -> PyResult<Option<usize>> {
-        let limit = self.get(name!(self.0.py(), "_limit"))?;
-        Ok(limit.and_then(|limit| limit.cast_exact::<PyInt>().ok()?.extract().ok()))
+        let limit = field!(&self.0, READER, "_limit")?;
+        Ok(limit.and_then(|limit| fields::size(&limit)))
     }
 
     /// `_limit`, whatever it is.
     pub(crate) fn any_limit(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.0.get_item(name!(self.0.py(), "_limit"))
+        field!(&self.0, READER, "_limit")
     }
 
     #[inline]
     pub(crate) fn waiter(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.get(name!(self.0.py(), "_waiter"))
+        unless_none(field!(&self.0, READER, "_waiter"))
     }
 
     #[inline]
-    pub(crate) fn set_waiter(&self, waiter: Option<&Bound<'py, PyAny>>) -> PyResult<()> {
-        let name = name!(self.0.py(), "_waiter");
-        match waiter {
-            Some(waiter) => self.0.set_item(name, waiter),
-            None => self.0.set_item(name, make::none(self.0.py())),
+    pub(super) fn has_waiter(&self) -> PyResult<bool> {
+        Ok(!is_field!(&self.0, READER, "_waiter", none) && self.waiter()?.is_some())
+    }
+
+    #[inline]
+    pub(crate) fn set_waiter(&self, waiter: &Bound<'py, PyAny>) -> PyResult<()> {
+        fields::set(&self.0, name!(self.0.py(), "_waiter"), waiter)
+    }
+
+    /// `_waiter = None`
+    #[inline]
+    pub(crate) fn forget_waiter(&self) -> PyResult<()> {
+        if is_field!(&self.0, READER, "_waiter", none) {
+            return Ok(()); // Looking is faster than writing.
         }
+        self.set_waiter(&make::none(self.0.py()))
     }
 
     /// `None` if the program has put another object there.
     #[inline]
     pub(super) fn received(&self) -> PyResult<Option<Received<'py>>> {
-        let Some(found) = self.get(name!(self.0.py(), "_buffer"))? else {
+        let Some(found) = unless_none(self.buffer())? else {
             return Ok(None);
         };
         Ok(match found.cast_into_exact::<PyBytes>() {
@@ -126,7 +131,7 @@ impl<'py> Fields<'py> {
 
     /// `_buffer`, whatever it is.
     pub(super) fn buffer(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.0.get_item(name!(self.0.py(), "_buffer"))
+        field!(&self.0, READER, "_buffer")
     }
 
     /// `false` if there is none.
@@ -139,13 +144,13 @@ impl<'py> Fields<'py> {
     }
 
     pub(super) fn set_buffer(&self, buffer: &Bound<'py, PyAny>) -> PyResult<()> {
-        self.0.set_item(name!(self.0.py(), "_buffer"), buffer)
+        fields::set(&self.0, name!(self.0.py(), "_buffer"), buffer)
     }
 
     /// Whether the next bytes may be put in place of the buffer, as one object.
     #[inline]
     pub(crate) fn takes_bytes(&self) -> PyResult<bool> {
-        let found = self.get(name!(self.0.py(), "_buffer"))?;
+        let found = unless_none(self.buffer())?;
         Ok(found.is_some_and(|found| {
             let bytes = found.cast_exact::<PyBytes>();
             bytes.is_ok_and(|bytes| bytes.as_bytes().is_empty())
@@ -250,23 +255,44 @@ impl Received<'_> {
     }
 }
 
-/// What `StreamReader.__init__` sets, except in debug mode.
+/// The value of an attribute; `None` for Python's `None`, too.
+#[inline]
+fn unless_none(value: PyResult<Option<Bound<'_, PyAny>>>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    Ok(value?.filter(|value| !value.is_none()))
+}
+
+/// Whether an attribute is true.
+#[inline]
+fn is_true(value: PyResult<Option<Bound<'_, PyAny>>>) -> PyResult<bool> {
+    value?.map_or(Ok(false), |value| value.is_truthy())
+}
+
+/// What `StreamReader.__init__` sets, except in debug mode, in its order.
 pub(super) const READER: [&str; 8] = [
-    "_buffer",
-    "_eof",
-    "_exception",
     "_limit",
     "_loop",
-    "_paused",
-    "_transport",
+    "_buffer",
+    "_eof",
     "_waiter",
+    "_exception",
+    "_transport",
+    "_paused",
 ];
 
-/// What `StreamWriter.__init__` sets.
+/// What `StreamWriter.__init__` sets, in its order.
 pub(super) const WRITER: [&str; 5] = [
-    "_complete_fut",
-    "_loop",
+    "_transport",
     "_protocol",
     "_reader",
-    "_transport",
+    "_loop",
+    "_complete_fut",
+];
+
+/// What `StreamReaderProtocol.__init__` sets first, in its order.
+pub(crate) const PROTOCOL: [&str; 5] = [
+    "_loop",
+    "_paused",
+    "_drain_waiters",
+    "_connection_lost",
+    "_stream_reader_wr",
 ];

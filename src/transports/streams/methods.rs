@@ -2,14 +2,15 @@
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyCFunction, PyInt, PyTuple};
+use pyo3::types::{PyBytes, PyCFunction, PyTuple};
 
 use super::adoption::{Family, families};
 use super::call::{self, What};
-use super::fields::Fields;
+use super::fields::{Fields, WRITER};
 use super::ordinary::forward;
 use super::reading::Want;
 use crate::ffi::call::method as call_method;
+use crate::ffi::fields::{self, field};
 use crate::ffi::{Args, adopt, data, downcast, make, method, name, settable};
 use crate::scheduler::Core;
 use crate::transports::lifecycle::Transport;
@@ -78,8 +79,8 @@ method!(
         if has_arguments || !is_intact {
             return forward(this, "drain", arguments);
         }
-        let event_loop = adopt::fields(this)?.get_item(name!(py, "_loop"))?;
-        match event_loop.as_ref().and_then(|it| it.cast::<Core>().ok()) {
+        let event_loop = field!(&adopt::fields(this)?, WRITER, "_loop")?;
+        match event_loop.as_ref().and_then(Core::cast) {
             Some(core) if !core.get().is_debug() => call::new(core, this, What::Drain),
             _ => forward(this, "drain", arguments),
         }
@@ -176,7 +177,7 @@ fn read<'py>(
     if is_intact(this.py(), |families| &families.reader)?
         && let Some(fields) = Fields::of(this)?
         && let Some(event_loop) = fields.event_loop()?
-        && let Ok(core) = event_loop.cast::<Core>()
+        && let Some(core) = Core::cast(&event_loop)
         && !core.get().is_debug()
     {
         return call::new(core, this, What::Read(want));
@@ -199,8 +200,7 @@ fn count(arguments: Args<'_, '_>, keyword: &'static str) -> Option<usize> {
         (Some(given), false) if arguments.len() == 1 => given,
         _ => arguments.named("", [keyword]).ok()?[0]?,
     };
-    let count = given.cast_exact::<PyInt>().ok()?.extract::<isize>().ok()?;
-    usize::try_from(count).ok().filter(|count| *count > 0)
+    fields::size(&given).filter(|count| *count > 0)
 }
 
 /// The one separator that a call passes, or asyncio's default; `None` unless it is a `bytes` that is not empty.
@@ -236,7 +236,7 @@ fn transport_of<'py>(writer: &Bound<'py, PyAny>) -> PyResult<Option<Below<'py>>>
     if !is_intact(py, |families| &families.writer)? {
         return Ok(None);
     }
-    let transport = adopt::fields(writer)?.get_item(name!(py, "_transport"))?;
+    let transport = field!(&adopt::fields(writer)?, WRITER, "_transport")?;
     Ok(transport.map(|transport| {
         match downcast::<Stream>(&transport).filter(|stream| adopt::has_no_fields(stream)) {
             Some(stream) => Below::Stream(stream.clone()),

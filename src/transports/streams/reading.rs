@@ -48,7 +48,6 @@ pub(super) fn begin<'py>(
             Some(received) if received.len() == 0 && !fields.is_at_end()? => Ok(Wait(received)),
             Some(received) => take(fields, received, *most).map(Done),
         },
-        Want::Until(_) | Want::Line if fields.limit()?.is_none() => Ok(Ordinary),
         Want::Exactly(_) | Want::Until(_) | Want::Line => attempt(fields, want, searched),
     }
 }
@@ -108,6 +107,8 @@ enum Found {
     Nothing,
     /// Over the limit: asyncio's text, and the bytes that may be consumed.
     Over(&'static str, usize),
+    /// The limit is not an integer of a usual size.
+    Unknown,
 }
 
 fn search(
@@ -116,11 +117,13 @@ fn search(
     separator: &[u8],
     searched: &Cell<usize>,
 ) -> PyResult<Found> {
-    let limit = fields.limit()?.unwrap_or(usize::MAX);
     let (length, offset) = (received.len(), searched.get());
     if length < offset + separator.len() {
         return Ok(Found::Nothing);
     }
+    let Some(limit) = fields.limit()? else {
+        return Ok(Found::Unknown);
+    };
     let found = received.with(|all| memory::find(all.get(offset..)?, separator));
     if let Some(found) = found {
         let start = offset + found;
@@ -151,6 +154,7 @@ fn until<'py>(
             Err(incomplete(&partial, None)?)
         }
         Found::Nothing => Ok(Wait(received)),
+        Found::Unknown => Ok(Ordinary),
     }
 }
 
@@ -178,6 +182,7 @@ fn line<'py>(
         }
         Found::Nothing if fields.is_at_end()? => fields.take(received, usize::MAX).map(Done),
         Found::Nothing => Ok(Wait(received)),
+        Found::Unknown => Ok(Ordinary),
     }
 }
 
