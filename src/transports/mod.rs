@@ -33,7 +33,7 @@ use crate::ffi::wire::calls_openssl;
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     warnings::prepare(py)?;
-    streams::prepare(&class_of::<tls::Tls>(py)?)?;
+    streams::prepare(py, tls::OVERLAY)?;
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,

@@ -59,6 +59,14 @@ impl<'py> Target<'py> {
         }
         Ok(Reader::adopted(object, fields)?.map(Self::Buffer))
     }
+
+    /// The reader whose buffer the bytes are appended to.
+    pub(crate) fn reader(&self) -> Option<&Reader<'py>> {
+        match self {
+            Self::Buffer(reader) => Some(reader),
+            Self::Whole(_) => None,
+        }
+    }
 }
 
 impl<'py> Reader<'py> {

@@ -40,8 +40,18 @@ pub(crate) struct Families {
     protocol: Family,
     /// The code of `StreamWriter.write` and `StreamWriter.writelines`.
     codes: [Py<PyAny>; 2],
-    /// `is_closing` of the other transport that adopts writers, which carries TLS.
-    pub(super) is_closing: Py<PyAny>,
+    overlay: Overlay,
+    /// Its class, which a program may change, too.
+    overlays: Family,
+}
+
+/// Methods of a transport that adopts writers, as a stream does, but is above one: TLS. They return `None`, and do
+/// nothing, for objects of other classes, and for those with attributes of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overlay {
+    pub(crate) class: fn(Python<'_>) -> PyResult<Bound<'_, PyType>>,
+    pub(crate) write: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>) -> Option<PyResult<()>>,
+    pub(crate) is_closing: fn(&Bound<'_, PyAny>) -> Option<PyResult<bool>>,
 }
 
 /// How often a transport has met the reader and the writer of a stream, up to the use that adopts them: the second,
@@ -82,6 +92,14 @@ fn is_second(uses: &Cell<u8>) -> bool {
     before == 1
 }
 
+impl Families {
+    /// The methods of the other transport, if they are what they were.
+    #[inline]
+    pub(super) fn overlay(&self, py: Python<'_>) -> PyResult<Option<&Overlay>> {
+        Ok(self.overlays.is_intact(py)?.then_some(&self.overlay))
+    }
+}
+
 static FAMILIES: PyOnceLock<Option<Families>> = PyOnceLock::new();
 
 impl Family {
@@ -111,6 +129,25 @@ impl Family {
             methods,
             version: AtomicU32::new(0),
         }))
+    }
+
+    /// A class of ours, whose instances are not adopted.
+    fn alone(class: &Bound<'_, PyType>, names: &[&'static str]) -> PyResult<Self> {
+        let mut methods = Vec::new();
+        for &name in names {
+            let method = class.getattr(make::string(class.py(), name)?)?;
+            methods.push(Method {
+                name,
+                of_base: method.clone().unbind(),
+                of_own: method.unbind(),
+            });
+        }
+        Ok(Self {
+            base: class.clone().unbind(),
+            own: class.clone().unbind(),
+            methods,
+            version: AtomicU32::new(0),
+        })
     }
 
     /// Whether the methods are those that were found at first.
@@ -176,7 +213,7 @@ fn is_defined_in_streams(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Makes [`families`] return what `make` returns.
 pub(super) fn found(
     py: Python<'_>,
-    tls: &Bound<'_, PyType>,
+    overlay: Overlay,
     make: impl FnOnce() -> PyResult<Option<[Family; 3]>>,
 ) -> PyResult<()> {
     FAMILIES
@@ -189,7 +226,8 @@ pub(super) fn found(
                 code(py, &writer, "writelines")?,
             ];
             Ok(Some(Families {
-                is_closing: tls.getattr(name!(py, "is_closing"))?.unbind(),
+                overlay,
+                overlays: Family::alone(&(overlay.class)(py)?, &["write", "is_closing"])?,
                 reader,
                 writer,
                 protocol,

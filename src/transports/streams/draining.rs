@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::adoption::{Families, families, fields_of_protocol};
 use super::fields::{Fields, PROTOCOL, WRITER};
 use crate::ffi::fields::{field, is_field};
-use crate::ffi::{adopt, call, data, downcast, name};
+use crate::ffi::{adopt, data, downcast, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::stream::Stream;
 use crate::transports::stream::flush::settle;
@@ -55,10 +55,11 @@ fn is_open(families: &Families, transport: &Bound<'_, PyAny>) -> PyResult<bool> 
         settle(stream, &state)?;
         return Ok(state.life.is_open());
     }
-    let name = name!(py, "is_closing");
-    // Asking one of ours has no other effect, and asyncio's method may ask again.
-    let is_ours = call::is_method(transport, name, families.is_closing.bind(py))?;
-    Ok(is_ours && !call::method(transport, name, [])?.is_truthy()?)
+    // Asking has no other effect, and asyncio's method may ask again.
+    match families.overlay(transport.py())? {
+        Some(overlay) => Ok((overlay.is_closing)(transport).transpose()? == Some(false)),
+        None => Ok(false),
+    }
 }
 
 fn may_write(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -99,6 +99,12 @@ method!(
             Ok(make::none(this.py()))
         }
         (Some(bytes), Some(Below::Other(transport))) => {
+            if let Some(families) = families(this.py())
+                && let Some(overlay) = families.overlay(this.py())?
+                && let Some(done) = (overlay.write)(&transport, &bytes)
+            {
+                return done.map(|()| make::none(this.py()));
+            }
             call_method(&transport, name!(this.py(), "write"), [&bytes])?;
             Ok(make::none(this.py()))
         }

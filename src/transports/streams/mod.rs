@@ -17,13 +17,13 @@ use pyo3::types::PyType;
 
 use crate::ffi::{add_fast_attribute, add_fast_method, adopt, make};
 use adoption::Family;
+pub(super) use adoption::Overlay;
 pub(super) use call::StreamCall;
 
-/// Makes the subclasses; `tls` is the class of TLS transports. Does nothing if a program has changed asyncio's classes
-/// before.
-pub(super) fn prepare(tls: &Bound<'_, PyType>) -> PyResult<()> {
-    let py = tls.py();
-    adoption::found(py, tls, || {
+/// Makes the subclasses; `overlay` is the other transport under streams. Does nothing if a program has changed asyncio's
+/// classes before.
+pub(super) fn prepare(py: Python<'_>, overlay: Overlay) -> PyResult<()> {
+    adoption::found(py, overlay, || {
         let (reader, writer) = (class(py, "StreamReader")?, class(py, "StreamWriter")?);
         let protocol = class(py, "StreamReaderProtocol")?;
         let families = [

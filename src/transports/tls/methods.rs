@@ -9,11 +9,12 @@ use super::read;
 use super::shutdown;
 use super::state::{Limits, READ_HIGH, Tls, TlsState, WRITE_HIGH, forget_if_over};
 use super::write;
-use crate::ffi::{Members, data, make, members, name};
+use crate::ffi::{Members, adopt, class_of, data, downcast, make, members, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
 use crate::transports::protocol::Delivery;
 use crate::transports::shared_methods::{extra_arguments, sendfile_mode};
+use crate::transports::streams::Overlay;
 
 pub(crate) fn members() -> Members {
     members!(Members::default();
@@ -45,6 +46,40 @@ fn meet_writer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
         return state.uses.wrote(core, this.as_any());
     }
     Ok(())
+}
+
+/// What adopted writers call without a look-up.
+pub(crate) const OVERLAY: Overlay = Overlay {
+    class: class_of::<Tls>,
+    write: |transport, bytes| {
+        let this = plain(transport)?;
+        let state = data(this).state(this.py());
+        Some(state.and_then(|state| write::write(this, &state, bytes)))
+    },
+    is_closing: |transport| {
+        let this = plain(transport)?;
+        let state = data(this).state(this.py());
+        Some(state.and_then(|state| is_closing(this, &state)))
+    },
+};
+
+/// A TLS transport with no methods but its own.
+#[inline]
+fn plain<'a, 'py>(transport: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, Tls>> {
+    downcast::<Tls>(transport).filter(|this| adopt::has_no_fields(this))
+}
+
+/// Also sends what was written: `StreamWriter.drain()` asks this, too.
+fn is_closing(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<bool> {
+    let py = this.py();
+    write::settle(this, state)?;
+    if state.closed.get() {
+        return Ok(true);
+    }
+    match state.stream(py) {
+        Some(stream) => Ok(!data(&stream).state(py)?.life.is_open()),
+        None => Ok(false),
+    }
 }
 
 type This = Tls;
@@ -127,17 +162,7 @@ method!(
     IsClosing,
     "is_closing",
     "Whether the transport is closing or closed.",
-    |this, state| {
-        let py = this.py();
-        // `StreamWriter.drain()` calls this too.
-        write::settle(this, &state)?;
-        let closing = state.closed.get()
-            || match state.stream(py) {
-                Some(stream) => !data(&stream).state(py)?.life.is_open(),
-                None => false,
-            };
-        Ok(boolean(py, closing))
-    }
+    |this, state| is_closing(this, &state)
 );
 
 method!(

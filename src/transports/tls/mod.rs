@@ -25,6 +25,7 @@ use crate::scheduler::Core;
 use crate::transports::protocol;
 use crate::transports::streams::adoption::Uses;
 use crate::transports::warnings;
+pub(crate) use methods::OVERLAY;
 use session::Session;
 use state::{Limits, READ_HIGH, TlsPhase, TlsState, Told, WRITE_HIGH};
 pub(crate) use state::{Timeouts, Tls};

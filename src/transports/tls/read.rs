@@ -18,7 +18,7 @@ use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
 use crate::transports::protocol::Delivery;
 use crate::transports::stream;
-use crate::transports::stream_reader::{self, Reader};
+use crate::transports::stream_reader::{self, Reader, Target};
 
 /// The decoder that a handshake installs on the stream.
 pub(super) fn decode(
@@ -44,18 +44,19 @@ fn decrypt_in_place(
     receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
 ) -> PyResult<io::Result<PyResult<()>>> {
     let py = this.py();
-    let reader = reader(this, state)?;
+    let target = target(this, state, Target::of)?; // Nothing changes the reader meanwhile: the wire is quiet.
     let local = data(this).core.get().local(py)?;
     let received = local.with_read_buffer(|buffer| {
         let count = receive(buffer)?;
-        Ok((count > 0).then(|| decrypt_wire(py, wire, buffer.filled(), reader.as_ref())))
+        let reader = target.as_ref().and_then(Target::reader);
+        Ok((count > 0).then(|| decrypt_wire(py, wire, buffer.filled(), reader)))
     })?;
     Ok(received.map(|decrypted| {
         let Some(decrypted) = decrypted.transpose()? else {
             return Ok(()); // The end of the stream.
         };
         let result =
-            hand_over(this, state, reader.as_ref(), decrypted).and_then(|()| settle(this, state));
+            hand_over(this, state, target.as_ref(), decrypted).and_then(|()| settle(this, state));
         caught(this, state, FAILED, result)
     }))
 }
@@ -116,9 +117,12 @@ fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if state.delivery.get() == Delivery::Buffer {
         return into_buffer(this, state);
     }
-    let reader = reader(this, state)?;
-    let decrypted = state.session.decrypt(py, reader.as_ref())?;
-    hand_over(this, state, reader.as_ref(), decrypted)
+    let target = target(this, state, |protocol| {
+        Ok(Reader::of(protocol)?.map(Target::Buffer))
+    })?;
+    let reader = target.as_ref().and_then(Target::reader);
+    let decrypted = state.session.decrypt(py, reader)?;
+    hand_over(this, state, target.as_ref(), decrypted)
 }
 
 /// After reading: sends the session's replies, and pauses the stream if the application reads too slowly.
@@ -136,37 +140,42 @@ fn send(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     }
 }
 
-/// asyncio's `StreamReader`, if the protocol has one that may be fed natively.
-fn reader<'py>(this: &Bound<'py, Tls>, state: &TlsState) -> PyResult<Option<Reader<'py>>> {
+/// What `find` makes of the protocol's `StreamReader`, if it has one that may be fed natively.
+fn target<'py>(
+    this: &Bound<'py, Tls>,
+    state: &TlsState,
+    find: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Option<Target<'py>>>,
+) -> PyResult<Option<Target<'py>>> {
     match state.protocol(this.py()) {
         Some(protocol) if state.delivery.get() == Delivery::Reader => {
             if state.uses.reads_again() {
                 stream_reader::adopt(data(this).core.bind(this.py()), &protocol)?;
             }
-            Reader::of(&protocol)
+            find(&protocol)
         }
         _ => Ok(None),
     }
 }
 
-fn hand_over(
-    this: &Bound<'_, Tls>,
+fn hand_over<'py>(
+    this: &Bound<'py, Tls>,
     state: &TlsState,
-    reader: Option<&Reader<'_>>,
-    (plaintext, ending): (Plaintext<'_>, Ending),
+    target: Option<&Target<'py>>,
+    (plaintext, ending): (Plaintext<'py>, Ending),
 ) -> PyResult<()> {
     let py = this.py();
     if ending == Ending::Failed {
         state.session.failure(py)?;
     }
-    match plaintext {
-        Plaintext::Nothing => {}
-        Plaintext::Fed => {
-            if let Some(reader) = reader {
+    match (plaintext, target) {
+        (Plaintext::Nothing, _) => {}
+        (Plaintext::Fed, target) => {
+            if let Some(reader) = target.and_then(Target::reader) {
                 reader.fed()?;
             }
         }
-        Plaintext::Bytes(plaintext) => {
+        (Plaintext::Bytes(plaintext), Some(Target::Whole(taker))) => taker.take(&plaintext)?,
+        (Plaintext::Bytes(plaintext), _) => {
             if let Some(protocol) = state.protocol(py) {
                 let name = name!(py, "data_received");
                 call::method(&protocol, name, [plaintext.as_any()])?;
