@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 
-from tests.tcp.adopted import adopted, arrive
+from tests.tcp.adopted import adopted, adopts, arrive, is_adopted
 from tests.tcp.peers import read_exactly, turns
 from tests.tcp.streams import streams
 
@@ -236,3 +237,37 @@ def test_a_python_awaitable_around_a_read_is_collected(loop: asyncio.AbstractEve
             assert collected() is None
 
     loop.run_until_complete(main())
+
+
+def test_an_audit_hook_that_refuses_another_class_leaves_a_stream_as_it_is(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    refused: list[object] = []
+    refusing = False
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if refusing and event == "object.__setattr__" and arguments[1] == "__class__":
+            refused.append(arguments[0])
+            raise PermissionError
+
+    async def main() -> None:
+        nonlocal refusing
+        async with streams() as ((reader, writer), peer):
+            refusing = True
+            for _ in range(4):
+                writer.write(b"up")
+                await writer.drain()
+                peer.sendall(b"down")
+                assert await reader.readexactly(4) == b"down"
+            refusing = False
+            assert await read_exactly(peer, 8) == b"up" * 4
+            assert not is_adopted(reader)
+            assert not is_adopted(writer)
+            if adopts(loop):
+                assert {reader, writer} <= set(refused)
+
+    sys.addaudithook(hook)
+    try:
+        loop.run_until_complete(main())
+    finally:
+        refusing = False
