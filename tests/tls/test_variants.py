@@ -219,6 +219,63 @@ def test_used_streams_have_native_methods(loop: asyncio.AbstractEventLoop) -> No
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("in_class", [True, False])
+def test_a_used_writer_calls_what_a_program_makes_of_its_transport(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, in_class: bool
+) -> None:
+    seen: list[object] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def exchange(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+            assert await reader.readexactly(len(data)) == data
+
+        await exchange(b"a")
+        await exchange(b"b")
+        transport = writer.transport
+        write, is_closing = transport.write, transport.is_closing
+
+        def replaced_write(*arguments: Any) -> None:
+            seen.append(arguments[-1])
+            write(arguments[-1])
+
+        def replaced_is_closing(*_: object) -> bool:
+            seen.append(None)
+            return is_closing()
+
+        with monkeypatch.context() as patch:
+            changed = type(transport) if in_class else transport
+            patch.setattr(changed, "write", replaced_write)
+            patch.setattr(changed, "is_closing", replaced_is_closing)
+            writer.write(b"c")
+            await writer.drain()
+            assert seen == [b"c", None]
+        assert await reader.readexactly(1) == b"c"
+        await exchange(b"d")
+        assert seen == [b"c", None]
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(10):
+            writer.write(data)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, LOCALHOST, 0, ssl=server_context())
+        await talk(
+            *await asyncio.open_connection(
+                LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+            )
+        )
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
 def test_used_streams_change_to_tls(loop: asyncio.AbstractEventLoop) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
