@@ -12,7 +12,7 @@
 //! | `scheduler` | what runs when: ready queue, timers, inbox, sources, the turn |
 //! | `transports` | descriptors below, protocols above |
 //! | `sock` | `loop.sock_*`: calls on the sockets of a program |
-//! | `interop` | Rust futures of extensions: awaitables, the C interface |
+//! | `interop` | Rust futures, of extensions and for names: awaitables, the C interface |
 //! | `event_loop` | what Python calls on a loop |
 //!
 //! From Rust, only programs that embed Python and the loop use this crate ([`future_into_py`]).

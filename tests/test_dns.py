@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import socket
 import sys
@@ -165,6 +166,112 @@ def test_getaddrinfo_of_a_literal_is_socket_s(
 def test_getaddrinfo_of_a_name_is_socket_s(loop: asyncio.AbstractEventLoop) -> None:
     ours = loop.run_until_complete(loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM))
     assert ours == socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+
+
+#: Keywords with which `localhost` has addresses, or an error, without a name server.
+OF_LOCALHOST: list[tuple[Any, Any, dict[str, Any]]] = [
+    ("localhost", 80, {}),
+    ("localhost", 0, {"type": socket.SOCK_DGRAM}),
+    ("localhost.", 65535, {"type": socket.SOCK_RAW}),
+    ("LocalHost", 80, {"proto": socket.IPPROTO_UDP}),
+    ("localhost", 80, {"family": socket.AF_INET, "type": socket.SOCK_STREAM}),
+    ("localhost", 80, {"family": int(socket.AF_INET), "type": int(socket.SOCK_STREAM)}),
+    ("localhost", 80, {"type": True}),
+    ("localhost", True, {}),
+    ("localhost", 80, {"type": socket.SOCK_STREAM, "flags": socket.AI_ADDRCONFIG}),
+    ("localhost", 80, {"type": socket.SOCK_STREAM, "flags": socket.AI_CANONNAME}),
+    ("localhost", 80, {"type": socket.SOCK_SEQPACKET}),
+    ("localhost", 80, {"type": 12345}),
+    ("localhost", 80, {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_UDP}),
+    ("localhost", 80, {"family": socket.AF_UNIX}),
+    ("localhost", 80, {"family": 12345}),
+    ("localhost", 80, {"family": -1}),
+    ("localhost", 80, {"family": 2**40}),
+    ("localhost", 80, {"type": 1.0}),
+    ("localhost", 80, {"flags": 0x40000000}),
+    ("localhost", "80", {"type": socket.SOCK_STREAM}),
+    ("localhost", "http", {"type": socket.SOCK_STREAM}),
+    ("localhost", None, {"type": socket.SOCK_STREAM}),
+    ("localhost", 65536, {"type": socket.SOCK_STREAM}),
+    ("localhost", -1, {"type": socket.SOCK_STREAM}),
+    ("localhost", 2**80, {"type": socket.SOCK_STREAM}),
+    (b"localhost", 80, {"type": socket.SOCK_STREAM}),
+    ("localhost\0", 80, {}),
+    ("local\udcffhost", 80, {}),
+    ("localhost..", 80, {}),
+    (".localhost", 80, {}),
+    ("a" * 64, 80, {}),
+    ("a" * 63, 80, {"family": socket.AF_UNIX}),
+    ("a" * 64 + ".localhost", 80, {"family": socket.AF_UNIX}),
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "keywords"),
+    OF_LOCALHOST,
+    ids=[f"{number}-{case[0]!r:.30}-{case[1]!r:.20}" for number, case in enumerate(OF_LOCALHOST)],
+)
+def test_getaddrinfo_of_a_name_answers_as_socket_s(
+    loop: asyncio.AbstractEventLoop, host: object, port: object, keywords: dict[str, Any]
+) -> None:
+    synchronous, asynchronous = untyped(socket.getaddrinfo), untyped(loop.getaddrinfo)
+    ours = outcome(lambda: loop.run_until_complete(asynchronous(host, port, **keywords)))
+    theirs = outcome(lambda: synchronous(host, port, **keywords))
+    assert ours == theirs
+    if ours[0] == "returned":
+        answers: Any = zip(ours[1], theirs[1], strict=True)  # type: ignore[call-overload]
+        for answer, expected in answers:
+            assert list(map(type, answer)) == list(map(type, expected))
+
+
+def test_what_stands_in_for_the_c_function_is_asked(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def stand_in(host: object, *_: object) -> list[object]:
+        asked.append(host)
+        return []
+
+    monkeypatch.setattr("_socket.getaddrinfo", stand_in)
+    assert loop.run_until_complete(loop.getaddrinfo("localhost", 80)) == []
+    assert asked == ["localhost"]
+
+
+def test_a_look_up_is_audited(loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[tuple[object, ...]] = []
+    refuses = listening = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "socket.getaddrinfo":
+            seen.append(arguments)
+            if refuses:
+                raise ZeroDivisionError
+
+    sys.addaudithook(hook)
+    with pytest.raises(ZeroDivisionError):
+        loop.run_until_complete(loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM))
+    refuses = False
+    loop.run_until_complete(loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM))
+    listening = False
+    assert seen == [("localhost", 80, 0, socket.SOCK_STREAM, 0)] * 2
+
+
+def test_create_connection_to_a_name_asks_the_loop(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    async def getaddrinfo(host: object, port: object, **keywords: object) -> list[object]:
+        asked.append((host, port, keywords))
+        return []
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    for host in ("localhost", "127.0.0.1"):
+        with contextlib.suppress(OSError):
+            loop.run_until_complete(loop.create_connection(asyncio.Protocol, host, 1, flags=0))
+    keywords = {"family": 0, "type": socket.SOCK_STREAM, "proto": 0, "flags": 0}
+    assert asked == [("localhost", 1, keywords)]
 
 
 def test_the_answer_has_the_types_of_socket_s(loop: asyncio.AbstractEventLoop) -> None:

@@ -178,6 +178,29 @@ def test_an_idle_thread_is_used_again(loop: asyncio.AbstractEventLoop) -> None:
         assert len(look_up_threads()) <= 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_plain_name_needs_one_thread_and_no_python_on_it(loop: asyncio.AbstractEventLoop) -> None:
+    threads = len(os.listdir("/proc/self/task"))
+    for _ in range(20):
+        loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+        assert look_up_threads() == []
+        # A thread of an earlier loop may be about to end.
+        assert len(os.listdir("/proc/self/task")) <= threads + 1
+
+
+def test_a_plain_name_may_be_given_up_and_the_loop_closed(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = [loop.create_task(loop.getaddrinfo("localhost", port)) for port in range(100)]
+    run_one_turn(loop)
+    for task in tasks[::2]:
+        task.cancel()
+    run_one_turn(loop)
+    assert all(task.done() for task in tasks[::2])
+    for task in tasks:
+        task.cancel()
+    run_one_turn(loop)
+    loop.close()
+
+
 def test_nothing_is_kept_of_an_answer(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

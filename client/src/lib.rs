@@ -106,6 +106,16 @@ where
     with_flags(py, future, abi::INSIDE_RUNTIME)
 }
 
+/// [`future_into_py`] for the loop's own futures, on yamanote only.
+#[doc(hidden)]
+pub fn own_future_into_py<F, T>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = PyResult<T>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + 'static,
+{
+    with_flags(py, future, abi::ANY_THREAD)
+}
+
 fn with_flags<F, T>(py: Python<'_>, future: F, flags: u32) -> PyResult<Bound<'_, PyAny>>
 where
     F: Future<Output = PyResult<T>> + 'static,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import _socket
+import asyncio
 import os
 import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from typing import Any
+
+    from _typeshed import ReadableBuffer
 
     from yamanote._dns_threads import LookUps
     from yamanote._parts import Base
@@ -32,13 +37,56 @@ class Dns(Base):
     ) -> list[Any]:
         """`socket.getaddrinfo`, without blocking the loop."""
         self._check_closed()
-        if not self._debug and (answer := _numeric(host, port, family, type, proto, flags)):
-            return [answer]
+        if not self._debug:
+            if answer := _numeric(host, port, family, type, proto, flags):
+                return [answer]
+            found = self._plain(host, port, family, type, proto, flags)
+            if found is not None and (answers := await found) is not None:
+                return answers
         # In debug mode, asyncio's method logs each look-up and its duration.
         function: Any = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
         if _is_literal(host) and _is_number(port):
             return function(host, port, family, type, proto, flags)  # type: ignore[no-any-return]
         return await self._dns().call(self, function, host, port, family, type, proto, flags)
+
+    async def _ensure_resolved(
+        self,
+        address: tuple[Any, ...] | str | ReadableBuffer,
+        *,
+        family: int = 0,
+        type: int = socket.SOCK_STREAM,
+        proto: int = 0,
+        flags: int = 0,
+        loop: asyncio.AbstractEventLoop,
+    ) -> list[Any]:
+        """Return the addresses of a name or an address, as `create_connection()` asks for them."""
+        if isinstance(address, tuple) and len(address) == 2:
+            host, port = address
+            # asyncio first tries whether a name is an address: two exceptions say that it is not.
+            if _is_name(host, family):
+                if getattr(loop.getaddrinfo, "__func__", None) is _GETADDRINFO:
+                    found = self._plain(host, port, family, type, proto, flags)
+                    if found is not None and (answers := await found) is not None:
+                        return answers
+                return await loop.getaddrinfo(
+                    host, port, family=family, type=type, proto=proto, flags=flags
+                )
+        return await super()._ensure_resolved(
+            address, family=family, type=type, proto=proto, flags=flags, loop=loop
+        )
+
+    def _plain(
+        self, host: object, port: object, family: object, kind: object, proto: object, flags: object
+    ) -> Awaitable[list[Any] | None] | None:
+        """Return the look-up of a name without Python on its thread; `None` if it needs Python."""
+        if (
+            self._debug
+            or not _is_name(host)
+            or not _is_genuine()
+            or asyncio._get_running_loop() is not self
+        ):
+            return None
+        return self._dns().resolver.look_up(host, port, family, kind, proto, flags)
 
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
@@ -65,6 +113,7 @@ class Dns(Base):
             self._look_ups = None
 
 
+_GETADDRINFO: Any = vars(Dns)["getaddrinfo"]
 _NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 
 
@@ -102,7 +151,30 @@ def _numeric(
     return (number, kind, protocol, "", address)
 
 
+def _is_name(host: object, family: object = 0) -> bool:
+    """Return whether this is surely a name, by its first character: not all names are."""
+    return (
+        isinstance(family, int)
+        and type(host) is str
+        and host > ":"
+        and host.isascii()
+        and ":" not in host
+        and "\0" not in host
+    )
+
+
+def _is_genuine() -> bool:
+    """Return whether `socket.getaddrinfo` only calls the C library."""
+    return _WAS_GENUINE and socket.getaddrinfo is _GENUINE and _socket.getaddrinfo is _NATIVE
+
+
 _GENUINE = socket.getaddrinfo
+_NATIVE = _socket.getaddrinfo
+#: Whether no other library had replaced them when this module was imported.
+_WAS_GENUINE = (
+    getattr(_GENUINE, "__globals__", None) is vars(socket)
+    and getattr(_NATIVE, "__self__", None) is _socket
+)
 #: What `_kinds` returns, once it is known.
 _known_kinds: dict[int, tuple[socket.SocketKind, int]] | None = None
 

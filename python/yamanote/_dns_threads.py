@@ -8,6 +8,8 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from yamanote._yamanote import Resolver
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -32,6 +34,8 @@ class LookUps:
     def __init__(self) -> None:
         """Create the pool; threads are started by `call()`."""
         self.process = os.getpid()
+        #: Has threads of its own, without Python, for names that need only the C library.
+        self.resolver = Resolver()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         # Guards the fields below. Each queued job is reserved a thread, or counts in `_backlog`.
         self._lock = threading.Lock()
@@ -66,6 +70,7 @@ class LookUps:
         """Tell the threads to end after their current calls, without waiting for them."""
         with self._lock:
             self._closed = True
+            self.resolver.close()
             for _ in range(self._threads):
                 self._jobs.put(None)
 

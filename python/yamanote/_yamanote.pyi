@@ -14,7 +14,7 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
@@ -30,6 +30,7 @@ __all__ = [
     "DatagramTransport",
     "Handle",
     "ReadPipeTransport",
+    "Resolver",
     "SSLTransport",
     "SockCall",
     "SocketTransport",
@@ -947,6 +948,35 @@ class WritePipeTransport(asyncio.Transport):
     @property
     def _protocol_paused(self) -> bool:
         """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
+
+@final
+class Resolver:
+    """Threads on which the C library looks names up, without the GIL."""
+
+    def __new__(cls) -> Resolver:
+        """Create it without a thread; `look_up()` starts them."""
+
+    def look_up(
+        self,
+        host: object,
+        port: object,
+        family: object,
+        kind: object,
+        proto: object,
+        flags: object,
+        /,
+    ) -> Awaitable[list[Any] | None] | None:
+        """Look a name up for the running loop, as `socket.getaddrinfo` does.
+
+        `None`, here or as the result, where only that function can: for addresses, for names
+        beyond ASCII, for services and most flags, and if no thread can be started.
+
+        Raises:
+            OSError: the look-up failed; most often `socket.gaierror`, when the result is awaited.
+        """
+
+    def close(self) -> None:
+        """Tell the threads to end after their current calls, without waiting for them."""
 
 @final
 class Connection:

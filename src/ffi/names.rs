@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 131] = [
+const TEXTS: [&str; 132] = [
     "%r: %s",
     "B",
     "__class__",
@@ -139,6 +139,7 @@ const TEXTS: [&str; 131] = [
     "shutdown",
     "socket",
     "socket.connect",
+    "socket.getaddrinfo",
     "sockname",
     "source",
     "ssl",

@@ -13,6 +13,7 @@ pub(crate) mod datagram;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod memory;
+pub(crate) mod names;
 pub(crate) mod pipe;
 pub(crate) mod poller;
 pub(crate) mod socket;
