@@ -9,6 +9,7 @@ import inspect
 import os
 import socket
 
+from yamanote._tls import Tls
 from yamanote._unix import UnixSockets, until_there_is_room
 from yamanote._yamanote import Connection
 
@@ -31,7 +32,7 @@ class Connecting(Base):
     """`create_connection()`: natively to a numeric address, else in two steps of asyncio's own.
 
     Names, options and several addresses remain asyncio's. `create_unix_connection()` goes
-    natively to a path.
+    natively to a path, without TLS.
     """
 
     if not TYPE_CHECKING:  # asyncio's overloads are its type.
@@ -47,12 +48,22 @@ class Connecting(Base):
             if (
                 type(host) is str
                 and type(port) is int
-                and (not options or _are_defaults(options, _OPTIONAL))
+                and (not options or _are_native(options))
                 and self._may_connect_natively()
             ):
                 connection = await self._open_connection((host, port), socket.IPPROTO_TCP)
                 if connection is not None:
-                    return await self._make_connection(connection, protocol_factory)
+                    if not (ssl := options.get("ssl")):
+                        return await self._make_connection(connection, protocol_factory)
+                    name = options.get("server_hostname")
+                    return await self._create_connection_transport(
+                        connection,
+                        protocol_factory,
+                        ssl,
+                        host if name is None else name,
+                        ssl_handshake_timeout=options.get("ssl_handshake_timeout"),
+                        ssl_shutdown_timeout=options.get("ssl_shutdown_timeout"),
+                    )
             return await super().create_connection(protocol_factory, host, port, **options)
 
         @functools.wraps(UnixSockets.create_unix_connection)
@@ -138,6 +149,16 @@ class Connecting(Base):
             if isinstance(sock, Connection):
                 if not ssl:
                     return await self._make_connection(sock, protocol_factory)
+                if (
+                    len(args) == 1
+                    and _TIMEOUTS.issuperset(options)
+                    and all(map(_is_timeout, options.values()))
+                    and getattr(self._make_ssl_transport, "__func__", None) is _MAKE_TLS
+                ):
+                    context = None if isinstance(ssl, bool) else ssl
+                    return await self._make_tls_connection(
+                        sock, protocol_factory, context, args[0], **options
+                    )
                 sock = sock.socket()
             return await super()._create_connection_transport(
                 sock, protocol_factory, ssl, *args, **options
@@ -162,6 +183,56 @@ class Connecting(Base):
             raise
         return transport, protocol
 
+    async def _make_tls_connection(
+        self,
+        connection: Connection,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sslcontext: ssl.SSLContext | None,
+        server_hostname: str | None,
+        *,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        context = contextvars.copy_context() if _HAS_CONTEXT else None
+        try:
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            below, transport, _ = self._tls(
+                protocol,
+                sslcontext,
+                waiter,
+                False,
+                server_hostname,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+            self._make_connection_transport(connection, below, None, context)
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
+
+
+def _are_native(options: dict[str, object]) -> bool:
+    """Return whether these keyword arguments are for TLS, or have their defaults."""
+    return _OPTIONAL.issuperset(options) and (
+        not any(value is not None for value in options.values())
+        or (
+            bool(options.get("ssl"))
+            and not any(options.get(name) is not None for name in _NOT_OF_TLS)
+        )
+    )
+
+
+def _is_timeout(value: object) -> bool:
+    """Return whether asyncio accepts it."""
+    return value is None or (isinstance(value, (int, float)) and value > 0)
+
 
 def _are_defaults(options: dict[str, object], optional: frozenset[str]) -> bool:
     """Return whether leaving these keyword arguments out changes nothing."""
@@ -172,6 +243,9 @@ def _are_defaults(options: dict[str, object], optional: frozenset[str]) -> bool:
 _UNIX_OPTIONAL = frozenset(
     ("server_hostname", "sock", "ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
 )
-_OPTIONAL = _UNIX_OPTIONAL | {"happy_eyeballs_delay", "interleave", "local_addr"}
+_NOT_OF_TLS = frozenset(("happy_eyeballs_delay", "interleave", "local_addr", "sock"))
+_OPTIONAL = _UNIX_OPTIONAL | _NOT_OF_TLS
+_TIMEOUTS = frozenset(("ssl_handshake_timeout", "ssl_shutdown_timeout"))
+_MAKE_TLS: Any = vars(Tls)["_make_ssl_transport"]
 _SOCKET = socket.socket
 _CONNECT = socket.socket.connect

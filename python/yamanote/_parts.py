@@ -44,6 +44,18 @@ if TYPE_CHECKING:
         def _getaddrinfo_debug(
             self, host: object, port: object, family: int, type: int, proto: int, flags: int
         ) -> list[Any]: ...
+        def _tls(
+            self,
+            protocol: asyncio.BaseProtocol,
+            sslcontext: ssl.SSLContext | None,
+            waiter: asyncio.Future[Any] | None,
+            server_side: bool,
+            server_hostname: str | None,
+            *,
+            call_connection_made: bool = True,
+            ssl_handshake_timeout: float | None,
+            ssl_shutdown_timeout: float | None,
+        ) -> tuple[asyncio.BaseProtocol, asyncio.Transport, Callable[[Any], object]]: ...
         async def _serve_tls(
             self,
             protocol_factory: Callable[[], asyncio.BaseProtocol],

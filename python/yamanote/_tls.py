@@ -276,12 +276,9 @@ _MEMBERS = dict(vars(_PROTOCOL))
 
 def _is_stock() -> bool:
     """Return whether asyncio's TLS protocol is unpatched: a program's patches must take effect."""
-    members = vars(_PROTOCOL)
-    return (
-        sslproto.SSLProtocol is _PROTOCOL
-        and len(members) == len(_MEMBERS)
-        and all(members.get(name) is member for name, member in _MEMBERS.items())
-    )
+    # Identical members are equal without a call, so all of them are compared in C.
+    members: Any = vars(_PROTOCOL)
+    return sslproto.SSLProtocol is _PROTOCOL and members == _MEMBERS
 
 
 def _move_buffered(protocol: asyncio.BaseProtocol, feed: Callable[[Any], object]) -> None:

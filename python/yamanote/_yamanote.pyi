@@ -471,7 +471,7 @@ class Core:
         self,
         connection: Connection,
         protocol: asyncio.BaseProtocol,
-        waiter: asyncio.Future[None],
+        waiter: asyncio.Future[None] | None,
         context: Context | None = None,
     ) -> SocketTransport:
         """Return a transport over an open connection, which it will close.

@@ -212,7 +212,7 @@ impl Core {
         this: &Bound<'py, Self>,
         connection: &Bound<'py, Connection>,
         protocol: &Bound<'py, PyAny>,
-        waiter: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
         context: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         connection::make_transport(this, connection.get(), protocol, waiter, context)

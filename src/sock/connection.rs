@@ -85,7 +85,7 @@ pub(crate) fn make_transport<'py>(
     core: &Bound<'py, Core>,
     connection: &Connection,
     protocol: &Bound<'py, PyAny>,
-    waiter: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
     context: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let fd = connection.take()?;
@@ -96,7 +96,7 @@ pub(crate) fn make_transport<'py>(
     };
     let connected = (fd, peer);
     let kind = connection.kind;
-    stream::from_fd(core, connected, kind, room, protocol, Some(waiter), None)
+    stream::from_fd(core, connected, kind, room, protocol, waiter, None)
 }
 
 #[pymethods]

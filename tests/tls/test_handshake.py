@@ -111,6 +111,46 @@ def test_a_certificate_for_another_name_is_refused(loop: asyncio.AbstractEventLo
     loop.run_until_complete(main())
 
 
+def test_the_host_is_the_name_to_check_unless_another_is_given(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
+        port, data = port_of(server), b"data"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await ask(port, client_context(), data)
+        unchecked = client_context()
+        unchecked.check_hostname = False
+        for options in ({}, {"server_hostname": ""}, {"server_hostname": NAME}):
+            assert await ask(port, unchecked, data, **options) == data
+        more: dict[str, Any] = {"ssl_handshake_timeout": 60, "ssl_shutdown_timeout": 30.5}
+        more |= {"server_hostname": NAME, "local_addr": None, "sock": None}
+        assert await ask(port, client_context(), data, **more) == data
+        server.close()
+        await server.wait_closed()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
+def test_a_client_has_a_socket_and_its_names(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(echo, LOCALHOST, 0, ssl=server_context())
+        transport, protocol = await loop.create_connection(
+            Recorder, LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+        )
+        sock = transport.get_extra_info("socket")
+        assert sock.getpeername() == transport.get_extra_info("peername")
+        assert sock.getsockname() == transport.get_extra_info("sockname")
+        assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_STREAM)
+        transport.close()
+        await protocol.until_lost()
+        server.close()
+        await everything_ends()
+
+    loop.run_until_complete(main())
+
+
 def test_a_peer_that_says_nothing_runs_into_the_timeout(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         with socket.create_server((LOCALHOST, 0)) as listener:
