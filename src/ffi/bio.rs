@@ -3,15 +3,21 @@
 use std::collections::TryReserveError;
 use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::openssl::{Bio, BioMethod, OpenSsl};
 
-/// Both directions of a session. The lock is for `_ssl`, which shakes hands detached while other threads may ask how much
-/// there is; it is held for a copy at most.
+/// Both directions of a session.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<Ciphertext>);
+pub(super) struct Lines {
+    /// The lock is for `_ssl`, which shakes hands detached while other threads may ask how much there is, and for our own
+    /// detached writes; it is held for a copy at most.
+    ciphertext: Mutex<Ciphertext>,
+    /// Whether a thread that is detached uses the session. Release when it is done and Acquire by the next user order
+    /// their accesses.
+    is_taken: AtomicBool,
+}
 
 #[derive(Debug)]
 pub(super) struct Ciphertext {
@@ -41,7 +47,20 @@ impl Default for Ciphertext {
 impl Lines {
     pub(super) fn lock(&self) -> MutexGuard<'_, Ciphertext> {
         // A panic leaves nothing in here half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ciphertext
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a detached thread uses the session.
+    #[inline]
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Acquire)
+    }
+
+    /// Keeps other threads out of the session, or lets them in again.
+    pub(super) fn set_taken(&self, is_taken: bool) {
+        self.is_taken.store(is_taken, Ordering::Release);
     }
 
     /// Lets `read` read `ciphertext` after what is kept, and keeps what it leaves. `read` must not unwind.

@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
+use pyo3::types::PyBytes;
 
 use super::Visitor;
 use super::bio::{self, Lines};
@@ -30,7 +31,8 @@ pub(crate) struct Wire {
     lines: NonNull<Lines>,
 }
 
-// SAFETY: OpenSSL's sessions belong to no thread; they are used by one at a time, which the owner of this sees to. On
+// SAFETY: OpenSSL's sessions belong to no thread; they are used by one at a time, which the owner of this sees to, and while
+// a thread is detached, `Lines::is_taken`: every other use of the session through this waits for that. On
 // free-threaded builds, methods of `_ssl` that another thread calls are kept out by the object's critical section, but
 // for those that leave it to read, write or shake hands themselves.
 unsafe impl Send for Wire {}
@@ -121,6 +123,7 @@ impl Wire {
         ciphertext: &[u8],
         buffer: &mut ReadBuffer<'_>,
     ) -> Result<Ending, TryReserveError> {
+        self.wait(py);
         self.lines().lend(ciphertext, || {
             with_critical_section(self.native(py), || self.read_records(buffer))
         })
@@ -154,7 +157,42 @@ impl Wire {
 
     /// Encrypts `bytes`; returns how many. Fewer than all when the session must read first, or has failed.
     pub(crate) fn write(&self, py: Python<'_>, bytes: &[u8]) -> (usize, Ending) {
+        self.wait(py);
         with_critical_section(self.native(py), || self.write_records(bytes))
+    }
+
+    /// Like [`Wire::write`], while other threads run Python, except that they wait before they come to this session.
+    ///
+    /// Without the GIL they run anyway. Before TLS 1.3, a write may run callbacks, which may come to the session.
+    pub(crate) fn write_detached(
+        &self,
+        py: Python<'_>,
+        bytes: &Bound<'_, PyBytes>,
+    ) -> (usize, Ending) {
+        let contents = bytes.as_bytes();
+        if cfg!(Py_GIL_DISABLED) || !self.runs_no_callbacks() {
+            return self.write(py, contents);
+        }
+        self.wait(py);
+        // Keeps the session alive, whatever other threads do with its object.
+        let wire = self.clone_ref(py);
+        wire.lines().set_taken(true);
+        let (wire, result) = py.detach(move || {
+            let result = wire.write_records(contents);
+            // Still detached: a thread that waits for this may have the GIL.
+            wire.lines().set_taken(false);
+            (wire, result)
+        });
+        drop(wire);
+        result
+    }
+
+    /// Waits while another thread is in [`Wire::write_detached`].
+    #[inline]
+    pub(crate) fn wait(&self, py: Python<'_>) {
+        while self.lines().is_taken() {
+            py.detach(std::thread::yield_now);
+        }
     }
 
     fn write_records(&self, bytes: &[u8]) -> (usize, Ending) {
@@ -184,6 +222,7 @@ impl Wire {
 
     /// Bytes of the current record that are decrypted and not read.
     pub(crate) fn unread(&self, py: Python<'_>) -> usize {
+        self.wait(py);
         with_critical_section(self.native(py), || self.pending())
     }
 

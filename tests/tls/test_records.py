@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import sys
+import threading
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -243,6 +245,72 @@ def test_a_change_of_protocol_takes_effect_at_once(loop: asyncio.AbstractEventLo
         await second.until_lost()
         assert first.received == b"one"
         assert second.received == b"two"
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+class Waiting:
+    """A thread that runs as soon as it gets the GIL."""
+
+    def __init__(self) -> None:
+        """Starts it."""
+        self.asked = threading.Event()
+        self.ran = False
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self) -> None:
+        """Says that it ran, once asked."""
+        self.asked.wait()
+        self.ran = True
+
+
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without the GIL, threads run anyway",
+)
+def test_a_long_encryption_lets_other_threads_run(loop: asyncio.AbstractEventLoop) -> None:
+    data = bytes(4 << 20)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        waiting = Waiting()
+        interval = sys.getswitchinterval()
+        # A thread that does not give the GIL away keeps it.
+        sys.setswitchinterval(1000.0)
+        try:
+            waiting.asked.set()
+            for _ in range(100):
+                transport.write(data)
+                if waiting.ran:
+                    break
+            assert waiting.ran
+        finally:
+            sys.setswitchinterval(interval)
+            waiting.asked.set()
+            await in_thread(waiting.thread.join)
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    loop.run_until_complete(main())
+
+
+def test_long_and_short_writes_arrive_in_order(loop: asyncio.AbstractEventLoop) -> None:
+    sizes = [1, (256 << 10) + 1, 16384, 1 << 20, 7, 256 << 10, 300_001]
+    pieces = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        expected = b"".join(pieces) * 2
+        receiving = asyncio.ensure_future(in_thread(peer.read, len(expected)))
+        for piece in pieces:
+            transport.write(piece)
+        transport.writelines(pieces)
+        assert await receiving == expected
+        transport.abort()
+        await protocol.until_lost()
         peer.sock.close()
 
     loop.run_until_complete(main())

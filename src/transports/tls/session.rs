@@ -119,6 +119,9 @@ impl Session {
 
     /// Sends `close_notify`; `None` until the peer's has arrived, too.
     pub(crate) fn shut_down(&self, py: Python<'_>) -> PyResult<Option<()>> {
+        if let RecordLayer::Wire(wire) = self.layer(py) {
+            wire.wait(py);
+        }
         let done = call::method(&self.native(py), name!(py, "shutdown"), []);
         unless_again(py, done.map(drop))
     }
@@ -210,11 +213,20 @@ impl Session {
     }
 
     /// Encrypts as much as the session accepts; returns the number of bytes: fewer than all if it must read first.
-    pub(crate) fn encrypt(&self, bytes: &Bound<'_, PyAny>) -> PyResult<usize> {
+    ///
+    /// `detaches` says whether other threads may run Python during a long encryption.
+    pub(crate) fn encrypt(
+        &self,
+        bytes: &Bound<'_, PyAny>,
+        detaches: impl FnOnce() -> bool,
+    ) -> PyResult<usize> {
         let py = bytes.py();
         let (done, ending) = match self.layer(py) {
             RecordLayer::Memory(memory) => return memory.encrypt(bytes),
             RecordLayer::Wire(wire) => match bytes.cast_exact::<PyBytes>() {
+                Ok(bytes) if bytes.as_bytes().len() > MOST_ATTACHED && detaches() => {
+                    wire.write_detached(py, bytes)
+                }
                 Ok(bytes) => wire.write(py, bytes.as_bytes()),
                 Err(_) => wire.write(py, View::readable(bytes, &mut Place::default())?.bytes()),
             },
@@ -471,3 +483,7 @@ pub(crate) fn is_certificate_error(py: Python<'_>, error: &PyErr) -> PyResult<bo
     static ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     Ok(error.matches(py, make::imported(&ERROR, py, "ssl", "CertificateError")?)?)
 }
+
+/// Bytes that are encrypted at once while attached: 64 to 128 us, as much as a callback may take. Handing the GIL over and
+/// back takes longer than most writes.
+const MOST_ATTACHED: usize = 256 * 1024;

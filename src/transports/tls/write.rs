@@ -32,7 +32,7 @@ pub(crate) fn write(
         return Ok(());
     }
     let bytes = prepared(state, bytes)?;
-    let result = encrypt_or_keep(state, &bytes).and_then(|()| send_if_ready(this, state));
+    let result = encrypt_or_keep(this, state, &bytes).and_then(|()| send_if_ready(this, state));
     caught(this, state, FAILED, result)
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn write_lines(
     }
     let result = lines
         .iter()
-        .try_for_each(|line| encrypt_or_keep(state, line))
+        .try_for_each(|line| encrypt_or_keep(this, state, line))
         .and_then(|()| send_if_ready(this, state));
     caught(this, state, FAILED, result)
 }
@@ -100,9 +100,13 @@ fn prepared<'py>(state: &TlsState, bytes: &Bound<'py, PyAny>) -> PyResult<Bound<
 }
 
 /// Encrypts the bytes or keeps a copy, so that the caller's object is no longer needed.
-fn encrypt_or_keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
+fn encrypt_or_keep(
+    this: &Bound<'_, Tls>,
+    state: &TlsState,
+    bytes: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     if is_direct(state) {
-        return match encrypt(&state.session, bytes)? {
+        return match encrypt(this, &state.session, bytes)? {
             Some(rest) => keep(state, &rest),
             None => Ok(()),
         };
@@ -123,10 +127,13 @@ fn keep(state: &TlsState, bytes: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Encrypts as much as the session takes; returns the rest, as immutable bytes.
 fn encrypt<'py>(
+    this: &Bound<'_, Tls>,
     session: &Session,
     bytes: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let done = session.encrypt(bytes)?;
+    // While the loop does not run, any thread may call `_ssl` for the same session.
+    let is_running = || data(this).core.get().owner().is_running_here(this.py());
+    let done = session.encrypt(bytes, is_running)?;
     if done == size_of(bytes)? {
         Ok(None)
     } else {
@@ -152,7 +159,7 @@ pub(crate) fn write_backlog(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult
         state
             .backlog_size
             .set(state.backlog_size.get() - next.len()?);
-        let rest = encrypt(&state.session, &next)?;
+        let rest = encrypt(this, &state.session, &next)?;
         if let Some(rest) = rest {
             state
                 .backlog_size
