@@ -259,6 +259,22 @@ left_open.run_until_complete(asyncio.sleep(0.001))
     assert list(table) == [field.name for field in dataclasses.fields(yamanote.LoopMetrics)]
 
 
+def test_keep_tasks_logs_what_is_pending_at_the_end() -> None:
+    code = """
+import asyncio
+async def lost():
+    await asyncio.get_running_loop().create_future()
+loop = asyncio.new_event_loop()
+loop.create_task(lost(), name="mine")
+loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+"""
+    ran = run(*COMMAND, "--keep-tasks", "-c", code)
+    first, second = ran.stderr.splitlines()
+    assert first == "1 task(s) were pending when the event loop was closed:"
+    assert second.startswith("  mine: lost, defined at <string>:")
+
+
 def test_debug_is_asyncios_debug_mode() -> None:
     code = "import asyncio; loop = asyncio.new_event_loop(); print(loop.get_debug()); loop.close()"
     assert run(*COMMAND, "--debug", "-c", code).stdout == "True\n"

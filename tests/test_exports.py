@@ -25,10 +25,13 @@ PUBLIC = {
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "TaskInfo",
     "__version__",
+    "dump",
     "install",
     "new_event_loop",
     "run",
+    "tasks",
 }
 
 
@@ -116,6 +119,7 @@ def test_importing_leaves_what_only_some_programs_need_for_later() -> None:
         "typing",
         "yamanote._dns_threads",
         "yamanote._metrics",
+        "yamanote._tasks",
         "yamanote._policy",
         "yamanote.fs",
     }

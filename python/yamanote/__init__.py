@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
+    from yamanote._tasks import TaskInfo, dump, tasks
 else:
     # Imported only for a program that uses them. asyncio's policies are deprecated and removed in
     # Python 3.16.
@@ -24,7 +25,10 @@ else:
         "EventLoopPolicy": "_policy",
         "Histogram": "_metrics",
         "LoopMetrics": "_metrics",
+        "TaskInfo": "_tasks",
+        "dump": "_tasks",
         "install": "_policy",
+        "tasks": "_tasks",
     }
 
     def __getattr__(name: str) -> object:
@@ -46,8 +50,11 @@ __all__ = [
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "TaskInfo",
     "__version__",
+    "dump",
     "install",
     "new_event_loop",
     "run",
+    "tasks",
 ]

@@ -30,12 +30,15 @@ usage: python -m yamanote [options] script.py [arguments]
 Runs the program with yamanote's event loop in place of asyncio's and uvloop's.
 
 options:
-  --debug     asyncio's debug mode
-  --metrics   a table of what the loops have done, on stderr when the program ends
-  --verbose   say on stderr what was replaced
-  --version   the version of yamanote and of what it is made of
-  --help      this text
+  --debug       asyncio's debug mode
+  --keep-tasks  hold every task until it is done, and log those that are pending at the end
+  --metrics     a table of what the loops have done, on stderr when the program ends
+  --verbose     say on stderr what was replaced
+  --version     the version of yamanote and of what it is made of
+  --help        this text
 """
+
+KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--version", "--help"})
 
 
 class UsageError(Exception):
@@ -52,10 +55,12 @@ def parse(arguments: list[str]) -> tuple[set[str], list[str]]:
     for index, argument in enumerate(arguments):
         if not argument.startswith("-") or argument == "-" or argument[:2] in ("-m", "-c"):
             return options, arguments[index:]
-        if argument not in ("--debug", "--metrics", "--verbose", "--version", "--help", "-h"):
+        if argument == "-h":
+            argument = "--help"
+        if argument not in KNOWN:
             message = f"unknown option {argument}"
             raise UsageError(message)
-        options.add("--help" if argument == "-h" else argument)
+        options.add(argument)
     if options & {"--version", "--help"}:
         return options, []
     raise UsageError("which program?")
@@ -84,7 +89,11 @@ def environment(options: set[str]) -> dict[str, str]:
     others = environ.get("PYTHONPATH")
     environ["PYTHONPATH"] = os.pathsep.join([startup, others] if others else [startup])
     # The process keeps its number.
-    kept = {"--metrics": f"metrics={os.getpid()}", "--verbose": "verbose"}
+    kept = {
+        "--keep-tasks": "keep-tasks",
+        "--metrics": f"metrics={os.getpid()}",
+        "--verbose": "verbose",
+    }
     environ[OPTIONS] = ",".join(kept[option] for option in sorted(options & kept.keys()))
     if "--debug" in options:
         environ["PYTHONASYNCIODEBUG"] = "1"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
     from typing import Any, TypeAlias, TypeVar
 
+    from yamanote._keeping import TaskKeeper
     from yamanote._parts import Base
 
     _T = TypeVar("_T")
@@ -26,6 +27,9 @@ else:
 
 class Lifecycle(Base):
     """`run_forever()`, `run_until_complete()` and `close()`, around the native `_run()`."""
+
+    #: Set by `keep_tasks`.
+    _task_keeper: TaskKeeper | None = None
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.
@@ -130,6 +134,8 @@ class Lifecycle(Base):
             return
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
+        if self._task_keeper is not None:
+            self._task_keeper.let_go()
         self._close_signals()
         self._close_children()
         self._close_dns()

@@ -20,19 +20,34 @@ def replace_loops_of(module: ModuleType) -> None:
     """Make asyncio, or uvloop, create yamanote's loops from now on."""
     options = os.environ.get(OPTIONS, "").split(",")
     loop_class = Loop
+    # In the process that the command became: its children print no table.
     if f"metrics={os.getpid()}" in options:
-        # The process that the command became; its children print no table.
         from yamanote._totals import CountedLoop, print_at_exit
 
         loop_class = CountedLoop
         if module.__name__ == "asyncio":
             print_at_exit()
+    if "keep-tasks" in options:
+        loop_class = _keeping_tasks(loop_class)
     if module.__name__ == "asyncio":
         _replace_asyncio(loop_class)
     else:
         _replace_uvloop(vars(module), loop_class)
     if "verbose" in options:
         print(f"yamanote: replaced the event loop of {module.__name__}", file=sys.stderr)
+
+
+def _keeping_tasks(loop_class: type[Loop]) -> type[Loop]:
+    from yamanote._keeping import TaskKeeper
+
+    class KeepingLoop(loop_class):  # type: ignore[misc, valid-type]
+        """A loop that holds its pending tasks."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            TaskKeeper(self)
+
+    return KeepingLoop
 
 
 def _replace_asyncio(loop_class: type[Loop]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 
 from yamanote._loop import Loop
@@ -21,9 +22,20 @@ if TYPE_CHECKING:
         _Main: TypeAlias = Coroutine[Any, Any, _T]
 
 
-def new_event_loop() -> Loop:
-    """Return a new event loop, for use as a `loop_factory` of `asyncio.Runner` or `asyncio.run`."""
-    return Loop()
+def new_event_loop(*, keep_tasks: bool = False) -> Loop:
+    """Return a new event loop, for use as a `loop_factory` of `asyncio.Runner` or `asyncio.run`.
+
+    Args:
+        keep_tasks: hold every task until it is done. asyncio holds pending tasks only weakly, so a
+            task that nothing else refers to may be collected half-way. Tasks that are still
+            pending when the loop is closed are logged, in one record.
+    """
+    loop = Loop()
+    if keep_tasks:
+        from yamanote._keeping import TaskKeeper
+
+        TaskKeeper(loop)
+    return loop
 
 
 def run(
@@ -31,6 +43,7 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    keep_tasks: bool = False,
 ) -> _T:
     """Run `main` on a new event loop, close the loop, and return the result of `main`.
 
@@ -41,12 +54,16 @@ def run(
         main: a coroutine; from Python 3.14 any awaitable.
         debug: the loop's debug mode; `None` takes it from the environment, as asyncio does.
         loop_factory: returns the loop to use; `None` means `new_event_loop`.
+        keep_tasks: as for `new_event_loop`.
 
     Raises:
+        ValueError: there is a `loop_factory`, which decides about `keep_tasks`.
         RuntimeError: an event loop is already running in this thread.
     """
     if loop_factory is None:
-        loop_factory = new_event_loop
+        loop_factory = functools.partial(new_event_loop, keep_tasks=keep_tasks)
+    elif keep_tasks:
+        raise ValueError("keep_tasks is for the loop_factory to decide")
     if sys.version_info >= (3, 12):
         # Not `asyncio.run`, which `nest_asyncio` replaces with one that takes no factory.
         return asyncio.runners.run(main, debug=debug, loop_factory=loop_factory)
