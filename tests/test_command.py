@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yamanote
+from yamanote import _bench
 from yamanote.__main__ import UsageError, parse
 
 if TYPE_CHECKING:
@@ -278,6 +279,20 @@ loop.close()
 def test_debug_is_asyncios_debug_mode() -> None:
     code = "import asyncio; loop = asyncio.new_event_loop(); print(loop.get_debug()); loop.close()"
     assert run(*COMMAND, "--debug", "-c", code).stdout == "True\n"
+
+
+def test_bench_measures_every_loop_and_survives_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_bench, "LOOPS", ("asyncio", "yamanote", "json"))
+    monkeypatch.setattr(_bench, "ROUNDS", 1)
+    _bench.main()
+    out, err = capsys.readouterr()
+    _, head, *rows = out.splitlines()
+    assert head.split() == ["asyncio", "yamanote"]
+    assert [row.split()[0] for row in rows] == [work.__name__ for work in _bench.WORKLOADS]
+    assert all(row.endswith("(1.00)") for row in rows)
+    assert err.splitlines()[-1] == "json failed"
 
 
 def test_the_version_names_what_it_is_made_of() -> None:

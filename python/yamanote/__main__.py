@@ -3,6 +3,7 @@
     python -m yamanote [options] script.py [arguments]
     python -m yamanote [options] -m module [arguments]
     python -m yamanote [options] -c code [arguments]
+    python -m yamanote bench
 
 The command becomes the interpreter that would have run the program, with one folder more on
 `PYTHONPATH`: what is in it replaces the loops of asyncio and uvloop when the program, or a child
@@ -26,8 +27,10 @@ USAGE = """\
 usage: python -m yamanote [options] script.py [arguments]
        python -m yamanote [options] -m module [arguments]
        python -m yamanote [options] -c code [arguments]
+       python -m yamanote bench
 
-Runs the program with yamanote's event loop in place of asyncio's and uvloop's.
+Runs the program with yamanote's event loop in place of asyncio's and uvloop's; `bench` compares
+the loops that can be imported here, in half a minute.
 
 options:
   --debug       asyncio's debug mode
@@ -124,6 +127,11 @@ def main() -> NoReturn:
             sys.exit(print(USAGE, end=""))
         if "--version" in options:
             sys.exit(print(versions()))
+        if program == ["bench"]:
+            from yamanote._bench import main as bench
+
+            bench()
+            sys.exit()
         command = [sys.executable, *interpreter_options(), *program]
     except UsageError as error:
         print(f"yamanote: {error}\n\n{USAGE}", end="", file=sys.stderr)
