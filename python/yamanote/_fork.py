@@ -6,6 +6,8 @@ import asyncio
 import os
 import weakref
 
+from yamanote._yamanote import _finish_detached_writes
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamanote._parts import Base
@@ -45,6 +47,7 @@ class Forking(Base):
     @staticmethod
     def _before_fork() -> None:
         """Send what the running callback has written so far, as asyncio would have by now."""
+        _finish_detached_writes()
         loop = asyncio._get_running_loop()
         if isinstance(loop, Forking):
             loop._send_written()

@@ -39,6 +39,7 @@ __all__ = [
     "WritePipeTransport",
     "__version__",
     "_calls_openssl",
+    "_finish_detached_writes",
     "_live_futures",
     "_tokio_version",
 ]
@@ -51,6 +52,9 @@ _tokio_version: str
 
 def _calls_openssl() -> bool:
     """Return whether TLS calls OpenSSL directly, without `_ssl`; see `YAMANOTE_NO_OPENSSL`."""
+
+def _finish_detached_writes() -> None:
+    """Wait, before a fork, until no thread encrypts without the GIL."""
 
 def _live_futures() -> int:
     """Return the number of Rust futures of extensions that have not been dropped."""
@@ -90,6 +94,9 @@ class Core:
         Raises:
             OSError: the process has too few free descriptors.
         """
+
+    def _count_sent(self, size: int, /) -> None:
+        """Count bytes that the kernel took past the native transports."""
 
     def _read_meters(self) -> Meters:
         """Return the numbers of `yamanote.LoopMetrics`, in its order; times in nanoseconds."""

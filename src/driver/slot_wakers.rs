@@ -8,6 +8,12 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::ready_list::{READ, Slot, WRITE};
 
+/// Wakers take a slot to any thread.
+const _: () = {
+    const fn is_for_all_threads<T: Send + Sync>() {}
+    is_for_all_threads::<Slot>();
+};
+
 impl Slot {
     /// A waker that fires `READ`.
     pub(super) fn read_waker(self: Arc<Self>) -> Waker {

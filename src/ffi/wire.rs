@@ -6,6 +6,7 @@
 use std::collections::TryReserveError;
 use std::ffi::c_int;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -48,6 +49,18 @@ pub(crate) enum Ending {
     Goodbye,
     /// The session has failed: `_ssl` finds out why when it is asked to do the same.
     Failed,
+}
+
+/// Writes in [`Wire::write_detached`] in the process.
+static DETACHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Waits, before a fork, until no session is in use by a detached thread: a child would find it locked for ever.
+#[pyfunction]
+#[pyo3(name = "_finish_detached_writes")]
+pub(crate) fn finish_detached_writes(py: Python<'_>) {
+    while DETACHED.load(Ordering::Acquire) > 0 {
+        py.detach(std::thread::yield_now);
+    }
 }
 
 /// Whether OpenSSL is called directly, without `_ssl`.
@@ -177,8 +190,10 @@ impl Wire {
         // Keeps the session alive, whatever other threads do with its object.
         let wire = self.clone_ref(py);
         wire.lines().set_taken(true);
+        DETACHED.fetch_add(1, Ordering::AcqRel);
         let (wire, result) = py.detach(move || {
             let result = wire.write_records(contents);
+            DETACHED.fetch_sub(1, Ordering::AcqRel);
             // Still detached: a thread that waits for this may have the GIL.
             wire.lines().set_taken(false);
             (wire, result)

@@ -188,11 +188,13 @@ impl Future for LookUp {
 
 impl Drop for LookUp {
     fn drop(&mut self) {
-        let mut progress = self.0.progress();
-        progress.is_abandoned = true;
-        let waker = progress.waker.take();
-        drop(progress);
-        drop(waker);
+        // Locked, the answer is on its way, and its thread takes the waker. In a forked child that thread is not there.
+        if let Ok(mut progress) = self.0.progress.try_lock() {
+            progress.is_abandoned = true;
+            let waker = progress.waker.take();
+            drop(progress);
+            drop(waker);
+        }
     }
 }
 

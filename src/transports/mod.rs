@@ -27,7 +27,7 @@ mod write_buffer;
 use pyo3::prelude::*;
 
 use crate::ffi::class_of;
-use crate::ffi::wire::calls_openssl;
+use crate::ffi::wire::{calls_openssl, finish_detached_writes};
 
 /// Adds this module's classes to the Python module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -44,5 +44,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ] {
         module.add(class.name()?, &class)?;
     }
-    module.add_function(wrap_pyfunction!(calls_openssl, module)?)
+    module.add_function(wrap_pyfunction!(calls_openssl, module)?)?;
+    module.add_function(wrap_pyfunction!(finish_detached_writes, module)?)
 }

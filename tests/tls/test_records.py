@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from tests.forks import in_child
 from tests.tcp.peers import MORE_THAN_FITS, turns
 from tests.tcp.recorders import BufferedRecorder, Recorder
 from tests.tls.certificates import client_context, server_context
@@ -314,3 +315,31 @@ def test_long_and_short_writes_arrive_in_order(loop: asyncio.AbstractEventLoop) 
         peer.sock.close()
 
     loop.run_until_complete(main())
+
+
+def test_a_child_forked_during_a_long_encryption_can_use_the_transport(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    data = bytes(16 << 20)
+
+    def fork(transport: asyncio.Transport) -> None:
+        sizes.append(in_child(transport.get_write_buffer_size))
+        while not over:
+            sizes.append(in_child(transport.get_write_buffer_size))
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(Recorder)
+        forking = asyncio.ensure_future(in_thread(fork, transport))
+        for _ in range(8):
+            transport.write(data)
+            await asyncio.sleep(0)
+        over.append(True)
+        await forking
+        transport.abort()
+        await protocol.until_lost()
+        peer.sock.close()
+
+    over: list[bool] = []
+    sizes: list[str] = []
+    loop.run_until_complete(main())
+    assert all(int(size) >= 0 for size in sizes)
