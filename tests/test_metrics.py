@@ -185,6 +185,52 @@ def test_bytes_of_sock_methods_are_counted(loop: yamanote.Loop) -> None:
     assert (loop.metrics().bytes_in, loop.metrics().bytes_out) == (1001, 1001)
 
 
+def test_bytes_of_sendfile_are_counted(loop: yamanote.Loop, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(3000))
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        with theirs, path.open("rb") as file:
+            await loop.sendfile(transport, file)
+            transport.write(b"x")
+            transport.close()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with ours, theirs, path.open("rb") as file:
+            await loop.sock_sendfile(ours, file)
+
+    loop.run_until_complete(main())
+    assert loop.metrics().bytes_out == 6001
+
+
+def test_only_descriptors_that_something_waits_for_are_counted(loop: yamanote.Loop) -> None:
+    async def main() -> None:
+        pairs = [socket.socketpair() for _ in range(10)]
+        for ours, _ in pairs:
+            ours.setblocking(False)
+        waiting = [asyncio.ensure_future(loop.sock_recv(ours, 1)) for ours, _ in pairs]
+        await asyncio.sleep(0)
+        counts.append(loop.metrics().fds)
+        loop.add_writer(pairs[0][0], noop)
+        counts.append(loop.metrics().fds)
+        for _, theirs in pairs:
+            theirs.send(b"x")
+        await asyncio.gather(*waiting)
+        counts.append(loop.metrics().fds)
+        loop.remove_writer(pairs[0][0])
+        counts.append(loop.metrics().fds)
+        for pair in pairs:
+            for sock in pair:
+                sock.close()
+
+    counts: list[int] = []
+    loop.run_until_complete(main())
+    assert counts == [10, 10, 1, 0]
+    assert loop.metrics().fds == 0
+
+
 def test_unsent_bytes_are_counted_while_they_wait(loop: yamanote.Loop) -> None:
     size = 8 << 20
 

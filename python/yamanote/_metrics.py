@@ -72,7 +72,7 @@ class LoopMetrics:
 
     The counters are always on. `Loop.metrics()` takes a snapshot, on any thread. Each number is
     exact, but while the loop runs they are not all of one instant; on free-threaded builds, gauges
-    are then those at the end of the last turn.
+    are then those when the loop last waited.
 
     Attributes:
         busy: seconds in turns: callbacks, reading and writing, looking at the kernel.

@@ -78,6 +78,7 @@ class Sendfile(Base):
                     if not piece:
                         break
                     sent += piece
+                    self._count_sent(piece)
                 if sent != count:
                     await self._sock_writable(sock)
             return sent

@@ -10,6 +10,7 @@ use crate::scheduler::Core;
 use crate::scheduler::meters::{Histogram, Meters};
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    add_fast_method::<CountSent>(class)?;
     add_fast_method::<ReadMeters>(class)
 }
 
@@ -22,11 +23,25 @@ method!(
     |this| read(this)
 );
 
+method!(
+    CountSent,
+    "_count_sent",
+    "($self, size, /)",
+    "Count bytes that the kernel took past the native transports.",
+    |this, arguments| {
+        arguments.expect("_count_sent", 1, 1)?;
+        if let Some(size) = arguments.get(0) {
+            this.get().shared.meters.bytes_out.add_size(size.extract()?);
+        }
+        Ok(())
+    }
+);
+
 fn read<'py>(this: &Bound<'py, Core>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let core = this.get();
     if let Some(local) = core.try_local(py) {
-        // Otherwise, without the GIL, another thread runs the loop: then they are as at the end of its last turn.
+        // Otherwise, without the GIL, another thread runs the loop: then they are as when it last waited.
         local.measure();
     }
     let meters: &Meters = &core.shared.meters;

@@ -115,8 +115,9 @@ impl Turn<'_, '_> {
             let waits = matches!(turned, Ok(Next::Wait));
             phases.end_turn(waits);
             // With the GIL, a reader on any thread measures for itself.
-            #[cfg(Py_GIL_DISABLED)]
-            self.local.measure();
+            if cfg!(Py_GIL_DISABLED) && waits {
+                self.local.measure();
+            }
             next = turned?;
             if driver.is_inherited() {
                 driver = self.local.driver()?;

@@ -62,13 +62,14 @@ impl WatchSet {
     /// Whether anything is watched besides the loop's own socket pair for signals.
     #[inline]
     pub(super) fn has_others(&self) -> bool {
-        self.others() > 0
+        self.watched.len() > 1
     }
 
-    /// How many descriptors are watched besides that pair.
-    #[inline]
+    /// How many descriptors a callback or a future waits for, besides that pair.
     pub(super) fn others(&self) -> usize {
-        self.watched.len().saturating_sub(1)
+        let all = self.watched.values();
+        let watched = all.filter(|watched| !watched.is_idle()).count();
+        watched.saturating_sub(1)
     }
 
     pub(super) fn registration(&self) -> &Registration {
