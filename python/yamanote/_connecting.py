@@ -121,6 +121,8 @@ class Connecting(Base):
             if connection.is_pending:
                 await self._sock_writable(connection)
             if error := connection.error():
+                if len(address) == 2 and ":" in str(address[0]):
+                    address = (*address, 0, 0)  # As `getaddrinfo()` returns it.
                 raise OSError(error, f"Connect call failed {address}")
         except BaseException:
             connection.close()
@@ -180,6 +182,7 @@ class Connecting(Base):
             await waiter
         except BaseException:
             transport.close()
+            del waiter  # Its error's traceback refers to this frame: that would be a cycle.
             raise
         return transport, protocol
 
@@ -214,6 +217,7 @@ class Connecting(Base):
             await waiter
         except BaseException:
             transport.close()
+            del waiter  # Its error's traceback refers to this frame: that would be a cycle.
             raise
         return transport, protocol
 

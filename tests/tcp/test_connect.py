@@ -543,3 +543,16 @@ def test_connections_hundred_at_once(loop: asyncio.AbstractEventLoop) -> None:
             assert await asyncio.gather(*(one() for _ in range(100))) == [b"hello"] * 100
 
     loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_refused_literal_is_named_as_getaddrinfo_returns_it(
+    loop: asyncio.AbstractEventLoop, host: str
+) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as bound:
+        bound.bind((host, 0))
+        address = bound.getsockname()
+        with pytest.raises(ConnectionRefusedError) as caught:
+            loop.run_until_complete(loop.create_connection(asyncio.Protocol, host, address[1]))
+    assert str(caught.value).endswith(f"Connect call failed {address}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import sys
+import weakref
 from typing import Any
 
 import pytest
 
-from tests.tcp.peers import read_exactly, read_until_gone, tcp_pair
+import yamanote
+from tests.tcp.peers import read_exactly, read_until_gone, tcp_pair, turns
 from tests.tcp.recorders import PATIENCE_S, Recorder
 from tests.tcp.servers import LOCALHOST, outcome, port_of
 from tests.tls.certificates import NAME, client_context, server_context
@@ -326,3 +329,36 @@ def test_a_failed_handshake_is_told_in_debug_mode_only(
         server.close()
 
     loop.run_until_complete(main())
+
+
+def test_a_failed_handshake_leaves_no_cycle() -> None:
+    """Asyncio leaves one on Python 3.11."""
+
+    class Kept:
+        pass
+
+    async def attempt(address: tuple[str, int]) -> None:
+        kept = Kept()
+        references.append(weakref.ref(kept))
+        with contextlib.suppress(ssl.SSLError):
+            await asyncio.get_running_loop().create_connection(
+                asyncio.Protocol, *address, ssl=ssl.create_default_context(), server_hostname=NAME
+            )
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: None)
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=server_context())
+        gc.collect()
+        gc.disable()
+        try:
+            await asyncio.create_task(attempt(server.sockets[0].getsockname()))
+            await turns(5)
+            assert references[0]() is None
+        finally:
+            gc.enable()
+        server.close()
+        await server.wait_closed()
+
+    references: list[weakref.ref[Kept]] = []
+    yamanote.run(main())
