@@ -62,6 +62,13 @@ class Figures:
         for row, count in instructions.items():
             self.rows.setdefault(row, {})[loop] = round(count)
 
+    def lower(self, again: Figures) -> None:
+        """Keep the lower of two figures of each row."""
+        for row, by_loop in again.rows.items():
+            known = self.rows.setdefault(row, {})
+            for loop, figure in by_loop.items():
+                known[loop] = min(figure, known.get(loop, figure))
+
     def update(self, new: Figures) -> None:
         """Take over what was counted anew.
 

