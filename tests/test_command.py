@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yamanote
+from yamanote import __main__ as main_module
 from yamanote import _bench
 from yamanote.__main__ import UsageError, parse
 
@@ -114,6 +115,59 @@ asyncio.run(main())
         "yamanote: replaced the event loop of asyncio",
         "yamanote: replaced the event loop of uvloop",
     ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import yamanote; print(yamanote.run.__name__)",
+        "import yamanote.fs; print('run')",
+        "from yamanote import run; print(run.__name__)",
+    ],
+)
+def test_a_program_may_import_yamanote_first(code: str) -> None:
+    ran = run(*COMMAND, "-c", code)
+    assert (ran.stdout, ran.stderr) == ("run\n", "")
+
+
+def test_the_class_of_the_loops_is_one_that_can_be_named_and_pickled(tmp_path: Path) -> None:
+    script = write(
+        tmp_path,
+        "script.py",
+        """
+        import asyncio, pickle, yamanote
+        loop = asyncio.new_event_loop()
+        print(isinstance(loop, asyncio.SelectorEventLoop), type(loop).__name__)
+        loop.close()
+        print(pickle.loads(pickle.dumps(asyncio.SelectorEventLoop)) is asyncio.SelectorEventLoop)
+        print(getattr(asyncio, "EventLoop", asyncio.SelectorEventLoop) is type(loop))
+        """,
+    )
+    ran = run(*COMMAND, script)
+    assert ran.stdout.split() == ["True", "SelectorEventLoop", "True", "True"]
+
+
+def test_an_interpreter_without_yamanote_keeps_its_loops() -> None:
+    """A child may have another environment."""
+    code = "import sys; sys.modules['yamanote'] = None; import asyncio; print(asyncio.__name__)"
+    ran = run(*COMMAND, "-c", code)
+    assert (ran.stdout, ran.stderr) == ("asyncio\n", "")
+    ran = run(*COMMAND, "--verbose", "-c", code)
+    assert ran.stdout == "asyncio\n"
+    assert ran.stderr.startswith("yamanote: this interpreter keeps its loops: No module named")
+
+
+def test_asyncio_that_was_imported_before_the_program_is_replaced_too(tmp_path: Path) -> None:
+    write(tmp_path, "sitecustomize.py", "import asyncio")
+    code = "import asyncio, yamanote; print(issubclass(asyncio.SelectorEventLoop, yamanote.Loop))"
+    assert run(*COMMAND, "-c", code, PYTHONPATH=str(tmp_path)).stdout == "True\n"
+
+
+@pytest.mark.parametrize("spelling", [("-m", "yamanote.__main__"), (main_module.__file__,)])
+def test_other_ways_to_start_the_command_are_refused(spelling: Sequence[str]) -> None:
+    ran = run(sys.executable, *spelling, "-c", "print(1)")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "run it as `python -m yamanote`" in ran.stderr
 
 
 #: What a program can see of how it was started.
@@ -249,12 +303,17 @@ for _ in range(2):
     asyncio.run(asyncio.sleep(0.001))
 left_open = asyncio.new_event_loop()
 left_open.run_until_complete(asyncio.sleep(0.001))
+import os, sys, yamanote
+yamanote.run(asyncio.sleep(0.001))
+if os.fork() == 0:
+    sys.exit()
+os.wait()
 """
     ran = run(*COMMAND, "--metrics", "-c", code)
     lines = ran.stderr.splitlines()
-    assert lines[0] == "yamanote: 3 event loops"
+    assert lines[0] == "yamanote: 4 event loops"
     table = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[1:]}
-    assert table["timers_fired"] == "3"
+    assert table["timers_fired"] == "4"
     assert table["busy"].endswith(" s")
     assert table["turn_durations"].startswith("50 % < ")
     assert list(table) == [field.name for field in dataclasses.fields(yamanote.LoopMetrics)]

@@ -9,6 +9,9 @@ Importing this package does not change asyncio: a program selects the loop expli
 
 from __future__ import annotations
 
+# First: `python -m yamanote` replaces its loops, by importing parts of this package.
+import asyncio as _asyncio  # noqa: F401 # pyright: ignore[reportUnusedImport]
+
 from yamanote._loop import Loop
 from yamanote._runner import new_event_loop, run
 from yamanote._yamanote import __version__

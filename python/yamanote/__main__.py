@@ -13,6 +13,7 @@ of it, imports them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -78,8 +79,10 @@ def interpreter_options() -> list[str]:
     if sys.flags.ignore_environment or sys.flags.no_site:
         raise UsageError("does not work with the interpreter's options -E, -I and -S")
     before = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv[1:])]
-    last = before.pop()
-    last = before.pop() if last == "yamanote" else last.removesuffix("yamanote")
+    last = before.pop() if before else ""
+    last = before.pop() if last == "yamanote" and before else last.removesuffix("yamanote")
+    if not re.fullmatch("-[A-Za-z]*m", last):
+        raise UsageError("run it as `python -m yamanote`")
     # `-m` may end a group of options: `-Bm`.
     rest = last.removesuffix("m")
     return before if rest == "-" else [*before, rest]

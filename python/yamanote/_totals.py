@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import weakref
 
-from yamanote._loop import Loop
 from yamanote._metrics import Histogram, LoopMetrics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Loops that are not closed yet.
-_open: weakref.WeakSet[CountedLoop] = weakref.WeakSet()
-#: What the closed ones have done.
-_closed: list[LoopMetrics] = []
+    from yamanote._loop import Loop
 
 
-class CountedLoop(Loop):
-    """A loop whose metrics are part of the table."""
+class Totals:
+    """Collects what loops have done, and prints it when the interpreter ends."""
 
     def __init__(self) -> None:
-        """Create a loop that is neither running nor closed."""
-        super().__init__()
-        _open.add(self)
+        """Start without a loop."""
+        self._process = os.getpid()
+        self._open: weakref.WeakSet[Loop] = weakref.WeakSet()
+        self._done: list[LoopMetrics] = []
+        atexit.register(self._print)
 
-    def close(self) -> None:
-        """Close the loop as `Loop.close()` does, and keep its metrics."""
-        super().close()
-        if self in _open:
-            _open.discard(self)
-            _closed.append(self.metrics())
+    def add(self, loop: Loop) -> None:
+        """Count a loop from now on."""
+        self._open.add(loop)
 
+    def closed(self, loop: Loop) -> None:
+        """Keep what a closed loop has done."""
+        if loop in self._open:
+            self._open.discard(loop)
+            self._done.append(loop.metrics())
 
-def print_at_exit() -> None:
-    """Print the table on the standard error when the interpreter ends."""
-    atexit.register(_print)
-
-
-def _print() -> None:
-    loops = [*_closed, *(loop.metrics() for loop in _open)]
-    if loops:
-        print("\n".join(table(loops)), file=sys.stderr)
+    def _print(self) -> None:
+        loops = [*self._done, *(loop.metrics() for loop in self._open)]
+        if loops and os.getpid() == self._process:
+            print("\n".join(table(loops)), file=sys.stderr)
 
 
 def table(loops: list[LoopMetrics]) -> Iterator[str]:

@@ -2,74 +2,88 @@
 
 The command puts this folder on `PYTHONPATH`. The program then starts as it does without yamanote;
 asyncio's event loop is replaced when the program first imports asyncio.
+
+Children may be of any Python from 3.6 on, and have no yamanote: then nothing is replaced.
 """
+# ruff: noqa: ANN401 - what a loader gets and returns is the interpreter's affair.
 
-from __future__ import annotations
-
-import importlib
+import os.path
 import sys
+from importlib import import_module
 from importlib.machinery import PathFinder
-from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.abc import Loader
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
 
+NAMES = ("asyncio", "uvloop")
 
-class _Replaced:
+
+class Replaced:
     """Finds asyncio and uvloop as the interpreter does, and replaces their loops once imported."""
 
     @staticmethod
-    def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name not in ("asyncio", "uvloop"):
+    def find_spec(name: str, path: "Any" = None, target: "Any" = None) -> "Any":
+        """Find the module, for a loader that then replaces its loops."""
+        if name not in NAMES:
             return None
         spec: Any = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _ThenReplaced(spec.loader)
-        return spec  # type: ignore[no-any-return]
+            spec.loader = ThenReplaced(spec.loader)
+        return spec
 
 
-class _ThenReplaced:
+class ThenReplaced:
     """A loader that behaves as the given one, and then replaces the module's loops."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: "Any") -> None:
+        """Load with `loader`."""
         self._loader = loader
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> "Any":
+        """Have what the given loader has."""
         return getattr(self._loader, name)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: "Any") -> "Any":
+        """Create the module as the given loader does."""
         return self._loader.create_module(spec)
 
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
+    def exec_module(self, module: "Any") -> None:
+        """Load the module, and replace its loops."""
+        module.__loader__ = module.__spec__.loader = self._loader
         self._loader.exec_module(module)
-        from yamanote._replacing import replace_loops_of
-
         replace_loops_of(module)
 
 
-def _start() -> None:
-    folder = Path(__file__).parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry) != folder]
-    sys.meta_path.insert(0, _Replaced)
-    # The environment may have such a module of its own.
+def replace_loops_of(module: "ModuleType") -> None:
+    """Replace the loops of a module, if this interpreter has yamanote for it."""
+    try:
+        replacing = import_module("yamanote._replacing")
+    except (ImportError, SyntaxError) as error:
+        if "verbose" in os.environ.get("YAMANOTE_COMMAND", "").split(","):
+            print("yamanote: this interpreter keeps its loops:", error, file=sys.stderr)
+        return
+    replacing.replace_loops_of(module)
+
+
+def start() -> None:
+    """Wait for the imports, and import the environment's own module of this name, if any."""
+    folder = os.path.dirname(__file__)
+    sys.path[:] = [entry for entry in sys.path if entry != folder]
+    sys.meta_path.insert(0, Replaced)
     mine = sys.modules.pop(__name__)
     try:
-        importlib.import_module(__name__)
+        import_module(__name__)
     except ImportError as error:
         if error.name != __name__:
             raise
         sys.modules[__name__] = mine
+    # A .pth file may have imported them already.
+    for name in NAMES:
+        if name in sys.modules:
+            replace_loops_of(sys.modules[name])
 
 
 if __name__ == "sitecustomize":
-    _start()
+    start()
