@@ -83,7 +83,8 @@ unsafe fn clone<const BIT: u8>(slot: *const ()) -> RawWaker {
 }
 
 unsafe fn wake<const BIT: u8>(slot: *const ()) {
-    // SAFETY: waking by value takes over the waker's reference, which `Arc::into_raw` made.
+    // SAFETY: waking by value takes over the waker's reference, which `waker` or `clone` made; a lent waker is never
+    // woken by value.
     unsafe { Arc::from_raw(slot.cast::<Slot>()) }.wake(BIT);
 }
 
@@ -94,6 +95,6 @@ unsafe fn wake_by_ref<const BIT: u8>(slot: *const ()) {
 }
 
 unsafe fn release(slot: *const ()) {
-    // SAFETY: dropping a waker releases its reference, which `Arc::into_raw` made.
+    // SAFETY: dropping a waker releases its reference, which `waker` or `clone` made; a lent waker is never dropped.
     drop(unsafe { Arc::from_raw(slot.cast::<Slot>()) });
 }

@@ -193,9 +193,10 @@ impl Wire {
         DETACHED.fetch_add(1, Ordering::AcqRel);
         let (wire, result) = py.detach(move || {
             let result = wire.write_records(contents);
-            DETACHED.fetch_sub(1, Ordering::AcqRel);
             // Still detached: a thread that waits for this may have the GIL.
             wire.lines().set_taken(false);
+            // Last: a thread that waits for this forks, and the child must find the session free.
+            DETACHED.fetch_sub(1, Ordering::AcqRel);
             (wire, result)
         });
         drop(wire);
