@@ -12,6 +12,7 @@ from __future__ import annotations
 # First: `python -m yamanote` replaces its loops, by importing parts of this package.
 import asyncio as _asyncio  # noqa: F401 # pyright: ignore[reportUnusedImport]
 
+from yamanote._environment import apply as _apply_environment
 from yamanote._loop import Loop
 from yamanote._runner import new_event_loop, run
 from yamanote._yamanote import __version__
@@ -61,3 +62,5 @@ __all__ = [
     "run",
     "tasks",
 ]
+
+_apply_environment()

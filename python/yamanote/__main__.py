@@ -43,29 +43,45 @@ options:
 """
 
 KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--version", "--help"})
+#: Options with a value, and the environment variable that gets it; the value if none is given.
+VARIABLES: dict[str, tuple[str, str | None]] = {}
 
 
 class UsageError(Exception):
     """The command line is wrong."""
 
 
-def parse(arguments: list[str]) -> tuple[set[str], list[str]]:
+def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     """Split the command's arguments into its options and the program with its arguments.
 
+    Returns:
+        The options with their values, "" for one without; and the rest.
+
     Raises:
-        UsageError: an option is unknown, or there is no program.
+        UsageError: an option is unknown or has no value, or there is no program.
     """
-    options: set[str] = set()
-    for index, argument in enumerate(arguments):
+    options: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest[0]
         if not argument.startswith("-") or argument == "-" or argument[:2] in ("-m", "-c"):
-            return options, arguments[index:]
+            return options, rest
+        del rest[0]
+        option, equals, value = argument.partition("=")
+        if option in VARIABLES:
+            usual = VARIABLES[option][1]
+            if not equals and usual is None:
+                if not rest:
+                    raise UsageError(f"{option} needs a value")
+                value = rest.pop(0)
+            options[option] = value if equals or usual is None else usual
+            continue
         if argument == "-h":
             argument = "--help"
         if argument not in KNOWN:
-            message = f"unknown option {argument}"
-            raise UsageError(message)
-        options.add(argument)
-    if options & {"--version", "--help"}:
+            raise UsageError(f"unknown option {argument}")
+        options[argument] = ""
+    if options.keys() & {"--version", "--help"}:
         return options, []
     raise UsageError("which program?")
 
@@ -88,7 +104,7 @@ def interpreter_options() -> list[str]:
     return before if rest == "-" else [*before, rest]
 
 
-def environment(options: set[str]) -> dict[str, str]:
+def environment(options: dict[str, str]) -> dict[str, str]:
     """Return the environment in which the program's interpreter replaces the loops."""
     environ = dict(os.environ)
     startup = str(Path(__file__).with_name("_startup"))
@@ -100,7 +116,9 @@ def environment(options: set[str]) -> dict[str, str]:
         "--metrics": f"metrics={os.getpid()}",
         "--verbose": "verbose",
     }
-    environ[OPTIONS] = ",".join(kept[option] for option in sorted(options & kept.keys()))
+    environ[OPTIONS] = ",".join(kept[option] for option in sorted(options.keys() & kept.keys()))
+    for option in options.keys() & VARIABLES.keys():
+        environ[VARIABLES[option][0]] = options[option]
     if "--debug" in options:
         environ["PYTHONASYNCIODEBUG"] = "1"
     return environ

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import weakref
 
+from yamanote._every_loop import created, every_loop
 from yamanote._yamanote import _finish_detached_writes
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ class Forking(Base):
     def __init__(self) -> None:
         """Register the loop for the fork handlers."""
         super().__init__()
-        _LOOPS.add(self)
+        created(self)
 
     def _after_fork(self) -> None:
         """Detach the loop from the parent, before any other code runs in the child."""
@@ -54,11 +54,10 @@ class Forking(Base):
 
     @staticmethod
     def _in_child() -> None:
-        for loop in list(_LOOPS):
+        for loop in every_loop():
             loop._after_fork()
 
 
-_LOOPS: weakref.WeakSet[Forking] = weakref.WeakSet()
 os.register_at_fork(
     before=Forking._before_fork,  # pyright: ignore[reportPrivateUsage]
     after_in_child=Forking._in_child,  # pyright: ignore[reportPrivateUsage]
