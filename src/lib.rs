@@ -10,6 +10,7 @@
 //! | `addr` | addresses, in Python's words |
 //! | `driver` | tokio's runtime: descriptors, wakers, the timer |
 //! | `scheduler` | what runs when: ready queue, timers, inbox, sources, the turn |
+//! | `watchdog` | notices loops that stall |
 //! | `transports` | descriptors below, protocols above |
 //! | `sock` | `loop.sock_*`: calls on the sockets of a program |
 //! | `interop` | Rust futures, of extensions and for names: awaitables, the C interface |
@@ -30,6 +31,7 @@ mod sock;
 #[expect(unsafe_code, reason = "the one home of system calls")]
 mod sys;
 mod transports;
+mod watchdog;
 
 use std::future::Future;
 

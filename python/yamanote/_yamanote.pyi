@@ -36,11 +36,13 @@ __all__ = [
     "SocketTransport",
     "StreamCall",
     "TimerHandle",
+    "Watcher",
     "WritePipeTransport",
     "__version__",
     "_calls_openssl",
     "_finish_detached_writes",
     "_live_futures",
+    "_note_collection",
     "_tokio_version",
 ]
 
@@ -58,6 +60,9 @@ def _finish_detached_writes() -> None:
 
 def _live_futures() -> int:
     """Return the number of Rust futures of extensions that have not been dropped."""
+
+def _note_collection(phase: str, info: object, /) -> None:
+    """Count the time of garbage collections; for `gc.callbacks`."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -97,6 +102,9 @@ class Core:
 
     def _count_sent(self, size: int, /) -> None:
         """Count bytes that the kernel took past the native transports."""
+
+    def _running_thread(self) -> tuple[int, int] | None:
+        """Return `threading.get_ident()` and `get_native_id()` of the thread that runs the loop."""
 
     def _read_meters(self) -> Meters:
         """Return the numbers of `yamanote.LoopMetrics`, in its order; times in nanoseconds."""
@@ -955,6 +963,51 @@ class WritePipeTransport(asyncio.Transport):
     @property
     def _protocol_paused(self) -> bool:
         """Whether `pause_writing()` was called, and `resume_writing()` not yet."""
+
+#: The number from `Watcher.add()`, the kind, the duration, when it was so long, the time on
+#: processors, the time without one, the time in collections (seconds), whether it has ended, the
+#: thread's two numbers, the mark.
+FoundStall: TypeAlias = tuple[
+    int,
+    str,
+    float,
+    float,
+    float | None,
+    float | None,
+    float,
+    bool,
+    tuple[int, int],
+    tuple[int, int],
+]
+
+@final
+class Watcher:
+    """Notices that loops stall. One thread calls `wait()` again and again."""
+
+    def __new__(cls) -> Watcher:
+        """Create it, with no loop."""
+
+    def add(self, core: Core, threshold: float, repeat: float, may_print: bool) -> int:
+        """Watch a loop; return a number for it.
+
+        Args:
+            core: the loop.
+            threshold: seconds after which a stall is found.
+            repeat: seconds after which it is found again.
+            may_print: whether a line on the standard error may tell of it if Python cannot.
+        """
+
+    def remove(self, number: int) -> None:
+        """Watch it no more."""
+
+    def is_still(self, number: int, mark: tuple[int, int]) -> bool:
+        """Return whether the loop is still at what a stall was found at."""
+
+    def wait(self, switch_interval: float) -> list[FoundStall] | None:
+        """Wait until loops stall, and return the stalls; `None` after `stop()`."""
+
+    def stop(self) -> None:
+        """End `wait()`, now and for ever."""
 
 @final
 class Resolver:

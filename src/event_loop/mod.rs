@@ -7,6 +7,7 @@ mod schedule;
 mod sock;
 mod state;
 mod tasks;
+mod watchdog;
 mod watching;
 
 use pyo3::prelude::*;
@@ -21,6 +22,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let core = py.get_type::<Core>();
     add_hot_methods(&core)?;
     state::add_clock(&core)?;
+    watchdog::register(module)?;
     // The third class, of thread-safe handles, is internal in asyncio and here: neither exports it.
     for class in crate::scheduler::handle::make_classes(py)?.iter().take(2) {
         module.add(class.name()?, class)?;

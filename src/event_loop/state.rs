@@ -1,15 +1,17 @@
 //! Queries of the loop's state, which asyncio's futures and tasks make all the time.
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::ffi::{add_fast_method, light_method, make};
+use crate::ffi::{add_fast_method, light_method, make, method};
 use crate::scheduler::{Core, seconds};
 use crate::sys::clock::monotonic_ns;
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<GetDebug>(class)?;
     add_fast_method::<IsRunning>(class)?;
+    add_fast_method::<RunningThread>(class)?;
     add_fast_method::<IsClosed>(class)
 }
 
@@ -43,4 +45,16 @@ light_method!(
     "is_closed",
     "Whether `close()` was called.",
     |this| Ok(make::boolean(this.py(), this.get().is_closed()))
+);
+
+method!(
+    RunningThread,
+    "_running_thread",
+    "The thread that runs the loop, as `threading.get_ident()` and `threading.get_native_id()`, or `None`.",
+    |this| {
+        let thread = this.get().shared.meters.phases.running_thread();
+        thread
+            .map(|thread| (thread.ident, thread.native_id))
+            .into_bound_py_any(this.py())
+    }
 );

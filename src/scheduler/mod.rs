@@ -3,6 +3,7 @@
 //! [`Core`] is the object behind a loop. Its `Shared` half belongs to all threads, its [`Local`] half to the
 //! thread that runs the loop; nothing is in both.
 
+pub(crate) mod alarm;
 mod contain;
 mod core;
 pub(crate) mod futures;
@@ -11,7 +12,7 @@ mod inbox;
 mod local;
 pub(crate) mod meters;
 mod numbers;
-mod phases;
+pub(crate) mod phases;
 mod remote;
 pub(crate) mod report;
 mod source;

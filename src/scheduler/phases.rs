@@ -3,8 +3,10 @@
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::alarm::Alarm;
 use super::meters::{Histogram, Meter};
 use crate::sys::clock::monotonic_ns;
+use crate::sys::thread::current_thread;
 
 /// The time spent so far. Only the loop's thread changes it; every thread may read it. Times are nanoseconds on the
 /// monotonic clock, or 0 for "not now".
@@ -25,6 +27,40 @@ pub(crate) struct Phases {
     /// When the turn began. While there is more to run, a turn begins where the last one ended.
     turn_began: Meter,
     turns: Histogram,
+    /// The thread of the current run, or of the last one: `threading.get_ident()` and `threading.get_native_id()`.
+    ident: Meter,
+    native_id: Meter,
+    pub(crate) alarm: Alarm,
+}
+
+/// What a loop is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It does not run, or waits in the kernel.
+    Nothing,
+    /// The kernel's wait is over, and the thread waits until it is attached to Python.
+    Attaching,
+    Running,
+}
+
+/// What a loop is doing at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) doing: Doing,
+    /// Each run and each wait of the kernel has other numbers.
+    pub(crate) version: u64,
+    /// When the turn, or the wait until attached, began.
+    pub(crate) since: u64,
+    pub(crate) thread: RunningThread,
+}
+
+/// The thread that a loop runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunningThread {
+    /// As `threading.get_ident()` returns it.
+    pub(crate) ident: u64,
+    /// As `threading.get_native_id()` returns it.
+    pub(crate) native_id: u64,
 }
 
 /// What a loop's time has gone into so far, in nanoseconds.
@@ -40,13 +76,18 @@ pub(crate) struct Spent {
 pub(crate) struct Outer(Option<u64>);
 
 impl Phases {
-    /// A run begins. Returns what `end_run` takes.
-    pub(crate) fn begin_run(&self) -> Outer {
+    /// A run begins, on the thread with this `threading.get_ident()`. Returns what `end_run` takes.
+    pub(crate) fn begin_run(&self, ident: usize) -> Outer {
         if self.running_since.get() != 0 {
             return Outer(Some(self.turn_began.get()));
         }
-        let now = self.change(|now| self.running_since.set(now));
+        let now = self.change(|now| {
+            self.ident.set(ident as u64);
+            self.native_id.set(current_thread());
+            self.running_since.set(now);
+        });
         self.turn_began.set(now);
+        self.alarm.busy();
         Outer(None)
     }
 
@@ -91,6 +132,7 @@ impl Phases {
             self.attaching_since.set(0);
         });
         self.turn_began.set(now);
+        self.alarm.busy();
     }
 
     /// If something happened before the kernel's wait began, there was none.
@@ -147,6 +189,46 @@ impl Phases {
             idle,
             attaching,
         }
+    }
+
+    /// What the loop is doing; `None` while that changes.
+    pub(crate) fn moment(&self) -> Option<Moment> {
+        let version = self.version.load(Ordering::Acquire);
+        let (woken, idle) = (self.attaching_since.get(), self.idle_since.get());
+        let doing = if woken != 0 {
+            Doing::Attaching
+        } else if idle != 0 || self.running_since.get() == 0 {
+            Doing::Nothing
+        } else {
+            Doing::Running
+        };
+        let moment = Moment {
+            doing,
+            version,
+            since: if woken != 0 {
+                woken
+            } else {
+                self.turn_began.get()
+            },
+            thread: RunningThread {
+                ident: self.ident.get(),
+                native_id: self.native_id.get(),
+            },
+        };
+        fence(Ordering::Acquire);
+        let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
+        is_whole.then_some(moment)
+    }
+
+    /// The thread that the loop runs on.
+    pub(crate) fn running_thread(&self) -> Option<RunningThread> {
+        for _ in 0..MOST_TRIES {
+            if let Some(moment) = self.moment() {
+                return (self.running_since.get() != 0).then_some(moment.thread);
+            }
+            hint::spin_loop();
+        }
+        None
     }
 
     /// How long turns took.

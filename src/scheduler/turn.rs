@@ -47,7 +47,7 @@ pub(crate) fn run(
         local: &local,
         until,
     };
-    let outer = this.shared.meters.phases.begin_run();
+    let outer = (this.shared.meters.phases).begin_run(this.owner().running_thread().unwrap_or(0));
     let result = made(core.py(), turn.repeat());
     this.shared.meters.phases.end_run(&outer);
     local.signals.cease_to_hear(core.py());

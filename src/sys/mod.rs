@@ -14,9 +14,11 @@ pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod memory;
 pub(crate) mod names;
+pub(crate) mod nap;
 pub(crate) mod pipe;
 pub(crate) mod poller;
 pub(crate) mod socket;
+pub(crate) mod thread;
 
 #[cfg(target_os = "linux")]
 mod linux;

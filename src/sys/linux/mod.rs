@@ -2,15 +2,19 @@
 
 mod datagrams;
 mod event_fd;
+mod futex;
 mod inherited;
 mod poller;
 mod socket;
+mod thread;
 mod timer_fd;
 
 pub(crate) use datagrams::{receive_many, send_many};
+pub(crate) use futex::{wait_while, wake_all};
 pub(crate) use inherited::close_sets_that_watch;
 pub(crate) use poller::Poller;
 pub(crate) use socket::{accept, stream_socket, unix_path};
+pub(crate) use thread::{current_thread, scheduled};
 pub(crate) use timer_fd::TimerFd;
 
 /// Whether the reactor's set returns `EEXIST` for a descriptor number that it already has.

@@ -1,0 +1,307 @@
+//! The thread that watches all loops.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::collections::collecting_ns;
+use super::kind::Kind;
+use super::suspect::{Late, Look, Mark, Rules, Stall, Suspect};
+use crate::scheduler::alarm::WATCHERS_NAP;
+use crate::scheduler::meters::Meters;
+use crate::scheduler::phases::{Doing, Moment};
+use crate::scheduler::seconds;
+use crate::sys::clock::monotonic_ns;
+use crate::sys::thread::{current_thread, process_cpu_ns, scheduled};
+
+/// When a stall is told. Times are nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) threshold: u64,
+    pub(crate) repeat: u64,
+    /// Whether a line on the standard error may tell of a stall that Python cannot tell of, for want of the GIL.
+    pub(crate) may_print: bool,
+}
+
+/// A stall that was noticed, and the number that `add` returned for the loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) watched: u64,
+    pub(crate) stall: Stall,
+}
+
+/// Watches loops. One thread of the process is in `wait`; all may call the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Watcher {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    watched: Vec<Watched>,
+    last_number: u64,
+    stopped: bool,
+    /// Dropped when what was found has been told.
+    untold: Option<Sender<()>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    number: u64,
+    meters: Arc<Meters>,
+    limits: Limits,
+    suspect: Option<Suspect>,
+    /// When it was looked at last, and what it was doing.
+    looked: u64,
+    mark: Mark,
+}
+
+impl Watcher {
+    /// Watches a loop until `remove` is called with the number that this returns.
+    pub(crate) fn add(&self, meters: Arc<Meters>, limits: Limits) -> u64 {
+        let mut state = self.state();
+        state.last_number += 1;
+        let number = state.last_number;
+        meters.phases.alarm.watch();
+        state.watched.push(Watched {
+            number,
+            mark: Mark {
+                version: 0,
+                callbacks: 0,
+            },
+            meters,
+            limits,
+            suspect: None,
+            looked: monotonic_ns(),
+        });
+        drop(state);
+        WATCHERS_NAP.end();
+        number
+    }
+
+    /// Watches it no more.
+    pub(crate) fn remove(&self, number: u64) {
+        let mut state = self.state();
+        let Some(at) = state.watched.iter().position(|it| it.number == number) else {
+            return;
+        };
+        let removed = state.watched.swap_remove(at);
+        let is_same = |other: &Watched| Arc::ptr_eq(&other.meters, &removed.meters);
+        if !state.watched.iter().any(is_same) {
+            removed.meters.phases.alarm.cease();
+        }
+    }
+
+    /// Ends `wait`, now and for ever.
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+        WATCHERS_NAP.end();
+    }
+
+    /// Whether the loop is still at what a stall was found at.
+    pub(crate) fn is_still(&self, number: u64, mark: Mark) -> bool {
+        let state = self.state();
+        let mut all = state.watched.iter();
+        all.find(|it| it.number == number)
+            .and_then(Watched::moment)
+            .is_some_and(|(_, current)| current == mark)
+    }
+
+    /// Waits until loops stall; `switch` is CPython's switch interval. `None` after `stop`. Not to be called while
+    /// attached.
+    pub(crate) fn wait(&self, switch: u64) -> Option<Vec<Found>> {
+        self.state().untold = None;
+        let mut late = Late::default();
+        loop {
+            let mut state = self.state();
+            if state.stopped {
+                return None;
+            }
+            let (found, is_active) = state.look(late, switch);
+            if !found.is_empty() {
+                state.untold = print_unless_told(&state, &found);
+                return Some(found);
+            }
+            let limit = (is_active || !state.may_sleep()).then(|| state.interval());
+            drop(state);
+            late = sleep(limit);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Looks at each loop. Returns the stalls to tell, and whether any loop does something or did since the last look.
+    fn look(&mut self, late: Late, switch: u64) -> (Vec<Found>, bool) {
+        let mut found = Vec::new();
+        let mut is_active = false;
+        for watched in &mut self.watched {
+            let (stall, active) = watched.look(late, switch);
+            is_active |= active;
+            let watched = watched.number;
+            found.extend(stall.map(|stall| Found { watched, stall }));
+        }
+        (found, is_active)
+    }
+
+    /// Announces a sleep to the loops; returns whether they do nothing even then.
+    fn may_sleep(&self) -> bool {
+        for watched in &self.watched {
+            watched.meters.phases.alarm.fall_asleep();
+        }
+        let is_idle = |it: &Watched| {
+            it.moment()
+                .is_some_and(|(moment, _)| moment.doing == Doing::Nothing)
+        };
+        self.watched.iter().all(is_idle)
+    }
+
+    /// The time between two looks.
+    fn interval(&self) -> Duration {
+        let thresholds = self.watched.iter().map(|it| it.limits.threshold);
+        let shortest = thresholds.min().unwrap_or(0) / LOOKS;
+        Duration::from_nanos(shortest.clamp(SHORTEST_NS, LONGEST_NS))
+    }
+}
+
+impl Watched {
+    /// What the loop is doing.
+    fn moment(&self) -> Option<(Moment, Mark)> {
+        let moment = (0..TRIES).find_map(|_| self.meters.phases.moment())?;
+        let mark = Mark {
+            version: moment.version,
+            callbacks: self.meters.callbacks.get(),
+        };
+        Some((moment, mark))
+    }
+
+    /// Returns a stall to tell, and whether the loop does something or did since the last look.
+    fn look(&mut self, late: Late, switch: u64) -> (Option<Stall>, bool) {
+        let before = self.looked;
+        let Some((moment, mark)) = self.moment() else {
+            self.suspect = None;
+            return (None, true);
+        };
+        self.looked = monotonic_ns();
+        let is_active = mark != self.mark || moment.doing != Doing::Nothing;
+        self.mark = mark;
+        let rules = Rules {
+            threshold: self.limits.threshold,
+            repeat: self.limits.repeat,
+            switch,
+        };
+        if moment.doing == Doing::Nothing && self.suspect.is_none() {
+            return (None, is_active);
+        }
+        let look = look(self.looked, &moment, mark);
+        if let Some(suspect) = &mut self.suspect
+            && moment.doing != Doing::Nothing
+            && suspect.mark() == mark
+        {
+            suspect.again(look, late);
+            return (suspect.due(&rules), true);
+        }
+        let ended = self.suspect.take().and_then(|suspect| {
+            // The turn that it was in ended when the current one began.
+            let is_known = moment.since > before && moment.since <= self.looked;
+            let end = if is_known { moment.since } else { self.looked };
+            suspect.ended(end, look, &rules)
+        });
+        if moment.doing != Doing::Nothing {
+            self.suspect = Some(Suspect::new(look, before));
+        }
+        (ended, is_active)
+    }
+}
+
+fn look(now: u64, moment: &Moment, mark: Mark) -> Look {
+    Look {
+        now,
+        doing: moment.doing,
+        mark,
+        since: moment.since,
+        thread: moment.thread,
+        scheduled: scheduled(moment.thread.native_id),
+        process_cpu: process_cpu_ns(),
+        collecting: collecting_ns(now),
+    }
+}
+
+/// Sleeps for so long, or until a loop does something, and returns how late this thread woke.
+fn sleep(limit: Option<Duration>) -> Late {
+    let Some(limit) = limit else {
+        WATCHERS_NAP.sleep(None);
+        return Late::default();
+    };
+    let delay = || scheduled(current_thread()).delay_ns.unwrap_or(0);
+    let (began, before) = (monotonic_ns(), delay());
+    WATCHERS_NAP.sleep(Some(limit));
+    let wanted = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    let late = monotonic_ns().saturating_sub(began).saturating_sub(wanted);
+    if late < LATE_NS {
+        return Late::default();
+    }
+    let starved = late.min(delay().saturating_sub(before));
+    let stopped = late - starved;
+    Late {
+        starved,
+        stopped: if stopped < STOPPED_NS { 0 } else { stopped },
+    }
+}
+
+/// Unless the sender that this returns is dropped soon, prints what was found: Python cannot tell it, because some
+/// thread does not give the GIL up, or because the thread that stalls has a lock of the program's logging.
+fn print_unless_told(state: &State, found: &[Found]) -> Option<Sender<()>> {
+    let may_print = |found: &&Found| {
+        let mut all = state.watched.iter();
+        let limits = all
+            .find(|it| it.number == found.watched)
+            .map(|it| it.limits);
+        // Those that have the GIL may have it for long, but they pass it on.
+        !found.stall.ended
+            && found.stall.kind != Kind::Gil
+            && limits.is_some_and(|limits| limits.may_print)
+    };
+    let mut text = String::new();
+    for Found { stall, .. } in found.iter().filter(may_print) {
+        let (thread, kind) = (stall.thread.native_id, stall.kind.name());
+        let seconds = seconds(stall.duration);
+        let line = format!(
+            "yamanote: the event loop of thread {thread} has stalled for {seconds:.3} s ({kind}), and the report waits \
+             for the GIL\n"
+        );
+        text.push_str(&line);
+    }
+    if text.is_empty() {
+        return None;
+    }
+    let (sender, receiver) = mpsc::channel();
+    let print = move || {
+        if receiver.recv_timeout(TELLING) == Err(RecvTimeoutError::Timeout) {
+            // A standard error that is closed takes no text.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    };
+    let builder = thread::Builder::new().name("yamanote-watch".to_owned());
+    // Without a thread, what was found is told once Python can.
+    builder.spawn(print).ok().map(|_| sender)
+}
+
+/// Looks in the time of the shortest threshold.
+const LOOKS: u64 = 8;
+/// The time between two looks is between these.
+const SHORTEST_NS: u64 = 250_000;
+const LONGEST_NS: u64 = 100_000_000;
+/// A thread that wakes later than this was late.
+const LATE_NS: u64 = 1_000_000;
+/// Shorter stops of a process are not told from a late timer.
+const STOPPED_NS: u64 = 20_000_000;
+/// A change of the phases takes nanoseconds, unless the thread loses its processor in the middle.
+const TRIES: usize = 100;
+/// The time that Python has to tell a stall.
+const TELLING: Duration = Duration::from_millis(30);
