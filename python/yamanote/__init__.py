@@ -21,7 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
+    from yamanote._stall import Stall
     from yamanote._tasks import TaskInfo, dump, tasks
+    from yamanote._watching import Watch, watch
 else:
     # Imported only for a program that uses them. asyncio's policies are deprecated and removed in
     # Python 3.16.
@@ -29,10 +31,13 @@ else:
         "EventLoopPolicy": "_policy",
         "Histogram": "_metrics",
         "LoopMetrics": "_metrics",
+        "Stall": "_stall",
         "TaskInfo": "_tasks",
+        "Watch": "_watching",
         "dump": "_tasks",
         "install": "_policy",
         "tasks": "_tasks",
+        "watch": "_watching",
     }
 
     def __getattr__(name: str) -> object:
@@ -54,13 +59,16 @@ __all__ = [
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "Stall",
     "TaskInfo",
+    "Watch",
     "__version__",
     "dump",
     "install",
     "new_event_loop",
     "run",
     "tasks",
+    "watch",
 ]
 
 _apply_environment()

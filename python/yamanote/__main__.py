@@ -38,13 +38,14 @@ options:
   --keep-tasks  hold every task until it is done, and log those that are pending at the end
   --metrics     a table of what the loops have done, on stderr when the program ends
   --verbose     say on stderr what was replaced
+  --watch[=S]   log every stall of a loop that takes S seconds or more, 0.1 if not said
   --version     the version of yamanote and of what it is made of
   --help        this text
 """
 
 KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--version", "--help"})
 #: Options with a value, and the environment variable that gets it; the value if none is given.
-VARIABLES: dict[str, tuple[str, str | None]] = {}
+VARIABLES: dict[str, tuple[str, str | None]] = {"--watch": ("YAMANOTE_WATCH", "0.1")}
 
 
 class UsageError(Exception):

@@ -7,7 +7,7 @@ import warnings
 from importlib import import_module
 
 #: Each variable, and the module whose `switch_on()` gets its value.
-VARIABLES: dict[str, str] = {}
+VARIABLES: dict[str, str] = {"YAMANOTE_WATCH": "_watching"}
 
 
 def apply() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: A chain of coroutines that is longer is cut: it may be endless.
 _MOST_FRAMES: Final = 1000
+#: So many tasks are looked at for those that wait for a certain one: some milliseconds.
+_MOST_TASKS: Final = 10_000
 #: Folders of what creates tasks on behalf of the program.
 _LIBRARIES: Final = (
     os.path.join(os.path.dirname(asyncio.__file__), ""),
@@ -82,6 +84,20 @@ def tasks(loop: asyncio.AbstractEventLoop | None = None) -> list[TaskInfo]:
         for task in pending
     ]
     return sorted(found, key=lambda info: info.name)
+
+
+def info_of(task: asyncio.Task[Any], stack: traceback.StackSummary | None) -> TaskInfo:
+    """Return what is known about the task that runs, and where its thread is."""
+    return TaskInfo(
+        task,
+        task.get_name(),
+        coroutine_name(task),
+        traceback.StackSummary.from_list(stack or []),
+        "",
+        tuple(_awaiting(task)),
+        _age_of(task),
+        origin_of(task),
+    )
 
 
 def dump(loop: asyncio.AbstractEventLoop | None = None, *, file: TextIO | None = None) -> None:
@@ -167,6 +183,27 @@ def _awaited_by(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
     for future in (waiter, *(getattr(waiter, "_children", None) or ())):
         if isinstance(future, asyncio.Task) and not future.done():
             yield future
+
+
+def _awaiting(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
+    """Yield the tasks that wait for `task`, directly, through `gather()` or in a task group."""
+    if not hasattr(task, "_asyncio_awaited_by"):  # Before Python 3.14.
+        # All tasks are looked at: if there are many, the program would notice.
+        if len(asyncio.tasks._scheduled_tasks) <= _MOST_TASKS:  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+            others = asyncio.all_tasks(task.get_loop())
+            yield from (other for other in others if task in _awaited_by(other))
+        return
+    seen: set[Any] = {task}
+    futures: list[Any] = [task]
+    while futures:
+        for future in getattr(futures.pop(), "_asyncio_awaited_by", None) or ():
+            if future in seen:
+                continue
+            seen.add(future)
+            if isinstance(future, asyncio.Task):
+                yield future
+            else:
+                futures.append(future)
 
 
 def _age_of(task: asyncio.Task[Any]) -> float | None:
