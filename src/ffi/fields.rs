@@ -3,8 +3,6 @@
 //! A look-up in the dict hashes and compares; the entry at a known place only has to be compared. The place is a guess
 //! that costs nothing when it is wrong: the name at it is checked, and any other one is looked up.
 
-use std::ptr;
-
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString};
@@ -103,7 +101,7 @@ fn entry(
     place: usize,
 ) -> Option<(*mut ffi::PyObject, *mut ffi::PyObject)> {
     let mut place = place.cast_signed();
-    let (mut key, mut value) = (ptr::null_mut(), ptr::null_mut());
+    let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
     let dict = fields.as_ptr();
     // SAFETY: attached; a live dict. Every version of the interpreter compares the place with the number of entries,
     // goes to the first entry from there on, and returns 0 if there is none. It writes borrowed references.

@@ -160,6 +160,7 @@ impl Core {
             return;
         }
         self.shared.inbox.unpark();
+        self.shared.meters.phases.forked();
         if let Some(local) = self.try_local(py) {
             local.forked(running);
         }

@@ -91,6 +91,11 @@ impl Phases {
         Outer(None)
     }
 
+    /// In a forked child, on its only thread, which the kernel gave another number.
+    pub(super) fn forked(&self) {
+        self.native_id.set(current_thread());
+    }
+
     /// A run is over. If it was nested, the turn around it goes on.
     pub(crate) fn end_run(&self, outer: &Outer) {
         if let Outer(Some(turn_began)) = outer {
