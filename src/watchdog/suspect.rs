@@ -97,6 +97,12 @@ impl Suspect {
 
     /// The loop is still at it.
     pub(super) fn again(&mut self, look: Look, late: Late) {
+        self.count_pauses(&look, late);
+        self.last = look;
+    }
+
+    /// Counts what the thread did not have of the time since the last look.
+    fn count_pauses(&mut self, look: &Look, late: Late) {
         let elapsed = look.now.saturating_sub(self.last.now);
         let ran = grown(look.scheduled.cpu_ns, self.last.scheduled.cpu_ns).unwrap_or(0);
         if ran < late.stopped / 2 {
@@ -108,7 +114,6 @@ impl Suspect {
         } else {
             late.starved.saturating_sub(ran)
         };
-        self.last = look;
     }
 
     /// The stall at the last look, if it is time to tell it.
@@ -125,7 +130,14 @@ impl Suspect {
     }
 
     /// The stall, if the loop went on at `end`, before this look, and if that was told or took long.
-    pub(super) fn ended(mut self, end: u64, look: Look, rules: &Rules) -> Option<Stall> {
+    pub(super) fn ended(
+        mut self,
+        end: u64,
+        look: Look,
+        late: Late,
+        rules: &Rules,
+    ) -> Option<Stall> {
+        self.count_pauses(&look, late);
         let duration = self.duration(end);
         // What the thread has done since is in the look, too.
         if look.now.saturating_sub(end) <= duration / 8 {
@@ -235,7 +247,7 @@ mod tests {
             doing: Doing::Nothing,
             ..look(1)
         };
-        suspect.clone().ended(end, look, &RULES)
+        suspect.clone().ended(end, look, Late::default(), &RULES)
     }
 
     #[test]
@@ -270,7 +282,9 @@ mod tests {
             now: 9_000 * MS,
             ..look(1)
         };
-        let end = suspect().ended(1_100 * MS, late, &RULES).unwrap();
+        let end = suspect()
+            .ended(1_100 * MS, late, Late::default(), &RULES)
+            .unwrap();
         assert_eq!((end.duration, end.kind), (1_000 * MS, Kind::Unknown));
     }
 
@@ -283,6 +297,13 @@ mod tests {
         };
         suspect.again(look(400), stopped);
         assert!(due(&mut suspect).is_none());
+        // Nor if the loop goes on before the next look.
+        let later = look(400);
+        assert!(
+            self::suspect()
+                .ended(later.now, later, stopped, &RULES)
+                .is_none()
+        );
         // But its thread may have run meanwhile.
         let mut suspect = self::suspect();
         let mut busy = look(400);

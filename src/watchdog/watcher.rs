@@ -210,7 +210,7 @@ impl Watched {
             // The turn that it was in ended when the current one began.
             let is_known = moment.since > before && moment.since <= self.looked;
             let end = if is_known { moment.since } else { self.looked };
-            suspect.ended(end, look, &rules)
+            suspect.ended(end, look, late, &rules)
         });
         if moment.doing != Doing::Nothing {
             self.suspect = Some(Suspect::new(look, before));
