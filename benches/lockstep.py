@@ -44,6 +44,8 @@ class Messages:
     tls: bool = False
     family: socket.AddressFamily = socket.AF_INET
     kind: socket.SocketKind = socket.SOCK_STREAM
+    answer_bytes: int = 0
+    """The length of an answer; 0 means that of the message."""
 
     def prepare(self, loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
         """Connect the clients; the rest exchanges that many messages over all connections."""
@@ -164,7 +166,8 @@ class Lockstep:
     def _send(self) -> None:
         for client in self._clients.values():
             client.sendall(self._messages.message)
-        self._missing = len(self._messages.message) * CONNECTIONS
+        answer_bytes = self._messages.answer_bytes or len(self._messages.message)
+        self._missing = answer_bytes * CONNECTIONS
 
 
 #: UDP ports that Linux does not hand out by itself.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import echoes
+import libraries
 import micro
 import pairs
 import server
@@ -146,6 +147,8 @@ ROWS = (
     echo("tls_stream_1k", "TLS, streams, 1 KiB", Messages(read, KIB, tls=True)),
     Row("pair_protocol", "both ends of a connection, protocols", pairs.protocol, 600),
     Row("pair_streams", "both ends of a connection, streams", pairs.streams, 200),
+    Row("hypercorn", "a request, hypercorn", libraries.hypercorn, 200, guarded=False),
+    Row("redis_get", "`get`, redis-py", libraries.redis_get, 400, guarded=False),
     of("pipe_100_b", "100 bytes through a pipe", 6_000),
     of("getaddrinfo_literal", "`getaddrinfo` of a literal", 4_000),
 )
