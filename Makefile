@@ -33,7 +33,8 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 
 .DELETE_ON_ERROR:
 .PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
-	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile valgrind
+	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile \
+	pgo valgrind
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -142,6 +143,12 @@ guard: $(BENCH_VENV)/.built $(BENCH_VENV)/.guard valgrind ## Fails if we need 2 
 
 profile: $(BENCH_VENV)/.built $(BENCH_VENV)/.guard valgrind ## The functions of a row by their instructions (ROW=chain LOOP=...).
 	$(BENCH_PY) benches/instructions.py --profile $(ROW) $(if $(LOOP),--loops $(LOOP)) $(ARGS)
+
+# The profile is of this machine's kind only, which `--target` names.
+pgo: $(BENCH_VENV)/.made ## A profile-guided release wheel in dist (needs rustup component add llvm-tools).
+	profile=$$(benches/pgo $(BENCH_PY)) && RUSTFLAGS=-Cprofile-use=$$profile \
+		$(BENCH_VENV)/bin/maturin build --release --locked --compatibility linux --interpreter $(BENCH_PY) \
+		--target "$$(rustc -vV | sed -n 's/^host: //p')" --out dist
 
 valgrind: # Installs it if missing and run as root.
 	@benches/install
