@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import socket
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def test_a_stream_used_once_keeps_its_classes(loop: asyncio.AbstractEventLoop) -
             writer.write(b"a")
             peer.sendall(b"b")
             assert await reader.readexactly(1) == b"b"
+            peer.shutdown(socket.SHUT_WR)
+            assert await reader.read() == b""
             assert not is_adopted(reader)
             assert not is_adopted(writer)
 

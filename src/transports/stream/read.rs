@@ -80,14 +80,16 @@ fn deliver(
         Delivery::Buffer => into_buffer(this, state, protocol),
         Delivery::Bytes => as_bytes(this, state, protocol),
         Delivery::Reader => {
-            if state.uses.reads_again() {
-                stream_reader::adopt(data(this).core().bind(this.py()), protocol)?;
-            }
-            match Target::of(protocol)? {
+            let found = match Target::of(protocol)? {
                 Some(Target::Whole(taker)) => into_taker(this, state, &taker),
                 Some(Target::Buffer(reader)) => into_reader(this, state, &reader),
                 None => as_bytes(this, state, protocol),
+            }?;
+            // Not for the end of the stream, which is the second event of a connection that is used once.
+            if matches!(found, Found::Full | Found::All) && state.uses.reads_again() {
+                stream_reader::adopt(data(this).core().bind(this.py()), protocol)?;
             }
+            Ok(found)
         }
     }
 }

@@ -147,12 +147,7 @@ fn target<'py>(
     find: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Option<Target<'py>>>,
 ) -> PyResult<Option<Target<'py>>> {
     match state.protocol(this.py()) {
-        Some(protocol) if state.delivery.get() == Delivery::Reader => {
-            if state.uses.reads_again() {
-                stream_reader::adopt(data(this).core.bind(this.py()), &protocol)?;
-            }
-            find(&protocol)
-        }
+        Some(protocol) if state.delivery.get() == Delivery::Reader => find(&protocol),
         _ => Ok(None),
     }
 }
@@ -167,6 +162,7 @@ fn hand_over<'py>(
     if ending == Ending::Failed {
         state.session.failure(py)?;
     }
+    let is_data = !matches!(plaintext, Plaintext::Nothing);
     match (plaintext, target) {
         (Plaintext::Nothing, _) => {}
         (Plaintext::Fed, target) => {
@@ -182,11 +178,24 @@ fn hand_over<'py>(
             }
         }
     }
+    // Not for the peer's goodbye.
+    if is_data && state.delivery.get() == Delivery::Reader && state.uses.reads_again() {
+        adopt(this, state)?;
+    }
     match ending {
         Ending::Drained | Ending::Failed => Ok(()),
         // In a later turn, as in asyncio.
         Ending::Full => later(this),
         Ending::Goodbye => end(this, state),
+    }
+}
+
+#[cold]
+fn adopt(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    let py = this.py();
+    match state.protocol(py) {
+        Some(protocol) => stream_reader::adopt(data(this).core.bind(py), &protocol),
+        None => Ok(()),
     }
 }
 
