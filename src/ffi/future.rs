@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
-use super::make;
 use super::names::name;
+use super::{call, make};
 
 /// The setter of an attribute of the interpreter's C class, which is immutable: no program can replace it.
 #[derive(Debug)]
@@ -42,18 +42,46 @@ pub(crate) fn set_blocking(future: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// `None` if the class is not what it is in all versions.
-fn blocking_setter(py: Python<'_>) -> PyResult<Option<Setter>> {
+/// `future.result()`. As in `await`, an attribute of that name that the program has given the future does not count.
+#[inline]
+pub(crate) fn result<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static METHOD: PyOnceLock<Option<(Py<PyType>, Py<PyAny>)>> = PyOnceLock::new();
+    let py = future.py();
+    let find = || {
+        let Some(class) = immutable_class(py)? else {
+            return Ok(None);
+        };
+        let method = class.getattr(name!(py, "result"))?.unbind();
+        PyResult::Ok(Some((class.unbind(), method)))
+    };
+    match METHOD.get_or_try_init(py, find)? {
+        Some((class, method)) if future.get_type().is(class) => {
+            call::function(method.bind(py), [future])
+        }
+        _ => call::method(future, name!(py, "result"), []),
+    }
+}
+
+/// The interpreter's C class; `None` if it is not what it is in all versions.
+fn immutable_class(py: Python<'_>) -> PyResult<Option<Bound<'_, PyType>>> {
     let Ok(class) = make::import(py, "_asyncio", "Future")?.cast_into::<PyType>() else {
         return Ok(None);
     };
     // SAFETY: a live type.
     let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    Ok((flags & ffi::Py_TPFLAGS_IMMUTABLETYPE != 0).then_some(class))
+}
+
+/// `None` if the class is not what it is in all versions.
+fn blocking_setter(py: Python<'_>) -> PyResult<Option<Setter>> {
+    let Some(class) = immutable_class(py)? else {
+        return Ok(None);
+    };
     let attributes = class.getattr(make::string(py, "__dict__")?)?;
     let descriptor = attributes.get_item(name!(py, "_asyncio_future_blocking"))?;
     // SAFETY: this only takes the address of one of the interpreter's own classes.
     let is_descriptor = descriptor.get_type_ptr() == &raw mut ffi::PyGetSetDescr_Type;
-    if flags & ffi::Py_TPFLAGS_IMMUTABLETYPE == 0 || !is_descriptor {
+    if !is_descriptor {
         return Ok(None);
     }
     // SAFETY: its class is exactly that one, whose instances have this layout.

@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 
 use super::attempt::Operation;
 use crate::ffi::{
-    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, attribute, call,
-    data, future, make, members, name, new_instance,
+    Class, Coroutine, Entered, Members, NativeClass, OwnerCell, Step, Visitor, attribute, data,
+    future, make, members, name, new_instance,
 };
 use crate::scheduler::Core;
 use crate::scheduler::futures::create_future;
@@ -185,7 +185,7 @@ fn woken(core: &Bound<'_, Core>, state: &State) -> PyResult<()> {
         .map(|waiting| waiting.future.clone_ref(py));
     let Some(future) = future else { return Ok(()) };
     let future = future.into_bound(py);
-    let Err(error) = call::method(&future, name!(py, "result"), []) else {
+    let Err(error) = future::result(&future) else {
         let waiting = state.waiting.take();
         drop(waiting);
         return Ok(());

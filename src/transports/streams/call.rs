@@ -327,7 +327,7 @@ fn after_ordinary<'py>(
 fn woken<'py>(this: &Bound<'py, StreamCall>, state: &State) -> PyResult<Fields<'py>> {
     let py = this.py();
     let future = state.waits_for(py)?;
-    let result = call::method(&future, name!(py, "result"), []);
+    let result = future::result(&future);
     let fields = leave(this)?;
     let Err(error) = result else {
         let future = state.waits_for.take();
