@@ -1,13 +1,15 @@
 //! asyncio's own futures, without look-ups of their attributes.
 
 use std::ffi::{c_int, c_void};
+use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyTuple, PyType};
 
 use super::names::name;
+use super::reference::returned;
 use super::{call, make};
 
 /// The setter of an attribute of the interpreter's C class, which is immutable: no program can replace it.
@@ -40,6 +42,52 @@ pub(crate) fn set_blocking(future: &Bound<'_, PyAny>) -> PyResult<()> {
         return Err(PyErr::fetch(py));
     }
     Ok(())
+}
+
+/// What the call of a class does for the interpreter's own C class, which no program can change.
+#[derive(Debug)]
+struct Constructor {
+    class: Py<PyType>,
+    new: ffi::newfunc,
+    init: ffi::initproc,
+    no_arguments: Py<PyTuple>,
+}
+
+/// `Future()`, which belongs to the running loop; `None` if the class is not what it is in all versions.
+#[inline]
+pub(crate) fn new(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static CONSTRUCTOR: PyOnceLock<Option<Constructor>> = PyOnceLock::new();
+    let Some(constructor) = CONSTRUCTOR.get_or_try_init(py, || constructor(py))? else {
+        return Ok(None);
+    };
+    let class = constructor.class.bind(py).as_type_ptr();
+    let arguments = constructor.no_arguments.as_ptr();
+    // SAFETY: attached; a live class with its own function, an empty tuple and no keywords.
+    let made = unsafe { (constructor.new)(class, arguments, ptr::null_mut()) };
+    // SAFETY: attached; a new reference, or null with an exception set.
+    let made = unsafe { returned(py, made) }?;
+    // SAFETY: attached; a live instance of the function's class, an empty tuple and no keywords.
+    if unsafe { (constructor.init)(made.as_ptr(), arguments, ptr::null_mut()) } < 0 {
+        return Err(PyErr::fetch(py));
+    }
+    Ok(Some(made))
+}
+
+fn constructor(py: Python<'_>) -> PyResult<Option<Constructor>> {
+    let Some(class) = immutable_class(py)? else {
+        return Ok(None);
+    };
+    // SAFETY: a live type.
+    let slots = unsafe { &*class.as_type_ptr() };
+    let (Some(new), Some(init)) = (slots.tp_new, slots.tp_init) else {
+        return Ok(None);
+    };
+    Ok(Some(Constructor {
+        class: class.unbind(),
+        new,
+        init,
+        no_arguments: make::tuple(py, &[])?.unbind(),
+    }))
 }
 
 /// `future.result()`. As in `await`, an attribute of that name that the program has given the future does not count.

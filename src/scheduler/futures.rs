@@ -5,7 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use super::core::Core;
-use crate::ffi::{add_fast_method, call, make, method, name};
+use crate::ffi::{add_fast_method, call, future, make, method, name};
 
 /// Adds `create_future()` to `Core`, or to a subclass of it: two classes in all.
 pub(crate) fn add_method(class: &Bound<'_, PyType>) -> PyResult<()> {
@@ -79,10 +79,13 @@ fn new<'py>(this: &Bound<'py, Core>) -> PyResult<Bound<'py, PyAny>> {
     static FUTURE: PyOnceLock<Made> = PyOnceLock::new();
     static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     let py = this.py();
-    let future = FUTURE.get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))?;
-    let class = future.class.bind(py);
-    if future.is_native && is_running_loop(this)? {
-        return call::function(class, []);
+    let kind = FUTURE.get_or_try_init(py, || asyncios(py, "asyncio.futures", "Future"))?;
+    let class = kind.class.bind(py);
+    if kind.is_native
+        && is_running_loop(this)?
+        && let Some(made) = future::new(py)?
+    {
+        return Ok(made);
     }
     let names = NAMES.get_or_try_init(py, || {
         let names = [name!(py, "loop").as_any().as_borrowed()];
