@@ -276,6 +276,32 @@ def test_a_used_writer_calls_what_a_program_makes_of_its_transport(
     loop.run_until_complete(main())
 
 
+def test_streams_used_once_keep_their_classes(loop: asyncio.AbstractEventLoop) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        assert await reader.read() == b""
+        found.append((is_adopted(reader), is_adopted(writer)))
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, LOCALHOST, 0, ssl=server_context())
+        reader, writer = await asyncio.open_connection(
+            LOCALHOST, port_of(server), ssl=client_context(), server_hostname=NAME
+        )
+        writer.write(b"once\n")
+        await writer.drain()
+        assert await reader.readline() == b"once\n"
+        found.append((is_adopted(reader), is_adopted(writer)))
+        writer.close()
+        await everything_ends()
+        server.close()
+
+    found: list[tuple[bool, bool]] = []
+    loop.run_until_complete(main())
+    assert found == [(False, False)] * 2
+
+
 def test_used_streams_change_to_tls(loop: asyncio.AbstractEventLoop) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(3):
