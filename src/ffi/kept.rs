@@ -38,6 +38,10 @@ impl Kept {
     }
 
     /// A block as a new object, not tracked yet, if there is one. Its fields are those of the object before.
+    #[cfg_attr(
+        Py_GIL_DISABLED,
+        expect(clippy::unused_self, reason = "nothing is kept")
+    )]
     #[inline]
     pub(super) fn take(&self, _py: Python<'_>) -> Option<*mut ffi::PyObject> {
         #[cfg(not(Py_GIL_DISABLED))]
@@ -56,6 +60,10 @@ impl Kept {
     ///
     /// The thread is attached. `object` is untracked, without references, and its value has been dropped; if the
     /// answer is `true`, the caller gives it up.
+    #[cfg_attr(
+        Py_GIL_DISABLED,
+        expect(clippy::unused_self, reason = "nothing is kept")
+    )]
     #[inline]
     pub(super) unsafe fn keep(&self, object: *mut ffi::PyObject, most: usize) -> bool {
         #[cfg(not(Py_GIL_DISABLED))]
