@@ -6,6 +6,9 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+import yamanote
+from tests.forks import in_child
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -136,3 +139,36 @@ def test_futures_of_one_loop_are_completed_by_all(loop: asyncio.AbstractEventLoo
         return total
 
     assert loop.run_until_complete(main()) == sum(range(count))
+
+
+def _here() -> tuple[int, int]:
+    return threading.get_ident(), threading.get_native_id()
+
+
+def test_a_loop_knows_which_thread_runs_it() -> None:
+    loop = yamanote.new_event_loop()
+    assert loop._running_thread() is None
+    found: list[tuple[tuple[int, int] | None, tuple[int, int]]] = []
+
+    def run() -> None:
+        loop.call_soon(lambda: found.append((loop._running_thread(), _here())))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+    run()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert len(found) == 2
+    assert all(known == actual for known, actual in found)
+    assert loop._running_thread() is None
+    loop.close()
+
+
+def test_a_child_that_a_callback_forked_runs_the_loop_under_its_own_number() -> None:
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, yamanote.Loop)
+        return in_child(lambda: loop._running_thread() == _here())
+
+    assert yamanote.run(main()) == "True"
