@@ -214,7 +214,7 @@ def test_the_server_is_asyncios_own() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.run() has no loop_factory")
-def test_run_takes_what_asyncios_takes_and_keep_tasks() -> None:
+def test_run_takes_what_asyncios_takes_and_two_keywords_more() -> None:
     ours, theirs = (
         [
             (each.name, each.kind, each.default)
@@ -223,7 +223,7 @@ def test_run_takes_what_asyncios_takes_and_keep_tasks() -> None:
         for run in (yamanote.run, asyncio.run)
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
-    assert ours == [*theirs, ("keep_tasks", keyword, False)]
+    assert ours == [*theirs, ("keep_tasks", keyword, False), ("origins", keyword, 0)]
 
 
 def test_a_keyword_that_ours_lacks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

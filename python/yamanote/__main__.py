@@ -37,6 +37,7 @@ options:
   --debug       asyncio's debug mode
   --keep-tasks  hold every task until it is done, and log those that are pending at the end
   --metrics     a table of what the loops have done, on stderr when the program ends
+  --origins[=N] remember the line that created each task and handle, or N lines
   --verbose     say on stderr what was replaced
   --watch[=S]   log every stall of a loop that takes S seconds or more, 0.1 if not said
   --version     the version of yamanote and of what it is made of
@@ -45,7 +46,10 @@ options:
 
 KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--version", "--help"})
 #: Options with a value, and the environment variable that gets it; the value if none is given.
-VARIABLES: dict[str, tuple[str, str | None]] = {"--watch": ("YAMANOTE_WATCH", "0.1")}
+VARIABLES: dict[str, tuple[str, str | None]] = {
+    "--origins": ("YAMANOTE_ORIGINS", "1"),
+    "--watch": ("YAMANOTE_WATCH", "0.1"),
+}
 
 
 class UsageError(Exception):

@@ -7,7 +7,10 @@ import warnings
 from importlib import import_module
 
 #: Each variable, and the module whose `switch_on()` gets its value.
-VARIABLES: dict[str, str] = {"YAMANOTE_WATCH": "_watching"}
+VARIABLES: dict[str, str] = {
+    "YAMANOTE_ORIGINS": "_origins",
+    "YAMANOTE_WATCH": "_watching",
+}
 
 
 def apply() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from asyncio.log import logger
 
-from yamanote._tasks import coroutine_name, origin_of
+from yamanote._origins import origin_of
+from yamanote._tasks import coroutine_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

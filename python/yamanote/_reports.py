@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import base_events, format_helpers
 from asyncio.log import logger
+from traceback import StackSummary
 
+from yamanote._origins import origin_of, remembered
 from yamanote._yamanote import Handle
 
 TYPE_CHECKING = False
@@ -17,7 +20,17 @@ else:
 
 
 class Reports(Base):
-    """Called from the turn, off its hot path."""
+    """Called from the turn, off its hot path, and by tasks that are lost."""
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report as asyncio does, with the lines that created the task, if they are remembered."""
+        if isinstance(context, dict) and "source_traceback" not in context:  # pyright: ignore[reportUnnecessaryIsInstance]
+            for key in ("task", "future"):
+                task = context.get(key)
+                if isinstance(task, asyncio.Task) and (lines := remembered(task)):  # pyright: ignore[reportUnknownArgumentType]
+                    summary = StackSummary.from_list(list(lines))
+                    context = {**context, "source_traceback": summary}
+        super().call_exception_handler(context)
 
     def _report_callback_error(self, handle: Handle, error: BaseException) -> None:
         """Call the exception handler with asyncio's message and keys."""
@@ -56,5 +69,9 @@ class Reports(Base):
             return
         name = culprit
         if isinstance(culprit, Handle):
+            task: Any = getattr(culprit._callback, "__self__", None)
             name = str(base_events._format_handle(culprit))  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+            if isinstance(task, asyncio.Task) and hasattr(task, "_yamanote_origin"):  # pyright: ignore[reportUnknownArgumentType]
+                # It was created before debug mode began, so asyncio's text does not say where.
+                name = f"{name}, created at {origin_of(task)}"  # pyright: ignore[reportUnknownArgumentType]
         logger.warning("Executing %s took %.3f seconds", name, seconds)

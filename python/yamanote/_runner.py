@@ -22,15 +22,30 @@ if TYPE_CHECKING:
         _Main: TypeAlias = Coroutine[Any, Any, _T]
 
 
-def new_event_loop(*, keep_tasks: bool = False) -> Loop:
+def new_event_loop(*, keep_tasks: bool = False, origins: int = 0) -> Loop:
     """Return a new event loop, for use as a `loop_factory` of `asyncio.Runner` or `asyncio.run`.
 
     Args:
         keep_tasks: hold every task until it is done. asyncio holds pending tasks only weakly, so a
             task that nothing else refers to may be collected half-way. Tasks that are still
             pending when the loop is closed are logged, in one record.
+        origins: how many lines of the program to remember for each task and handle: those that
+            created it, innermost last. Reports of lost exceptions, slow callbacks and lost tasks,
+            `tasks()` and `dump()` name them. 0, the default, is none; in debug mode, asyncio
+            remembers the whole stack.
+
+    Raises:
+        TypeError: `origins` is not an integer.
+        ValueError: `origins` is negative.
     """
-    loop = Loop()
+    if origins:
+        from yamanote._origins import checked, remember
+
+        lines = checked(origins)
+        loop = Loop()
+        remember(loop, lines)
+    else:
+        loop = Loop()
     if keep_tasks:
         from yamanote._keeping import TaskKeeper
 
@@ -44,6 +59,7 @@ def run(
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     keep_tasks: bool = False,
+    origins: int = 0,
 ) -> _T:
     """Run `main` on a new event loop, close the loop, and return the result of `main`.
 
@@ -55,15 +71,19 @@ def run(
         debug: the loop's debug mode; `None` takes it from the environment, as asyncio does.
         loop_factory: returns the loop to use; `None` means `new_event_loop`.
         keep_tasks: as for `new_event_loop`.
+        origins: as for `new_event_loop`.
 
     Raises:
-        ValueError: there is a `loop_factory`, which decides about `keep_tasks`.
+        TypeError: `origins` is not an integer.
+        ValueError: `origins` is negative, or there is a `loop_factory`, which decides about
+            `keep_tasks` and `origins`.
         RuntimeError: an event loop is already running in this thread.
     """
     if loop_factory is None:
-        loop_factory = functools.partial(new_event_loop, keep_tasks=keep_tasks)
-    elif keep_tasks:
-        raise ValueError("keep_tasks is for the loop_factory to decide")
+        loop_factory = functools.partial(new_event_loop, keep_tasks=keep_tasks, origins=origins)
+    elif keep_tasks or origins:
+        name = "keep_tasks" if keep_tasks else "origins"
+        raise ValueError(f"{name} is for the loop_factory to decide")
     if sys.version_info >= (3, 12):
         # Not `asyncio.run`, which `nest_asyncio` replaces with one that takes no factory.
         return asyncio.runners.run(main, debug=debug, loop_factory=loop_factory)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 import traceback
 from dataclasses import dataclass
 from typing import Any, Final
+
+from yamanote._origins import origin_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 _MOST_FRAMES: Final = 1000
 #: So many tasks are looked at for those that wait for a certain one: some milliseconds.
 _MOST_TASKS: Final = 10_000
-#: Folders of what creates tasks on behalf of the program.
-_LIBRARIES: Final = (
-    os.path.join(os.path.dirname(asyncio.__file__), ""),
-    os.path.join(os.path.dirname(__file__), ""),
-)
 
 
 @dataclass(frozen=True)
@@ -40,8 +36,8 @@ class TaskInfo:
             ready to run.
         awaited_by: the pending tasks that wait for it, directly or through `gather()`.
         age: seconds since it was created; `None` unless its loop keeps tasks.
-        origin: where it was created, as "file:line"; `None` unless asyncio knows it, as in debug
-            mode.
+        origin: where it was created, as "file:line"; `None` unless its loop remembers `origins`, or
+            it was created in debug mode.
     """
 
     task: asyncio.Task[Any]
@@ -110,10 +106,12 @@ def dump(loop: asyncio.AbstractEventLoop | None = None, *, file: TextIO | None =
     Raises:
         RuntimeError: `loop` is `None`, and no loop runs in this thread.
     """
-    print("\n".join(_tree(tasks(loop))), file=file or sys.stderr)
+    print("\n".join(tree(loop)), file=file or sys.stderr)
 
 
-def _tree(found: list[TaskInfo]) -> Iterator[str]:
+def tree(loop: asyncio.AbstractEventLoop | None) -> Iterator[str]:
+    """Yield the lines that `dump()` prints."""
+    found = tasks(loop)
     below: dict[asyncio.Task[Any], list[TaskInfo]] = {}
     for info in found:
         for task in info.awaited_by:
@@ -216,12 +214,3 @@ def coroutine_name(task: asyncio.Task[Any]) -> str:
     """Return the qualified name of what the task runs."""
     coroutine: Any = task.get_coro()
     return getattr(coroutine, "__qualname__", None) or repr(coroutine)
-
-
-def origin_of(task: asyncio.Task[Any]) -> str | None:
-    """Return the line of the program that created the task, as "file:line", if asyncio knows it."""
-    source: Any = getattr(task, "_source_traceback", None) or ()
-    for frame in reversed(source):
-        if not frame.filename.startswith(_LIBRARIES):
-            return f"{frame.filename}:{frame.lineno}"
-    return None

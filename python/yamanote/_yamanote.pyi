@@ -14,7 +14,16 @@ import asyncio
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
@@ -349,6 +358,15 @@ class Core:
 
     def _check_thread(self) -> None:
         """Raise `RuntimeError` if another thread is running the loop."""
+
+    def _remember_origins(self, lines: int, libraries: Sequence[str], /) -> None:
+        """Remember the lines of the program that create each task and handle.
+
+        Args:
+            lines: how many, from the innermost outwards; 0 for none.
+            libraries: folders whose files are not the program's, each with a separator at its
+                end. Only those of the first call count.
+        """
 
     def _remove_socket_file(self, path: str, inode: int) -> None:
         """Remove the socket file of a Unix server, unless `path` now has another inode.

@@ -157,7 +157,7 @@ impl<'a, 'py> Call<'a, 'py> {
             // On free-threaded builds the collector visits all objects anyway.
             tracked: cfg!(Py_GIL_DISABLED) || !core.get().is_running(),
         })?;
-        if core.get().is_debug() {
+        if !core.get().shared.traces.is_off() {
             trace_source(&handle)?;
         }
         Ok(handle)

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyAny, PyDict, PyTuple, PyType};
+use pyo3::types::{PyAny, PyDict, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::schedule;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::name;
-use crate::scheduler::{self, Core};
+use crate::scheduler::{self, Core, origin};
 use crate::sock::connection::{self, Connection};
 use crate::sys::socket;
 use crate::transports::listener::{self, Then};
@@ -88,6 +88,14 @@ impl Core {
     #[setter(_debug)]
     fn py_set_debug(&self, enabled: bool) {
         self.set_debug(enabled);
+    }
+
+    /// Remember, for each task and handle, so many lines of the program that created it; 0 for none. The first call
+    /// says which folders have the files that are not the program's.
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts it")]
+    fn _remember_origins(&self, lines: usize, libraries: Vec<Bound<'_, PyString>>) {
+        origin::set_libraries(&libraries);
+        self.shared.traces.set_lines(lines);
     }
 
     /// What `set_task_factory()` has set.

@@ -5,8 +5,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::ffi::{Args, add_fast_method, call, make, method, name};
-use crate::scheduler::Core;
 use crate::scheduler::futures::{self, Made, asyncios, is_running_loop};
+use crate::scheduler::{Core, origin};
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     futures::add_method(class)?;
@@ -27,23 +27,46 @@ method!(
     "Run a coroutine as an `asyncio.Task` of this loop; accepts the keywords of the interpreter's `Task`.",
     |this, arguments| {
         let (py, core) = (this.py(), this.get());
-        if core.task_factory.is_unset()
-            && !core.is_debug()
-            && arguments.len() == 1
-            && arguments.has_only_keywords([name!(py, "name"), name!(py, "context")])
-        {
+        if core.shared.traces.is_off() && is_plain(core, arguments) {
             core.check_closed()?;
             let task = task_class(py)?;
             if task.is_native && is_running_loop(this)? {
                 return running(task.class.bind(py), arguments);
             }
-            if let Some(made) = stopped(this, task.class.bind(py), arguments) {
+            if let Some(made) = of_loop(this, task.class.bind(py), arguments) {
                 return made;
             }
         }
-        with_asyncio(this, arguments)
+        with_trace(this, arguments)
     }
 );
+
+/// Whether the loop itself makes the task, of keywords that it knows.
+#[inline]
+fn is_plain(core: &Core, arguments: Args<'_, '_>) -> bool {
+    let py = arguments.py();
+    core.task_factory.is_unset()
+        && arguments.len() == 1
+        && arguments.has_only_keywords([name!(py, "name"), name!(py, "context")])
+}
+
+/// Creates a task, and records where if the loop remembers that.
+#[cold]
+fn with_trace<'py>(
+    this: &Bound<'py, Core>,
+    arguments: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, core) = (this.py(), this.get());
+    let mut made = None;
+    // In debug mode, asyncio's own method does what it does there.
+    if !core.is_debug() && is_plain(core, arguments) {
+        core.check_closed()?;
+        made = of_loop(this, task_class(py)?.class.bind(py), arguments);
+    }
+    let task = made.unwrap_or_else(|| with_asyncio(this, arguments))?;
+    origin::note(this, &task)?;
+    Ok(task)
+}
 
 /// Creates a task of the running loop.
 fn running<'py>(
@@ -61,8 +84,8 @@ fn running<'py>(
     arguments.pass_on(class)
 }
 
-/// Creates a task of a loop that does not run, if it is not given a context.
-fn stopped<'py>(
+/// Creates a task of any loop, if it is not given a context.
+fn of_loop<'py>(
     this: &Bound<'py, Core>,
     class: &Bound<'py, PyAny>,
     arguments: Args<'_, 'py>,

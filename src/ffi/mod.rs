@@ -18,6 +18,7 @@ pub(crate) mod context;
 mod coroutine;
 pub(crate) mod descriptor;
 pub(crate) mod fields;
+pub(crate) mod frames;
 pub(crate) mod future;
 pub(crate) mod handle;
 mod handle_cancel;

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 132] = [
+const TEXTS: [&str; 137] = [
     "%r: %s",
     "B",
     "__class__",
@@ -67,6 +67,7 @@ const TEXTS: [&str; 132] = [
     "_wait_for_data",
     "_waiter",
     "_wrap_bio",
+    "_yamanote_origin",
     "accept",
     "add_done_callback",
     "buffer_updated",
@@ -78,6 +79,8 @@ const TEXTS: [&str; 132] = [
     "cast",
     "cipher",
     "close",
+    "co_filename",
+    "co_name",
     "compression",
     "connection_lost",
     "connection_made",
@@ -98,6 +101,7 @@ const TEXTS: [&str; 132] = [
     "family",
     "feed_data",
     "fileno",
+    "from_list",
     "future",
     "get_buffer",
     "get_debug",
@@ -130,6 +134,7 @@ const TEXTS: [&str; 132] = [
     "resume_reading",
     "resume_writing",
     "run",
+    "run_forever",
     "self",
     "send",
     "sendto",

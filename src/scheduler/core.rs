@@ -15,6 +15,7 @@ use super::local::Local;
 use super::meters::Meters;
 use super::remote::Remote;
 use super::task_factory::TaskFactory;
+use super::traces::Traces;
 use crate::ffi::{Entered, Owner, OwnerCell, cast_to_usual};
 
 /// The native part of an event loop: `yamanote.Loop` adds what happens once per loop or connection.
@@ -35,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) meters: Arc<Meters>,
     /// Set once, by the thread that closes. Relaxed: what others do with a closing loop is a race of theirs.
     closed: AtomicBool,
-    /// Read before each callback; Relaxed, as switching it need not be exact.
-    debug: AtomicBool,
+    /// Read before each callback, and for each handle and task.
+    pub(crate) traces: Traces,
     /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
     stopping: AtomicBool,
     /// Timers that other threads cancelled while the loop ran, still to be counted by the loop (free-threaded builds).
@@ -132,11 +133,11 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_debug(&self) -> bool {
-        self.shared.debug.load(Ordering::Relaxed)
+        self.shared.traces.is_debug()
     }
 
     pub(crate) fn set_debug(&self, enabled: bool) {
-        self.shared.debug.store(enabled, Ordering::Relaxed);
+        self.shared.traces.set_debug(enabled);
     }
 
     pub(crate) fn stop(&self) {

@@ -7,6 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::Core;
+use super::origin::Origin;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
 use crate::ffi::{
@@ -30,11 +31,19 @@ fn plain() -> Members {
             }>, Held<{ REPR }>, Arguments, IsCancelled)
 }
 
-/// In debug mode, records the stack that created the handle.
+/// Records what created the handle: in debug mode the stack, otherwise as much as `origins` asks for.
 #[cold]
 pub(crate) fn trace_source(handle: &Bound<'_, Handle>) -> PyResult<()> {
     static EXTRACT_STACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = handle.py();
+    let event_loop = handle_words::expect_word(handle, Word::Loop)?;
+    let lines = (event_loop.cast::<Core>()).map_or(0, |core| core.get().shared.traces.lines());
+    if lines != 0 {
+        if let Some(origin) = Origin::of_call(py, lines)? {
+            handle_words::set_source_traceback(handle, origin.into_any());
+        }
+        return Ok(());
+    }
     let extract = make::imported(
         &EXTRACT_STACK,
         py,
@@ -209,8 +218,15 @@ impl<const WHICH: usize> Attribute for Held<WHICH> {
         match HELD[WHICH].1 {
             // Most handles have neither; the attribute is then `None`.
             word @ (Word::Repr | Word::SourceTraceback) => {
-                let held = handle_words::word(this, word);
-                Ok(held.unwrap_or_else(|| this.py().None().into_bound(this.py())))
+                let Some(held) = handle_words::word(this, word) else {
+                    return Ok(make::none(this.py()));
+                };
+                let Ok(origin) = held.cast_exact::<Origin>() else {
+                    return Ok(held);
+                };
+                let summary = origin.get().summary(this.py())?;
+                handle_words::set_word(this, word, Some(summary.clone()));
+                Ok(summary)
             }
             word => handle_words::expect_word(this, word),
         }
