@@ -106,12 +106,27 @@ class Program:
         return run_python(*self._arguments(source, options), env={**os.environ, **(env or {})})
 
     @contextlib.contextmanager
-    def start(self, source: str, *options: str) -> Generator[Child, None, None]:
-        """Starts `source` and yields the child once it has printed the line `ready`."""
+    def start(
+        self,
+        source: str,
+        *options: str,
+        env: dict[str, str] | None = None,
+        stderr: int = subprocess.PIPE,
+    ) -> Generator[Child, None, None]:
+        """Starts `source` and yields the child once it has printed the line `ready`.
+
+        Args:
+            source: the program; it is dedented.
+            options: interpreter options, such as `-X` and `dev`.
+            env: variables to add to this process's environment.
+            stderr: as for `subprocess.Popen`.
+        """
         with Child(
             [*PYTHON, *self._arguments(source, options)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **(env or {})},
             text=True,
         ) as child:
             try:

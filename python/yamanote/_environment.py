@@ -8,6 +8,7 @@ from importlib import import_module
 
 #: Each variable, and the module whose `switch_on()` gets its value.
 VARIABLES: dict[str, str] = {
+    "YAMANOTE_DUMP_SIGNAL": "_dumping",
     "YAMANOTE_ORIGINS": "_origins",
     "YAMANOTE_WATCH": "_watching",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 
 TYPE_CHECKING = False
@@ -25,7 +26,10 @@ def created(loop: Forking) -> None:
 
 def every_loop() -> list[Loop]:
     """Return the loops of the process, closed ones too, in no order."""
-    return list(_loops)  # type: ignore[arg-type] # pyright: ignore[reportReturnType]
+    while True:
+        # Another thread may create a loop meanwhile.
+        with contextlib.suppress(RuntimeError):
+            return list(_loops)  # type: ignore[arg-type] # pyright: ignore[reportReturnType]
 
 
 def call_for_new(function: Callable[[Loop], object]) -> None:

@@ -46,6 +46,11 @@ def table(loops: list[LoopMetrics]) -> Iterator[str]:
     """Yield the lines of a table of sums over these loops."""
     count = len(loops)
     yield f"yamanote: {count} event loop{'s' if count > 1 else ''}"
+    yield from (f"  {row}" for row in rows(loops))
+
+
+def rows(loops: list[LoopMetrics]) -> Iterator[str]:
+    """Yield the sums over these loops, each with its name."""
     for name in loops[0].as_dict():
         values = [getattr(metrics, name) for metrics in loops]
         if isinstance(values[0], Histogram):
@@ -55,7 +60,7 @@ def table(loops: list[LoopMetrics]) -> Iterator[str]:
             text = f"{sum(values):.6f} s"
         else:
             text = f"{sum(values):,}"
-        yield f"  {name:<18} {text}"
+        yield f"{name:<18} {text}"
 
 
 def merged(histograms: list[Histogram]) -> Histogram:

@@ -50,9 +50,12 @@ __all__ = [
     "__version__",
     "_calls_openssl",
     "_finish_detached_writes",
+    "_listen_for_signal",
+    "_listen_in_child",
     "_live_futures",
     "_note_collection",
     "_tokio_version",
+    "_wait_for_signal",
 ]
 
 __version__: str
@@ -67,11 +70,32 @@ def _calls_openssl() -> bool:
 def _finish_detached_writes() -> None:
     """Wait, before a fork, until no thread encrypts without the GIL."""
 
+def _listen_for_signal(number: int, /) -> None:
+    """Let a signal end `_wait_for_signal()`, in place of what it did; from any thread.
+
+    Raises:
+        OSError: it is no signal, or it cannot be caught.
+    """
+
+def _listen_in_child() -> None:
+    """Forget the signals that came before a fork; before a thread of the child waits.
+
+    Raises:
+        OSError: there is no memory.
+    """
+
 def _live_futures() -> int:
     """Return the number of Rust futures of extensions that have not been dropped."""
 
 def _note_collection(phase: str, info: object, /) -> None:
     """Count the time of garbage collections; for `gc.callbacks`."""
+
+def _wait_for_signal() -> float:
+    """Wait until the signal has come since the last call, in one thread only.
+
+    Returns:
+        The seconds that it took until Python could run again.
+    """
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")

@@ -1,5 +1,6 @@
 //! The native base of `yamanote.Loop`: the methods of `yamanote._yamanote.Core` that Python calls.
 
+mod bell;
 mod call;
 mod methods;
 mod metrics;
@@ -18,6 +19,7 @@ use crate::scheduler::Core;
 /// Adds the classes of this room to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    bell::register(module)?;
     module.add_class::<Core>()?;
     let core = py.get_type::<Core>();
     add_hot_methods(&core)?;

@@ -5,6 +5,7 @@
 //!
 //! Each kernel has a folder with the same names, used here as `platform`.
 
+pub(crate) mod bell;
 pub(crate) mod buffer;
 mod call;
 pub(crate) mod clock;

@@ -1,5 +1,6 @@
 //! Linux: epoll, timerfd, and calls for many datagrams at once.
 
+pub(super) mod bell;
 mod datagrams;
 mod event_fd;
 mod futex;

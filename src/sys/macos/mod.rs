@@ -1,5 +1,6 @@
 //! macOS: kqueue for the set and for the timer, and no calls for many datagrams at once.
 
+pub(super) mod bell;
 mod datagrams;
 mod futex;
 mod inherited;
