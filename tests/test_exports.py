@@ -26,12 +26,14 @@ PUBLIC = {
     "Loop",
     "LoopMetrics",
     "TaskInfo",
+    "Trace",
     "__version__",
     "dump",
     "install",
     "new_event_loop",
     "run",
     "tasks",
+    "trace",
 }
 
 
@@ -120,6 +122,8 @@ def test_importing_leaves_what_only_some_programs_need_for_later() -> None:
         "yamanote._dns_threads",
         "yamanote._metrics",
         "yamanote._tasks",
+        "yamanote._trace_file",
+        "yamanote._tracing",
         "yamanote._policy",
         "yamanote.fs",
     }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from yamanote._policy import EventLoopPolicy, install
     from yamanote._stall import Stall
     from yamanote._tasks import TaskInfo, dump, tasks
+    from yamanote._tracing import Trace, trace
     from yamanote._watching import Watch, watch
 else:
     # Imported only for a program that uses them. asyncio's policies are deprecated and removed in
@@ -33,10 +34,12 @@ else:
         "LoopMetrics": "_metrics",
         "Stall": "_stall",
         "TaskInfo": "_tasks",
+        "Trace": "_tracing",
         "Watch": "_watching",
         "dump": "_tasks",
         "install": "_policy",
         "tasks": "_tasks",
+        "trace": "_tracing",
         "watch": "_watching",
     }
 
@@ -61,6 +64,7 @@ __all__ = [
     "LoopMetrics",
     "Stall",
     "TaskInfo",
+    "Trace",
     "Watch",
     "__version__",
     "dump",
@@ -68,6 +72,7 @@ __all__ = [
     "new_event_loop",
     "run",
     "tasks",
+    "trace",
     "watch",
 ]
 

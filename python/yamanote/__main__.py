@@ -38,6 +38,7 @@ options:
   --keep-tasks  hold every task until it is done, and log those that are pending at the end
   --metrics     a table of what the loops have done, on stderr when the program ends
   --origins[=N] remember the line that created each task and handle, or N lines
+  --trace FILE  record what the loops do when, for https://ui.perfetto.dev
   --verbose     say on stderr what was replaced
   --watch[=S]   log every stall of a loop that takes S seconds or more, 0.1 if not said
   --version     the version of yamanote and of what it is made of
@@ -48,6 +49,7 @@ KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--versi
 #: Options with a value, and the environment variable that gets it; the value if none is given.
 VARIABLES: dict[str, tuple[str, str | None]] = {
     "--origins": ("YAMANOTE_ORIGINS", "1"),
+    "--trace": ("YAMANOTE_TRACE", None),
     "--watch": ("YAMANOTE_WATCH", "0.1"),
 }
 
@@ -111,6 +113,9 @@ def interpreter_options() -> list[str]:
 
 def environment(options: dict[str, str]) -> dict[str, str]:
     """Return the environment in which the program's interpreter replaces the loops."""
+    tracing = sys.modules.get("yamanote._tracing")
+    if tracing is not None:
+        tracing.hand_over()
     environ = dict(os.environ)
     startup = str(Path(__file__).with_name("_startup"))
     others = environ.get("PYTHONPATH")

@@ -10,6 +10,7 @@ from importlib import import_module
 VARIABLES: dict[str, str] = {
     "YAMANOTE_DUMP_SIGNAL": "_dumping",
     "YAMANOTE_ORIGINS": "_origins",
+    "YAMANOTE_TRACE": "_tracing",
     "YAMANOTE_WATCH": "_watching",
 }
 

@@ -53,6 +53,12 @@ class Reports(Base):
             context["source_traceback"] = handle._source_traceback
         self.call_exception_handler(context)
 
+    def _trace_thread(self) -> int:
+        """Return the kernel's number of this thread, as a run begins that is traced."""
+        from yamanote._tracing import note_thread
+
+        return note_thread()
+
     def _traced(self, error: BaseException) -> None:
         """Add a traceback to an error of the native core, as if it had been raised here."""
         try:

@@ -27,7 +27,7 @@ from collections.abc import (
 from contextvars import Context
 from enum import Enum
 from traceback import StackSummary
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeAlias, TypeVar, final
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
@@ -39,6 +39,7 @@ __all__ = [
     "DatagramTransport",
     "Handle",
     "ReadPipeTransport",
+    "Recording",
     "Resolver",
     "SSLTransport",
     "SockCall",
@@ -104,6 +105,11 @@ _Ts = TypeVarTuple("_Ts")
 #: and the sum of a histogram, in nanoseconds.
 Meters: TypeAlias = tuple[Any, ...]
 
+#: An event of a trace: when it began and when it ended, in nanoseconds of `time.monotonic_ns()`;
+#: the kernel's number of the thread; the kind; the name, the code of what was called, the name of
+#: the task, each `None` if it has none.
+TraceEvent: TypeAlias = tuple[int, int, int, str, str | None, CodeType | None, str | None]
+
 class _File(Protocol):
     """The methods of a file object that a pipe transport uses."""
 
@@ -141,6 +147,17 @@ class Core:
 
     def _read_meters(self) -> Meters:
         """Return the numbers of `yamanote.LoopMetrics`, in its order; times in nanoseconds."""
+
+    def _start_trace(self, events: int, thread: int, /) -> Recording:
+        """Record what the loop does from now on. From any thread.
+
+        Args:
+            events: how many events to keep, the last ones.
+            thread: the kernel's number of the thread that runs the loop; 0 while none does.
+        """
+
+    def _stop_trace(self) -> None:
+        """Record no more. From any thread."""
 
     def time(self) -> float:
         """Return the time in seconds, on the clock of `time.monotonic()`."""
@@ -1112,6 +1129,32 @@ class Connection:
 
     def close(self) -> None:
         """Close it; further calls do nothing."""
+
+@final
+class Recording:
+    """What a loop records for a trace; made by `Core._start_trace()`. It may outlive the loop.
+
+    Its methods may be called from any thread.
+    """
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many events are held, and how many were dropped; (0, 0) once it has ended."""
+
+    def is_over(self) -> bool:
+        """Return whether the loop is gone."""
+
+    def end(self) -> int:
+        """End the recording, also what still lasts. Return how many events were dropped.
+
+        Raises:
+            MemoryError: there is no memory to sort the events.
+        """
+
+    def take(self, count: int, /) -> list[TraceEvent]:
+        """Return up to `count` events of an ended recording, and forget them.
+
+        They come in the order in which they began; a slice comes before those inside it.
+        """
 
 @final
 class SockCall(Coroutine[Any, Any, Any]):

@@ -8,6 +8,7 @@ mod schedule;
 mod sock;
 mod state;
 mod tasks;
+mod tracing;
 mod watchdog;
 mod watching;
 
@@ -21,6 +22,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     bell::register(module)?;
     module.add_class::<Core>()?;
+    module.add_class::<tracing::Recording>()?;
     let core = py.get_type::<Core>();
     add_hot_methods(&core)?;
     state::add_clock(&core)?;
@@ -39,5 +41,6 @@ fn add_hot_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     metrics::add_methods(class)?;
     state::add_methods(class)?;
     tasks::add_methods(class)?;
+    tracing::add_methods(class)?;
     watching::add_methods(class)
 }

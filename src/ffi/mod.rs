@@ -20,6 +20,7 @@ pub(crate) mod descriptor;
 pub(crate) mod fields;
 pub(crate) mod frames;
 pub(crate) mod future;
+mod guarded;
 pub(crate) mod handle;
 mod handle_cancel;
 mod handle_class;
@@ -34,6 +35,7 @@ mod kept;
 pub(crate) mod make;
 mod method;
 pub(crate) mod names;
+pub(crate) mod naming;
 mod nesting;
 mod openssl;
 mod owner;
@@ -51,6 +53,7 @@ pub(crate) use args::{Args, missing};
 pub(crate) use casting::cast_to_usual;
 pub(crate) use class::{Class, NativeClass, Visitor, class_of, data, downcast, new_instance};
 pub(crate) use coroutine::{Coroutine, Step};
+pub(crate) use guarded::Guarded;
 pub(crate) use interpreter::refuse_other_interpreters;
 pub(crate) use method::{
     Attribute, FastMethod, IntoReturned, Members, Settable, add_fast_attribute, add_fast_method,

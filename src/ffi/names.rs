@@ -21,13 +21,15 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 137] = [
+const TEXTS: [&str; 144] = [
     "%r: %s",
     "B",
     "__class__",
     "__context__",
     "__module__",
     "__new__",
+    "__qualname__",
+    "__self__",
     "_accept_later",
     "_asyncio_future_blocking",
     "_attach",
@@ -62,6 +64,7 @@ const TEXTS: [&str; 137] = [
     "_sslobj",
     "_stream_reader_wr",
     "_task_factory",
+    "_trace_thread",
     "_traced",
     "_transport",
     "_wait_for_data",
@@ -102,10 +105,14 @@ const TEXTS: [&str; 137] = [
     "feed_data",
     "fileno",
     "from_list",
+    "func",
     "future",
     "get_buffer",
+    "get_coro",
     "get_debug",
     "get_extra_info",
+    "get_name",
+    "get_protocol",
     "getpeercert",
     "getpeername",
     "getsockname",

@@ -13,9 +13,11 @@ use super::waiter::{Waiter, cancelled_error};
 use crate::driver::{Slot, lend, wake};
 use crate::ffi::capsule::Refusal;
 use crate::ffi::context::run_in;
+use crate::ffi::naming::{self, Called};
 use crate::ffi::pollable::Pollable;
 use crate::ffi::{OwnerCell, Stopped};
 use crate::scheduler::report::report;
+use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Core, Local, Source, Visit, is_exit, wrong_thread};
 
 /// Shared by the awaitable, its waiter and, until the end, the loop's table of sources.
@@ -351,6 +353,18 @@ impl Source for Pending {
             }
         };
         resumed.or_else(|error| failed(core, error))
+    }
+
+    fn traced(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<(Kind, Option<Called>)> {
+        let py = core.py();
+        let function = self.try_with(py, core.get(), |state| {
+            let callback = state.callback.as_ref();
+            callback.map(|callback| callback.function.clone_ref(py))
+        });
+        let called = function
+            .flatten()
+            .map(|function| naming::of_callback(function.bind(py)));
+        Ok((Kind::Future, called.transpose()?))
     }
 
     fn on_close(&self, core: &Core, py: Python<'_>) {

@@ -1,7 +1,7 @@
 //! The object behind a loop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
@@ -15,6 +15,7 @@ use super::local::Local;
 use super::meters::Meters;
 use super::remote::Remote;
 use super::task_factory::TaskFactory;
+use super::tracer::Tracer;
 use super::traces::Traces;
 use crate::ffi::{Entered, Owner, OwnerCell, cast_to_usual};
 
@@ -30,14 +31,17 @@ pub(crate) struct Core {
 }
 
 /// What every thread may touch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) tracer: Arc<Tracer>,
     /// Set once, by the thread that closes. Relaxed: what others do with a closing loop is a race of theirs.
     closed: AtomicBool,
-    /// Read before each callback, and for each handle and task.
+    /// Read for each new handle and task.
     pub(crate) traces: Traces,
+    /// `DEBUG` and `TRACED`: one test before each callback is for both. Relaxed, as switching them need not be exact.
+    modes: AtomicU8,
     /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
     stopping: AtomicBool,
     /// Timers that other threads cancelled while the loop ran, still to be counted by the loop (free-threaded builds).
@@ -74,7 +78,12 @@ impl Core {
         let shared = Shared {
             inbox: Inbox::new(local.ready_list(), local.meters()),
             meters: local.meters(),
-            ..Shared::default()
+            tracer: Arc::new(Tracer::new(local.meters())),
+            closed: AtomicBool::default(),
+            modes: AtomicU8::default(),
+            traces: Traces::default(),
+            stopping: AtomicBool::default(),
+            cancelled_timers: AtomicUsize::default(),
         };
         Ok(Self {
             shared,
@@ -133,11 +142,49 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_debug(&self) -> bool {
-        self.shared.traces.is_debug()
+        self.is_in(DEBUG)
     }
 
     pub(crate) fn set_debug(&self, enabled: bool) {
+        self.set_mode(DEBUG, enabled);
         self.shared.traces.set_debug(enabled);
+    }
+
+    /// Whether a trace is being taken.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        self.is_in(TRACED)
+    }
+
+    /// Whether callbacks are called with more than the call itself: in debug mode, or traced.
+    #[inline]
+    pub(super) fn is_observed(&self) -> bool {
+        self.is_in(DEBUG | TRACED)
+    }
+
+    #[inline]
+    fn is_in(&self, modes: u8) -> bool {
+        self.shared.modes.load(Ordering::Relaxed) & modes != 0
+    }
+
+    fn set_mode(&self, mode: u8, enabled: bool) {
+        if enabled {
+            self.shared.modes.fetch_or(mode, Ordering::Relaxed);
+        } else {
+            self.shared.modes.fetch_and(!mode, Ordering::Relaxed);
+        }
+    }
+
+    /// Records the last `capacity` events from now on; `thread` is the kernel's number of that which runs the loop, 0
+    /// for none.
+    pub(crate) fn start_trace(&self, py: Python<'_>, capacity: usize, thread: u64) {
+        self.shared.tracer.start(py, capacity, thread);
+        self.set_mode(TRACED, true);
+    }
+
+    /// Records no more. The tracer keeps what it has.
+    pub(crate) fn stop_trace(&self) {
+        self.set_mode(TRACED, false);
     }
 
     pub(crate) fn stop(&self) {
@@ -160,6 +207,8 @@ impl Core {
         if !self.owner.forked(py) {
             return;
         }
+        self.stop_trace();
+        self.shared.tracer.forked(py);
         self.shared.inbox.unpark();
         self.shared.meters.phases.forked();
         if let Some(local) = self.try_local(py) {
@@ -195,6 +244,11 @@ impl Core {
         result
     }
 }
+
+/// Debug mode.
+const DEBUG: u8 = 1;
+/// A trace is being taken.
+const TRACED: u8 = 2;
 
 impl Drop for Core {
     fn drop(&mut self) {

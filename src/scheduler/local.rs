@@ -107,6 +107,8 @@ pub(super) enum Ready {
 pub(crate) struct Deferred {
     pub(crate) target: Py<PyAny>,
     pub(crate) argument: Option<Py<PyAny>>,
+    /// What a trace calls it.
+    pub(crate) step: &'static str,
     pub(crate) run: fn(&Bound<'_, PyAny>, Option<Bound<'_, PyAny>>) -> PyResult<()>,
 }
 

@@ -20,6 +20,7 @@ mod source;
 mod sources;
 mod task_factory;
 mod timers;
+pub(crate) mod tracer;
 mod traces;
 mod turn;
 mod visit;

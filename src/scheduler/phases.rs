@@ -236,6 +236,27 @@ impl Phases {
         None
     }
 
+    /// Nanoseconds in waits of the kernel that are over, and until the thread was attached again after each.
+    pub(super) fn waited(&self) -> (u64, u64) {
+        (self.idle.get(), self.attaching.get())
+    }
+
+    /// When the kernel's wait began that goes on, and when it ended, 0 if it has not.
+    pub(super) fn waiting(&self) -> Option<(u64, u64)> {
+        let since = self.idle_since.get();
+        (since != 0).then(|| (since, self.attaching_since.get()))
+    }
+
+    /// Whether the loop runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.running_since.get() != 0
+    }
+
+    /// When the current or the last turn began.
+    pub(super) fn turn_began(&self) -> u64 {
+        self.turn_began.get()
+    }
+
     /// How long turns took.
     pub(crate) fn turns(&self) -> &Histogram {
         &self.turns

@@ -4,9 +4,11 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
+use super::tracer::Kind;
 use super::visit::Visit;
 use super::{Core, Local};
 use crate::ffi::Stopped;
+use crate::ffi::naming::Called;
 
 pub(crate) use crate::driver::{READ, WRITE};
 
@@ -17,6 +19,11 @@ pub(crate) trait Source: Send + Sync {
     /// `SystemExit` and `KeyboardInterrupt` end the run. What else is known to fail is reported where it happens,
     /// in asyncio's words; the rest goes to `on_failed`.
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()>;
+
+    /// What a trace shows for this event, and by whose name.
+    fn traced(&self, _core: &Bound<'_, Core>, ready: u8) -> PyResult<(Kind, Option<Called>)> {
+        Ok((Kind::of_event(ready), None))
+    }
 
     /// Anything else got out of `on_ready`: ends what cannot go on, or has it go on. What this raises, the turn
     /// reports.

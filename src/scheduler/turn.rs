@@ -1,5 +1,7 @@
 //! One turn of the loop, and the run that repeats turns: the only place where callbacks of the loop are called.
 
+mod observed;
+
 use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -8,6 +10,7 @@ use pyo3::types::PyDict;
 
 use super::contain::{because, contain, is_exit};
 use super::local::Ready;
+use super::tracer::Kind;
 use super::waits::Ask;
 use super::{Core, Deferred, Local, Source, watchers};
 use crate::driver::{Driver, Slot};
@@ -47,9 +50,7 @@ pub(crate) fn run(
         local: &local,
         until,
     };
-    let outer = (this.shared.meters.phases).begin_run(this.owner().running_thread().unwrap_or(0));
-    let result = made(core.py(), turn.repeat());
-    this.shared.meters.phases.end_run(&outer);
+    let result = turn.run(is_nested);
     local.signals.cease_to_hear(core.py());
     if nested.is_some() {
         drop(nested);
@@ -89,6 +90,23 @@ enum Next {
 }
 
 impl Turn<'_, '_> {
+    /// Repeats turns; the meters and a trace learn of the run.
+    fn run(&self, is_nested: bool) -> PyResult<()> {
+        let (py, shared) = (self.core.py(), &self.core.get().shared);
+        let thread = self.traced_thread()?;
+        let outer =
+            (shared.meters.phases).begin_run(self.core.get().owner().running_thread().unwrap_or(0));
+        if let Some(thread) = thread {
+            shared.tracer.begin_run(py, thread, is_nested);
+        }
+        let result = made(py, self.repeat());
+        if self.core.get().is_traced() {
+            shared.tracer.end_run(py, is_nested);
+        }
+        shared.meters.phases.end_run(&outer);
+        result
+    }
+
     /// Repeats turns until one of them stops the run, and polls the kernel before each, so that a run does I/O once
     /// even if it is stopped at once.
     fn repeat(&self) -> PyResult<()> {
@@ -113,6 +131,9 @@ impl Turn<'_, '_> {
             let turned = caught(|| self.turn());
             self.local.set_in_turn(false);
             let waits = matches!(turned, Ok(Next::Wait));
+            if waits && self.core.get().is_traced() {
+                self.core.get().shared.tracer.note_turn(self.core.py());
+            }
             phases.end_turn(waits);
             // With the GIL, a reader on any thread measures for itself.
             if cfg!(Py_GIL_DISABLED) && waits {
@@ -273,7 +294,8 @@ impl Turn<'_, '_> {
     #[inline]
     fn deliver(&self, slot: Arc<Slot>) -> PyResult<()> {
         self.local.deliver(slot, |source, ready| {
-            self.timed(None, || self.serve(source, ready))
+            let shown = || source.traced(self.core, ready).map(Some);
+            self.timed(None, shown, || self.serve(source, ready))
         })
     }
 
@@ -281,7 +303,9 @@ impl Turn<'_, '_> {
         let py = self.core.py();
         let target = deferred.target.into_bound(py);
         let argument = deferred.argument.map(|argument| argument.into_bound(py));
-        self.timed(Some(&target), || {
+        let step = deferred.step;
+        let shown = || Ok(Some((Kind::Step(step), Some(self.owner_of(&target)?))));
+        self.timed(Some(&target), shown, || {
             let result = (deferred.run)(&target, argument);
             contain(self.core, Some(&target), result)
         })
@@ -293,7 +317,7 @@ impl Turn<'_, '_> {
             self.local.hold_back(handle.clone().unbind());
             return Ok(());
         }
-        if self.core.get().is_debug() {
+        if self.core.get().is_observed() {
             return self.call_closely(handle);
         }
         if let Err(error) = handle::run(handle) {
@@ -305,17 +329,6 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
-    /// As `call`, in debug mode.
-    #[cold]
-    fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
-        let result = self.timed_in_debug(Some(handle.as_any()), || match handle::run(handle) {
-            Ok(()) => Ok(()),
-            Err(error) => self.failed(handle, error),
-        });
-        handle_collector::leave(handle);
-        result
-    }
-
     /// Whether an outer callback runs in the same context, which cannot be entered twice.
     #[cold]
     fn is_entered(&self, handle: &Bound<'_, Handle>) -> PyResult<bool> {
@@ -323,43 +336,6 @@ impl Turn<'_, '_> {
         let context = handle.as_any().getattr(name!(py, "_context"))?;
         let entered = context.call_method1(name!(py, "run"), (py.get_type::<PyDict>(),));
         Ok(entered.is_err_and(|error| error.is_instance_of::<PyRuntimeError>(py)))
-    }
-
-    /// Runs `call`; in debug mode, reports it if it took long.
-    #[inline]
-    fn timed(
-        &self,
-        culprit: Option<&Bound<'_, PyAny>>,
-        call: impl FnOnce() -> PyResult<()>,
-    ) -> PyResult<()> {
-        if self.core.get().is_debug() {
-            self.timed_in_debug(culprit, call)
-        } else {
-            call()
-        }
-    }
-
-    #[cold]
-    fn timed_in_debug(
-        &self,
-        culprit: Option<&Bound<'_, PyAny>>,
-        call: impl FnOnce() -> PyResult<()>,
-    ) -> PyResult<()> {
-        let py = self.core.py();
-        let current = name!(py, "_current_handle");
-        // asyncio's reports include the source traceback of the current handle.
-        self.core.setattr(
-            current,
-            culprit.filter(|culprit| handle::downcast(culprit).is_some()),
-        )?;
-        let started = self.now()?;
-        let result = call();
-        self.core.setattr(current, py.None())?;
-        result?;
-        let name = name!(py, "_report_slow_callback");
-        let seconds = self.now()? - started;
-        let told = self.core.call_method1(name, (culprit, seconds));
-        contain(self.core, culprit, told.map(drop))
     }
 
     /// Reports an exception of a callback; returns those that end the run.

@@ -105,6 +105,7 @@ pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
         local.defer(Deferred {
             target: future,
             argument: None,
+            step: "set_result",
             run: |future, _| complete(future),
         });
     }

@@ -11,7 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::naming::{self, Called};
 use crate::ffi::{Entered, NativeClass, Stopped, call, data, downcast, name};
+use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
 use crate::transports::frame::Frame;
 pub(crate) use crate::transports::life::{Life, Phase, Reading};
@@ -119,6 +121,7 @@ pub(crate) fn start<T: Transport>(
     local.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: waiter.map(|waiter| waiter.clone().unbind()),
+        step: "connection_made",
         run: born::<T>,
     });
 }
@@ -236,6 +239,7 @@ pub(crate) fn lose_later<T: Transport>(
     data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: error.map(Bound::unbind),
+        step: "connection_lost",
         run: lost::<T>,
     });
     Ok(())
@@ -379,6 +383,14 @@ impl<T: Transport> Source for TransportSource<T> {
             registration.slot().fire(ready);
         }
         result
+    }
+
+    fn traced(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<(Kind, Option<Called>)> {
+        let py = core.py();
+        let state = data(self.transport.bind(py)).state(py)?;
+        let protocol = T::life(&state).protocol(py);
+        let called = protocol.map(|protocol| naming::of_class(&protocol));
+        Ok((Kind::of_event(ready), called.transpose()?))
     }
 
     fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {

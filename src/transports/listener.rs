@@ -13,8 +13,10 @@ use super::{clients, stream};
 use crate::driver::Direction;
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
+use crate::ffi::naming::{self, Called};
 use crate::ffi::{Stopped, name};
 use crate::scheduler::report::report;
+use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Core, Source, Visit, is_exit};
 use crate::sys::socket;
 
@@ -222,6 +224,12 @@ impl Source for Listener {
             resume(core, self.fd)?;
         }
         result
+    }
+
+    fn traced(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<(Kind, Option<Called>)> {
+        let (Then::Transport { factory: then, .. } | Then::Call(then)) = &self.then;
+        let called = naming::of_callback(then.bind(core.py()))?;
+        Ok((Kind::Accept, Some(called)))
     }
 
     fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {

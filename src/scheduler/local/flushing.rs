@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::gathering::Flush;
 use super::{Core, Local};
 use crate::scheduler::contain::contain;
+use crate::scheduler::tracer::Kind;
 
 impl Local {
     /// Has `flush` called when the callback that runs is over.
@@ -45,6 +46,9 @@ impl Local {
     /// Sends what was written since the last time; all of it, also when one of them ends the run.
     #[cold]
     pub(crate) fn flush(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        let this = core.get();
+        let _slice =
+            (this.is_traced()).then(|| this.shared.tracer.slice(core.py(), Kind::Send, None));
         let all = &self.gathering.flushes;
         let mut result = Ok(());
         while !all.borrow().is_empty() {

@@ -310,6 +310,7 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
+        step: "eof_received",
         run: ended,
     });
     logged.and(lose(this, state, None))

@@ -274,6 +274,7 @@ pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
+        step: "data_received",
         run: |this, context| {
             let this = cast(this)?;
             let state = data(this).state(this.py())?;
