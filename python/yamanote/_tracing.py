@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 EVENTS: Final = 1_000_000
 #: Garbage collections and stalls that a trace keeps.
 _NOTES: Final = 100_000
+#: The native core keeps this much of a thread's number; on Linux it is all of it.
+_MOST: Final = 0xFFFFFFFF
 #: Events that are Python objects at once.
 _AT_ONCE: Final = 5_000
 #: The variable that traces a whole process, and what stands in it for the number of the process.
@@ -180,7 +182,7 @@ class Trace:
         """Yield the events as JSON."""
         for thread in threading.enumerate():
             if thread.native_id is not None:
-                _threads[thread.native_id] = thread.name
+                _threads[thread.native_id & _MOST] = thread.name
         for number, name in _threads.items():
             yield name_of_thread(number, name)
         for recording in (*self._over, *self._recordings):
@@ -195,7 +197,7 @@ class Trace:
 
     def _collection(self, phase: str, info: dict[str, int]) -> None:
         """Called by the interpreter when a garbage collection begins, and when it ends."""
-        thread, now = threading.get_native_id(), time.monotonic_ns()
+        thread, now = threading.get_native_id() & _MOST, time.monotonic_ns()
         if phase == "start":
             self._collecting[thread] = now
         elif (began := self._collecting.pop(thread, None)) is not None:
@@ -247,10 +249,11 @@ def _number_of(ident: int) -> int:
     """Return the kernel's number of a thread; 0 if it is not known."""
     for thread in threading.enumerate():
         if thread.ident == ident and thread.native_id is not None:
-            _threads[thread.native_id] = thread.name
-            return thread.native_id
+            number = thread.native_id & _MOST
+            _threads[number] = thread.name
+            return number
     # A thread that Python did not start.
-    return threading.get_native_id() if ident == threading.get_ident() else 0
+    return threading.get_native_id() & _MOST if ident == threading.get_ident() else 0
 
 
 def switch_on(path: str) -> None:

@@ -101,7 +101,7 @@ fn to_python(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyAny>> {
     let items = [
         integer(event.began)?.into_any(),
         integer(event.ended)?.into_any(),
-        integer(event.thread)?.into_any(),
+        integer(u64::from(event.thread))?.into_any(),
         make::string(py, event.kind.word())?.into_any(),
         object(name),
         object(code),

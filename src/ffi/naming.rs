@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 
+use super::call;
 use super::make;
 use super::names::name;
 use super::reference::{is_function, returned};
@@ -103,18 +104,37 @@ fn of_other(callback: &Bound<'_, PyAny>) -> PyResult<Called> {
 
 /// The step of a task: its coroutine.
 fn of_task(task: &Bound<'_, PyAny>) -> PyResult<Called> {
+    static GET_COROUTINE: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
+    static GET_NAME: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
     let py = task.py();
-    let coroutine = forgiven(py, task.call_method0(name!(py, "get_coro")).map(Some))?;
-    let name = forgiven(py, task.call_method0(name!(py, "get_name")).map(Some))?;
-    let name = name.filter(|name| name.is_exact_instance_of::<PyString>());
+    let coroutine = ask(task, &GET_COROUTINE, name!(py, "get_coro"))?;
+    let name = ask(task, &GET_NAME, name!(py, "get_name"))?;
     let Some(coroutine) = coroutine else {
         return of_class(task);
     };
     let mut called = by_its_own_word(&coroutine)?;
     called.code = code_of(&coroutine)?.map(Bound::unbind);
+    let name = name.filter(PyAnyMethods::is_exact_instance_of::<PyString>);
     let name = name.map_or_else(|| Ok(make::string(py, "")?.into_any()), Ok::<_, PyErr>)?;
     called.task = Some(name.unbind());
     Ok(called)
+}
+
+/// The result of a task's method. `native` keeps that of the interpreter's class, which is called without a look-up.
+fn ask<'py>(
+    task: &Bound<'py, PyAny>,
+    native: &PyOnceLock<Option<Py<PyAny>>>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = task.py();
+    let class = native_task(py);
+    if let Some(class) = class
+        && task.get_type().is(class)
+        && let Some(method) = native.get_or_init(py, || class.getattr(name).ok().map(Bound::unbind))
+    {
+        return call::function(method.bind(py), [task]).map(Some);
+    }
+    forgiven(py, task.call_method0(name).map(Some))
 }
 
 /// What it says that it is called, or else its class.
@@ -205,16 +225,20 @@ fn code_of<'py>(coroutine: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyA
 }
 
 fn is_task(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static IN_PYTHON: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let (py, class) = (object.py(), object.get_type());
-    // Some interpreters are built without it.
-    if let Ok(native) = make::imported(&NATIVE, py, "_asyncio", "Task")
+    if let Some(native) = native_task(py)
         && (class.is(native) || class.is_subclass(native)?)
     {
         return Ok(true);
     }
     class.is_subclass(make::imported(&IN_PYTHON, py, "asyncio.tasks", "_PyTask")?)
+}
+
+/// The interpreter's own class of tasks, if it is built with it.
+fn native_task(py: Python<'_>) -> Option<&Bound<'_, PyType>> {
+    static NATIVE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    make::imported(&NATIVE, py, "_asyncio", "Task").ok()
 }
 
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {

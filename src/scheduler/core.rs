@@ -177,7 +177,7 @@ impl Core {
 
     /// Records the last `capacity` events from now on; `thread` is the kernel's number of that which runs the loop, 0
     /// for none.
-    pub(crate) fn start_trace(&self, py: Python<'_>, capacity: usize, thread: u64) {
+    pub(crate) fn start_trace(&self, py: Python<'_>, capacity: usize, thread: u32) {
         self.shared.tracer.start(py, capacity, thread);
         self.set_mode(TRACED, true);
     }

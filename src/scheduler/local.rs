@@ -31,6 +31,7 @@ use super::Core;
 use super::meters::Meters;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
+use super::tracer::Kind;
 use super::visit::Visit;
 use super::waits::Waits;
 use super::watch_set::{WatchSet, Watchers};
@@ -108,7 +109,7 @@ pub(crate) struct Deferred {
     pub(crate) target: Py<PyAny>,
     pub(crate) argument: Option<Py<PyAny>>,
     /// What a trace calls it.
-    pub(crate) step: &'static str,
+    pub(crate) step: Kind,
     pub(crate) run: fn(&Bound<'_, PyAny>, Option<Bound<'_, PyAny>>) -> PyResult<()>,
 }
 

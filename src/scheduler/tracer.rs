@@ -50,7 +50,7 @@ impl Tracer {
     }
 
     /// Starts to keep the last `capacity` events; see [`Recording::new`].
-    pub(super) fn start(&self, py: Python<'_>, capacity: usize, thread: u64) {
+    pub(super) fn start(&self, py: Python<'_>, capacity: usize, thread: u32) {
         let before = self.taking.with(py, |taking| {
             let recording = Recording::new(capacity, taking.next, thread, &self.meters.phases);
             taking.recording.replace(recording)
@@ -116,7 +116,7 @@ impl Tracer {
         drop(gone);
     }
 
-    pub(super) fn begin_run(&self, py: Python<'_>, thread: u64, is_nested: bool) {
+    pub(super) fn begin_run(&self, py: Python<'_>, thread: u32, is_nested: bool) {
         let phases = &self.meters.phases;
         self.record(py, |recording| {
             recording.begin_run(thread, is_nested, phases);

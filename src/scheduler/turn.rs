@@ -10,7 +10,6 @@ use pyo3::types::PyDict;
 
 use super::contain::{because, contain, is_exit};
 use super::local::Ready;
-use super::tracer::Kind;
 use super::waits::Ask;
 use super::{Core, Deferred, Local, Source, watchers};
 use crate::driver::{Driver, Slot};
@@ -304,7 +303,7 @@ impl Turn<'_, '_> {
         let target = deferred.target.into_bound(py);
         let argument = deferred.argument.map(|argument| argument.into_bound(py));
         let step = deferred.step;
-        let shown = || Ok(Some((Kind::Step(step), Some(self.owner_of(&target)?))));
+        let shown = || Ok(Some((step, Some(self.owner_of(&target)?))));
         self.timed(Some(&target), shown, || {
             let result = (deferred.run)(&target, argument);
             contain(self.core, Some(&target), result)

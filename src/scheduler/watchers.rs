@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::core::closed;
 use super::source::Source;
+use super::tracer::Kind;
 use super::visit::Visit;
 pub(crate) use super::watch_set::Side;
 use super::watch_set::{Callback, Watch, WatchSet, Watchers};
@@ -105,7 +106,7 @@ pub(super) fn queue_due(core: &Bound<'_, Core>, local: &Local) -> PyResult<()> {
         local.defer(Deferred {
             target: future,
             argument: None,
-            step: "set_result",
+            step: Kind::SetResult,
             run: |future, _| complete(future),
         });
     }

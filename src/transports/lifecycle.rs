@@ -121,7 +121,7 @@ pub(crate) fn start<T: Transport>(
     local.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: waiter.map(|waiter| waiter.clone().unbind()),
-        step: "connection_made",
+        step: Kind::ConnectionMade,
         run: born::<T>,
     });
 }
@@ -239,7 +239,7 @@ pub(crate) fn lose_later<T: Transport>(
     data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: error.map(Bound::unbind),
-        step: "connection_lost",
+        step: Kind::ConnectionLost,
         run: lost::<T>,
     });
     Ok(())

@@ -30,8 +30,13 @@ pub(crate) enum Kind {
     Accept,
     /// A Rust future was woken.
     Future,
-    /// A step of a transport that runs in a later pass than its cause.
-    Step(&'static str),
+    /// Steps of transports that run in a later pass than their cause.
+    ConnectionMade,
+    ConnectionLost,
+    DataReceived,
+    EofReceived,
+    /// A future is completed that waits for a descriptor.
+    SetResult,
     /// What callbacks have written is sent after them.
     Send,
 }
@@ -58,7 +63,11 @@ impl Kind {
             Self::Both => "readable, writable",
             Self::Accept => "accept",
             Self::Future => "future",
-            Self::Step(step) => step,
+            Self::ConnectionMade => "connection_made",
+            Self::ConnectionLost => "connection_lost",
+            Self::DataReceived => "data_received",
+            Self::EofReceived => "eof_received",
+            Self::SetResult => "set_result",
             Self::Send => "send",
         }
     }
@@ -71,7 +80,7 @@ pub(crate) struct Event {
     /// 0 while it lasts.
     pub(crate) ended: u64,
     /// The kernel's number of the thread.
-    pub(crate) thread: u64,
+    pub(crate) thread: u32,
     pub(crate) kind: Kind,
     pub(crate) called: Option<Called>,
 }
@@ -83,7 +92,7 @@ type Gone = Option<Called>;
 pub(super) struct Recording {
     ring: Ring<Event>,
     began: u64,
-    thread: u64,
+    thread: u32,
     /// When the last slice of the current turn ended, so that the next one begins then without another look at the
     /// clock; 0 if that is not known.
     last: u64,
@@ -100,7 +109,7 @@ pub(super) struct Recording {
 
 impl Recording {
     /// Starts with the loop as it is: `thread` is that which runs it, 0 for none.
-    pub(super) fn new(capacity: usize, first: u64, thread: u64, phases: &Phases) -> Self {
+    pub(super) fn new(capacity: usize, first: u64, thread: u32, phases: &Phases) -> Self {
         let began = monotonic_ns();
         let (idle, attaching) = phases.waited();
         let in_turn = phases.is_running() && phases.waiting().is_none();
@@ -155,7 +164,7 @@ impl Recording {
     }
 
     /// A run begins on this thread, perhaps inside another one.
-    pub(super) fn begin_run(&mut self, thread: u64, is_nested: bool, phases: &Phases) {
+    pub(super) fn begin_run(&mut self, thread: u32, is_nested: bool, phases: &Phases) {
         if is_nested && self.outer.try_reserve(1).is_ok() {
             self.outer.push(self.turn);
         }

@@ -87,7 +87,7 @@ impl Turn<'_, '_> {
     }
 
     /// The kernel's number of this thread, if the run that begins is traced.
-    pub(super) fn traced_thread(&self) -> PyResult<Option<u64>> {
+    pub(super) fn traced_thread(&self) -> PyResult<Option<u32>> {
         if !self.core.get().is_traced() {
             return Ok(None);
         }

@@ -13,6 +13,7 @@ use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View};
 use crate::ffi::context::copy_current;
 use crate::ffi::{Class, Members, bytes, call, data, make, members, name};
+use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Deferred, READ_SIZE};
 use crate::sys::buffer::ReadBuffer;
 use crate::sys::pipe;
@@ -310,7 +311,7 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
-        step: "eof_received",
+        step: Kind::EofReceived,
         run: ended,
     });
     logged.and(lose(this, state, None))

@@ -13,6 +13,7 @@ use super::write;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::wire::{Ending, Wire};
 use crate::ffi::{call, data, make, name};
+use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Deferred, is_exit};
 use crate::sys::buffer::ReadBuffer;
 use crate::transports::lifecycle::Transport;
@@ -274,7 +275,7 @@ pub(crate) fn later(this: &Bound<'_, Tls>) -> PyResult<()> {
     data(this).core.get().local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
         argument: Some(copy_current(py)?.unbind()),
-        step: "data_received",
+        step: Kind::DataReceived,
         run: |this, context| {
             let this = cast(this)?;
             let state = data(this).state(this.py())?;
