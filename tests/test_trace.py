@@ -6,9 +6,8 @@ import asyncio
 import errno
 import functools
 import gc
-import json
+import itertools
 import os
-import socket
 import sys
 import threading
 import types
@@ -72,7 +71,7 @@ class Misnamed(Method):
 
     def __init__(self) -> None:
         """Takes another name."""
-        self.__qualname__ = 5  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+        self.__qualname__: Any = 5  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class Renamed(Method):
@@ -110,7 +109,7 @@ class Generated(Coroutine[Any, Any, None]):
 
 def line_of(function: Callable[..., object]) -> str:
     """Returns where a function is defined."""
-    code = function.__code__  # type: ignore[attr-defined] # pyright: ignore[reportFunctionMemberAccess]
+    code = function.__code__  # pyright: ignore[reportFunctionMemberAccess]
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
@@ -118,13 +117,16 @@ def test_callbacks_have_the_names_of_their_functions(loop: yamanote.Loop, path: 
     strange = types.FunctionType(noop.__code__, {})
     strange.__qualname__ = 'a "quoted"\n\udc80 \N{RAILWAY CAR}'
     deep = functools.partial(functools.partial(Method().method))
-    callbacks = [noop, strange, Method().method, deep, len, Method(), Nameless(), Misnamed()]
+    callbacks: list[Callable[[], object]] = [noop, strange, Method().method, deep]
+    callbacks += [Method(), Nameless(), Misnamed()]
+    strings: list[str] = []
     with yamanote.trace(path) as trace:
         assert trace.path == str(path)
         for callback in callbacks:
-            loop.call_soon(callback, *([()] if callback is len else []))
+            loop.call_soon(callback)
+        loop.call_soon(len, ())
         loop.call_soon(Renamed())
-        loop.call_soon([].append, 1)
+        loop.call_soon(strings.append, "")
         loop.call_soon(noop).cancel()
         run_one_turn(loop)
     read = traces.read(path)
@@ -135,16 +137,16 @@ def test_callbacks_have_the_names_of_their_functions(loop: yamanote.Loop, path: 
         strange.__qualname__,
         "Method.method",
         "Method.method",
-        "len",
         "Method",
         "Nameless",
         "Misnamed",
+        "len",
         "another",
         "list.append",
     ]
     assert turn.inside[0].args == {"kind": "callback", "at": line_of(noop)}
     assert turn.inside[2].args == {"kind": "callback", "at": line_of(Method.method)}
-    assert turn.inside[4].args == {"kind": "callback"}
+    assert turn.inside[7].args == {"kind": "callback"}
     assert read.process == os.getpid()
     assert read.threads[threading.get_native_id()] == "MainThread"
     assert read.dropped == trace.dropped == 0
@@ -204,7 +206,7 @@ def test_a_task_of_a_generator_has_its_name(loop: yamanote.Loop, path: Path) -> 
     def old() -> Generator[None, None, None]:
         yield
 
-    task: Any = asyncio.Task(old(), loop=loop)  # type: ignore[arg-type] # pyright: ignore
+    task: Any = asyncio.Task(old(), loop=loop)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType, reportUnknownVariableType, reportCallIssue]
     with yamanote.trace(path):
         run_one_turn(loop)
         run_one_turn(loop)
@@ -253,7 +255,7 @@ def test_waits_and_turns_follow_each_other(loop: yamanote.Loop, path: Path) -> N
     assert {each.name for each in track} == {"turn", "wait", "attach"}
     waits = read.named("wait")
     assert sum(each.ended - each.began for each in waits) > 15_000_000
-    for before, after in zip(track, track[1:], strict=False):
+    for before, after in itertools.pairwise(track):
         assert after.began >= before.ended
         if after.name in ("wait", "attach"):
             assert after.began == before.ended
@@ -261,9 +263,7 @@ def test_waits_and_turns_follow_each_other(loop: yamanote.Loop, path: Path) -> N
     assert loop.metrics().turns == len(read.named("turn"))
 
 
-def test_collections_are_in_the_callbacks_that_cause_them(
-    loop: yamanote.Loop, path: Path
-) -> None:
+def test_collections_are_in_the_callbacks_that_cause_them(loop: yamanote.Loop, path: Path) -> None:
     with yamanote.trace(path):
         loop.call_soon(gc.collect)
         run_one_turn(loop)
@@ -271,18 +271,20 @@ def test_collections_are_in_the_callbacks_that_cause_them(
     (collection,) = collecting.inside
     assert collection.name == "gc"
     assert collection.args["generation"] == 2
-    assert not [each for each in gc.callbacks if getattr(each, "__self__", None).__class__.__name__ == "Trace"]
+    owners = [getattr(each, "__self__", None) for each in gc.callbacks]
+    assert not any(isinstance(owner, yamanote.Trace) for owner in owners)
 
 
 def test_a_stall_is_marked_while_a_trace_is_taken(loop: yamanote.Loop, path: Path) -> None:
     thread = threading.get_native_id()
-    _tracing.note_stall(thread, "lost", {})
+    args: dict[str, object] = {"kind": "computing"}
+    _tracing.note_stall(thread, "lost", args)
     with yamanote.trace(path):
-        loop.call_soon(_tracing.note_stall, thread, "stall", {"kind": "computing"})
+        loop.call_soon(_tracing.note_stall, thread, "stall", args)
         run_one_turn(loop)
     read = traces.read(path)
-    ((at, marked, name, args),) = read.marks
-    assert (marked, name, args) == (thread, "stall", {"kind": "computing"})
+    ((at, *rest),) = read.marks
+    assert rest == [thread, "stall", args]
     (callback,) = read.named("note_stall")
     assert callback.began <= at <= callback.ended
 
@@ -342,9 +344,8 @@ def test_a_full_disk_is_an_error_of_close(loop: yamanote.Loop, path: Path) -> No
     trace = yamanote.trace("/dev/full")
     loop.call_soon(noop)
     run_one_turn(loop)
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         trace.close()
-    assert raised.value.errno == errno.ENOSPC
     trace.close()
     with yamanote.trace(path):
         run_one_turn(loop)
@@ -414,15 +415,10 @@ def test_it_ends_on_another_thread_while_the_loop_runs(path: Path) -> None:
             for _ in range(100):
                 noop()
         read = traces.read(path)
-        assert read.names() <= {"turn", "serve.<locals>.busy"} | {
-            f"{test_it_ends_on_another_thread_while_the_loop_runs.__qualname__}.<locals>.serve.<locals>.busy"
-        }
-    number = thread.native_id
+        assert {name.rpartition(".")[2] for name in read.names()} <= {"turn", "busy"}
+        assert set(read.tracks) <= {thread.native_id}
     done.set()
     thread.join(programs.PATIENCE_S)
-    assert set(read.tracks) <= {number}
-    assert number is not None
-    assert read.threads[number] == "server"
 
 
 def test_it_ends_while_a_loop_waits(path: Path) -> None:
@@ -479,20 +475,19 @@ def test_each_thread_has_a_track(path: Path) -> None:
 
 
 def test_a_loop_may_move_to_another_thread_and_be_closed(path: Path) -> None:
-    loop = yamanote.new_event_loop()
-    gone = weakref.ref(loop)
+    loops = [yamanote.new_event_loop()]
+    gone = weakref.ref(loops[0])
 
     def run() -> None:
-        loop.call_soon(noop)
-        run_one_turn(loop)
+        loops[0].call_soon(noop)
+        run_one_turn(loops[0])
 
     with yamanote.trace(path):
         run()
         thread = threading.Thread(target=run, name="other")
         thread.start()
         thread.join(programs.PATIENCE_S)
-        loop.close()
-        del loop, run
+        loops.pop().close()
         gc.collect()
         assert gone() is None
     read = traces.read(path)
@@ -521,10 +516,6 @@ def test_of_many_loops_that_are_gone_the_last_events_are_kept(path: Path) -> Non
     assert len(kept) + read.dropped == 20 * 10
     assert 50 <= len(kept) <= 60
     assert trace.dropped == read.dropped
-
-
-class Stop(BaseException):
-    """Ends no run: it is reported."""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -583,11 +574,12 @@ def test_what_ran_does_not_live_longer(loop: yamanote.Loop, path: Path) -> None:
     async def work() -> None:
         await asyncio.sleep(0)
 
+    future: asyncio.Future[None]
     dead: list[weakref.ref[Any]] = []
     with yamanote.trace(path):
         method = Method()
         task = loop.create_task(work())
-        future: Any = asyncio.Future(loop=loop)
+        future = loop.create_future()
         for each in (method, task, future):
             dead.append(weakref.ref(each))
         loop.call_soon(method.method)
@@ -602,6 +594,7 @@ def test_what_ran_does_not_live_longer(loop: yamanote.Loop, path: Path) -> None:
 def test_names_are_held_only_as_long_as_events(loop: yamanote.Loop, path: Path) -> None:
     alive: weakref.WeakSet[types.CodeType] = weakref.WeakSet()
     count, kept = 20_000, 1_000
+    code = noop.__code__
     with yamanote.trace(path, events=kept) as trace:
         for number in range(count):
             code = noop.__code__.replace(co_firstlineno=number + 1)
@@ -612,7 +605,7 @@ def test_names_are_held_only_as_long_as_events(loop: yamanote.Loop, path: Path) 
         run_one_turn(loop)
         gc.collect()
         assert len(alive) <= kept + 1
-    del code
+    code = noop.__code__
     gc.collect()
     assert len(alive) == 0
     places = [each.args["at"] for each in traces.read(path).named("noop")]
@@ -828,11 +821,13 @@ def test_perfetto_reads_it(path: Path, loop: yamanote.Loop) -> None:
         pytest.skip(f"{reason}: {error!r}")
     try:
         rows = list(processor.query("select name, ts, dur, depth from slice order by ts"))
-        errors = list(processor.query("select name, value from stats where severity = 'error' and value > 0"))
+        errors = list(
+            processor.query("select name from stats where severity = 'error' and value > 0")
+        )
     finally:
         processor.close()
     read = traces.read(path)
-    assert [(row.name, row.value) for row in errors] == []
+    assert [row.name for row in errors] == []
     assert sorted((row.ts, row.ts + row.dur) for row in rows) == sorted(
         (each.began, each.ended) for each in read.slices()
     )

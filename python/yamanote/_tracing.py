@@ -314,9 +314,13 @@ def _in_child() -> None:
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         # A child of `multiprocessing` ends without `atexit`, and forgets first what is to be done.
-        util.register_after_fork(
-            _at_exit, lambda _: util.Finalize(None, _at_exit, exitpriority=-100)
-        )
+        util.register_after_fork(_at_exit, _finalize)
+
+
+def _finalize(_: object) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, _at_exit, exitpriority=-100)
 
 
 call_for_new(_created)
