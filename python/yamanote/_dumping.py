@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from yamanote._every_loop import call_for_new, every_loop
 from yamanote._stacks import running_stack
@@ -128,8 +129,19 @@ def tasks(loop: Loop) -> Iterable[str]:
     return tree(loop)
 
 
-#: What is printed of each loop, in this order. Recent stalls belong before the tasks.
-SECTIONS: list[Callable[[Loop], Iterable[str]]] = [stack, tasks, metrics]
+def stalls(loop: Loop) -> Iterator[str]:
+    """Yield the last stalls that `watch()` has told, if it watches."""
+    watchdog = sys.modules.get("yamanote._watchdog")
+    if watchdog is None:
+        return
+    for ended, told_loop, text in list(watchdog.recent_stalls):
+        if told_loop() is loop:
+            yield f"{time.monotonic() - ended:.1f} s ago:"
+            yield from (f"  {line}" for line in text.splitlines())
+
+
+#: What is printed of each loop, in this order.
+SECTIONS: list[Callable[[Loop], Iterable[str]]] = [stack, stalls, tasks, metrics]
 
 
 def _write(text: str) -> None:

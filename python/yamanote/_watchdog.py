@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("yamanote")
 
-#: Reports of the last stalls that ended.
-recent_stalls: Final[deque[str]] = deque(maxlen=10)
+#: The last stalls that ended: when, on the clock of `time.monotonic()`; the loop; the report.
+recent_stalls: Final[deque[tuple[float, weakref.ref[Loop], str]]] = deque(maxlen=10)
 _DEBUGGERS: Final = ("bdb.py", "pdb.py", "pydevd", "debugpy")
 #: `sys.monitoring.DEBUGGER_ID`.
 _DEBUGGER_ID: Final = 0
@@ -160,7 +160,8 @@ class _Watchdog:
             is_in_debugger = watched.is_in_debugger
             watched.stall, watched.is_in_debugger = None, False
             if not is_in_debugger:
-                recent_stalls.append(str(stall))
+                recent_stalls.append((time.monotonic(), watched.loop, str(stall)))
+                _mark_in_trace(stall, thread[1])
                 watched.order.tell(stall)
             return
         if loop is not None and _may_be_the_programs(stall):
@@ -171,6 +172,14 @@ class _Watchdog:
         if not watched.is_in_debugger:
             watched.stall = dataclasses.replace(stall, stack=_without_loop(stall.stack))
             watched.order.tell(watched.stall)
+
+
+def _mark_in_trace(stall: Stall, native_id: int) -> None:
+    """Show the stall in the trace that is being taken, if any."""
+    tracing = sys.modules.get("yamanote._tracing")
+    if tracing is not None:
+        args = {"kind": stall.kind, "duration": stall.duration, "where": str(stall)}
+        tracing.note_stall(native_id, f"stall: {stall.kind}", args)
 
 
 def _may_be_the_programs(stall: Stall) -> bool:
