@@ -23,6 +23,7 @@ LAYERS = (
     "addr",
     "driver",
     "scheduler",
+    "watchdog",
     "transports",
     "sock",
     "interop",

@@ -25,8 +25,10 @@ PUBLIC = {
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "Stall",
     "TaskInfo",
     "Trace",
+    "Watch",
     "__version__",
     "dump",
     "install",
@@ -34,6 +36,7 @@ PUBLIC = {
     "run",
     "tasks",
     "trace",
+    "watch",
 }
 
 

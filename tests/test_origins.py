@@ -278,6 +278,9 @@ def test_task_factories_are_no_hindrance(loop: yamanote.Loop) -> None:
     class Bare:
         __slots__ = ("loop",)
 
+        def set_name(self, name: object) -> None:
+            """Called by some versions of Python."""
+
     def bare(loop: asyncio.AbstractEventLoop, coroutine: Untyped, **_: object) -> Untyped:
         coroutine.close()
         return Bare()

@@ -62,8 +62,8 @@ class Stalls:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     yield
-    assert _watchdog._watchdog is None
-    assert not _watchdog._orders
+    assert vars(_watchdog)["_watchdog"] is None
+    assert not vars(_watchdog)["_orders"]
 
 
 def watched(stalls: Stalls, block: Callable[[], object], **options: Any) -> None:

@@ -82,8 +82,9 @@ class Stall:
                 yield f"    awaited by {task.get_name()}: {coroutine_name(task)}"
         elif self.handle is not None:
             yield f"  in {self.handle}"
+        frames = list(self.stack or ())
         # The whole stack was told while it lasted.
-        for frame in (self.stack or [])[-1:] if self.ended else self.stack or ():
+        for frame in frames[-1:] if self.ended else frames:
             yield f'    File "{frame.filename}", line {frame.lineno}, in {frame.name}'
             if frame.line:
                 yield f"      {frame.line}"
