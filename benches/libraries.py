@@ -7,6 +7,7 @@ imported only then.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import select
 import socket
@@ -19,13 +20,12 @@ from lockstep import CONNECTIONS, Lockstep, Messages
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from hypercorn.typing import Framework
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from micro import Timed
 
     Event = dict[str, object]
+    Serve = Callable[..., Coroutine[object, object, None]]
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: benches\r\nAccept: */*\r\n\r\n"
 BODY = b"hello"
@@ -60,16 +60,17 @@ async def serve_hypercorn(
     loop: asyncio.AbstractEventLoop, listener: socket.socket, _tls: ssl.SSLContext | None
 ) -> object:
     """Serve with hypercorn, over HTTP/1.1."""
-    from hypercorn.asyncio import serve
     from hypercorn.config import Config
+
+    # Its annotations are incomplete.
+    serve = cast("Serve", importlib.import_module("hypercorn.asyncio").serve)
 
     config = Config()
     config.bind = [f"fd://{os.dup(listener.fileno())}"]
     config.keep_alive_timeout = LONG_S
     config.keep_alive_max_requests = MANY
     config.accesslog = config.errorlog = None
-    app = cast("Framework", application)
-    return loop.create_task(serve(app, config, shutdown_trigger=asyncio.Event().wait))
+    return loop.create_task(serve(application, config, shutdown_trigger=asyncio.Event().wait))
 
 
 def hypercorn(loop: asyncio.AbstractEventLoop, operations: int) -> Timed:
