@@ -638,6 +638,31 @@ def test_a_forked_child_leaves_the_file_to_its_parent(loop: yamanote.Loop, path:
     assert traces.read(path).names() == {"turn", "noop", fork.__qualname__}
 
 
+def test_a_forked_child_knows_nothing_of_the_loops_of_other_threads(path: Path) -> None:
+    loops: list[yamanote.Loop] = []
+    ready = threading.Event()
+
+    def serve() -> None:
+        loops.append(yamanote.new_event_loop())
+        loops[0].call_soon(ready.set)
+        loops[0].run_forever()
+        loops[0].close()
+
+    def child() -> object:
+        with yamanote.trace(path):
+            pass
+        return traces.read(path).names()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert ready.wait(programs.PATIENCE_S)
+    try:
+        assert in_child(child) == "set()"
+    finally:
+        loops[0].call_soon_threadsafe(loops[0].stop)
+        thread.join(programs.PATIENCE_S)
+
+
 PROGRAM = """
 import asyncio, os, sys, threading
 import yamanote

@@ -246,14 +246,15 @@ def note_thread() -> int:
 
 
 def _number_of(ident: int) -> int:
-    """Return the kernel's number of a thread; 0 if it is not known."""
+    """Return the kernel's number of a thread."""
     for thread in threading.enumerate():
         if thread.ident == ident and thread.native_id is not None:
             number = thread.native_id & _MOST
             _threads[number] = thread.name
             return number
-    # A thread that Python did not start.
-    return threading.get_native_id() & _MOST if ident == threading.get_ident() else 0
+    # A thread that Python did not start; of another one, the kernel's number is not known.
+    number = threading.get_native_id() if ident == threading.get_ident() else ident
+    return number & _MOST or 1
 
 
 def switch_on(path: str) -> None:

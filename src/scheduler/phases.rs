@@ -247,11 +247,6 @@ impl Phases {
         (since != 0).then(|| (since, self.attaching_since.get()))
     }
 
-    /// Whether the loop runs.
-    pub(super) fn is_running(&self) -> bool {
-        self.running_since.get() != 0
-    }
-
     /// When the current or the last turn began.
     pub(super) fn turn_began(&self) -> u64 {
         self.turn_began.get()

@@ -93,6 +93,8 @@ pub(super) struct Recording {
     ring: Ring<Event>,
     began: u64,
     thread: u32,
+    /// Whether the loop runs. In a forked child, the phases of a loop that another thread ran stay as they were.
+    runs: bool,
     /// When the last slice of the current turn ended, so that the next one begins then without another look at the
     /// clock; 0 if that is not known.
     last: u64,
@@ -112,11 +114,13 @@ impl Recording {
     pub(super) fn new(capacity: usize, first: u64, thread: u32, phases: &Phases) -> Self {
         let began = monotonic_ns();
         let (idle, attaching) = phases.waited();
-        let in_turn = phases.is_running() && phases.waiting().is_none();
+        let runs = thread != 0;
+        let in_turn = runs && phases.waiting().is_none();
         Self {
             ring: Ring::new(capacity, first),
             began,
             thread,
+            runs,
             last: 0,
             turn: if in_turn { began } else { 0 },
             outer: Vec::new(),
@@ -169,6 +173,7 @@ impl Recording {
             self.outer.push(self.turn);
         }
         self.thread = thread;
+        self.runs = true;
         self.last = 0;
         self.seen = phases.turn_began();
         // For the phases, the first turn of a nested run is a part of the one around it.
@@ -182,6 +187,7 @@ impl Recording {
         let gone = self.note_turn(phases);
         // The outer turn shows itself again with its next slice.
         self.seen = 0;
+        self.runs = is_nested;
         self.turn = if is_nested {
             self.outer.pop().unwrap_or(self.began)
         } else {
@@ -197,7 +203,7 @@ impl Recording {
         }
         let now = monotonic_ns();
         let mut last = Vec::new();
-        if let Some((since, woken)) = phases.waiting() {
+        if let Some((since, woken)) = phases.waiting().filter(|_| self.runs) {
             let since = since.max(self.began);
             let woken = if woken == 0 { now } else { woken };
             last.push((Kind::Turn, self.turn, since));
