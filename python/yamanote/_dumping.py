@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _FAULTS = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"})
 #: To get the GIL takes longer only if a thread keeps it, in C code or because it finalizes.
 _LONG_S = 0.1
+#: To look at all tasks takes longer only if one of them is locked, or there are very many.
+_PATIENCE_S = 1.0
+_HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+#: Held by the thread that looks at tasks, on free-threaded builds.
+_looking = _thread.allocate_lock()
 
 
 class Dumper:
@@ -63,9 +68,11 @@ class Dumper:
             self._start_in_child()
 
     def _start_in_child(self) -> None:
+        global _looking
         process = os.getpid()
         if process != self._process:
             self._process = process
+            _looking = _thread.allocate_lock()
             # Ignored: the child works, but without dumps.
             with contextlib.suppress(OSError, RuntimeError):
                 _listen_in_child()
@@ -125,8 +132,33 @@ def metrics(loop: Loop) -> Iterable[str]:
 
 
 def tasks(loop: Loop) -> Iterable[str]:
-    """Return the lines of `yamanote.dump(loop)`."""
-    return tree(loop)
+    """Return the lines of `yamanote.dump(loop)`.
+
+    Without a GIL, a task is locked while it runs Python code: who looks at it waits until it does
+    something else. So another thread looks, and this one does not wait for long.
+    """
+    if _HAS_GIL:
+        return tree(loop)
+    looking = _looking
+    if not looking.acquire(blocking=False):
+        return ["tasks cannot be read: one of them computes"]
+    found: list[str] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def look() -> None:
+        try:
+            found.extend(tree(loop))
+        except BaseException as error:
+            found.append(f"tasks cannot be read: {type(error).__name__}")
+        finally:
+            done.release()
+            looking.release()
+
+    _thread.start_new_thread(look, ())
+    if done.acquire(timeout=_PATIENCE_S):
+        return found
+    return ["tasks cannot be read: one of them computes"]
 
 
 def stalls(loop: Loop) -> Iterator[str]:

@@ -14,9 +14,15 @@ use super::platform::bell as semaphore;
 /// threads do.
 static RANG: AtomicBool = AtomicBool::new(false);
 
+/// Whether there is a semaphore. Relaxed: imports follow each other.
+static IS_MADE: AtomicBool = AtomicBool::new(false);
+
 /// From now on the signal ends [`wait`]. Calls of the system that it interrupts are restarted where the system can.
 pub(crate) fn listen(signal: i32) -> io::Result<()> {
-    make()?;
+    // Once: where the package is imported again, a thread waits already.
+    if !IS_MADE.swap(true, Ordering::Relaxed) {
+        make()?;
+    }
     let action = libc::sigaction {
         sa_sigaction: ring as extern "C" fn(libc::c_int) as libc::sighandler_t,
         sa_flags: libc::SA_RESTART | libc::SA_ONSTACK,
