@@ -184,18 +184,28 @@ def test_a_sleep_is_told_within_its_time() -> None:
 
 def test_code_in_c_that_keeps_the_gil_has_a_kind_and_a_duration() -> None:
     child = program.run("""
-        import re, time
+        import logging, re, sys, threading, time
         import yamanote
 
+        ended = threading.Event()
+
+        class Printer(logging.StreamHandler):
+            def emit(self, record):
+                super().emit(record)
+                if record.stall.ended:
+                    ended.set()
+
+        logging.getLogger("yamanote").addHandler(Printer(sys.stderr))
+
         async def main():
-            began = time.monotonic()
-            size = 18
+            began, size = time.monotonic(), 18
             while time.monotonic() - began < 0.3:
                 began, size = time.monotonic(), size + 1
-                with yamanote.watch():
-                    await asyncio.sleep(0)
-                    re.match("(a+)+b", size * "a")
-                    await asyncio.sleep(0)
+                re.match("(a+)+b", size * "a")
+            with yamanote.watch():
+                await asyncio.sleep(0)
+                re.match("(a+)+b", size * "a")
+                await asyncio.get_running_loop().run_in_executor(None, ended.wait)
 
         run(main())
     """)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 import traceback
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: A chain of coroutines that is longer is cut: it may be endless.
 _MOST_FRAMES: Final = 1000
+_HAS_GIL: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
 #: So many tasks are looked at for those that wait for a certain one: some milliseconds.
 _MOST_TASKS: Final = 10_000
 
@@ -74,7 +76,7 @@ def tasks(loop: asyncio.AbstractEventLoop | None = None) -> list[TaskInfo]:
             _stack_of(task),
             _waits_for(task),
             tuple(awaited_by.get(task, ())),
-            _age_of(task),
+            _age_of(task, task.get_loop()),
             origin_of(task),
         )
         for task in pending
@@ -82,18 +84,57 @@ def tasks(loop: asyncio.AbstractEventLoop | None = None) -> list[TaskInfo]:
     return sorted(found, key=lambda info: info.name)
 
 
-def info_of(task: asyncio.Task[Any], stack: traceback.StackSummary | None) -> TaskInfo:
-    """Return what is known about the task that runs, and where its thread is."""
+def info_of(
+    task: asyncio.Task[Any],
+    loop: asyncio.AbstractEventLoop,
+    stack: traceback.StackSummary | None,
+) -> TaskInfo:
+    """Return what is known about the task that runs on `loop`, and where its thread is."""
+    running = traceback.StackSummary.from_list(stack or [])
+    if not _HAS_GIL:
+        return _info_without_lock(task, loop, running)
     return TaskInfo(
         task,
         task.get_name(),
         coroutine_name(task),
-        traceback.StackSummary.from_list(stack or []),
+        running,
         "",
         tuple(_awaiting(task)),
-        _age_of(task),
+        _age_of(task, loop),
         origin_of(task),
     )
+
+
+def _info_without_lock(
+    task: asyncio.Task[Any],
+    loop: asyncio.AbstractEventLoop,
+    stack: traceback.StackSummary,
+) -> TaskInfo:
+    """As `info_of`, where a task is locked while it runs: who asks it anything waits for that.
+
+    The collector sees what a task refers to without its lock.
+    """
+    referents = gc.get_referents(task)
+    name = next((it for it in referents if type(it) is str), "")
+    coroutine = next((it for it in referents if asyncio.iscoroutine(it)), None)
+    awaited_by: list[asyncio.Task[Any]] = []
+    seen = {id(task)}
+    futures: list[Any] = [task]
+    while futures:
+        referents = gc.get_referents(futures.pop())
+        sets: list[set[Any]] = [it for it in referents if isinstance(it, set)]
+        for found in (referents, *sets):
+            for future in found:
+                if not asyncio.isfuture(future) or id(future) in seen:
+                    continue
+                seen.add(id(future))
+                if isinstance(future, asyncio.Task):
+                    awaited_by.append(future)
+                else:
+                    futures.append(future)
+    qualified = getattr(coroutine, "__qualname__", None) or repr(coroutine)
+    age = _age_of(task, loop)
+    return TaskInfo(task, name, qualified, stack, "", tuple(awaited_by), age, None)
 
 
 def dump(loop: asyncio.AbstractEventLoop | None = None, *, file: TextIO | None = None) -> None:
@@ -204,8 +245,8 @@ def _awaiting(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
                 futures.append(future)
 
 
-def _age_of(task: asyncio.Task[Any]) -> float | None:
-    keeper: Any = getattr(task.get_loop(), "_task_keeper", None)
+def _age_of(task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop) -> float | None:
+    keeper: Any = getattr(loop, "_task_keeper", None)
     created_at = None if keeper is None else keeper.created_at(task)
     return None if created_at is None else time.monotonic() - created_at
 

@@ -50,7 +50,9 @@ class Order:
         self, loop: Loop | None, threshold: float, repeat: float, on_stall: OnStall | None
     ) -> None:
         self._loop = None if loop is None else weakref.ref(loop)
-        self.threshold, self.repeat, self.on_stall = threshold, repeat, on_stall
+        self.threshold: float = threshold
+        self.repeat: float = repeat
+        self.on_stall: OnStall | None = on_stall
 
     @property
     def is_for_every_loop(self) -> bool:
@@ -197,7 +199,7 @@ def _with_culprit(stall: Stall, loop: Loop, thread: tuple[int, int]) -> Stall:
     handle = None
     if stack:
         handle = f"{stack[0].name} at {stack[0].filename}:{stack[0].lineno}"
-    info = None if task is None else info_of(task, stack)
+    info = None if task is None else info_of(task, loop, stack)
     return dataclasses.replace(
         stall,
         stack=whole,

@@ -25,7 +25,7 @@ class Watch:
         start(order)
 
     def stop(self) -> None:
-        """Watch no more. Callable from any thread, more than once."""
+        """Watch no more, nor tell the end of a stall. Callable from any thread, more than once."""
         stop(self._order)
 
     def __enter__(self) -> Self:

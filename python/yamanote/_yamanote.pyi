@@ -1046,7 +1046,7 @@ class Watcher:
     def __new__(cls) -> Watcher:
         """Create it, with no loop."""
 
-    def add(self, core: Core, threshold: float, repeat: float, may_print: bool) -> int:
+    def add(self, core: Core, threshold: float, repeat: float, may_print: bool, /) -> int:
         """Watch a loop; return a number for it.
 
         Args:
@@ -1056,13 +1056,13 @@ class Watcher:
             may_print: whether a line on the standard error may tell of it if Python cannot.
         """
 
-    def remove(self, number: int) -> None:
+    def remove(self, number: int, /) -> None:
         """Watch it no more."""
 
-    def is_still(self, number: int, mark: tuple[int, int]) -> bool:
+    def is_still(self, number: int, mark: tuple[int, int], /) -> bool:
         """Return whether the loop is still at what a stall was found at."""
 
-    def wait(self, switch_interval: float) -> list[FoundStall] | None:
+    def wait(self, switch_interval: float, /) -> list[FoundStall] | None:
         """Wait until loops stall, and return the stalls; `None` after `stop()`."""
 
     def stop(self) -> None:

@@ -93,6 +93,7 @@ impl Core {
     /// Remember, for each task and handle, so many lines of the program that created it; 0 for none. The first call
     /// says which folders have the files that are not the program's.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 extracts it")]
+    #[pyo3(signature = (lines, libraries, /))]
     fn _remember_origins(&self, lines: usize, libraries: Vec<Bound<'_, PyString>>) {
         origin::set_libraries(&libraries);
         self.shared.traces.set_lines(lines);

@@ -42,6 +42,7 @@ impl PyWatcher {
     }
 
     /// Watch a loop; return a number for it.
+    #[pyo3(signature = (core, threshold, repeat, may_print, /))]
     fn add(&self, core: &Bound<'_, Core>, threshold: f64, repeat: f64, may_print: bool) -> u64 {
         let limits = Limits {
             threshold: nanoseconds(threshold),
@@ -52,17 +53,20 @@ impl PyWatcher {
     }
 
     /// Watch it no more.
+    #[pyo3(signature = (number, /))]
     fn remove(&self, number: u64) {
         self.0.remove(number);
     }
 
     /// Whether the loop is still at what a stall was noticed at.
+    #[pyo3(signature = (number, mark, /))]
     fn is_still(&self, number: u64, mark: (u64, u64)) -> bool {
         let (version, callbacks) = mark;
         self.0.is_still(number, Mark { version, callbacks })
     }
 
     /// Wait until loops stall, and return the stalls; `None` after `stop()`.
+    #[pyo3(signature = (switch_interval, /))]
     fn wait(&self, py: Python<'_>, switch_interval: f64) -> Option<Vec<Told>> {
         let found = py.detach(|| self.0.wait(nanoseconds(switch_interval)))?;
         Some(found.iter().map(told).collect())
@@ -92,8 +96,9 @@ fn told(found: &Found) -> Told {
 
 /// For `gc.callbacks`.
 #[pyfunction]
-#[pyo3(name = "_note_collection")]
-fn note_collection(phase: &str, _info: &Bound<'_, PyAny>) {
+#[pyo3(name = "_note_collection", signature = (phase, info, /))]
+fn note_collection(phase: &str, info: &Bound<'_, PyAny>) {
+    let _ = info; // Which generation, and how many objects.
     if phase == "start" {
         collections::begins();
     } else {
