@@ -166,12 +166,11 @@ def test_the_culprit_is_named_while_it_blocks(name: str) -> None:
     stalls = Stalls(kind, unblock)
     watched(stalls, block)
     check_culprit(stalls.first())
-    last = stalls.seen[-1]
-    assert last.ended
+    # On a busy machine, the loop may stall again later.
+    last = next(stall for stall in stalls.seen if stall.ended)
     assert last.duration >= stalls.first().duration >= 0.1
     assert last.task is not None
     assert last.task.name == "culprit"
-    assert sum(stall.ended for stall in stalls.seen) == 1
 
 
 def test_a_sleep_is_told_within_its_time() -> None:
@@ -179,7 +178,8 @@ def test_a_sleep_is_told_within_its_time() -> None:
     watched(stalls, lambda: time.sleep(0.3))
     # On a machine without a processor for it, the kind may be another one.
     assert any(not stall.ended and stall.duration < 0.3 for stall in stalls.seen)
-    assert 0.25 < stalls.seen[-1].duration < 5.0
+    last = next(stall for stall in stalls.seen if stall.ended)
+    assert 0.25 < last.duration < 5.0
 
 
 def test_code_in_c_that_keeps_the_gil_has_a_kind_and_a_duration() -> None:
@@ -352,13 +352,15 @@ def test_without_on_stall_the_logger_gets_a_record(caplog: pytest.LogCaptureFixt
             yamanote.run(main())
     finally:
         logger.removeHandler(handler)
-    text = caplog.records[0].getMessage()
+    told = [record for record in caplog.records if vars(record)["stall"].kind == "blocking"]
+    text = told[0].getMessage()
     assert re.match(r"The event loop has been blocked for \d+\.\d+ s: ", text)
     assert "\n  in named: test_without_on_stall_the_logger_gets_a_record" in text
     assert "\n    awaited by Task-" in text
     if HAS_STACKS:
         assert "in culprit\n      lock()" in text
-    assert caplog.records[-1].getMessage().startswith("The event loop was blocked for ")
+    ends = [record for record in caplog.records if vars(record)["stall"].ended]
+    assert ends[0].getMessage().startswith("The event loop was blocked for ")
 
 
 def test_an_error_in_on_stall_is_logged_and_the_watch_goes_on(

@@ -20,19 +20,11 @@ pub(super) struct Look {
     /// When the turn began, or the wait for the GIL.
     pub(super) since: u64,
     pub(super) thread: RunningThread,
+    /// Nothing at the first look at something new, which is over at the next one nearly always.
     pub(super) scheduled: Scheduled,
     /// The time of all threads of the process on processors.
     pub(super) process_cpu: Option<u64>,
     pub(super) collecting: u64,
-}
-
-/// How late the watching thread woke before a look.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Late {
-    /// In that time it had no processor: then others may have had none either.
-    pub(super) starved: u64,
-    /// In that time the whole process stood still, in a debugger or after `SIGSTOP`.
-    pub(super) stopped: u64,
 }
 
 /// When a stall is told. Times are nanoseconds.
@@ -68,6 +60,8 @@ pub(super) struct Suspect {
     began: u64,
     /// The time in which the process stood still.
     stopped: u64,
+    /// The part of it before `first`.
+    unseen: u64,
     /// The time without a processor, as far as looks show it.
     starved: u64,
     told: Option<u64>,
@@ -86,6 +80,7 @@ impl Suspect {
             last: look,
             began: began.min(look.now),
             stopped: 0,
+            unseen: 0,
             starved: 0,
             told: None,
         }
@@ -95,25 +90,34 @@ impl Suspect {
         self.first.mark
     }
 
-    /// The loop is still at it.
-    pub(super) fn again(&mut self, look: Look, late: Late) {
-        self.count_pauses(&look, late);
+    /// Whether the kernel was asked about the thread.
+    pub(super) fn is_known(&self) -> bool {
+        self.first.scheduled.cpu_ns.is_some()
+    }
+
+    /// The loop is still at it. Before this look, the whole process stood `still` for so long, in a debugger or after
+    /// `SIGSTOP`.
+    pub(super) fn again(&mut self, look: Look, still: u64) {
+        self.count_pauses(&look, still);
+        if !self.is_known() {
+            self.first = look;
+            self.unseen = self.stopped;
+            self.starved = 0;
+        }
         self.last = look;
     }
 
     /// Counts what the thread did not have of the time since the last look.
-    fn count_pauses(&mut self, look: &Look, late: Late) {
+    fn count_pauses(&mut self, look: &Look, still: u64) {
         let elapsed = look.now.saturating_sub(self.last.now);
         let ran = grown(look.scheduled.cpu_ns, self.last.scheduled.cpu_ns).unwrap_or(0);
-        if ran < late.stopped / 2 {
-            self.stopped += late.stopped;
+        if ran < still / 2 {
+            self.stopped += still;
         }
-        let waits = look.scheduled.is_runnable == Some(true) && ran < elapsed / 2;
-        self.starved += if waits {
-            elapsed.saturating_sub(ran)
-        } else {
-            late.starved.saturating_sub(ran)
-        };
+        // The kernel counts such a time only once it is over.
+        if look.scheduled.is_runnable == Some(true) && ran < elapsed / 2 {
+            self.starved += elapsed.saturating_sub(ran);
+        }
     }
 
     /// The stall at the last look, if it is time to tell it.
@@ -134,10 +138,10 @@ impl Suspect {
         mut self,
         end: u64,
         look: Look,
-        late: Late,
+        still: u64,
         rules: &Rules,
     ) -> Option<Stall> {
-        self.count_pauses(&look, late);
+        self.count_pauses(&look, still);
         let duration = self.duration(end);
         // What the thread has done since is in the look, too.
         if look.now.saturating_sub(end) <= duration / 8 {
@@ -160,7 +164,7 @@ impl Suspect {
             wall: last
                 .now
                 .saturating_sub(first.now)
-                .saturating_sub(self.stopped),
+                .saturating_sub(self.stopped - self.unseen),
             threshold: rules.threshold,
             is_attaching: first.doing == Doing::Attaching,
             cpu,
@@ -247,7 +251,7 @@ mod tests {
             doing: Doing::Nothing,
             ..look(1)
         };
-        suspect.clone().ended(end, look, Late::default(), &RULES)
+        suspect.clone().ended(end, look, 0, &RULES)
     }
 
     #[test]
@@ -255,7 +259,7 @@ mod tests {
         let mut suspect = suspect();
         let mut told = Vec::new();
         for number in 2..100 {
-            suspect.again(look(number), Late::default());
+            suspect.again(look(number), 0);
             told.extend(due(&mut suspect).map(|stall| stall.duration / MS));
         }
         assert_eq!(told, [100, 1100, 2100]);
@@ -267,10 +271,27 @@ mod tests {
     #[test]
     fn what_ends_before_the_threshold_is_no_stall() {
         let mut suspect = suspect();
-        suspect.again(look(3), Late::default());
+        suspect.again(look(3), 0);
         assert!(due(&mut suspect).is_none());
         assert!(ended(&suspect, 190 * MS).is_none());
         assert!(ended(&suspect, 200 * MS).is_some());
+    }
+
+    #[test]
+    fn the_kernel_is_asked_from_the_second_look_on() {
+        let blind = Look {
+            scheduled: Scheduled::default(),
+            ..look(1)
+        };
+        let mut suspect = Suspect::new(blind, 99 * MS);
+        assert!(!suspect.is_known());
+        for number in 2..10 {
+            suspect.again(look(number), 0);
+        }
+        assert!(suspect.is_known());
+        let stall = due(&mut suspect).unwrap();
+        assert_eq!((stall.kind, stall.cpu), (Kind::Blocking, Some(0)));
+        assert_eq!(stall.duration, 225 * MS);
     }
 
     #[test]
@@ -282,19 +303,14 @@ mod tests {
             now: 9_000 * MS,
             ..look(1)
         };
-        let end = suspect()
-            .ended(1_100 * MS, late, Late::default(), &RULES)
-            .unwrap();
+        let end = suspect().ended(1_100 * MS, late, 0, &RULES).unwrap();
         assert_eq!((end.duration, end.kind), (1_000 * MS, Kind::Unknown));
     }
 
     #[test]
     fn a_process_that_stands_still_does_not_stall() {
         let mut suspect = suspect();
-        let stopped = Late {
-            stopped: 9_950 * MS,
-            ..Late::default()
-        };
+        let stopped = 9_950 * MS;
         suspect.again(look(400), stopped);
         assert!(due(&mut suspect).is_none());
         // Nor if the loop goes on before the next look.
@@ -318,18 +334,8 @@ mod tests {
         for number in 2..10 {
             let mut ready = look(number);
             ready.scheduled.is_runnable = Some(true);
-            suspect.again(ready, Late::default());
+            suspect.again(ready, 0);
         }
-        assert_eq!(due(&mut suspect).unwrap().kind, Kind::NoCpu);
-        // Or from this: the watching thread had none either.
-        let mut suspect = self::suspect();
-        suspect.again(
-            look(10),
-            Late {
-                starved: 200 * MS,
-                ..Late::default()
-            },
-        );
         assert_eq!(due(&mut suspect).unwrap().kind, Kind::NoCpu);
     }
 }

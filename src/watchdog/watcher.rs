@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::collections::collecting_ns;
 use super::kind::Kind;
-use super::suspect::{Late, Look, Mark, Rules, Stall, Suspect};
+use super::suspect::{Look, Mark, Rules, Stall, Suspect};
 use crate::scheduler::alarm::WATCHERS_NAP;
 use crate::scheduler::meters::Meters;
 use crate::scheduler::phases::{Doing, Moment};
 use crate::scheduler::seconds;
 use crate::sys::clock::monotonic_ns;
-use crate::sys::thread::{current_thread, process_cpu_ns, scheduled};
+use crate::sys::thread::{Scheduled, current_thread, process_cpu_ns, scheduled};
 
 /// When a stall is told. Times are nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -113,20 +113,21 @@ impl Watcher {
     /// attached.
     pub(crate) fn wait(&self, switch: u64) -> Option<Vec<Found>> {
         self.state().untold = None;
-        let mut late = Late::default();
+        let mut still = 0;
+        let mut own = OwnDelay::default();
         loop {
             let mut state = self.state();
             if state.stopped {
                 return None;
             }
-            let (found, is_active) = state.look(late, switch);
+            let (found, is_active) = state.look(still, switch);
             if !found.is_empty() {
                 state.untold = print_unless_told(&state, &found);
                 return Some(found);
             }
             let limit = (is_active || !state.may_sleep()).then(|| state.interval());
             drop(state);
-            late = sleep(limit);
+            still = sleep(limit, &mut own);
         }
     }
 
@@ -137,14 +138,14 @@ impl Watcher {
 
 impl State {
     /// Looks at each loop. Returns the stalls to tell, and whether any loop does something or did since the last look.
-    fn look(&mut self, late: Late, switch: u64) -> (Vec<Found>, bool) {
+    fn look(&mut self, still: u64, switch: u64) -> (Vec<Found>, bool) {
         let mut found = Vec::new();
         let mut is_active = false;
         for watched in &mut self.watched {
-            let (stall, active) = watched.look(late, switch);
+            let (told, active) = watched.look(still, switch);
             is_active |= active;
             let watched = watched.number;
-            found.extend(stall.map(|stall| Found { watched, stall }));
+            found.extend(told.map(|stall| Found { watched, stall }));
         }
         (found, is_active)
     }
@@ -181,7 +182,7 @@ impl Watched {
     }
 
     /// Returns a stall to tell, and whether the loop does something or did since the last look.
-    fn look(&mut self, late: Late, switch: u64) -> (Option<Stall>, bool) {
+    fn look(&mut self, still: u64, switch: u64) -> (Option<Stall>, bool) {
         let before = self.looked;
         let Some((moment, mark)) = self.moment() else {
             self.suspect = None;
@@ -198,19 +199,20 @@ impl Watched {
         if moment.doing == Doing::Nothing && self.suspect.is_none() {
             return (None, is_active);
         }
-        let look = look(self.looked, &moment, mark);
+        let is_same = |it: &Suspect| moment.doing != Doing::Nothing && it.mark() == mark;
+        let asks = (self.suspect.as_ref()).is_some_and(|it| it.is_known() || is_same(it));
+        let look = look(self.looked, &moment, mark, asks);
         if let Some(suspect) = &mut self.suspect
-            && moment.doing != Doing::Nothing
-            && suspect.mark() == mark
+            && is_same(suspect)
         {
-            suspect.again(look, late);
+            suspect.again(look, still);
             return (suspect.due(&rules), true);
         }
         let ended = self.suspect.take().and_then(|suspect| {
             // The turn that it was in ended when the current one began.
             let is_known = moment.since > before && moment.since <= self.looked;
             let end = if is_known { moment.since } else { self.looked };
-            suspect.ended(end, look, late, &rules)
+            suspect.ended(end, look, still, &rules)
         });
         if moment.doing != Doing::Nothing {
             self.suspect = Some(Suspect::new(look, before));
@@ -219,39 +221,67 @@ impl Watched {
     }
 }
 
-fn look(now: u64, moment: &Moment, mark: Mark) -> Look {
+/// What is seen now; `asks` the kernel, too, which takes longer than the rest.
+fn look(now: u64, moment: &Moment, mark: Mark, asks: bool) -> Look {
     Look {
         now,
         doing: moment.doing,
         mark,
         since: moment.since,
         thread: moment.thread,
-        scheduled: scheduled(moment.thread.native_id),
-        process_cpu: process_cpu_ns(),
+        scheduled: if asks {
+            scheduled(moment.thread.native_id)
+        } else {
+            Scheduled::default()
+        },
+        process_cpu: asks.then(process_cpu_ns).flatten(),
         collecting: collecting_ns(now),
     }
 }
 
-/// Sleeps for so long, or until a loop does something, and returns how late this thread woke.
-fn sleep(limit: Option<Duration>) -> Late {
+/// How long this thread had no processor, as last asked.
+#[derive(Debug, Default)]
+struct OwnDelay {
+    nanoseconds: u64,
+    /// Sleeps until it is asked again.
+    left: u32,
+}
+
+impl OwnDelay {
+    /// Asks now and then: what it misses of short delays in between counts as a part of the next long one.
+    fn ask_sometimes(&mut self) {
+        if self.left == 0 {
+            self.ask();
+        }
+        self.left -= 1;
+    }
+
+    /// Asks, and returns how much it has grown.
+    fn ask(&mut self) -> u64 {
+        let before = self.nanoseconds;
+        self.nanoseconds = scheduled(current_thread()).delay_ns.unwrap_or(0);
+        self.left = SLEEPS;
+        self.nanoseconds.saturating_sub(before)
+    }
+}
+
+/// Sleeps for so long, or until a loop does something. Returns for how long the whole process stood still meanwhile: how
+/// late this thread woke, without the time in which it had no processor.
+fn sleep(limit: Option<Duration>, own: &mut OwnDelay) -> u64 {
     let Some(limit) = limit else {
         WATCHERS_NAP.sleep(None);
-        return Late::default();
+        return 0;
     };
-    let delay = || scheduled(current_thread()).delay_ns.unwrap_or(0);
-    let (began, before) = (monotonic_ns(), delay());
+    own.ask_sometimes();
+    let began = monotonic_ns();
     WATCHERS_NAP.sleep(Some(limit));
     let wanted = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
     let late = monotonic_ns().saturating_sub(began).saturating_sub(wanted);
-    if late < LATE_NS {
-        return Late::default();
+    if late < STOPPED_NS {
+        return 0;
     }
-    let starved = late.min(delay().saturating_sub(before));
-    let stopped = late - starved;
-    Late {
-        starved,
-        stopped: if stopped < STOPPED_NS { 0 } else { stopped },
-    }
+    let still = late.saturating_sub(own.ask());
+    if still < STOPPED_NS { 0 } else { still }
 }
 
 /// Unless the sender that this returns is dropped soon, prints what was found: Python cannot tell it, because some
@@ -297,8 +327,8 @@ const LOOKS: u64 = 8;
 /// The time between two looks is between these.
 const SHORTEST_NS: u64 = 250_000;
 const LONGEST_NS: u64 = 100_000_000;
-/// A thread that wakes later than this was late.
-const LATE_NS: u64 = 1_000_000;
+/// Sleeps between two questions about this thread.
+const SLEEPS: u32 = 16;
 /// Shorter stops of a process are not told from a late timer.
 const STOPPED_NS: u64 = 20_000_000;
 /// A change of the phases takes nanoseconds, unless the thread loses its processor in the middle.
