@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from yamanote import Stall, _watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.slow,
@@ -212,8 +214,8 @@ def test_code_in_c_that_keeps_the_gil_has_a_kind_and_a_duration() -> None:
     assert child.returncode == 0, child.stderr
     if not FREE_THREADED:
         assert re.search(
-            r"yamanote: the event loop of thread \d+ has stalled for 0\.\d+ s \(\w+\), and the "
-            "report waits for the GIL\n",
+            r"yamanote: the event loop of thread \d+ has stalled for 0\.\d+ s \(\w+\), which "
+            "cannot be reported yet\n",
             child.stderr,
         )
     assert re.search(r"The event loop (was|has been) blocked for \d\.\d+ s: \w+", child.stderr)
@@ -389,6 +391,147 @@ def test_an_error_in_on_stall_is_logged_and_the_watch_goes_on(
         "1",
         "2",
     ]
+
+
+def test_a_logging_handler_that_fails_does_not_end_the_watch(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("disk full")
+
+    broken = Broken()
+    logger = logging.getLogger("yamanote")
+    logger.addHandler(broken)
+    lock, release = a_lock()
+    stalls = Stalls("blocking", release)
+
+    async def main() -> None:
+        # Both are told by one thread, that with the broken handler first.
+        with yamanote.watch(threshold=0.05), yamanote.watch(threshold=0.06, on_stall=stalls):
+            lock()
+            await in_thread(stalls.ended.wait, PATIENCE_S)
+
+    try:
+        yamanote.run(main())
+    finally:
+        logger.removeHandler(broken)
+    assert stalls.first().kind == "blocking"
+    assert "OSError: disk full" in capfd.readouterr().err
+
+
+def test_a_file_whose_name_ends_as_a_debuggers_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "webdb.py").write_text("def query(lock):\n    lock()\n")
+    spec = importlib.util.spec_from_file_location("webdb", tmp_path / "webdb.py")
+    assert spec is not None
+    assert spec.loader is not None
+    webdb: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(webdb)
+    lock, release = a_lock()
+    stalls = Stalls("blocking", release)
+    watched(stalls, lambda: webdb.query(lock))
+    check_culprit(stalls.first())
+
+
+def test_a_watch_may_be_stopped_by_the_collector() -> None:
+    class Server:
+        def __init__(self) -> None:
+            self.me = self
+            self.watch = yamanote.watch()
+
+        def __del__(self) -> None:
+            self.watch.stop()
+
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        for _ in range(1_000):
+            Server()
+            yamanote.new_event_loop().close()
+    finally:
+        gc.set_threshold(*before)
+        gc.collect()
+
+
+COLLECTED = """
+import gc, os, threading
+import yamanote
+
+class Slow:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        collecting.set()
+        forked.wait()
+
+collecting, forked = threading.Event(), threading.Event()
+
+def collect():
+    Slow()
+    gc.collect()
+
+async def main():
+    lock = threading.Lock()
+    lock.acquire()
+    told = threading.Event()
+
+    def on_stall(stall):
+        if stall.kind != "gc" and not told.is_set():
+            told.set()
+            lock.release()
+
+    with yamanote.watch(on_stall=on_stall, repeat=0.05):
+        lock.acquire()
+
+watch = yamanote.watch()
+thread = threading.Thread(target=collect)
+thread.start()
+collecting.wait()
+child = os.fork()
+if child == 0:
+    run(main())
+    os._exit(7)
+forked.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_collection_of_the_parent_does_not_hide_what_blocks_its_child() -> None:
+    done = program.run(COLLECTED, "-W", "ignore::DeprecationWarning")
+    assert (done.stdout, done.returncode) == ("7\n", 0), done.stderr
+
+
+FORKS_IN_REPORT = """
+import os, threading
+import yamanote
+
+lock = threading.Lock()
+lock.acquire()
+children = []
+
+def on_stall(stall):
+    if children:
+        return
+    child = os.fork()
+    if child:
+        children.append(child)
+        lock.release()
+
+async def main():
+    with yamanote.watch(on_stall=on_stall):
+        lock.acquire()
+
+run(main())
+# The child has this thread only, and ends with it.
+print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+"""
+
+
+def test_a_child_that_a_report_forks_ends_with_the_report() -> None:
+    done = program.run(FORKS_IN_REPORT, "-W", "ignore::DeprecationWarning")
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
 
 
 def test_new_loops_are_watched_where_none_was_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import dataclasses
 import gc
 import logging
@@ -36,7 +37,8 @@ logger: Final = logging.getLogger("yamanote")
 
 #: The last stalls that ended: when, on the clock of `time.monotonic()`; the loop; the report.
 recent_stalls: Final[deque[tuple[float, weakref.ref[Loop], str]]] = deque(maxlen=10)
-_DEBUGGERS: Final = ("bdb.py", "pdb.py", "pydevd", "debugpy")
+#: Folders and files of debuggers that are no part of Python.
+_DEBUGGERS: Final = frozenset({"debugpy", "pydevd", "pydevd.py", "_pydevd_bundle"})
 #: `sys.monitoring.DEBUGGER_ID`.
 _DEBUGGER_ID: Final = 0
 #: Seconds in which the thread ends when the interpreter does.
@@ -91,9 +93,12 @@ class _Watchdog:
     def __init__(self) -> None:
         self._watcher = Watcher()
         self._watched: dict[int, _Watched] = {}
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="yamanote-watch", daemon=True)
 
     def start(self) -> None:
+        # One that goes on may be of a parent of this process, or its end may not have been noted.
+        _note_collection("forget", None)
         self._thread.start()
         gc.callbacks.append(_note_collection)
 
@@ -133,13 +138,14 @@ class _Watchdog:
         self._watcher.remove(number)
 
     def _run(self) -> None:
-        while (found := self._watcher.wait(sys.getswitchinterval())) is not None:
+        while (found := self._watcher.wait(_switch_interval())) is not None:
             for stall in found:
                 try:
                     self._found(stall)
-                except BaseException:
-                    # From `on_stall`, or from a handler of the logging.
-                    logger.exception("A stall of an event loop could not be reported")
+                except BaseException as error:
+                    _could_not_tell(error)
+                if os.getpid() != self._process:
+                    return  # `on_stall` has forked, and this is the child.
 
     def _found(self, found: FoundStall) -> None:
         number, kind, duration, seen, cpu, delay, collecting, ended, thread, mark = found
@@ -176,6 +182,21 @@ class _Watchdog:
             watched.order.tell(watched.stall)
 
 
+def _switch_interval() -> float:
+    """Return the seconds after which a thread asks for the GIL again; 0 if there is none."""
+    has_gil = getattr(sys, "_is_gil_enabled", None)
+    return sys.getswitchinterval() if has_gil is None or has_gil() else 0.0
+
+
+def _could_not_tell(error: BaseException) -> None:
+    """Report an error of `on_stall`, or of a handler of the logging, perhaps of the same one."""
+    try:
+        logger.error("A stall of an event loop could not be reported", exc_info=error)
+    except BaseException as another:
+        with contextlib.suppress(BaseException):
+            traceback.print_exception(another)
+
+
 def _mark_in_trace(stall: Stall, native_id: int) -> None:
     """Show the stall in the trace that is being taken, if any."""
     tracing = sys.modules.get("yamanote._tracing")
@@ -186,9 +207,11 @@ def _mark_in_trace(stall: Stall, native_id: int) -> None:
 
 def _may_be_the_programs(stall: Stall) -> bool:
     """Return whether a line of the program may be the cause, or a part of it."""
-    if stall.kind in ("blocking", "computing", "unknown"):
+    if stall.cpu is None:
+        return True  # The system does not tell.
+    if stall.kind in ("blocking", "computing"):
         return True
-    return stall.cpu is not None and stall.cpu - stall.gc > stall.duration / 4
+    return stall.cpu - stall.gc > stall.duration / 4
 
 
 def _with_culprit(stall: Stall, loop: Loop, thread: tuple[int, int]) -> Stall:
@@ -225,30 +248,58 @@ def _is_debugged(stack: traceback.StackSummary | None) -> bool:
     monitoring: Any = getattr(sys, "monitoring", None)
     if monitoring is not None and monitoring.get_tool(_DEBUGGER_ID) is not None:
         return True
-    return any(name in frame.filename for frame in stack or () for name in _DEBUGGERS)
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in ("bdb", "pdb")}
+    return any(
+        frame.filename in files or _DEBUGGERS.intersection(frame.filename.split(os.sep))
+        for frame in stack or ()
+    )
 
 
 #: What watches now. The lock is for starting and stopping.
 _orders: set[Order] = set()
 _watchdog: _Watchdog | None = None
+#: Orders of the parent of this process, for which nothing watches yet.
+_inherited: set[Order] = set()
+_forks_with_loop = False
 _lock = threading.RLock()
 _follows_new = False
 
 
 def start(order: Order) -> None:
     """Begin to watch."""
-    global _watchdog, _follows_new
+    global _follows_new
     with _lock:
-        if _watchdog is None:
-            watchdog = _Watchdog()
-            watchdog.start()
-            _watchdog = watchdog
+        # First: the collector may run a `__del__` anywhere below, which stops the last other one.
         _orders.add(order)
+        try:
+            watchdog = _started()
+        except BaseException:
+            _orders.discard(order)
+            raise
         for loop in order.loops():
-            _watchdog.add(order, loop)
+            watchdog.add(order, loop)
         if order.is_for_every_loop and not _follows_new:
             _follows_new = True
             call_for_new(_follow)
+
+
+def _started() -> _Watchdog:
+    """Return the one that watches; start it if there is none, for the orders of before a fork."""
+    global _watchdog
+    if _watchdog is not None:
+        return _watchdog
+    watchdog = _watchdog = _Watchdog()
+    try:
+        watchdog.start()
+    except BaseException:  # Ctrl-C, too, perhaps once the thread runs.
+        watchdog.end()
+        _watchdog = None
+        raise
+    for order in _inherited.copy():
+        _inherited.discard(order)
+        for loop in order.loops() if order in _orders else ():
+            watchdog.add(order, loop)
+    return watchdog
 
 
 def stop(order: Order) -> None:
@@ -266,9 +317,13 @@ def stop(order: Order) -> None:
 def _follow(loop: Loop) -> None:
     """Watch a new loop, if every loop is watched."""
     with _lock:
-        for order in _orders:
-            if order.is_for_every_loop and _watchdog is not None:
-                _watchdog.add(order, loop)
+        # A copy: the collector may run a `__del__` that stops one.
+        for order in _orders.copy():
+            if order.is_for_every_loop and order in _orders:
+                is_inherited = order in _inherited
+                watchdog = _started()
+                if not is_inherited:  # Otherwise it has every loop.
+                    watchdog.add(order, loop)
 
 
 @atexit.register
@@ -280,6 +335,16 @@ def _end() -> None:
         watchdog.join(_ENDING)
 
 
+def _before_fork() -> None:
+    """Note whether the child has something to watch at once.
+
+    The child of another thread ends when that returns, unless it has one more thread.
+    """
+    global _forks_with_loop
+    is_main = threading.current_thread() is threading.main_thread()
+    _forks_with_loop = is_main or asyncio._get_running_loop() is not None
+
+
 def _in_child() -> None:
     """In a forked child, which does not have its parent's threads: watch on."""
     global _watchdog, _lock
@@ -288,13 +353,12 @@ def _in_child() -> None:
         return
     _watchdog.leave()
     _watchdog = None
-    orders = list(_orders)
-    _orders.clear()
-    try:
-        for order in orders:
-            start(order)
-    except RuntimeError:
-        logger.exception("The event loops of a forked process are not watched")
+    _inherited.update(_orders)
+    if _forks_with_loop:
+        try:
+            _started()
+        except RuntimeError:
+            logger.exception("The event loops of a forked process are not watched")
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)

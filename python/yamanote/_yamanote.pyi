@@ -89,7 +89,12 @@ def _live_futures() -> int:
     """Return the number of Rust futures of extensions that have not been dropped."""
 
 def _note_collection(phase: str, info: object, /) -> None:
-    """Count the time of garbage collections; for `gc.callbacks`."""
+    """Count the time of garbage collections; for `gc.callbacks`.
+
+    Args:
+        phase: "start" or "stop"; "forget" forgets a collection that goes on.
+        info: ignored.
+    """
 
 def _wait_for_signal() -> float:
     """Wait until the signal has come since the last call, in one thread only.
@@ -1063,7 +1068,11 @@ class Watcher:
         """Return whether the loop is still at what a stall was found at."""
 
     def wait(self, switch_interval: float, /) -> list[FoundStall] | None:
-        """Wait until loops stall, and return the stalls; `None` after `stop()`."""
+        """Wait until loops stall, and return the stalls; `None` after `stop()`.
+
+        Args:
+            switch_interval: `sys.getswitchinterval()`; 0 without a GIL.
+        """
 
     def stop(self) -> None:
         """End `wait()`, now and for ever."""

@@ -65,7 +65,7 @@ impl PyWatcher {
         self.0.is_still(number, Mark { version, callbacks })
     }
 
-    /// Wait until loops stall, and return the stalls; `None` after `stop()`.
+    /// Wait until loops stall, and return the stalls; `None` after `stop()`. Without a GIL, the switch interval is 0.
     #[pyo3(signature = (switch_interval, /))]
     fn wait(&self, py: Python<'_>, switch_interval: f64) -> Option<Vec<Told>> {
         let found = py.detach(|| self.0.wait(nanoseconds(switch_interval)))?;
@@ -94,14 +94,14 @@ fn told(found: &Found) -> Told {
     )
 }
 
-/// For `gc.callbacks`.
+/// For `gc.callbacks`. "forget" forgets a collection that goes on.
 #[pyfunction]
 #[pyo3(name = "_note_collection", signature = (phase, info, /))]
 fn note_collection(phase: &str, info: &Bound<'_, PyAny>) {
     let _ = info; // Which generation, and how many objects.
-    if phase == "start" {
-        collections::begins();
-    } else {
-        collections::ends();
+    match phase {
+        "start" => collections::begins(),
+        "stop" => collections::ends(),
+        _ => collections::forget(),
     }
 }

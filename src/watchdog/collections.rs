@@ -23,6 +23,11 @@ pub(crate) fn ends() {
     }
 }
 
+/// A collection that goes on may be of a parent of this process, or its end may not be noted.
+pub(crate) fn forget() {
+    SINCE.store(0, Ordering::Relaxed);
+}
+
 /// Nanoseconds in collections until `now`, since the first one that was noted.
 pub(super) fn collecting_ns(now: u64) -> u64 {
     let running = match SINCE.load(Ordering::Relaxed) {

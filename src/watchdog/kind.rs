@@ -46,7 +46,7 @@ pub(super) struct Evidence {
     pub(super) collecting: u64,
     /// What the process's other threads used of processors.
     pub(super) others: Option<u64>,
-    /// CPython's switch interval: a thread that waits for the GIL wakes that often to ask for it again.
+    /// CPython's switch interval: a thread that waits for the GIL wakes that often to ask for it again. 0 without a GIL.
     pub(super) switch: u64,
 }
 
@@ -83,7 +83,7 @@ impl Evidence {
 
     /// The kind of a stall in which the thread slept for `asleep`, and woke so many `times`.
     fn asleep(&self, asleep: u64, times: u64) -> Kind {
-        if cfg!(Py_GIL_DISABLED) {
+        if self.switch == 0 {
             return if self.is_attaching {
                 Kind::Unknown
             } else {
@@ -97,9 +97,14 @@ impl Evidence {
             return Kind::Unknown;
         };
         // As often as one who waits for the GIL for all that time.
-        let asking = asleep / self.switch.max(1);
-        let (often, seldom) = (times * 10 >= asking * 4, times <= 2 + asking / 10);
+        let asking = asleep / self.switch;
+        let often = times * 10 >= asking * 4;
+        let seldom = times <= 2 + asking / 10;
         let (hold, rest) = (others >= asleep / 10 * 4, others < asleep / 10);
+        if asking < ENOUGH {
+            // So few that the two kinds look the same.
+            return if rest { Kind::Blocking } else { Kind::Unknown };
+        }
         if often && hold && !seldom {
             Kind::Gil
         } else if seldom || (rest && times * 10 < asking * 6) {
@@ -109,6 +114,9 @@ impl Evidence {
         }
     }
 }
+
+/// Switch intervals in a sleep from which on a wait for the GIL is told from a sleep in a system call.
+const ENOUGH: u64 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +220,23 @@ mod tests {
         assert_eq!(busy.kind(), Kind::Computing);
     }
 
-    #[cfg(not(Py_GIL_DISABLED))]
+    #[test]
+    fn where_few_questions_fit_in_no_line_is_accused_while_others_compute() {
+        let short = Evidence {
+            wall: 30 * MS,
+            others: Some(30 * MS),
+            ..asleep()
+        };
+        assert_eq!(short.kind(), Kind::Unknown);
+        let alone = Evidence {
+            others: Some(0),
+            ..short
+        };
+        assert_eq!(alone.kind(), Kind::Blocking);
+        let without_gil = Evidence { switch: 0, ..short };
+        assert_eq!(without_gil.kind(), Kind::Blocking);
+    }
+
     #[test]
     fn a_thread_that_waits_for_the_gil_asks_for_it_while_others_have_it() {
         let cases = [

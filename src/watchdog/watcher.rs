@@ -302,8 +302,8 @@ fn print_unless_told(state: &State, found: &[Found]) -> Option<Sender<()>> {
         let (thread, kind) = (stall.thread.native_id, stall.kind.name());
         let seconds = seconds(stall.duration);
         let line = format!(
-            "yamanote: the event loop of thread {thread} has stalled for {seconds:.3} s ({kind}), and the report waits \
-             for the GIL\n"
+            "yamanote: the event loop of thread {thread} has stalled for {seconds:.3} s ({kind}), which cannot be \
+             reported yet\n"
         );
         text.push_str(&line);
     }
