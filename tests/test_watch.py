@@ -509,15 +509,15 @@ import yamanote
 
 lock = threading.Lock()
 lock.acquire()
-children = []
+forked = []
 
 def on_stall(stall):
-    if children:
-        return
-    child = os.fork()
-    if child:
-        children.append(child)
-        lock.release()
+    if not forked:
+        forked.append(True)
+        child = os.fork()
+        if child:
+            forked.append(child)
+            lock.release()
 
 async def main():
     with yamanote.watch(on_stall=on_stall):
@@ -525,7 +525,7 @@ async def main():
 
 run(main())
 # The child has this thread only, and ends with it.
-print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+print(os.waitstatus_to_exitcode(os.waitpid(forked[1], 0)[1]))
 """
 
 
