@@ -732,6 +732,58 @@ run(main())
 """
 
 
+FORKS_BESIDE_A_LOOP = """
+import os, threading
+import yamanote
+
+blocked, forked = threading.Event(), threading.Event()
+
+async def block():
+    blocked.set()
+    forked.wait()
+
+async def main(loops):
+    lock = threading.Lock()
+    lock.acquire()
+    told = threading.Event()
+
+    def on_stall(stall):
+        loops.add(stall.loop)
+        if stall.kind == "blocking" and stall.loop is loop and not told.is_set():
+            told.set()
+            lock.release()
+
+    loop = asyncio.get_running_loop()
+    watch.stop()
+    with every_loop_watched(on_stall):
+        lock.acquire()
+        await asyncio.sleep(0)
+    print(loops == {loop}, loop.metrics().busy > 0, other.metrics().busy < 30, flush=True)
+
+def every_loop_watched(on_stall):
+    return yamanote._watching.Watch(
+        yamanote._watchdog.Order(None, 0.05, 0.05, on_stall))
+
+other = new_event_loop()
+watch = yamanote.watch(threshold=0.02, on_stall=lambda stall: None)
+thread = threading.Thread(target=lambda: other.run_until_complete(block()))
+thread.start()
+blocked.wait()
+child = os.fork()
+if child == 0:
+    run(main(set()))
+    os._exit(7)
+forked.set()
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_loop_of_a_thread_that_a_child_has_not_does_not_stall_there() -> None:
+    done = program.run(FORKS_BESIDE_A_LOOP, "-W", "ignore::DeprecationWarning")
+    assert (done.stdout, done.returncode) == ("True True True\n7\n", 0), done.stderr
+
+
 def test_a_forked_child_is_watched_too() -> None:
     # A process with threads is warned of when it forks.
     done = program.run(FORKS, "-W", "ignore::DeprecationWarning")

@@ -210,7 +210,7 @@ impl Core {
         self.stop_trace();
         self.shared.tracer.forked(py);
         self.shared.inbox.unpark();
-        self.shared.meters.phases.forked();
+        self.shared.meters.phases.forked(self.is_running());
         if let Some(local) = self.try_local(py) {
             local.forked(running);
         }

@@ -91,9 +91,20 @@ impl Phases {
         Outer(None)
     }
 
-    /// In a forked child, on its only thread, which the kernel gave another number.
-    pub(super) fn forked(&self) {
-        self.native_id.set(current_thread());
+    /// In a forked child, on its only thread, which the kernel gave another number. Unless the loop `runs` on it, the
+    /// thread that ran it is not there, and may have been in the middle of a change.
+    pub(super) fn forked(&self, runs: bool) {
+        self.change(|now| {
+            self.native_id.set(current_thread());
+            if !runs {
+                for began in [&self.running_since, &self.idle_since, &self.attaching_since] {
+                    began.set(0);
+                }
+                self.turn_began.set(now);
+            }
+        });
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version & !1, Ordering::Relaxed);
     }
 
     /// A run is over. If it was nested, the turn around it goes on.
