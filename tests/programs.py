@@ -111,6 +111,7 @@ class Program:
         source: str,
         *options: str,
         env: dict[str, str] | None = None,
+        stdin: int | None = None,
         stderr: int = subprocess.PIPE,
     ) -> Generator[Child, None, None]:
         """Starts `source` and yields the child once it has printed the line `ready`.
@@ -119,11 +120,12 @@ class Program:
             source: the program; it is dedented.
             options: interpreter options, such as `-X` and `dev`.
             env: variables to add to this process's environment.
+            stdin: as for `subprocess.Popen`.
             stderr: as for `subprocess.Popen`.
         """
         with Child(
             [*PYTHON, *self._arguments(source, options)],
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env={**os.environ, **(env or {})},

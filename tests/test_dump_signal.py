@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def block_in_c():
 
 @contextmanager
 def started(source: str) -> Generator[Child, None, None]:
-    with PROGRAM.start(BEGIN + source, env=ENVIRONMENT) as child:
+    with PROGRAM.start(BEGIN + source, env=ENVIRONMENT, stdin=subprocess.PIPE) as child:
         yield child
 
 
