@@ -228,7 +228,10 @@ def _awaiting(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
     """Yield the tasks that wait for `task`, directly, through `gather()` or in a task group."""
     if not hasattr(task, "_asyncio_awaited_by"):  # Before Python 3.14.
         # All tasks are looked at: if there are many, the program would notice.
-        if len(asyncio.tasks._scheduled_tasks) <= _MOST_TASKS:  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+        known: Any = getattr(asyncio.tasks, "_scheduled_tasks", None)
+        if known is None:  # Before Python 3.12.
+            known = getattr(asyncio.tasks, "_all_tasks", ())
+        if len(known) <= _MOST_TASKS:
             others = asyncio.all_tasks(task.get_loop())
             yield from (other for other in others if task in _awaited_by(other))
         return

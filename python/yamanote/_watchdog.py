@@ -173,7 +173,10 @@ class _Watchdog:
                 watched.order.tell(stall)
             return
         if loop is not None and _may_be_the_programs(stall):
-            stall = _with_culprit(stall, loop, thread)
+            try:
+                stall = _with_culprit(stall, loop, thread)
+            except Exception as error:  # Told without it.
+                _could_not_tell(error)
         if not self._watcher.is_still(number, mark):
             return  # It has ended, and is told as that.
         watched.is_in_debugger |= _is_debugged(stall.stack)
