@@ -688,17 +688,19 @@ def test_a_person_at_the_debugger_is_no_stall() -> None:
         [sys.executable, "-c", "import asyncio\nfrom yamanote import run\n" + DEBUGGED],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        # Where the prompt goes depends on the version.
+        stderr=subprocess.STDOUT,
         text=True,
     ) as child:
-        assert child.stderr is not None
-        assert child.stdin is not None
+        assert child.stdout is not None
         prompt = ""
         while not prompt.endswith("(Pdb) "):
-            prompt += child.stderr.read(1)
+            character = child.stdout.read(1)
+            assert character, prompt
+            prompt += character
         time.sleep(0.4)  # The person thinks for longer than the threshold.
-        output, errors = child.communicate("continue\n", timeout=PATIENCE_S)
-    assert output == "ready\n[]\n", errors
+        output, _ = child.communicate("continue\n", timeout=PATIENCE_S)
+    assert output.splitlines()[-1].endswith("[]"), output
 
 
 FORKS = """
