@@ -79,20 +79,22 @@ def watch(
         raise TypeError(message)
     if on_stall is not None and not callable(on_stall):
         raise TypeError("on_stall must be callable")
-    if not (0.001 <= threshold < math.inf):
-        message = f"threshold must be at least 0.001 seconds, not {threshold!r}"
-        raise ValueError(message)
+    threshold = _checked(threshold)
     if not (0 < repeat < math.inf):
         message = f"repeat must be more than 0 seconds, not {repeat!r}"
         raise ValueError(message)
     watched: Any = running
-    return Watch(Order(watched, float(threshold), float(repeat), on_stall))
+    return Watch(Order(watched, threshold, float(repeat), on_stall))
 
 
 def switch_on(value: str) -> None:
     """Watch every loop of the process: `YAMANOTE_WATCH` is the threshold, in seconds."""
-    threshold = float(value)
+    start(Order(None, _checked(float(value)), 1.0, None))
+
+
+def _checked(threshold: float) -> float:
+    """Return a threshold that is neither too short nor not finite."""
     if not (0.001 <= threshold < math.inf):
-        message = f"threshold must be at least 0.001 seconds, not {value}"
+        message = f"threshold must be at least 0.001 seconds, not {threshold!r}"
         raise ValueError(message)
-    start(Order(None, threshold, 1.0, None))
+    return float(threshold)

@@ -18,9 +18,9 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[derive(Debug, Default)]
 struct PyWatcher(Watcher);
 
-/// What Python gets of a stall: the number of the loop, the kind, the duration, when that was so, the time on processors, the time
-/// without one (seconds, or `None`), the time in collections, whether it has ended, the thread's two numbers, and what
-/// `is_still` takes.
+/// What Python gets of a stall: the number of the loop; the kind; the duration, when that was so, the time on processors
+/// and without one (`None` if not known), the time in collections, in seconds; whether it has ended; the thread's two
+/// numbers; what `is_still` takes.
 type Told = (
     u64,
     &'static str,

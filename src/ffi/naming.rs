@@ -65,7 +65,9 @@ fn of_function(function: &Bound<'_, PyAny>) -> Called {
     let py = function.py();
     // SAFETY: its class is exactly that one, whose instances have this layout.
     let fields = unsafe { &*function.as_ptr().cast::<ffi::PyFunctionObject>() };
-    // SAFETY: attached. A function always has a name and code, and only attached threads replace them.
+    // SAFETY: attached. A function always has a name and code; with the GIL, no other thread replaces them now. Without
+    // it, one may, which CPython's own attributes and calls of a function do not guard against either: a program that
+    // replaces a function's code while other threads run it has lost already.
     let name = unsafe { Bound::from_borrowed_ptr(py, fields.func_qualname) };
     // SAFETY: as above.
     let code = unsafe { Bound::from_borrowed_ptr(py, fields.func_code) };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 use crate::sys::nap::Nap;
 
-/// Where the one watching thread of the process sleeps.
+/// Where the watching thread of the process sleeps; for a moment there may be two, when one ends and another begins.
 pub(crate) static WATCHERS_NAP: Nap = Nap::new();
 
 /// Whether a loop is watched, and whether the thread that watches it sleeps.

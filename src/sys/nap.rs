@@ -5,32 +5,30 @@ use std::time::Duration;
 
 use super::platform::{wait_while, wake_all};
 
-/// One thread sleeps here at a time.
+/// Counts what happens, so that a thread sleeps only if nothing has happened since it last looked. Several threads may
+/// sleep here: none takes the news from another.
 #[derive(Debug)]
 pub(crate) struct Nap(AtomicU32);
 
-const UNDISTURBED: u32 = 0;
-const ENDED: u32 = 1;
-
 impl Nap {
     pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(UNDISTURBED))
+        Self(AtomicU32::new(0))
     }
 
-    /// Sleeps until `end`, which may have been called since the last sleep, or for at most `limit`. Sometimes shorter.
-    pub(crate) fn sleep(&self, limit: Option<Duration>) {
-        if self.0.load(Ordering::Acquire) == UNDISTURBED {
-            wait_while(&self.0, UNDISTURBED, limit);
-        }
-        // What was written before `end` is seen after it.
-        self.0.swap(UNDISTURBED, Ordering::Acquire);
+    /// What `sleep` takes; asked before the look at what the sleep is for.
+    pub(crate) fn news(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
     }
 
-    /// Ends the sleep, or the next one.
+    /// Sleeps until there is `end` after the call that returned `news`, or for at most `limit`. Sometimes shorter.
+    pub(crate) fn sleep(&self, news: u32, limit: Option<Duration>) {
+        wait_while(&self.0, news, limit);
+    }
+
+    /// Ends all sleeps that have begun, or will with older news.
     pub(crate) fn end(&self) {
-        if self.0.swap(ENDED, Ordering::Release) == UNDISTURBED {
-            wake_all(&self.0);
-        }
+        self.0.fetch_add(1, Ordering::Release);
+        wake_all(&self.0);
     }
 }
 
@@ -42,33 +40,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sleep_ends() {
-        let (mine, others) = (Arc::new(Nap::new()), Arc::new(Nap::new()));
-        let thread = {
-            let (mine, others) = (Arc::clone(&others), Arc::clone(&mine));
-            thread::spawn(move || {
-                for _ in 0..1000 {
-                    mine.sleep(None);
-                    others.end();
-                }
+    fn each_end_is_seen_by_all_that_sleep() {
+        let (nap, rounds) = (Arc::new(Nap::new()), 1000);
+        let seen: Vec<_> = (0..2).map(|_| Arc::new(AtomicU32::new(0))).collect();
+        let threads: Vec<_> = seen
+            .iter()
+            .map(|seen| {
+                let (nap, seen) = (Arc::clone(&nap), Arc::clone(seen));
+                thread::spawn(move || {
+                    while seen.load(Ordering::Relaxed) < rounds {
+                        let news = nap.news();
+                        if news == seen.load(Ordering::Relaxed) {
+                            nap.sleep(news, None);
+                        } else {
+                            seen.store(news, Ordering::Relaxed);
+                        }
+                    }
+                })
             })
-        };
-        for _ in 0..1000 {
-            others.end();
-            mine.sleep(None);
+            .collect();
+        for round in 1..=rounds {
+            nap.end();
+            while seen.iter().any(|seen| seen.load(Ordering::Relaxed) < round) {
+                thread::yield_now();
+            }
         }
-        thread.join().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 
     #[test]
     fn a_sleep_has_a_limit() {
-        Nap::new().sleep(Some(Duration::from_millis(1)));
+        let nap = Nap::new();
+        nap.sleep(nap.news(), Some(Duration::from_millis(1)));
     }
 
     #[test]
     fn an_end_before_the_sleep_counts() {
         let nap = Nap::new();
+        let news = nap.news();
         nap.end();
-        nap.sleep(None);
+        nap.sleep(news, None);
     }
 }

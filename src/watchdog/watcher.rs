@@ -116,6 +116,7 @@ impl Watcher {
         let mut still = 0;
         let mut own = OwnDelay::default();
         loop {
+            let news = WATCHERS_NAP.news();
             let mut state = self.state();
             if state.stopped {
                 return None;
@@ -127,7 +128,7 @@ impl Watcher {
             }
             let limit = (is_active || !state.may_sleep()).then(|| state.interval());
             drop(state);
-            still = sleep(limit, &mut own);
+            still = sleep(news, limit, &mut own);
         }
     }
 
@@ -267,14 +268,14 @@ impl OwnDelay {
 
 /// Sleeps for so long, or until a loop does something. Returns for how long the whole process stood still meanwhile: how
 /// late this thread woke, without the time in which it had no processor.
-fn sleep(limit: Option<Duration>, own: &mut OwnDelay) -> u64 {
+fn sleep(news: u32, limit: Option<Duration>, own: &mut OwnDelay) -> u64 {
     let Some(limit) = limit else {
-        WATCHERS_NAP.sleep(None);
+        WATCHERS_NAP.sleep(news, None);
         return 0;
     };
     own.ask_sometimes();
     let began = monotonic_ns();
-    WATCHERS_NAP.sleep(Some(limit));
+    WATCHERS_NAP.sleep(news, Some(limit));
     let wanted = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
     let late = monotonic_ns().saturating_sub(began).saturating_sub(wanted);
     if late < STOPPED_NS {
