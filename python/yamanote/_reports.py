@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from asyncio import base_events, format_helpers
 from asyncio.log import logger
 from traceback import StackSummary
@@ -53,11 +54,11 @@ class Reports(Base):
             context["source_traceback"] = handle._source_traceback
         self.call_exception_handler(context)
 
-    def _trace_thread(self) -> int:
-        """Return the kernel's number of this thread, as a run begins that is traced."""
-        from yamanote._tracing import note_thread
+    def _trace_thread(self) -> None:
+        """Tell the trace what this thread is called, as a run begins."""
+        from yamanote._tracing import name_thread
 
-        return note_thread()
+        name_thread(threading.get_native_id())
 
     def _traced(self, error: BaseException) -> None:
         """Add a traceback to an error of the native core, as if it had been raised here."""

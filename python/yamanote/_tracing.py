@@ -131,9 +131,10 @@ class Trace:
             if _current is not self:
                 return
             self._retire()
-            ident = loop._thread_id
-            thread = 0 if ident is None else _number_of(ident)
-            self._recordings.append(loop._start_trace(self._events, thread))
+            thread = loop._running_thread()
+            if thread is not None:
+                name_thread(thread[1])
+            self._recordings.append(loop._start_trace(self._events))
 
     def _retire(self) -> None:
         """Keep of all loops that are gone as many events as of one."""
@@ -240,21 +241,11 @@ def note_stall(thread: int, name: str, args: dict[str, object]) -> None:
         taken._note(instant(time.monotonic_ns(), thread, name, args))  # pyright: ignore[reportPrivateUsage]
 
 
-def note_thread() -> int:
-    """Note the name of the calling thread, which is about to run a loop; return its number."""
-    return _number_of(threading.get_ident())
-
-
-def _number_of(ident: int) -> int:
-    """Return the kernel's number of a thread."""
+def name_thread(native_id: int) -> None:
+    """Note the name of a thread that runs a loop: it may have ended when the trace is written."""
     for thread in threading.enumerate():
-        if thread.ident == ident and thread.native_id is not None:
-            number = thread.native_id & _MOST
-            _threads[number] = thread.name
-            return number
-    # A thread that Python did not start; of another one, the kernel's number is not known.
-    number = threading.get_native_id() if ident == threading.get_ident() else ident
-    return number & _MOST or 1
+        if thread.native_id == native_id:
+            _threads[native_id & _MOST] = thread.name
 
 
 def switch_on(path: str) -> None:

@@ -153,12 +153,11 @@ class Core:
     def _read_meters(self) -> Meters:
         """Return the numbers of `yamanote.LoopMetrics`, in its order; times in nanoseconds."""
 
-    def _start_trace(self, events: int, thread: int, /) -> Recording:
+    def _start_trace(self, events: int, /) -> Recording:
         """Record what the loop does from now on. From any thread.
 
         Args:
             events: how many events to keep, the last ones.
-            thread: the kernel's number of the thread that runs the loop; 0 while none does.
         """
 
     def _stop_trace(self) -> None:

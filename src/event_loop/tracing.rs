@@ -19,14 +19,13 @@ type This = Core;
 method!(
     StartTrace,
     "_start_trace",
-    "($self, events, thread, /)",
-    "Record the last so many events from now on; `thread` is the number of the thread that runs the loop, or 0.",
+    "($self, events, /)",
+    "Record the last so many events from now on.",
     |this, arguments| {
-        arguments.expect("_start_trace", 2, 2)?;
-        let number = |index| arguments.get(index).map(Borrowed::to_owned);
+        arguments.expect("_start_trace", 1, 1)?;
         let (py, core) = (this.py(), this.get());
-        if let (Some(events), Some(thread)) = (number(0), number(1)) {
-            core.start_trace(py, events.extract()?, thread.extract()?);
+        if let Some(events) = arguments.get(0) {
+            core.start_trace(py, events.extract()?);
         }
         let tracer = Arc::clone(&core.shared.tracer);
         let recording = Recording {

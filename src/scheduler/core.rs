@@ -175,10 +175,9 @@ impl Core {
         }
     }
 
-    /// Records the last `capacity` events from now on; `thread` is the kernel's number of that which runs the loop, 0
-    /// for none.
-    pub(crate) fn start_trace(&self, py: Python<'_>, capacity: usize, thread: u32) {
-        self.shared.tracer.start(py, capacity, thread);
+    /// Records the last `capacity` events from now on.
+    pub(crate) fn start_trace(&self, py: Python<'_>, capacity: usize) {
+        self.shared.tracer.start(py, capacity);
         self.set_mode(TRACED, true);
     }
 

@@ -50,9 +50,9 @@ impl Tracer {
     }
 
     /// Starts to keep the last `capacity` events; see [`Recording::new`].
-    pub(super) fn start(&self, py: Python<'_>, capacity: usize, thread: u32) {
+    pub(super) fn start(&self, py: Python<'_>, capacity: usize) {
         let before = self.taking.with(py, |taking| {
-            let recording = Recording::new(capacity, taking.next, thread, &self.meters.phases);
+            let recording = Recording::new(capacity, taking.next, &self.meters.phases);
             taking.recording.replace(recording)
         });
         drop(before);
@@ -116,10 +116,10 @@ impl Tracer {
         drop(gone);
     }
 
-    pub(super) fn begin_run(&self, py: Python<'_>, thread: u32, is_nested: bool) {
+    pub(super) fn begin_run(&self, py: Python<'_>, is_nested: bool) {
         let phases = &self.meters.phases;
         self.record(py, |recording| {
-            recording.begin_run(thread, is_nested, phases);
+            recording.begin_run(is_nested, phases);
         });
     }
 

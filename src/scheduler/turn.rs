@@ -92,11 +92,14 @@ impl Turn<'_, '_> {
     /// Repeats turns; the meters and a trace learn of the run.
     fn run(&self, is_nested: bool) -> PyResult<()> {
         let (py, shared) = (self.core.py(), &self.core.get().shared);
-        let thread = self.traced_thread()?;
+        let is_traced = self.core.get().is_traced();
+        if is_traced {
+            self.name_thread()?;
+        }
         let outer =
             (shared.meters.phases).begin_run(self.core.get().owner().running_thread().unwrap_or(0));
-        if let Some(thread) = thread {
-            shared.tracer.begin_run(py, thread, is_nested);
+        if is_traced {
+            shared.tracer.begin_run(py, is_nested);
         }
         let result = made(py, self.repeat());
         if self.core.get().is_traced() {

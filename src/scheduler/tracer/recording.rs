@@ -93,8 +93,6 @@ pub(super) struct Recording {
     ring: Ring<Event>,
     began: u64,
     thread: u32,
-    /// Whether the loop runs. In a forked child, the phases of a loop that another thread ran stay as they were.
-    runs: bool,
     /// When the last slice of the current turn ended, so that the next one begins then without another look at the
     /// clock; 0 if that is not known.
     last: u64,
@@ -110,17 +108,15 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Starts with the loop as it is: `thread` is that which runs it, 0 for none.
-    pub(super) fn new(capacity: usize, first: u64, thread: u32, phases: &Phases) -> Self {
+    /// Starts with the loop as it is.
+    pub(super) fn new(capacity: usize, first: u64, phases: &Phases) -> Self {
         let began = monotonic_ns();
         let (idle, attaching) = phases.waited();
-        let runs = thread != 0;
-        let in_turn = runs && phases.waiting().is_none();
+        let in_turn = phases.running_thread().is_some() && phases.waiting().is_none();
         Self {
             ring: Ring::new(capacity, first),
             began,
-            thread,
-            runs,
+            thread: thread_of(phases),
             last: 0,
             turn: if in_turn { began } else { 0 },
             outer: Vec::new(),
@@ -168,12 +164,11 @@ impl Recording {
     }
 
     /// A run begins on this thread, perhaps inside another one.
-    pub(super) fn begin_run(&mut self, thread: u32, is_nested: bool, phases: &Phases) {
+    pub(super) fn begin_run(&mut self, is_nested: bool, phases: &Phases) {
         if is_nested && self.outer.try_reserve(1).is_ok() {
             self.outer.push(self.turn);
         }
-        self.thread = thread;
-        self.runs = true;
+        self.thread = thread_of(phases);
         self.last = 0;
         self.seen = phases.turn_began();
         // For the phases, the first turn of a nested run is a part of the one around it.
@@ -187,7 +182,6 @@ impl Recording {
         let gone = self.note_turn(phases);
         // The outer turn shows itself again with its next slice.
         self.seen = 0;
-        self.runs = is_nested;
         self.turn = if is_nested {
             self.outer.pop().unwrap_or(self.began)
         } else {
@@ -203,7 +197,7 @@ impl Recording {
         }
         let now = monotonic_ns();
         let mut last = Vec::new();
-        if let Some((since, woken)) = phases.waiting().filter(|_| self.runs) {
+        if let Some((since, woken)) = phases.waiting() {
             let since = since.max(self.began);
             let woken = if woken == 0 { now } else { woken };
             last.push((Kind::Turn, self.turn, since));
@@ -303,4 +297,10 @@ impl Recording {
         });
         (number, gone.and_then(|event| event.called))
     }
+}
+
+/// The part that an event keeps of the kernel's number of the loop's thread: on Linux all of it.
+fn thread_of(phases: &Phases) -> u32 {
+    let number = phases.running_thread().unwrap_or_default().native_id;
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
 }

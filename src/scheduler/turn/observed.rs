@@ -86,15 +86,11 @@ impl Turn<'_, '_> {
         result
     }
 
-    /// The kernel's number of this thread, if the run that begins is traced.
-    pub(super) fn traced_thread(&self) -> PyResult<Option<u32>> {
-        if !self.core.get().is_traced() {
-            return Ok(None);
-        }
-        let number = self
-            .core
-            .call_method0(name!(self.core.py(), "_trace_thread"))?;
-        number.extract().map(Some)
+    /// Tells the trace what this thread is called, which may have ended when the trace is written.
+    #[cold]
+    pub(super) fn name_thread(&self) -> PyResult<()> {
+        let name = name!(self.core.py(), "_trace_thread");
+        self.core.call_method0(name).map(drop)
     }
 
     /// The class of a transport's protocol, or of another object that a deferred call is for.
