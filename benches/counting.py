@@ -5,6 +5,7 @@ The difference, divided by N, is the cost of an operation without that of the st
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -111,7 +112,8 @@ def run(loop: str, rows: list[str], folder: str, *options: str) -> list[str]:
         *(f"--key={keys.key}", f"--chain={keys.chain}", *options),
     ]
     # Hashes decide where keys collide, and the environment's size how the stack is aligned.
-    environment = {"PYTHONHASHSEED": "0"}
+    ours = {name: value for name, value in os.environ.items() if name.startswith("YAMANOTE_")}
+    environment = {"PYTHONHASHSEED": "0", **ours}
     with tempfile.TemporaryFile("w+") as output:
         subprocess.run(
             command, env=environment, check=False, stdout=output, stderr=subprocess.STDOUT
