@@ -649,14 +649,7 @@ run(main())
 
 
 def test_a_stopped_process_does_not_stall() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", "import asyncio\nfrom yamanote import run\n" + STOPPED],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
+    with program.start(STOPPED, stdin=subprocess.PIPE) as child:
         for _ in range(3):
             os.kill(child.pid, signal.SIGSTOP)
             time.sleep(0.6)  # The process stands still for longer than the threshold.
@@ -684,14 +677,8 @@ run(main())
 
 
 def test_a_person_at_the_debugger_is_no_stall() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", "import asyncio\nfrom yamanote import run\n" + DEBUGGED],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        # Where the prompt goes depends on the version.
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as child:
+    # Where the prompt goes depends on the version.
+    with program.start(DEBUGGED, stdin=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         assert child.stdout is not None
         prompt = ""
         while not prompt.endswith("(Pdb) "):
