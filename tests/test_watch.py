@@ -825,6 +825,20 @@ def test_the_environment_watches_every_loop() -> None:
     assert (done.stdout, done.returncode) == ("goes on\n", 0), done.stderr
 
 
+def test_the_end_of_a_stall_is_told_at_the_end_of_the_program() -> None:
+    source = """
+        import time
+
+        async def main():
+            time.sleep(0.2)
+
+        run(main())
+    """
+    done = program.run(source, env={"YAMANOTE_WATCH": "0.05"})
+    assert re.search(r"The event loop was blocked for \d+\.\d+ s: ", done.stderr), done.stderr
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("value", ["often", "0", "nan", "-1"])
 def test_a_bad_variable_is_warned_of(value: str) -> None:
     done = subprocess.run(

@@ -94,7 +94,7 @@ impl Watcher {
         }
     }
 
-    /// Ends `wait`, now and for ever.
+    /// Ends `wait` for ever, once it has told what there is to tell.
     pub(crate) fn stop(&self) {
         self.state().stopped = true;
         WATCHERS_NAP.end();
@@ -118,10 +118,12 @@ impl Watcher {
         loop {
             let news = WATCHERS_NAP.news();
             let mut state = self.state();
-            if state.stopped {
-                return None;
-            }
             let (found, is_active) = state.look(still, switch);
+            if state.stopped {
+                // One look more: the last stall may have ended since the one before.
+                state.watched.clear();
+                return (!found.is_empty()).then_some(found);
+            }
             if !found.is_empty() {
                 state.untold = print_unless_told(&state, &found);
                 return Some(found);
