@@ -15,6 +15,7 @@ import time
 import traceback
 import weakref
 from collections import deque
+from importlib import import_module
 from typing import Any, Final
 
 from yamanote._every_loop import call_for_new, every_loop
@@ -49,12 +50,19 @@ class Order:
     """What to watch, and how to report it: the parameters of `watch()`."""
 
     def __init__(
-        self, loop: Loop | None, threshold: float, repeat: float, on_stall: OnStall | None
+        self,
+        loop: Loop | None,
+        threshold: float,
+        repeat: float,
+        on_stall: OnStall | None,
+        dumper: tuple[int, int] | None = None,
     ) -> None:
         self._loop = None if loop is None else weakref.ref(loop)
         self.threshold: float = threshold
         self.repeat: float = repeat
         self.on_stall: OnStall | None = on_stall
+        #: For stacks of C code: a signal, and the file that its handler appends to.
+        self.dumper: tuple[int, int] | None = dumper
 
     @property
     def is_for_every_loop(self) -> bool:
@@ -84,6 +92,8 @@ class _Watched:
         self.order, self.loop = order, weakref.ref(loop)
         #: The stall that has not ended.
         self.stall: Stall | None = None
+        #: What a signal handler has read of it.
+        self.dumped: traceback.StackSummary | None = None
         self.is_in_debugger = False
 
 
@@ -123,7 +133,7 @@ class _Watchdog:
     def add(self, order: Order, loop: Loop) -> None:
         watched = _Watched(order, loop)
         may_print = order.on_stall is None
-        number = self._watcher.add(loop, order.threshold, order.repeat, may_print)
+        number = self._watcher.add(loop, order.threshold, order.repeat, may_print, order.dumper)
         self._watched[number] = watched
         watched.loop = weakref.ref(loop, lambda _: self._remove(number))
 
@@ -154,6 +164,11 @@ class _Watchdog:
             return
         last = watched.stall
         loop = watched.loop()
+        if (
+            watched.order.dumper is not None
+            and (text := self._watcher.take_dumped(number)) is not None
+        ):
+            watched.dumped = _without_loop(_read_dumped(text))
         if not ended:
             # This thread may have waited for the GIL since.
             duration += max(time.monotonic() - seen, 0.0)
@@ -161,12 +176,15 @@ class _Watchdog:
             kind, duration, None, None, (), None, cpu, delay, collecting, ended, loop, thread[0]
         )
         if ended:
+            stack = watched.dumped
             if last is not None:
                 kept = {name: getattr(last, name) for name in ("task", "awaited_by", "handle")}
-                stack = last.stack if _may_be_the_programs(stall) else None
-                stall = dataclasses.replace(stall, stack=stack, **kept)
+                stall = dataclasses.replace(stall, **kept)
+                stack = last.stack or stack
+            if _may_be_the_programs(stall):
+                stall = dataclasses.replace(stall, stack=stack)
             is_in_debugger = watched.is_in_debugger
-            watched.stall, watched.is_in_debugger = None, False
+            watched.stall, watched.dumped, watched.is_in_debugger = None, None, False
             if not is_in_debugger:
                 recent_stalls.append((time.monotonic(), watched.loop, str(stall)))
                 _mark_in_trace(stall, thread[1])
@@ -183,6 +201,11 @@ class _Watchdog:
         if not watched.is_in_debugger:
             watched.stall = dataclasses.replace(stall, stack=_without_loop(stall.stack))
             watched.order.tell(watched.stall)
+
+
+def _read_dumped(text: str) -> traceback.StackSummary | None:
+    stack: traceback.StackSummary | None = import_module("yamanote._c_stacks").read(text)
+    return stack
 
 
 def _switch_interval() -> float:

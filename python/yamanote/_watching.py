@@ -48,6 +48,7 @@ def watch(
     threshold: float = 0.1,
     repeat: float = 1.0,
     on_stall: OnStall | None = None,
+    c_stacks: bool = False,
 ) -> Watch:
     """Report a loop that stalls, while it does: what runs, where, for which task, and why.
 
@@ -64,6 +65,10 @@ def watch(
             whose record has the `Stall` as its attribute `stall`. If that cannot be done while
             the loop stalls, as one thread does not give the GIL up, a line on the standard error
             says how long it stalls and why.
+        c_stacks: read the stack also where C code does not give the GIL up, as a regular expression
+            that backtracks. `faulthandler` writes it, in a handler of the last real-time signal
+            that is free. The signal interrupts what the thread does in the kernel, which then goes
+            on where the system can restart it; so this is off unless asked for. Linux only.
 
     Returns:
         What watches, already at work: a context manager, with a method `stop()`.
@@ -72,6 +77,8 @@ def watch(
         TypeError: `loop` is not a loop of yamanote, or `on_stall` is not callable.
         ValueError: `threshold` is less than a millisecond, or `repeat` is not more than 0, or one
             of them is not finite.
+        RuntimeError: `c_stacks` cannot be had here.
+        OSError: there is no file for `c_stacks`.
     """
     running = asyncio._get_running_loop() if loop is None else loop
     if running is not None and not isinstance(running, Core):
@@ -84,7 +91,12 @@ def watch(
         message = f"repeat must be more than 0 seconds, not {repeat!r}"
         raise ValueError(message)
     watched: Any = running
-    return Watch(Order(watched, threshold, float(repeat), on_stall))
+    dumper = None
+    if c_stacks:
+        from yamanote._c_stacks import dumper as c_dumper
+
+        dumper = c_dumper()
+    return Watch(Order(watched, threshold, float(repeat), on_stall, dumper))
 
 
 def switch_on(value: str) -> None:

@@ -1050,7 +1050,15 @@ class Watcher:
     def __new__(cls) -> Watcher:
         """Create it, with no loop."""
 
-    def add(self, core: Core, threshold: float, repeat: float, may_print: bool, /) -> int:
+    def add(
+        self,
+        core: Core,
+        threshold: float,
+        repeat: float,
+        may_print: bool,
+        dumper: tuple[int, int] | None,
+        /,
+    ) -> int:
         """Watch a loop; return a number for it.
 
         Args:
@@ -1058,7 +1066,12 @@ class Watcher:
             threshold: seconds after which a stall is found.
             repeat: seconds after which it is found again.
             may_print: whether a line on the standard error may tell of it if Python cannot.
+            dumper: a signal whose handler writes the stack of the thread that gets it, and the
+                descriptor of the file that it appends to.
         """
+
+    def take_dumped(self, number: int, /) -> str | None:
+        """Return what the signal handler has written of the loop's thread since the last call."""
 
     def remove(self, number: int, /) -> None:
         """Watch it no more."""

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::scheduler::{Core, seconds};
 use crate::sys::clock::nanoseconds;
+use crate::sys::dump::Dumper;
 use crate::watchdog::{Found, Limits, Mark, Watcher, collections};
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -42,12 +43,20 @@ impl PyWatcher {
     }
 
     /// Watch a loop; return a number for it.
-    #[pyo3(signature = (core, threshold, repeat, may_print, /))]
-    fn add(&self, core: &Bound<'_, Core>, threshold: f64, repeat: f64, may_print: bool) -> u64 {
+    #[pyo3(signature = (core, threshold, repeat, may_print, dumper, /))]
+    fn add(
+        &self,
+        core: &Bound<'_, Core>,
+        threshold: f64,
+        repeat: f64,
+        may_print: bool,
+        dumper: Option<(i32, i32)>,
+    ) -> u64 {
         let limits = Limits {
             threshold: nanoseconds(threshold),
             repeat: nanoseconds(repeat),
             may_print,
+            dumper: dumper.map(|(signal, file)| Dumper { signal, file }),
         };
         self.0.add(Arc::clone(&core.get().shared.meters), limits)
     }
@@ -63,6 +72,12 @@ impl PyWatcher {
     fn is_still(&self, number: u64, mark: (u64, u64)) -> bool {
         let (version, callbacks) = mark;
         self.0.is_still(number, Mark { version, callbacks })
+    }
+
+    /// Take what the signal handler has written of the loop's thread since the last call.
+    #[pyo3(signature = (number, /))]
+    fn take_dumped(&self, number: u64) -> Option<String> {
+        self.0.take_dumped(number)
     }
 
     /// Wait until loops stall, and return the stalls; `None` after `stop()`. Without a GIL, the switch interval is 0.

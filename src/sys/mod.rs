@@ -11,6 +11,7 @@ mod call;
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod datagram;
+pub(crate) mod dump;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod memory;

@@ -14,6 +14,7 @@ use crate::scheduler::meters::Meters;
 use crate::scheduler::phases::{Doing, Moment};
 use crate::scheduler::seconds;
 use crate::sys::clock::monotonic_ns;
+use crate::sys::dump::Dumper;
 use crate::sys::thread::{Scheduled, current_thread, process_cpu_ns, scheduled};
 
 /// When a stall is told. Times are nanoseconds.
@@ -23,6 +24,8 @@ pub(crate) struct Limits {
     pub(crate) repeat: u64,
     /// Whether a line on the standard error may tell of a stall that Python cannot tell of, for want of the GIL.
     pub(crate) may_print: bool,
+    /// What writes the stack of a thread that Python cannot read, for want of the GIL.
+    pub(crate) dumper: Option<Dumper>,
 }
 
 /// A stall that was noticed, and the number that `add` returned for the loop.
@@ -35,7 +38,7 @@ pub(crate) struct Found {
 /// Watches loops. One thread of the process is in `wait`; all may call the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Watcher {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +59,8 @@ struct Watched {
     /// When it was looked at last, and what it was doing.
     looked: u64,
     mark: Mark,
+    /// What its dumper wrote last.
+    dumped: Option<String>,
 }
 
 impl Watcher {
@@ -75,6 +80,7 @@ impl Watcher {
             limits,
             suspect: None,
             looked: monotonic_ns(),
+            dumped: None,
         });
         drop(state);
         WATCHERS_NAP.end();
@@ -109,6 +115,13 @@ impl Watcher {
             .is_some_and(|(_, current)| current == mark)
     }
 
+    /// Takes what the dumper has written of the loop's thread since the last call.
+    pub(crate) fn take_dumped(&self, number: u64) -> Option<String> {
+        let mut state = self.state();
+        let mut all = state.watched.iter_mut();
+        all.find(|it| it.number == number)?.dumped.take()
+    }
+
     /// Waits until loops stall; `switch` is CPython's switch interval. `None` after `stop`. Not to be called while
     /// attached.
     pub(crate) fn wait(&self, switch: u64) -> Option<Vec<Found>> {
@@ -125,7 +138,7 @@ impl Watcher {
                 return (!found.is_empty()).then_some(found);
             }
             if !found.is_empty() {
-                state.untold = print_unless_told(&state, &found);
+                state.untold = self.speak_unless_told(&state, &found);
                 return Some(found);
             }
             let limit = (is_active || !state.may_sleep()).then(|| state.interval());
@@ -135,7 +148,68 @@ impl Watcher {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
+    }
+
+    /// Unless the sender that this returns is dropped soon, has another thread print what was found, and dump the stacks:
+    /// Python cannot tell it, because some thread does not give the GIL up, or because the thread that stalls has a lock
+    /// of the program's logging.
+    fn speak_unless_told(&self, state: &State, found: &[Found]) -> Option<Sender<()>> {
+        let silent: Vec<Silent> = found.iter().filter_map(|it| state.silent(it)).collect();
+        if silent.is_empty() {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel();
+        let shared = Arc::clone(&self.state);
+        let speak = move || {
+            if receiver.recv_timeout(TELLING) == Err(RecvTimeoutError::Timeout) {
+                for stall in silent {
+                    stall.speak(&shared);
+                }
+            }
+        };
+        let builder = thread::Builder::new().name("yamanote-watch".to_owned());
+        // Without a thread, what was found is told once Python can.
+        builder.spawn(speak).ok().map(|_| sender)
+    }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stall that Python may be unable to tell of.
+#[derive(Clone, Copy, Debug)]
+struct Silent {
+    found: Found,
+    limits: Limits,
+}
+
+impl Silent {
+    /// Tells of it without Python.
+    fn speak(self, state: &Mutex<State>) {
+        let Self {
+            found: Found { watched, stall },
+            limits,
+        } = self;
+        let (thread, kind) = (stall.thread.native_id, stall.kind.name());
+        let seconds = seconds(stall.duration);
+        let mut text = format!(
+            "yamanote: the event loop of thread {thread} has stalled for {seconds:.3} s ({kind}), which cannot be \
+             reported yet\n"
+        );
+        // Ignored: without its stack, the rest is told.
+        if let Some(stack) = limits.dumper.and_then(|dumper| dumper.dump(thread).ok()) {
+            text.push_str(&stack);
+            let mut state = locked(state);
+            if let Some(watched) = state.watched.iter_mut().find(|it| it.number == watched) {
+                watched.dumped = Some(stack);
+            }
+        }
+        if limits.may_print {
+            // A standard error that is closed takes no text.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
     }
 }
 
@@ -163,6 +237,18 @@ impl State {
                 .is_some_and(|(moment, _)| moment.doing == Doing::Nothing)
         };
         self.watched.iter().all(is_idle)
+    }
+
+    /// The stall, if it may be told of without Python. Those that have the GIL may have it for long, but they pass it on.
+    fn silent(&self, found: &Found) -> Option<Silent> {
+        let mut all = self.watched.iter();
+        let limits = all.find(|it| it.number == found.watched)?.limits;
+        let speaks = limits.may_print || limits.dumper.is_some();
+        let stall = &found.stall;
+        (speaks && !stall.ended && stall.kind != Kind::Gil).then_some(Silent {
+            found: *found,
+            limits,
+        })
     }
 
     /// The time between two looks.
@@ -285,44 +371,6 @@ fn sleep(news: u32, limit: Option<Duration>, own: &mut OwnDelay) -> u64 {
     }
     let still = late.saturating_sub(own.ask());
     if still < STOPPED_NS { 0 } else { still }
-}
-
-/// Unless the sender that this returns is dropped soon, prints what was found: Python cannot tell it, because some
-/// thread does not give the GIL up, or because the thread that stalls has a lock of the program's logging.
-fn print_unless_told(state: &State, found: &[Found]) -> Option<Sender<()>> {
-    let may_print = |found: &&Found| {
-        let mut all = state.watched.iter();
-        let limits = all
-            .find(|it| it.number == found.watched)
-            .map(|it| it.limits);
-        // Those that have the GIL may have it for long, but they pass it on.
-        !found.stall.ended
-            && found.stall.kind != Kind::Gil
-            && limits.is_some_and(|limits| limits.may_print)
-    };
-    let mut text = String::new();
-    for Found { stall, .. } in found.iter().filter(may_print) {
-        let (thread, kind) = (stall.thread.native_id, stall.kind.name());
-        let seconds = seconds(stall.duration);
-        let line = format!(
-            "yamanote: the event loop of thread {thread} has stalled for {seconds:.3} s ({kind}), which cannot be \
-             reported yet\n"
-        );
-        text.push_str(&line);
-    }
-    if text.is_empty() {
-        return None;
-    }
-    let (sender, receiver) = mpsc::channel();
-    let print = move || {
-        if receiver.recv_timeout(TELLING) == Err(RecvTimeoutError::Timeout) {
-            // A standard error that is closed takes no text.
-            let _ = io::stderr().write_all(text.as_bytes());
-        }
-    };
-    let builder = thread::Builder::new().name("yamanote-watch".to_owned());
-    // Without a thread, what was found is told once Python can.
-    builder.spawn(print).ok().map(|_| sender)
 }
 
 /// Looks in the time of the shortest threshold.

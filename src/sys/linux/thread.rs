@@ -1,7 +1,10 @@
 //! Threads, from their clocks and from `/proc`.
 
 use std::fs;
+use std::io;
+use std::os::fd::RawFd;
 
+use crate::sys::call::syscall;
 use crate::sys::thread::{Scheduled, cpu_ns};
 
 /// The kernel's number of the calling thread, as `threading.get_native_id()` returns it.
@@ -30,6 +33,21 @@ pub(crate) fn scheduled(thread: u64) -> Scheduled {
         times: numbers.map(|(_, times)| times),
         is_runnable,
     }
+}
+
+/// Sends a signal to one thread of this process.
+pub(crate) fn signal_thread(thread: u64, signal: i32) -> io::Result<()> {
+    // SAFETY: takes no argument, and cannot fail.
+    let process = unsafe { libc::getpid() };
+    let thread = libc::pid_t::try_from(thread).map_err(io::Error::other)?;
+    syscall!(syscall(libc::SYS_tgkill, process, thread, signal))?;
+    Ok(())
+}
+
+/// An error if the descriptor's file is none of `memfd_create()`.
+pub(crate) fn check_memory_file(fd: RawFd) -> io::Result<()> {
+    syscall!(fcntl(fd, libc::F_GET_SEALS))?;
+    Ok(())
 }
 
 fn read(thread: u64, file: &str) -> Option<String> {

@@ -15,7 +15,7 @@ pub(crate) use futex::{wait_while, wake_all};
 pub(crate) use inherited::close_sets_that_watch;
 pub(crate) use poller::Poller;
 pub(crate) use socket::{accept, stream_socket, unix_path};
-pub(crate) use thread::{current_thread, scheduled};
+pub(crate) use thread::{check_memory_file, current_thread, scheduled, signal_thread};
 pub(crate) use timer_fd::TimerFd;
 
 /// Whether the reactor's set returns `EEXIST` for a descriptor number that it already has. A kqueue lets the second
