@@ -5,6 +5,8 @@
     yamanote.run(main())
 
 Importing this package does not change asyncio: a program selects the loop explicitly.
+
+PYTEST_DONT_REWRITE: `python -m yamanote -m pytest` imports this package before pytest starts.
 """
 
 from __future__ import annotations

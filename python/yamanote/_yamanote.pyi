@@ -423,6 +423,36 @@ class Core:
     def _use_own_clock(self) -> None:
         """Use Python's `self.time()` as the scheduler's clock from now on."""
 
+    def _use_virtual_time(self) -> None:
+        """Ask `self._advance(deadline, progressed)` before each wait from now on.
+
+        It is given the deadline of the next timer, or `None`, and whether anything has run since
+        the last call. It returns how many seconds to wait really: 0 for a look without a wait,
+        `None` for no limit.
+        """
+
+    def _arrange_passes(self) -> None:
+        """Ask `self._arrange(entries, origins)` for the order of each pass from now on.
+
+        An entry is a handle, `True` for a native call that takes the place of one, or `None` for an
+        event; its origin is the place of the entry of the last pass that has scheduled it, or
+        `None` if that was none. The result has each index once.
+        """
+
+    def _count_sources(self) -> tuple[int, int, int]:
+        """Return what may wake the loop besides transports.
+
+        Returns:
+            The number of listening sockets, of other watched descriptors, and of pending Rust
+            futures.
+        """
+
+    def _pending_timers(self) -> list[TimerHandle]:
+        """Return every timer that was not cancelled, in no order."""
+
+    def _transports(self) -> list[asyncio.BaseTransport]:
+        """Return every transport that is open."""
+
     def _make_handle(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:

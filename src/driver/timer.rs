@@ -93,6 +93,11 @@ impl Timer {
         }
     }
 
+    /// Whether a deadline is set, and its event has not come.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.get().is_some()
+    }
+
     /// Clears the deadline if the event is this timer's.
     pub(crate) fn fired_if(&self, slot: &Slot) {
         if !std::ptr::eq(Arc::as_ptr(&self.slot), slot) {

@@ -58,6 +58,34 @@ impl Core {
         Ok(())
     }
 
+    /// Ask `_advance()` before each wait; for `yamanote.testing`, as the next four.
+    fn _use_virtual_time(&self, py: Python<'_>) -> PyResult<()> {
+        self.local(py)?.testing.use_virtual_time();
+        Ok(())
+    }
+
+    /// Ask `_arrange()` for the order of each pass.
+    fn _arrange_passes(&self, py: Python<'_>) -> PyResult<()> {
+        self.local(py)?.testing.arrange();
+        Ok(())
+    }
+
+    /// What may wake the loop besides transports: the number of listening sockets, of other descriptors, and of
+    /// pending Rust futures.
+    fn _count_sources(&self, py: Python<'_>) -> PyResult<(usize, usize, usize)> {
+        Ok(self.local(py)?.count_sources())
+    }
+
+    /// Every timer that was not cancelled.
+    fn _pending_timers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.local(py)?.deadlines.pending(py)
+    }
+
+    /// Every transport that is open.
+    fn _transports<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.local(py)?.transports(py)
+    }
+
     /// Remove the file of a Unix server, unless another server has replaced it.
     #[expect(clippy::unused_self, reason = "Python calls it as a method")]
     fn _remove_socket_file(&self, path: PathBuf, inode: u64) -> PyResult<()> {

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 144] = [
+const TEXTS: [&str; 146] = [
     "%r: %s",
     "B",
     "__class__",
@@ -31,6 +31,8 @@ const TEXTS: [&str; 144] = [
     "__qualname__",
     "__self__",
     "_accept_later",
+    "_advance",
+    "_arrange",
     "_asyncio_future_blocking",
     "_attach",
     "_buffer",

@@ -11,6 +11,7 @@ mod queue;
 mod renewal;
 mod scratch;
 mod signals;
+mod testing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use self::gathering::Gathering;
 use self::listeners::Listeners;
 use self::scratch::Scratch;
 use self::signals::Signals;
+use self::testing::Testing;
 use super::Core;
 use super::meters::Meters;
 use super::source::Source;
@@ -39,6 +41,7 @@ use crate::driver::{Direction, Driver, Inside, ReadyList, Registration, Slot};
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
+use crate::ffi::make;
 use crate::ffi::panics::caught;
 use crate::ffi::{Parking, Stopped};
 use crate::sys;
@@ -74,6 +77,7 @@ pub(crate) struct Local {
     in_turn: Cell<bool>,
     pub(crate) signals: Signals,
     nesting: Nesting,
+    pub(crate) testing: Testing,
     /// Whether a subclass or an assignment has replaced `time()`; then the loop's time comes from it.
     own_clock: Cell<bool>,
     /// Whether this is a forked child whose parent was running the loop: then the parent serves the descriptors.
@@ -144,6 +148,7 @@ impl Local {
             in_turn: Cell::new(false),
             signals: Signals::default(),
             nesting: Nesting::default(),
+            testing: Testing::default(),
             own_clock: Cell::new(own_clock),
             forked_while_running: Cell::new(false),
         })
@@ -314,7 +319,25 @@ impl Local {
         sources
             .iter()
             .chain(current.as_ref().map(|(_, source)| source))
-            .find_map(|source| source.transport(py, fd))
+            .find_map(|source| source.transport(py, Some(fd)))
+    }
+
+    /// Every transport that is registered.
+    pub(crate) fn transports<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let (sources, current) = (self.sources.borrow(), self.current.borrow());
+        let current = current.as_ref().map(|(_, source)| source);
+        let all = sources.iter().chain(current);
+        make::collected(all.filter_map(|source| source.transport(py, None).map(Ok)))
+    }
+
+    /// What may wake the loop besides transports: the number of listening sockets, of other descriptors, and of
+    /// pending Rust futures.
+    pub(crate) fn count_sources(&self) -> (usize, usize, usize) {
+        let watched = self.watched.borrow();
+        let watched = watched.as_ref().map_or(0, WatchSet::others);
+        let known = OWN_SOURCES + self.attached.get();
+        let futures = self.sources.borrow().len().saturating_sub(known);
+        (self.listeners.count(), watched, futures)
     }
 
     pub(crate) fn has_own_clock(&self) -> bool {

@@ -45,8 +45,8 @@ pub(crate) trait Source: Send + Sync {
     /// The loop is closed, and about to forget this source. Attached, on the closing thread.
     fn on_close(&self, _core: &Core, _py: Python<'_>) {}
 
-    /// The transport that this is, if it owns `fd`.
-    fn transport<'py>(&self, _py: Python<'py>, _fd: RawFd) -> Option<Bound<'py, PyAny>> {
+    /// The transport that this is, if it is one; with `fd`, only the one that owns it.
+    fn transport<'py>(&self, _py: Python<'py>, _fd: Option<RawFd>) -> Option<Bound<'py, PyAny>> {
         None
     }
 

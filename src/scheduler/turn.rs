@@ -1,6 +1,7 @@
 //! One turn of the loop, and the run that repeats turns: the only place where callbacks of the loop are called.
 
 mod observed;
+mod tested;
 
 use std::sync::Arc;
 
@@ -244,8 +245,17 @@ impl Turn<'_, '_> {
         self.core.call_method0(name).map(drop)
     }
 
-    /// Runs `count` entries of the queue; after each, sends what it wrote.
+    /// Runs the first `count` entries of the queue.
+    #[inline]
     fn pass(&self, count: usize) -> PyResult<()> {
+        if self.local.testing.arranges() {
+            return self.arranged_pass(count);
+        }
+        self.run_entries(count)
+    }
+
+    /// Runs `count` entries of the queue; after each, sends what it wrote.
+    fn run_entries(&self, count: usize) -> PyResult<()> {
         let meters = &self.core.get().shared.meters;
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };
@@ -357,6 +367,9 @@ impl Turn<'_, '_> {
 
     /// Arms the timer for the earliest deadline; `false` when that has passed already.
     fn may_wait(&self) -> PyResult<bool> {
+        if self.local.testing.has_virtual_time() {
+            return self.may_wait_in_virtual_time();
+        }
         let Some(deadline) = self.local.deadlines.next(self.core.py()) else {
             return Ok(true);
         };

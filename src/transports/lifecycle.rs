@@ -410,8 +410,11 @@ impl<T: Transport> Source for TransportSource<T> {
         }
     }
 
-    fn transport<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+    fn transport<'py>(&self, py: Python<'py>, fd: Option<RawFd>) -> Option<Bound<'py, PyAny>> {
         let transport = self.transport.bind(py);
+        let Some(fd) = fd else {
+            return Some(transport.as_any().clone());
+        };
         let state = data(transport).state(py);
         let is_its = T::CLAIMS && state.is_ok_and(|state| T::life(&state).fd == fd);
         is_its.then(|| transport.as_any().clone())

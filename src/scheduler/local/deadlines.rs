@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 
 use crate::driver::{Driver, Slot, Timer};
 use crate::errors::os_error;
-use crate::ffi::Stopped;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_collector;
+use crate::ffi::{Stopped, make};
 use crate::scheduler::sources::NO_KEY;
 use crate::scheduler::timers::Timers;
 use crate::scheduler::visit::Visit;
@@ -106,6 +106,11 @@ impl Deadlines {
         self.earliest()
     }
 
+    /// Whether the reactor's timer is set.
+    pub(in crate::scheduler) fn is_armed(&self) -> bool {
+        self.timer.borrow().as_ref().is_some_and(Timer::is_armed)
+    }
+
     #[inline]
     pub(in crate::scheduler) fn earliest(&self) -> Option<f64> {
         self.timers.borrow().earliest()
@@ -136,6 +141,16 @@ impl Deadlines {
             .borrow()
             .handles()
             .for_each(|handle| handle_collector::track(handle.bind(py)));
+    }
+
+    /// The timers that were not cancelled, in no order.
+    pub(crate) fn pending<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let timers = self.timers.borrow();
+        make::collected(timers.handles().filter_map(|handle| {
+            let handle = handle.bind(py);
+            handle_collector::track(handle);
+            (!handle::is_cancelled(handle)).then(|| Ok(handle.clone().into_any()))
+        }))
     }
 
     /// Takes everything out, for the caller to drop.

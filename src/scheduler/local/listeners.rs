@@ -33,6 +33,10 @@ impl Listeners {
         }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Takes everything out, for the caller to drop.
     pub(super) fn take(&self) -> HashMap<RawFd, Registration> {
         self.0.take()

@@ -6,7 +6,6 @@ use pyo3::prelude::*;
 
 use super::{Core, Deferred, Local, Ready};
 use crate::ffi::handle::Handle;
-#[cfg(not(Py_GIL_DISABLED))]
 use crate::ffi::handle_collector;
 use crate::ffi::make;
 
@@ -53,6 +52,38 @@ impl Local {
     #[inline]
     pub(in crate::scheduler) fn pop(&self) -> Option<Ready> {
         self.ready.borrow_mut().pop_front()
+    }
+
+    /// What Python is shown of an entry: a handle, `True` for a native call, `None` for an event.
+    pub(in crate::scheduler) fn show<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+    ) -> Bound<'py, PyAny> {
+        match self.ready.borrow().get(index) {
+            Some(Ready::Handle(handle)) => {
+                let handle = handle.bind(py);
+                handle_collector::track(handle);
+                handle.clone().into_any()
+            }
+            Some(Ready::Deferred(_)) => make::boolean(py, true),
+            Some(Ready::Io(_)) | None => make::none(py),
+        }
+    }
+
+    /// Brings the first entries of the queue into an order, which has the index of each. One that is missing comes last.
+    pub(in crate::scheduler) fn reorder(&self, order: &[usize]) {
+        let mut ready = self.ready.borrow_mut();
+        let count = order.len().min(ready.len());
+        let mut entries: Vec<_> = ready.drain(..count).map(Some).collect();
+        let mut sorted: Vec<_> = order
+            .iter()
+            .filter_map(|index| entries.get_mut(*index)?.take())
+            .collect();
+        sorted.extend(entries.into_iter().flatten());
+        for entry in sorted.into_iter().rev() {
+            ready.push_front(entry);
+        }
     }
 
     /// Callbacks and events that wait for their turn.

@@ -1,0 +1,257 @@
+"""The order of a loop's passes, decided by a chooser and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from yamanote.testing._choices import DIGITS, MOST, Choice
+from yamanote.testing._steps import Names, Place, place_of, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from yamanote.testing._choices import Chooser
+
+
+#: A program that takes more steps counts as one that does not end. They take a few seconds.
+MOST_STEPS: Final = 1_000_000
+
+
+class Diverged(RuntimeError):
+    """The program did not do what it did when its schedule was recorded.
+
+    Something in it depends on more than the order of its tasks: on real input, on the order of a
+    set, on time.
+    """
+
+
+class Step(NamedTuple):
+    """A step of a task: what it runs from one `await` to the next.
+
+    Attributes:
+        task: what the task is called.
+        place: the line at which it went on; `None` for a coroutine that is not the program's.
+        first: whether it began with this step.
+    """
+
+    task: str
+    place: Place | None
+    first: bool
+
+
+class Cancel(NamedTuple):
+    """Where to cancel a task.
+
+    Attributes:
+        number: at the suspension of this number, counted over all tasks from 0.
+        waking: when what it awaits is done, and the task about to go on, instead of when it begins
+            to wait.
+    """
+
+    number: int
+    waking: bool
+
+
+class Schedule:
+    """Arranges the passes of one loop.
+
+    Only what asyncio leaves open changes: the order of the task steps in a pass, and of timers that
+    are due at the same time. Callbacks keep their order, and so do a callback and a task step that
+    were scheduled one after the other by the same callback.
+    """
+
+    def __init__(
+        self,
+        chooser: Chooser,
+        *,
+        expected: Sequence[Choice] | None = None,
+        cancel: Cancel | None = None,
+        records: bool = False,
+    ) -> None:
+        """Decide by `chooser`.
+
+        Args:
+            chooser: makes the choices.
+            expected: the choices that must come again.
+            cancel: where to cancel a task.
+            records: whether to record the place of each step.
+        """
+        self._chooser, self._expected = chooser, expected
+        self._cancel = cancel
+        self._records = records
+        self._names = Names()
+        self._digest = hashlib.blake2s(digest_size=4)
+        #: Made so far.
+        self.choices: list[Choice] = []
+        self.steps: list[Step] = []
+        #: How many steps tasks have taken.
+        self.step_count: int = 0
+        #: How many suspensions there were, and how many of them have ended.
+        self.waits: int = 0
+        self.wakes: int = 0
+        self._seen: set[int] = set()
+        #: The tasks that ran in the last pass.
+        self._ran: list[asyncio.Task[Any]] = []
+        self._is_on = True
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that another order of steps would not have."""
+        return self._digest.hexdigest()
+
+    def stop(self) -> None:
+        """Leave the order as asyncio has it from now on."""
+        self._is_on = False
+
+    def arrange(self, entries: Sequence[object], origins: Sequence[int | None]) -> list[int]:
+        """Return in which order to run the entries of a pass.
+
+        Args:
+            entries: a handle, `None` for an event, or `True` for a native call that takes the place
+                of a handle.
+            origins: by which callback of the last pass each was scheduled; `None` for those that
+                came from elsewhere.
+
+        Raises:
+            Diverged: the choices are not those that were expected.
+        """
+        if not self._is_on:
+            return list(range(len(entries)))
+        tasks = [task_of(entry) for entry in entries]
+        self.settle({id(task) for task in tasks if task is not None})
+        places = self._arranged_timers(entries)
+        order: list[int] = []
+        for index in self._arranged_steps(entries, origins, tasks):
+            task = tasks[index]
+            if task is None:
+                order.append(places[index])
+            else:
+                self._note(task)
+                order.append(index)
+        return order
+
+    def settle(self, ready: set[int] | None = None) -> bool:
+        """Note which tasks the last pass has left waiting, and cancel one if it is its turn.
+
+        Args:
+            ready: the identities of tasks that go on already.
+
+        Returns:
+            Whether a task was cancelled.
+        """
+        cancelled = False
+        ran, self._ran = self._ran, []
+        for task in ran:
+            if task.done() or (ready and id(task) in ready):
+                continue
+            if self._is_on and self._cancel == (self.waits, False):
+                cancelled = task.cancel()
+            self.waits += 1
+        return cancelled
+
+    def _arranged_timers(self, entries: Sequence[object]) -> list[int]:
+        """Return, for each entry, which one runs in its place: another timer of the same time."""
+        places = list(range(len(entries)))
+        start = 0
+        while start < len(entries):
+            when = _time_of(entries[start])
+            end = start + 1
+            while when is not None and end < len(entries) and _time_of(entries[end]) == when:
+                end += 1
+            left = list(range(start, end))
+            for place in range(start, end):
+                names = [f"timer {it - start}" for it in left]
+                places[place] = left.pop(self._choose(names))
+            start = end
+        return places
+
+    def _arranged_steps(
+        self,
+        entries: Sequence[object],
+        origins: Sequence[int | None],
+        tasks: Sequence[asyncio.Task[Any] | None],
+    ) -> Iterator[int]:
+        """Yield each index once. What is no step stays where it is."""
+        left = [index for index, task in enumerate(tasks) if task is not None]
+        # A callback comes after the steps that its origin scheduled before it, and before those
+        # that it scheduled later.
+        barriers = [
+            index
+            for index, task in enumerate(tasks)
+            if task is None and entries[index] is not None and _time_of(entries[index]) is None
+        ]
+
+        def same_origin(slot: int, indices: list[int]) -> list[int]:
+            return [it for it in indices if it < slot and origins[it] == origins[slot]]
+
+        def take(free: list[int]) -> Iterator[int]:
+            if free:
+                names = [self._names.of(task) for it in free if (task := tasks[it]) is not None]
+                index = free[self._choose(names)]
+                left.remove(index)
+                yield index
+
+        for slot, task in enumerate(tasks):
+            if task is not None:
+                yield from take([it for it in left if not same_origin(it, barriers)])
+                continue
+            if slot in barriers:
+                barriers.remove(slot)
+                while before := same_origin(slot, left):
+                    yield from take(before)
+            yield slot
+        while left:
+            yield from take(left)
+
+    def _choose(self, names: Sequence[str]) -> int:
+        """Return the index of the candidate that comes next."""
+        count = min(len(names), MOST)
+        if count < 2:
+            return 0
+        digest = hashlib.blake2s("\0".join(names).encode(), digest_size=1).digest()[0]
+        check = DIGITS[digest % len(DIGITS)]
+        index = self._chooser.choose(names[:count])
+        choice = Choice(count, index, check)
+        if self._expected is not None:
+            self._compare(choice, names)
+        self.choices.append(choice)
+        self._digest.update(bytes((index,)))
+        return index
+
+    def _compare(self, choice: Choice, names: Sequence[str]) -> None:
+        assert self._expected is not None
+        number = len(self.choices)
+        # What was left out at the end was asyncio's order.
+        if number >= len(self._expected):
+            return
+        expected = self._expected[number]
+        if (choice.count, choice.check) != (expected.count, expected.check):
+            raise Diverged(
+                f"diverged at step {self.step_count}: {', '.join(names)} can run;"
+                f" {expected.count} task(s) could, or others, when the schedule was recorded"
+            )
+
+    def _note(self, task: asyncio.Task[Any]) -> None:
+        """Write down the step that is about to run."""
+        name = self._names.of(task)
+        self.step_count += 1
+        if self.step_count > MOST_STEPS:
+            raise TimeoutError(f"the program does not end: {MOST_STEPS} steps of tasks")
+        self._digest.update(name.encode() + b"\0")
+        first = id(task) not in self._seen
+        if self._records:
+            self.steps.append(Step(name, place_of(task), first))
+        if first:
+            self._seen.add(id(task))
+        else:
+            if self._cancel == (self.wakes, True):
+                task.cancel()
+            self.wakes += 1
+        self._ran.append(task)
+
+
+def _time_of(entry: object) -> float | None:
+    """Return when a timer was due; `None` for anything else."""
+    return entry.when() if isinstance(entry, asyncio.TimerHandle) else None
