@@ -66,7 +66,7 @@ impl Core {
 
     /// Ask `_arrange()` for the order of each pass.
     fn _arrange_passes(&self, py: Python<'_>) -> PyResult<()> {
-        self.local(py)?.testing.arrange();
+        self.arrange(&*self.local(py)?);
         Ok(())
     }
 

@@ -40,7 +40,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// Read for each new handle and task.
     pub(crate) traces: Traces,
-    /// `DEBUG` and `TRACED`: one test before each callback is for both. Relaxed, as switching them need not be exact.
+    /// `DEBUG`, `TRACED` and `ARRANGED`: one test before each callback is for all. Relaxed, as switching them need not be
+    /// exact.
     modes: AtomicU8,
     /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
     stopping: AtomicBool,
@@ -156,10 +157,16 @@ impl Core {
         self.is_in(TRACED)
     }
 
-    /// Whether callbacks are called with more than the call itself: in debug mode, or traced.
+    /// Whether callbacks are called with more than the call itself: in debug mode, traced, or arranged.
     #[inline]
     pub(super) fn is_observed(&self) -> bool {
-        self.is_in(DEBUG | TRACED)
+        self.is_in(DEBUG | TRACED | ARRANGED)
+    }
+
+    /// Has Python's `_arrange()` decide in which order the entries of each pass run.
+    pub(crate) fn arrange(&self, local: &Local) {
+        local.testing.arrange();
+        self.set_mode(ARRANGED, true);
     }
 
     #[inline]
@@ -248,6 +255,8 @@ impl Core {
 const DEBUG: u8 = 1;
 /// A trace is being taken.
 const TRACED: u8 = 2;
+/// A schedule of `yamanote.testing` learns what each callback has scheduled.
+const ARRANGED: u8 = 4;
 
 impl Drop for Core {
     fn drop(&mut self) {

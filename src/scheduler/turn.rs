@@ -172,6 +172,9 @@ impl Turn<'_, '_> {
             // Run exactly the entries queued now; what they schedule runs in the next pass.
             let count = local.ready_count();
             ran |= count > 0;
+            if local.testing.arranges() {
+                self.arrange(count)?;
+            }
             self.pass(count)?;
             if core.is_stopping() || self.is_done()? {
                 return Ok(Next::Stop);
@@ -245,17 +248,8 @@ impl Turn<'_, '_> {
         self.core.call_method0(name).map(drop)
     }
 
-    /// Runs the first `count` entries of the queue.
-    #[inline]
-    fn pass(&self, count: usize) -> PyResult<()> {
-        if self.local.testing.arranges() {
-            return self.arranged_pass(count);
-        }
-        self.run_entries(count)
-    }
-
     /// Runs `count` entries of the queue; after each, sends what it wrote.
-    fn run_entries(&self, count: usize) -> PyResult<()> {
+    fn pass(&self, count: usize) -> PyResult<()> {
         let meters = &self.core.get().shared.meters;
         for _ in 0..count {
             let Some(entry) = self.local.pop() else { break };

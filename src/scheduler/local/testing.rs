@@ -12,7 +12,9 @@ pub(crate) struct Testing {
     arranges: Cell<bool>,
     /// The entries that had run, and whether the reactor's timer was set, when `_advance()` was asked last.
     seen: Cell<(u64, bool)>,
-    /// For each entry of the last pass, how many entries the queue of the next pass had afterwards.
+    /// The entries that will have run when the present pass is over.
+    pass_ends_at: Cell<u64>,
+    /// How many entries the queue of the next pass had after each call of the last pass.
     ends: RefCell<Vec<usize>>,
 }
 
@@ -31,7 +33,7 @@ impl Testing {
         self.arranges.get()
     }
 
-    pub(crate) fn arrange(&self) {
+    pub(in crate::scheduler) fn arrange(&self) {
         self.arranges.set(true);
     }
 
@@ -49,17 +51,20 @@ impl Testing {
         self.seen.set((ran, true));
     }
 
-    /// An entry of a pass is over; the queue of the next pass has `queued` entries.
-    pub(in crate::scheduler) fn note_end(&self, queued: usize) {
-        let mut ends = self.ends.borrow_mut();
-        // Without memory, those that follow count as queued from outside.
-        if ends.try_reserve(1).is_ok() {
-            ends.push(queued);
-        }
+    /// A pass begins that is over when so many entries have run in all. Returns what was noted in the last one.
+    pub(in crate::scheduler) fn begin_pass(&self, ends_at: u64) -> Vec<usize> {
+        self.pass_ends_at.set(ends_at);
+        mem::take(&mut *self.ends.borrow_mut())
     }
 
-    /// What was noted since the last call.
-    pub(in crate::scheduler) fn take_ends(&self) -> Vec<usize> {
-        mem::take(&mut *self.ends.borrow_mut())
+    /// A call of a pass is over. So many entries have run; the queue has `queued`, with those of this pass.
+    pub(in crate::scheduler) fn note_end(&self, ran: u64, queued: usize) {
+        let left = self.pass_ends_at.get().saturating_sub(ran);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut ends = self.ends.borrow_mut();
+        // Without memory, those that follow count as scheduled from outside.
+        if ends.try_reserve(1).is_ok() {
+            ends.push(queued.saturating_sub(left));
+        }
     }
 }

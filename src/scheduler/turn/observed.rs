@@ -1,4 +1,4 @@
-//! Calls in debug mode, and calls that a trace shows.
+//! Calls in debug mode, calls that a trace shows, and calls whose order `yamanote.testing` decides.
 
 use pyo3::prelude::*;
 
@@ -29,7 +29,7 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// As `timed`, in debug mode or traced.
+    /// As `timed`, in debug mode, traced or arranged.
     #[cold]
     fn observed(
         &self,
@@ -44,6 +44,7 @@ impl Turn<'_, '_> {
             call()
         };
         drop(slice);
+        self.note_end();
         // An exit that the name of a callback has raised does not keep the callback from running.
         result.and(named)
     }
@@ -67,7 +68,7 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// As `call`, in debug mode or traced.
+    /// As `call`, in debug mode, traced or arranged.
     #[cold]
     pub(super) fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
         let culprit = Some(handle.as_any());

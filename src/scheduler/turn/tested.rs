@@ -39,22 +39,30 @@ impl Turn<'_, '_> {
         Ok(true)
     }
 
-    /// As `pass`, in the order that Python chooses.
+    /// A pass begins: brings its entries into the order that Python chooses.
     #[cold]
-    pub(super) fn arranged_pass(&self, count: usize) -> PyResult<()> {
-        let testing = &self.local.testing;
-        let ends = testing.take_ends();
+    pub(super) fn arrange(&self, count: usize) -> PyResult<()> {
+        let ran = self.core.get().shared.meters.callbacks.get();
+        let ends = self
+            .local
+            .testing
+            .begin_pass(ran.wrapping_add(count as u64));
+        // The entries of the outer run are in the queue, too.
         if self.local.is_nested() {
-            return self.run_entries(count);
+            return Ok(());
         }
         let order = self.order_of(count, &ends)?;
         self.local.reorder(&order);
-        for left in (0..count).rev() {
-            self.run_entries(1)?;
-            let queued = self.local.ready_count();
-            testing.note_end(queued.saturating_sub(left));
-        }
         Ok(())
+    }
+
+    /// A call is over. With a schedule, notes how far what it has scheduled goes in the queue.
+    pub(super) fn note_end(&self) {
+        let testing = &self.local.testing;
+        if testing.arranges() {
+            let ran = self.core.get().shared.meters.callbacks.get();
+            testing.note_end(ran, self.local.ready_count());
+        }
     }
 
     /// Asks Python for the order of the first `count` entries of the queue.
