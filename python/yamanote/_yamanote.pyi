@@ -447,6 +447,9 @@ class Core:
             futures.
         """
 
+    def _has_calls(self) -> bool:
+        """Return whether a callback is queued, or another thread has left one."""
+
     def _pending_timers(self) -> list[TimerHandle]:
         """Return every timer that was not cancelled, in no order."""
 

@@ -58,7 +58,7 @@ impl Core {
         Ok(())
     }
 
-    /// Ask `_advance()` before each wait; for `yamanote.testing`, as the next four.
+    /// Ask `_advance()` before each wait; for `yamanote.testing`, as the next five.
     fn _use_virtual_time(&self, py: Python<'_>) -> PyResult<()> {
         self.local(py)?.testing.use_virtual_time();
         Ok(())
@@ -74,6 +74,11 @@ impl Core {
     /// pending Rust futures.
     fn _count_sources(&self, py: Python<'_>) -> PyResult<(usize, usize, usize)> {
         Ok(self.local(py)?.count_sources())
+    }
+
+    /// Whether a callback is queued, or another thread has left one.
+    fn _has_calls(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.local(py)?.ready_count() > 0 || self.shared.inbox.is_filled())
     }
 
     /// Every timer that was not cancelled.

@@ -10,6 +10,8 @@ The loop of this runner sleeps an hour at once:
 
 from __future__ import annotations
 
+import math
+
 from yamanote.testing._choices import Strategy, chooser_of
 from yamanote.testing._clock import Clock, Jumps
 from yamanote.testing._deadlock import Deadlock
@@ -64,8 +66,11 @@ def new_event_loop(
             limit, in seconds. "ignore" jumps at once.
 
     Raises:
-        ValueError: `real_io` or `strategy` is none of these.
+        ValueError: `real_io` or `strategy` is none of these, or `start` is not finite.
+        TypeError: `seed` is no integer.
     """
+    if not math.isfinite(start):
+        raise ValueError(f"start must be finite, not {start!r}")
     longest_wait(real_io)  # Checks it: a loop that was made would have to be closed.
     chooser = chooser_of(strategy)
     schedule = None if seed is None else Schedule(chooser(seed))

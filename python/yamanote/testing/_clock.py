@@ -41,7 +41,7 @@ class Clock:
         self._count, self._seconds = 0, 0.0
         self._callbacks: list[Callable[[float], object]] = []
         # Holds come from any thread.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._holds = 0
 
     def time(self) -> float:
@@ -75,14 +75,16 @@ class Clock:
         finally:
             with self._lock:
                 self._holds -= 1
-            # The loop may be waiting for this.
-            with contextlib.suppress(RuntimeError):  # It is closed.
-                self._loop.call_soon_threadsafe(_nothing)
+                # The loop may be waiting for this. With the lock: who sees that the hold is over
+                # sees the call, too, and so looks at the kernel again before time jumps.
+                with contextlib.suppress(RuntimeError):  # It is closed.
+                    self._loop.call_soon_threadsafe(_nothing)
 
     @property
     def is_held(self) -> bool:
         """Whether anything holds the clock."""
-        return self._holds > 0
+        with self._lock:
+            return self._holds > 0
 
     def _jump(self, to: float) -> None:
         """Show the time `to`, if it is not past."""
@@ -92,7 +94,7 @@ class Clock:
         self._now = to
         self._count += 1
         self._seconds += seconds
-        for callback in self._callbacks:
+        for callback in tuple(self._callbacks):
             try:
                 callback(seconds)
             except (SystemExit, KeyboardInterrupt):

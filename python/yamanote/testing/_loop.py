@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import threading
-import time
+from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 from weakref import WeakSet
 
@@ -38,6 +38,9 @@ RealIo: TypeAlias = Literal["wait", "ignore"] | float
 LONGEST_WAIT_S: Final = 1.0
 #: The same where each connection has both its ends on this loop: bytes are there at once.
 WAIT_FOR_OWN_S: Final = 0.01
+#: Seconds of real waits without a jump, in all, after which waits count as time: what never ceases
+#: to call the loop must not keep a deadline away for ever.
+LONGEST_STANDSTILL_S: Final = 5.0
 #: Seconds between two looks at what works for the loop, in case it ends without a word.
 LOOK_AGAIN_S: Final = 0.1
 #: The same for threads of executors that have no job of the loop.
@@ -62,10 +65,14 @@ class VirtualLoop(Loop):
         self.clock = Clock(self, start)
         super().__init__()
         self._schedule, self._until = schedule, until
+        #: How long the run may take, and again what is cancelled then.
+        self._limit = math.inf if until is None else until - start
         self._longest_wait = longest_wait(real_io)
         self._adapts_wait = real_io == "wait"
         #: When the present wait began, on the real clock.
         self._waits_since: float | None = None
+        #: Seconds of real waits that something has ended, since the last jump.
+        self._waited = 0.0
         self._jobs = 0
         self._executors: WeakSet[Executor] = WeakSet()
         self._starting: set[SubprocessTransport] = set()
@@ -97,30 +104,63 @@ class VirtualLoop(Loop):
             return 0.0
         if progressed:
             # What ran may have led to more, which the kernel then tells.
-            self._waits_since = None
+            self._end_wait(deadline)
             return 0.0
         busy = self._seconds_to_look_again()
-        if deadline is None or deadline == math.inf:
-            if busy is not None:
+        target = math.inf if deadline is None else deadline
+        if target == math.inf:
+            if busy is None and not self._may_hear():
+                busy = self._seconds_beside_threads()
+            if self._until is None:
                 return busy
-            if self._may_hear():
-                return None
-            if self._has_unknown_threads():
-                return LOOK_AGAIN_S
-            raise Deadlock(self)
-        now = time.monotonic()
+        now = monotonic()
         if self._waits_since is None:
             self._waits_since = now
         # The time to the deadline, really, is never wrong: so it is without a virtual clock.
         patience = math.inf if busy is not None else self._patience()
-        left = self._waits_since + min(patience, deadline - self.clock.time()) - now
+        end = target if self._until is None else min(target, self._until)
+        left = self._waits_since + min(patience, end - self.clock.time()) - now
         if left > 0:
             return min(left, busy or left)
-        self._waits_since = None
-        if self._until is not None and deadline > self._until:
+        # What was idle at last may have called before.
+        if self._has_calls():
+            return 0.0
+        self._waits_since, self._waited = None, 0.0
+        if end < target:
+            self._until = end + self._limit
             raise TimeoutError("\n".join(["the program does not end:", *tree(self)]))
-        self.clock._jump(deadline)  # pyright: ignore[reportPrivateUsage]
+        self.clock._jump(target)  # pyright: ignore[reportPrivateUsage]
         return 0.0
+
+    def _end_wait(self, deadline: float | None) -> None:
+        """Something has ended a real wait before its deadline, if there was a wait."""
+        since, self._waits_since = self._waits_since, None
+        if since is None:
+            return
+        waited = monotonic() - since
+        self._waited += waited
+        if self._waited > LONGEST_STANDSTILL_S and deadline is not None:
+            to = min(deadline, self.clock.time() + waited)
+            self.clock._jump(to)  # pyright: ignore[reportPrivateUsage]
+
+    def _seconds_beside_threads(self) -> float:
+        """Return after how many seconds to look again if only a thread can wake the loop.
+
+        Raises:
+            Deadlock: there is none either.
+        """
+        __tracebackhide__ = True
+        # In this order: a thread may call the loop, and end then.
+        if self._has_unknown_threads():
+            return LOOK_AGAIN_S
+        if self._has_calls():
+            return LOOK_AT_POOLS_S
+        raise Deadlock(self)
+
+    def run_forever(self) -> None:
+        """As asyncio's."""
+        self._waits_since = None  # Time between two runs is no wait.
+        super().run_forever()
 
     def _arrange(self, entries: list[object], origins: list[int | None]) -> list[int]:
         """Return in which order to run the entries of a pass; see `Schedule.arrange`."""
@@ -164,14 +204,16 @@ class VirtualLoop(Loop):
 
     def _has_unknown_threads(self) -> bool:
         """Return whether there is a thread that may call the loop for all that is known."""
-        known = {threading.current_thread()}
+        known: set[int | None] = {threading.get_ident()}
         for pool in self._pools():
             private: Any = pool
-            known |= private._threads
-        return any(
-            thread not in known and thread.name != "yamanote-dns"
-            for thread in threading.enumerate()
-        )
+            known |= {thread.ident for thread in private._threads}
+        found: set[int | None] = set()
+        for thread in threading.enumerate():
+            (known if thread.name == "yamanote-dns" else found).add(thread.ident)
+        # Those of C code and of `_thread` have only frames.
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+        return not found | frames.keys() <= known
 
     def _pools(self) -> list[ThreadPoolExecutor]:
         """Return the pools of threads that have worked for this loop."""
@@ -247,6 +289,14 @@ def longest_wait(real_io: RealIo) -> float:
     if not real_io >= 0:
         raise ValueError("real_io must not be negative")
     return real_io
+
+
+def monotonic() -> float:
+    """Return the seconds of the real clock.
+
+    Libraries that set other clocks replace `time.monotonic`.
+    """
+    return clock_gettime(CLOCK_MONOTONIC)
 
 
 def _are_connected(transports: list[Any]) -> bool:
