@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -72,19 +73,19 @@ class Priorities:
 
     def __init__(self, seed: int) -> None:
         """Draw all that is random from `seed`."""
-        self._random = random.Random(seed)
+        self._random = random.Random(index(seed))
         self._change = self._random.choice(CHANGES)
         self._priorities: dict[str, float] = {}
         self._lowest = 0.0
 
     def choose(self, names: Sequence[str]) -> int:
         """Return the index of the candidate with the highest priority."""
-        index = self._first(names)
+        first = self._first(names)
         if self._random.random() < self._change:
             self._lowest -= 1
-            self._priorities[names[index]] = self._lowest
-            index = self._first(names)
-        return index
+            self._priorities[names[first]] = self._lowest
+            first = self._first(names)
+        return first
 
     def _first(self, names: Sequence[str]) -> int:
         for name in names:
@@ -98,7 +99,7 @@ class Uniform:
 
     def __init__(self, seed: int) -> None:
         """Draw all that is random from `seed`."""
-        self._random = random.Random(seed)
+        self._random = random.Random(index(seed))
 
     def choose(self, names: Sequence[str]) -> int:
         """Return the index of any candidate."""
@@ -114,8 +115,8 @@ class Given:
 
     def choose(self, names: Sequence[str]) -> int:
         """Return the next index."""
-        index = next(self._indices, 0)
-        return index if index < len(names) else 0
+        place = next(self._indices, 0)
+        return place if place < len(names) else 0
 
 
 def chooser_of(strategy: Strategy) -> Callable[[int], Chooser]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from unittest import SkipTest
 
 from yamanote.testing._choices import Given, chooser_of
 from yamanote.testing._failure import Found, ScheduleError
-from yamanote.testing._loop import VirtualLoop, longest_wait
+from yamanote.testing._loop import VirtualLoop, longest_wait, monotonic
 from yamanote.testing._schedule import Cancel, Diverged, Schedule
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ LONGEST_RUN_S: Final = 3600.0
 #: How often a failing program runs again, and for how many seconds, to find a shorter order.
 MOST_RUNS_TO_SHORTEN: Final = 200
 LONGEST_SHORTENING_S: Final = 5.0
+
+
+class _NoCoroutineError(TypeError):
+    """What should run is not asynchronous."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Program:
     def __post_init__(self) -> None:
         """Check what a loop would refuse only after it was made."""
         longest_wait(self.real_io)
+        if not callable(self.main):
+            raise TypeError(f"main must be a function, not {self.main!r}")
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("explore() and replay() cannot be called from a running event loop")
 
     def run(
         self,
@@ -95,19 +104,29 @@ class Program:
         try:
             with asyncio.Runner(loop_factory=partial(self._loop, run)) as runner:
                 try:
-                    run.result = runner.run(self.main())
-                except Exception as error:
-                    run.error = error
+                    run.result = runner.run(self._coroutine())
                 except asyncio.CancelledError as error:
                     # What the program does when a task of it is cancelled from outside.
                     run.error = None if cancel is not None else error
+                except BaseException as error:
+                    if _ends_test(error):
+                        raise
+                    run.error = error
                 finally:
                     schedule.stop()
-        except Exception as error:  # The tasks that were left do not end.
-            run.error = run.error or error
+        except Exception as error:
+            if _ends_test(error):
+                raise
+            run.error = run.error or error  # The tasks that were left do not end.
         finally:
             random.setstate(state)
         return run
+
+    def _coroutine(self) -> Coroutine[Any, Any, Any]:
+        coroutine: object = self.main()
+        if not asyncio.iscoroutine(coroutine):
+            raise _NoCoroutineError(f"main must return a coroutine, not {coroutine!r}")
+        return coroutine
 
     def _loop(self, run: _Run) -> VirtualLoop:
         until = None if self.timeout is None else self.start + self.timeout
@@ -117,6 +136,14 @@ class Program:
         )
         loop.set_exception_handler(lambda _, context: run.reported.append(context))
         return loop
+
+
+def _ends_test(error: BaseException) -> bool:
+    """Return whether an error is about the whole test, not about one order of its tasks."""
+    pytest: Any = sys.modules.get("_pytest.outcomes")
+    skips = () if pytest is None else (pytest.Skipped, pytest.XFailed, pytest.Exit)
+    ends = (KeyboardInterrupt, SystemExit, SkipTest, _NoCoroutineError, *skips)
+    return isinstance(error, ends)
 
 
 def explore(
@@ -156,7 +183,8 @@ def explore(
     Raises:
         ScheduleError: a run has failed. The message has the exception, the order of the tasks, as
             short as it could be made, and how to repeat it.
-        ValueError: `strategy` or `real_io` is unknown.
+        ValueError: `strategy` or `real_io` is unknown, or `seeds` is negative.
+        TypeError: `main` is no function that returns a coroutine, or a seed no integer.
         RuntimeError: called while an event loop runs in this thread.
     """
     return search(Program(main, start, real_io, timeout), seeds, strategy, cancel_points)
@@ -204,6 +232,7 @@ def replay(
     Raises:
         Diverged: the program did something else than when the schedule was recorded.
         ValueError: the schedule is not a text of `ScheduleError`, or neither is given.
+        TypeError: `main` is no function that returns a coroutine, or the seed no integer.
         RuntimeError: called while an event loop runs in this thread.
     """
     program = Program(main, start, real_io, timeout)
@@ -234,8 +263,11 @@ def _plans(
     cancel_points: bool,
 ) -> Iterator[tuple[int | None, Cancel | None, Chooser]]:
     """Yield what to run: the seed, where to cancel, and who chooses."""
+    if isinstance(seeds, int):
+        if seeds < 0:
+            raise ValueError("seeds must not be negative")
+        seeds = range(seeds)
     yield None, None, Given(())
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
     points: list[Cancel] = []
     if cancel_points:
         # How many there are, in asyncio's order; it has not failed.
@@ -253,12 +285,12 @@ def _plans(
 def _shortened(program: Program, found: Found, failed: _Run) -> ScheduleError:
     """Return the error for a failed run, with as few unusual choices as still lead to it."""
     choices = failed.schedule.choices
-    until = time.monotonic() + LONGEST_SHORTENING_S
+    until = monotonic() + LONGEST_SHORTENING_S
     runs = 0
     size = len(choices)
-    while size and runs < MOST_RUNS_TO_SHORTEN and time.monotonic() < until:
+    while size and runs < MOST_RUNS_TO_SHORTEN and monotonic() < until:
         start = 0
-        while start < len(choices) and runs < MOST_RUNS_TO_SHORTEN:
+        while start < len(choices) and runs < MOST_RUNS_TO_SHORTEN and monotonic() < until:
             part = choices[start : start + size]
             if any(choice.index for choice in part):
                 indices = [choice.index for choice in choices]

@@ -45,9 +45,14 @@ class Found:
 
         Raises:
             ValueError: it is no such text.
+            TypeError: it is no text at all.
         """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - A program may.
+            raise TypeError(f"a schedule is a text, not {text!r}")
         try:
             seed, cancel, choices, fingerprint = text.split(".")
+            if cancel and cancel[-1] not in "gw":
+                raise ValueError
             found = cls(
                 int(seed) if seed else None,
                 Cancel(int(cancel[:-1]), cancel[-1] == "g") if cancel else None,

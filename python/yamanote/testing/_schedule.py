@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
 
 from yamanote.testing._choices import DIGITS, MOST, Choice
 from yamanote.testing._steps import Names, Place, place_of, task_of
@@ -54,6 +56,50 @@ class Cancel(NamedTuple):
     waking: bool
 
 
+class _Waiting:
+    """The task steps of a pass that have no place in its order yet."""
+
+    def __init__(
+        self, origins: Sequence[int | None], steps: Sequence[bool], barriers: set[int]
+    ) -> None:
+        """Begin with all `steps`. Those of one origin do not move over its barriers."""
+        self._origins = origins
+        #: In the order of the queue: those that may come next.
+        self.free: list[int] = []
+        #: By origin: the steps and barriers that are left; reversed.
+        self._held: dict[int | None, list[int]] = {}
+        self._free_of: dict[int | None, list[int]] = {}
+        self._barriers = barriers
+        for index in reversed(range(len(steps))):
+            if steps[index] or index in barriers:
+                self._held.setdefault(origins[index], []).append(index)
+        for origin in self._held:
+            self._release(origin)
+
+    def _release(self, origin: int | None) -> None:
+        """Free the steps of an origin up to its next barrier."""
+        held = self._held[origin]
+        while held and held[-1] not in self._barriers:
+            index = held.pop()
+            bisect.insort(self.free, index)
+            self._free_of.setdefault(origin, []).append(index)
+
+    def take(self, index: int) -> None:
+        """Take a free step away."""
+        for left in (self.free, self._free_of[self._origins[index]]):
+            del left[bisect.bisect_left(left, index)]
+
+    def before(self, barrier: int) -> list[int]:
+        """Return the steps that come before a barrier, the first of its origin that is left."""
+        return self._free_of.get(self._origins[barrier], [])
+
+    def pass_barrier(self, barrier: int) -> None:
+        """Free what comes after a barrier."""
+        origin = self._origins[barrier]
+        self._held[origin].pop()
+        self._release(origin)
+
+
 class Schedule:
     """Arranges the passes of one loop.
 
@@ -81,7 +127,9 @@ class Schedule:
         self._chooser, self._expected = chooser, expected
         self._cancel = cancel
         self._records = records
-        self._names = Names()
+        self._names = Names(given=True)
+        # A program may give another name each time: with a random number, say.
+        self._keys = Names(given=False)
         self._digest = hashlib.blake2s(digest_size=4)
         #: Made so far.
         self.choices: list[Choice] = []
@@ -91,7 +139,7 @@ class Schedule:
         #: How many suspensions there were, and how many of them have ended.
         self.waits: int = 0
         self.wakes: int = 0
-        self._seen: set[int] = set()
+        self._begun: WeakSet[asyncio.Task[Any]] = WeakSet()
         #: The tasks that ran in the last pass.
         self._ran: list[asyncio.Task[Any]] = []
         self._is_on = True
@@ -104,6 +152,7 @@ class Schedule:
     def stop(self) -> None:
         """Leave the order as asyncio has it from now on."""
         self._is_on = False
+        self._ran.clear()  # A lost task is told of when nothing refers to it.
 
     def arrange(self, entries: Sequence[object], origins: Sequence[int | None]) -> list[int]:
         """Return in which order to run the entries of a pass.
@@ -120,6 +169,10 @@ class Schedule:
         if not self._is_on:
             return list(range(len(entries)))
         tasks = [task_of(entry) for entry in entries]
+        if self._records:  # In asyncio's order, which numbers equal names.
+            for task in tasks:
+                if task is not None:
+                    self._names.of(task)
         self.settle({id(task) for task in tasks if task is not None})
         places = self._arranged_timers(entries)
         order: list[int] = []
@@ -162,7 +215,7 @@ class Schedule:
                 end += 1
             left = list(range(start, end))
             for place in range(start, end):
-                names = [f"timer {it - start}" for it in left]
+                names = [f"timer {it - start}" for it in left[:MOST]]
                 places[place] = left.pop(self._choose(names))
             start = end
         return places
@@ -174,45 +227,42 @@ class Schedule:
         tasks: Sequence[asyncio.Task[Any] | None],
     ) -> Iterator[int]:
         """Yield each index once. What is no step stays where it is."""
-        left = [index for index, task in enumerate(tasks) if task is not None]
+        names = ["" if task is None else self._keys.of(task) for task in tasks]
         # A callback comes after the steps that its origin scheduled before it, and before those
         # that it scheduled later.
-        barriers = [
+        barriers = {
             index
             for index, task in enumerate(tasks)
             if task is None and entries[index] is not None and _time_of(entries[index]) is None
-        ]
+        }
+        waiting = _Waiting(origins, [task is not None for task in tasks], barriers)
 
-        def same_origin(slot: int, indices: list[int]) -> list[int]:
-            return [it for it in indices if it < slot and origins[it] == origins[slot]]
-
-        def take(free: list[int]) -> Iterator[int]:
-            if free:
-                names = [self._names.of(task) for it in free if (task := tasks[it]) is not None]
-                index = free[self._choose(names)]
-                left.remove(index)
-                yield index
+        def take(candidates: list[int]) -> int:
+            chosen = candidates[self._choose([names[it] for it in candidates[:MOST]])]
+            waiting.take(chosen)
+            return chosen
 
         for slot, task in enumerate(tasks):
             if task is not None:
-                yield from take([it for it in left if not same_origin(it, barriers)])
+                if waiting.free:
+                    yield take(waiting.free)
                 continue
             if slot in barriers:
-                barriers.remove(slot)
-                while before := same_origin(slot, left):
-                    yield from take(before)
+                while before := waiting.before(slot):
+                    yield take(before)
+                waiting.pass_barrier(slot)
             yield slot
-        while left:
-            yield from take(left)
+        while waiting.free:
+            yield take(waiting.free)
 
     def _choose(self, names: Sequence[str]) -> int:
-        """Return the index of the candidate that comes next."""
-        count = min(len(names), MOST)
+        """Return the index of the candidate that comes next: of `MOST` at most."""
+        count = len(names)
         if count < 2:
             return 0
         digest = hashlib.blake2s("\0".join(names).encode(), digest_size=1).digest()[0]
         check = DIGITS[digest % len(DIGITS)]
-        index = self._chooser.choose(names[:count])
+        index = self._chooser.choose(names)
         choice = Choice(count, index, check)
         if self._expected is not None:
             self._compare(choice, names)
@@ -235,17 +285,16 @@ class Schedule:
 
     def _note(self, task: asyncio.Task[Any]) -> None:
         """Write down the step that is about to run."""
-        name = self._names.of(task)
         self.step_count += 1
         if self.step_count > MOST_STEPS:
             raise TimeoutError(f"the program does not end: {MOST_STEPS} steps of tasks")
-        self._digest.update(name.encode() + b"\0")
-        first = id(task) not in self._seen
+        self._digest.update(self._keys.of(task).encode() + b"\0")
+        # An eager task has begun when it is first queued.
+        first = task not in self._begun and not getattr(task.get_coro(), "cr_suspended", False)
+        self._begun.add(task)
         if self._records:
-            self.steps.append(Step(name, place_of(task), first))
-        if first:
-            self._seen.add(id(task))
-        else:
+            self.steps.append(Step(self._names.of(task), place_of(task), first))
+        if not first:
             if self._cancel == (self.wakes, True):
                 task.cancel()
             self.wakes += 1

@@ -8,12 +8,14 @@ import re
 import sys
 import sysconfig
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from types import FrameType
 
-#: What asyncio calls a task that the program gives no name.
-DEFAULT_NAME: Final = re.compile(r"Task-\d+")
+#: What asyncio calls a task that the program gives no name; "None" if the program has a task
+#: factory, in Python 3.13.
+DEFAULT_NAME: Final = re.compile(r"Task-\d+|None")
 
 #: A chain of coroutines that is longer is cut: it may be endless.
 MOST_FRAMES: Final = 1000
@@ -30,6 +32,11 @@ LIBRARIES: Final = tuple(
 )
 
 
+#: asyncio's class, and the one that is written in Python.
+_tasks: Any = asyncio.tasks
+_TASKS: Final = (asyncio.Task, _tasks._PyTask)
+
+
 class Place(NamedTuple):
     """A line of the program."""
 
@@ -44,7 +51,7 @@ class Place(NamedTuple):
 
 def is_task(found: object) -> TypeGuard[asyncio.Task[Any]]:
     """Return whether an object is a task, of asyncio's class or of one of its own."""
-    return isinstance(found, asyncio.Task)
+    return isinstance(found, _TASKS)
 
 
 def task_of(entry: object) -> asyncio.Task[Any] | None:
@@ -62,27 +69,26 @@ def task_of(entry: object) -> asyncio.Task[Any] | None:
 class Names:
     """What tasks are called: the same in each run of a program, unlike asyncio's numbers."""
 
-    def __init__(self) -> None:
-        """Begin with no names."""
-        self._names: dict[int, str] = {}
-        # An identity must not come again.
-        self._tasks: list[asyncio.Task[Any]] = []
+    def __init__(self, *, given: bool) -> None:
+        """Begin with no names. With `given`, a name that the program has given a task counts."""
+        self._given = given
+        # Keeps no task alive: asyncio tells of what a lost one raised when it is gone.
+        self._names: WeakKeyDictionary[asyncio.Task[Any], str] = WeakKeyDictionary()
         self._counts: dict[str, int] = {}
 
     def of(self, task: asyncio.Task[Any]) -> str:
         """Return the task's name, or its coroutine's; equal ones are numbered."""
-        name = self._names.get(id(task))
+        name = self._names.get(task)
         if name is None:
             name = task.get_name()
-            if DEFAULT_NAME.fullmatch(name):
+            if not self._given or DEFAULT_NAME.fullmatch(name):
                 coroutine: Any = task.get_coro()
                 name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
                 name = name.rpartition("<locals>.")[2]
             count = self._counts[name] = self._counts.get(name, 0) + 1
             if count > 1:
                 name = f"{name} #{count}"
-            self._names[id(task)] = name
-            self._tasks.append(task)
+            self._names[task] = name
         return name
 
 
