@@ -73,12 +73,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     options = _options_of(pyfuncitem)
     if options is None or _is_left_to_others(pyfuncitem, options):
         return None
-    # pytest-asyncio has put a function around it that is none.
-    function = inspect.unwrap(pyfuncitem.obj)
+    function = _without_asyncio(pyfuncitem.obj)
     if not inspect.iscoroutinefunction(function):
         return None
-    if function is not pyfuncitem.obj and inspect.ismethod(pyfuncitem.obj):
-        function = function.__get__(pyfuncitem.obj.__self__)
     names = pyfuncitem._fixtureinfo.argnames  # pyright: ignore[reportPrivateUsage]
     call = functools.partial(function, **{name: pyfuncitem.funcargs[name] for name in names})
     _run(call, options, pyfuncitem.funcargs)
@@ -203,6 +200,20 @@ def _is_left_to_asyncio(item: pytest.Item, options: Options) -> bool:
         and options.seeds is None
         and any(base.__module__.startswith("pytest_asyncio") for base in type(item).__mro__)
     )
+
+
+def _without_asyncio(function: Any) -> Any:  # noqa: ANN401 - Any callable.
+    """Return what pytest-asyncio has put a function around that is no coroutine function.
+
+    Decorators of the test itself stay.
+    """
+    plain = getattr(function, "__func__", function)
+    module: str = getattr(plain, "__globals__", {}).get("__name__", "")
+    if not module.startswith("pytest_asyncio"):
+        return function
+    wrapped = plain.__wrapped__
+    owner: object = getattr(function, "__self__", None)
+    return wrapped if owner is None or inspect.ismethod(wrapped) else wrapped.__get__(owner)
 
 
 def _is_taken_from_anyio(item: pytest.Function) -> bool:
