@@ -81,6 +81,24 @@ def test_hypothesis_and_unittest_run_as_always(pytester: pytest.Pytester) -> Non
         assert result.ret == 0
 
 
+def test_hypothesis_with_pytest_asyncio_runs_on_our_loop(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import asyncio, pytest, yamanote
+        from hypothesis import given, settings, strategies as st
+
+        @pytest.mark.asyncio
+        @settings(max_examples=5, deadline=None)
+        @given(number=st.integers(1, 9))
+        async def test_it(number):
+            await asyncio.sleep(0)
+            assert isinstance(asyncio.get_running_loop(), yamanote.Loop)
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:anyio", "--yamanote")
+    result.assert_outcomes(passed=1)
+
+
 def test_a_skip_skips_and_a_failure_has_its_order(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

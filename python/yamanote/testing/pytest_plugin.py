@@ -61,7 +61,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if options is None or not isinstance(item, pytest.Function):
             continue
         if _is_left_to_asyncio(item, options):
-            item.obj = _wrapped(item.obj, options)
+            # Hypothesis has a function of its own around a test, which is none to await.
+            if inspect.iscoroutinefunction(item.obj):
+                item.obj = _wrapped(item.obj, options)
         elif _is_taken_from_anyio(item):
             item.obj = _synchronous(item.obj, options)
 
