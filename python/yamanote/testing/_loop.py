@@ -40,7 +40,7 @@ LONGEST_WAIT_S: Final = 1.0
 WAIT_FOR_OWN_S: Final = 0.01
 #: Seconds of real waits without a jump, in all, after which waits count as time: what never ceases
 #: to call the loop must not keep a deadline away for ever.
-LONGEST_STANDSTILL_S: Final = 5.0
+LONGEST_STANDSTILL_S: Final = 30.0
 #: Seconds between two looks at what works for the loop, in case it ends without a word.
 LOOK_AGAIN_S: Final = 0.1
 #: The same for threads of executors that have no job of the loop.
