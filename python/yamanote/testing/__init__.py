@@ -11,16 +11,18 @@ The loop of this runner sleeps an hour at once:
 from __future__ import annotations
 
 import math
+from typing import Literal, overload
 
 from yamanote.testing._choices import Strategy, chooser_of
 from yamanote.testing._clock import Clock, Jumps
 from yamanote.testing._deadlock import Deadlock
 from yamanote.testing._explore import Exploration, explore, replay
 from yamanote.testing._failure import ScheduleError
-from yamanote.testing._loop import RealIo, VirtualLoop, longest_wait
-from yamanote.testing._schedule import Diverged, Schedule, Step
+from yamanote.testing._loop import ArrangedLoop, RealIo, VirtualLoop, longest_wait
+from yamanote.testing._schedule import Diverged, Schedule, Step, real_schedule
 
 __all__ = [
+    "ArrangedLoop",
     "Clock",
     "Deadlock",
     "Diverged",
@@ -37,13 +39,36 @@ __all__ = [
 ]
 
 
+@overload
+def new_event_loop(
+    *,
+    start: float = ...,
+    seed: int | None = ...,
+    strategy: Strategy = ...,
+    real_io: RealIo = ...,
+    virtual_time: Literal[True] = ...,
+) -> VirtualLoop: ...
+
+
+@overload
+def new_event_loop(
+    *,
+    start: float = ...,
+    seed: int | None = ...,
+    strategy: Strategy = ...,
+    real_io: RealIo = ...,
+    virtual_time: bool,
+) -> VirtualLoop | ArrangedLoop: ...
+
+
 def new_event_loop(
     *,
     start: float = 0.0,
     seed: int | None = None,
     strategy: Strategy = "pct",
     real_io: RealIo = "wait",
-) -> VirtualLoop:
+    virtual_time: bool = True,
+) -> VirtualLoop | ArrangedLoop:
     """Return a yamanote loop whose clock is virtual.
 
     Its `time()` stands still while anything runs, and jumps to the deadline of the next timer when
@@ -64,6 +89,9 @@ def new_event_loop(
             through which bytes may come. "wait" waits for them really, for a second at most; for
             10 ms where both ends of each connection are in this loop. A number is another
             limit, in seconds. "ignore" jumps at once.
+        virtual_time: with `False` the loop's time is real and only `seed` counts: for programs that
+            measure time by another clock, or share it with other threads or processes. There is
+            no `Deadlock` then.
 
     Raises:
         ValueError: `real_io` or `strategy` is none of these, or `start` is not finite.
@@ -73,5 +101,7 @@ def new_event_loop(
         raise ValueError(f"start must be finite, not {start!r}")
     longest_wait(real_io)  # Checks it: a loop that was made would have to be closed.
     chooser = chooser_of(strategy)
+    if not virtual_time:
+        return ArrangedLoop(schedule=real_schedule(chooser, seed))
     schedule = None if seed is None else Schedule(chooser(seed))
     return VirtualLoop(start=start, real_io=real_io, schedule=schedule)

@@ -47,7 +47,23 @@ LOOK_AGAIN_S: Final = 0.1
 LOOK_AT_POOLS_S: Final = 0.001
 
 
-class VirtualLoop(Loop):
+class ArrangedLoop(Loop):
+    """A yamanote loop whose passes are arranged; its time is real."""
+
+    def __init__(self, *, schedule: Schedule | None) -> None:
+        """Run tasks in the order of `schedule`; without one, in asyncio's own."""
+        super().__init__()
+        self._schedule = schedule
+        if schedule is not None:
+            self._arrange_passes()
+
+    def _arrange(self, entries: list[object], origins: list[int | None]) -> list[int]:
+        """Return in which order to run the entries of a pass; see `Schedule.arrange`."""
+        assert self._schedule is not None
+        return self._schedule.arrange(entries, origins)
+
+
+class VirtualLoop(ArrangedLoop):
     """A yamanote loop whose time is virtual; see `new_event_loop()`."""
 
     #: What `time()` tells.
@@ -63,8 +79,8 @@ class VirtualLoop(Loop):
     ) -> None:
         """Start the clock at `start`; end the run where it would jump over `until`."""
         self.clock = Clock(self, start)
-        super().__init__()
-        self._schedule, self._until = schedule, until
+        super().__init__(schedule=schedule)
+        self._until = until
         #: How long the run may take, and again what is cancelled then.
         self._limit = math.inf if until is None else until - start
         self._longest_wait = longest_wait(real_io)
@@ -77,8 +93,6 @@ class VirtualLoop(Loop):
         self._executors: WeakSet[Executor] = WeakSet()
         self._starting: set[SubprocessTransport] = set()
         self._use_virtual_time()
-        if schedule is not None:
-            self._arrange_passes()
 
     def time(self) -> float:
         """Return the virtual time, in seconds."""
@@ -161,11 +175,6 @@ class VirtualLoop(Loop):
         """As asyncio's."""
         self._waits_since = None  # Time between two runs is no wait.
         super().run_forever()
-
-    def _arrange(self, entries: list[object], origins: list[int | None]) -> list[int]:
-        """Return in which order to run the entries of a pass; see `Schedule.arrange`."""
-        assert self._schedule is not None
-        return self._schedule.arrange(entries, origins)
 
     def _patience(self) -> float:
         """Return the seconds that an event may still take which comes before the next deadline."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import bisect
 import hashlib
+import math
+import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
 
@@ -12,7 +14,7 @@ from yamanote.testing._choices import DIGITS, MOST, Choice
 from yamanote.testing._steps import Names, Place, place_of, task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from yamanote.testing._choices import Chooser
 
@@ -115,6 +117,7 @@ class Schedule:
         expected: Sequence[Choice] | None = None,
         cancel: Cancel | None = None,
         records: bool = False,
+        most_steps: float = MOST_STEPS,
     ) -> None:
         """Decide by `chooser`.
 
@@ -123,10 +126,11 @@ class Schedule:
             expected: the choices that must come again.
             cancel: where to cancel a task.
             records: whether to record the place of each step.
+            most_steps: a program that takes more counts as one that does not end.
         """
         self._chooser, self._expected = chooser, expected
         self._cancel = cancel
-        self._records = records
+        self._records, self._most_steps = records, most_steps
         self._names = Names(given=True)
         # A program may give another name each time: with a random number, say.
         self._keys = Names(given=False)
@@ -140,8 +144,9 @@ class Schedule:
         self.waits: int = 0
         self.wakes: int = 0
         self._begun: WeakSet[asyncio.Task[Any]] = WeakSet()
-        #: The tasks that ran in the last pass.
-        self._ran: list[asyncio.Task[Any]] = []
+        #: The tasks that ran in the last pass. None is kept alive: a program may look for what is
+        #: gone.
+        self._ran: list[weakref.ref[asyncio.Task[Any]]] = []
         self._is_on = True
 
     @property
@@ -196,8 +201,9 @@ class Schedule:
         """
         cancelled = False
         ran, self._ran = self._ran, []
-        for task in ran:
-            if task.done() or (ready and id(task) in ready):
+        for reference in ran:
+            task = reference()
+            if task is None or task.done() or (ready and id(task) in ready):
                 continue
             if self._is_on and self._cancel == (self.waits, False):
                 cancelled = task.cancel()
@@ -286,8 +292,8 @@ class Schedule:
     def _note(self, task: asyncio.Task[Any]) -> None:
         """Write down the step that is about to run."""
         self.step_count += 1
-        if self.step_count > MOST_STEPS:
-            raise TimeoutError(f"the program does not end: {MOST_STEPS} steps of tasks")
+        if self.step_count > self._most_steps:
+            raise TimeoutError(f"the program does not end: {self._most_steps} steps of tasks")
         self._digest.update(self._keys.of(task).encode() + b"\0")
         # An eager task has begun when it is first queued.
         first = task not in self._begun and not getattr(task.get_coro(), "cr_suspended", False)
@@ -298,7 +304,15 @@ class Schedule:
             if self._cancel == (self.wakes, True):
                 task.cancel()
             self.wakes += 1
-        self._ran.append(task)
+        self._ran.append(weakref.ref(task))
+
+
+def real_schedule(chooser: Callable[[int], Chooser], seed: int | None) -> Schedule | None:
+    """Return the schedule of a seed for a loop whose time is real; `None` without one.
+
+    There, a program that takes many steps may still end: it may look for a time to come.
+    """
+    return None if seed is None else Schedule(chooser(seed), most_steps=math.inf)
 
 
 def _time_of(entry: object) -> float | None:

@@ -67,7 +67,10 @@ def task_of(entry: object) -> asyncio.Task[Any] | None:
 
 
 class Names:
-    """What tasks are called: the same in each run of a program, unlike asyncio's numbers."""
+    """What tasks are called: the same in each run of a program, unlike asyncio's numbers.
+
+    A task is not kept alive by its name: a program may look for what is gone.
+    """
 
     def __init__(self, *, given: bool) -> None:
         """Begin with no names. With `given`, a name that the program has given a task counts."""
