@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
-import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.ecosystem import seeds
 from tests.ecosystem.environment import Environment, interpreter
+from tests.ecosystem.execution import LOOPS, Run, Runner
 from tests.ecosystem.suites import SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterator
 
+    from tests.ecosystem.seeds import SeedsVerdict
     from tests.ecosystem.suites import Suite
 
-LOOPS = {"asyncio": "asyncio:new_event_loop", "yamanote": "yamanote:new_event_loop"}
 CACHE = Path(".cache", "ecosystem")
 
 #: How often tests that failed only on yamanote are retried, without the others, on both loops.
 TRIES = 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """The results of one run of pytest.
-
-    Attributes:
-        outcomes: `passed`, `failed` or `skipped` by test.
-        end: why the process ended early, or empty.
-        output: its complete output.
-        seconds: its duration.
-    """
-
-    outcomes: Mapping[str, str]
-    end: str
-    output: str
-    seconds: float
-
-    def passed(self) -> set[str]:
-        """The tests that passed."""
-        return {name for name, outcome in self.outcomes.items() if outcome == "passed"}
 
 
 @dataclass
@@ -97,6 +71,18 @@ class Verdict:
             + f" ({seconds['asyncio']} s, {seconds['yamanote']} s)"
         )
 
+    def details(self) -> Iterator[str]:
+        """Yields a line for each test that failed."""
+        for name in sorted(self.ours):
+            yield f"ONLY ON ASYNCIO {name}"
+        for name in sorted(self.flaky):
+            yield f"flaky {name}"
+
+    def output(self) -> Iterator[str]:
+        """Yields what the runs have printed."""
+        yield from (run.output for run in self.runs.values())
+        yield from self.tries
+
 
 def main(arguments: list[str]) -> int:
     """Runs the suites; returns 0 if yamanote passes what asyncio passes."""
@@ -114,47 +100,49 @@ def main(arguments: list[str]) -> int:
     for suite in suites:
         environment.source(suite)
 
-    def examine(suite: Suite) -> Verdict:
-        verdict = _examine(environment, suite, options.timeout)
+    runner = Runner(environment, options.timeout)
+
+    def examine(suite: Suite) -> Verdict | SeedsVerdict:
+        verdict = (
+            seeds.examine(runner, suite, options.seeds)
+            if options.seeds
+            else _examine(runner, suite)
+        )
         print(verdict.line(), flush=True)
         return verdict
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        verdicts = list(pool.map(examine, suites))
+        return _report(list(pool.map(examine, suites)))
 
+
+def _report(verdicts: list[Verdict | SeedsVerdict]) -> int:
+    """Prints all results; returns the exit status."""
     failures = CACHE / f"failures-{interpreter()}.txt"
     with failures.open("w", encoding="utf-8") as file:
         for verdict in verdicts:
             if verdict.ours or verdict.flaky or verdict.broken:
-                file.writelines(run.output for run in verdict.runs.values())
-                file.writelines(verdict.tries)
+                file.writelines(verdict.output())
     print(f"\necosystem on {interpreter()}:")
     for verdict in verdicts:
         print(f"  {verdict.line()}")
-        for name in sorted(verdict.ours):
-            print(f"    ONLY ON ASYNCIO {name}")
-        for name in sorted(verdict.flaky):
-            print(f"    flaky {name}")
+        for line in verdict.details():
+            print(f"    {line}")
     wrong = any(verdict.ours or verdict.broken for verdict in verdicts)
     if wrong:
         print(f"  details: {failures}")
     return int(wrong)
 
 
-def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdict:
+def _examine(runner: Runner, suite: Suite) -> Verdict:
     """Runs a suite on both loops, and retries what failed only on ours."""
     verdict = Verdict(suite)
     for loop in LOOPS:
-        verdict.runs[loop] = _run(environment, suite, loop, suite.tests, timeout_s)
+        verdict.runs[loop] = runner.run(suite, loop)
     suspects = verdict.passed("asyncio") - verdict.passed("yamanote")
-    options = tuple(option for option in suite.tests if option == "--pyargs")
     for _ in range(TRIES):
         if not suspects:
             break
-        again = {
-            loop: _run(environment, suite, loop, (*options, *sorted(suspects)), timeout_s)
-            for loop in reversed(LOOPS)
-        }
+        again = {loop: runner.run(suite, loop, suspects) for loop in reversed(LOOPS)}
         verdict.tries.append(again["yamanote"].output)
         verdict.flaky |= suspects & again["yamanote"].passed()
         verdict.flaky |= suspects - again["asyncio"].passed()
@@ -163,71 +151,17 @@ def _examine(environment: Environment, suite: Suite, timeout_s: float) -> Verdic
     return verdict
 
 
-def _run(
-    environment: Environment, suite: Suite, loop: str, tests: Iterable[str], timeout_s: float
-) -> Run:
-    command: list[str | Path] = [environment.python]
-    command += ["-X", "faulthandler", "-m", "pytest", "-q", "-ra", "--tb=short"]
-    # Overrides the project's own settings: many processes, coverage, reports.
-    command += ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
-    command += ["--rootdir", environment.source(suite)]
-    command += ["--config-file", environment.configuration(suite)]
-    command += ["--timeout", "60", "-o", "faulthandler_timeout=90"]
-    for plugin in ("loop_of_choice", *suite.plugins):
-        command += ["-p", plugin]
-    with tempfile.TemporaryDirectory(prefix="ecosystem-") as room:
-        outcomes = Path(room, "outcomes")
-        outcomes.touch()
-        log = Path(room, "log")
-        # A loop with another name would be treated as the default loop of users.
-        variables = {
-            **{name: value for name, value in os.environ.items() if name != "CI"},
-            "LOOP": LOOPS[loop],
-            "OUTCOMES": str(outcomes),
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTHONPATH": str(environment.path),
-            "TMPDIR": room,
-        }
-        started = time.monotonic()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, *suite.options, *tests],
-                cwd=environment.source(suite),
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(timeout_s)
-                end = "" if code >= 0 else f"ended by signal {-code}"
-            except subprocess.TimeoutExpired:
-                end = f"not finished after {timeout_s:.0f} s"
-            finally:
-                # Processes that the tests left running are killed, too.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        results: dict[str, str] = {}
-        finished = False
-        for line in outcomes.read_text(encoding="utf-8").splitlines():
-            name, outcome = json.loads(line)
-            if name is None:
-                finished = True
-            elif results.get(name) != "failed":
-                results[name] = outcome
-        if not finished and not end:
-            end = "ended early"
-        text = log.read_text(encoding="utf-8", errors="replace")
-    return Run(results, end, f"{suite.name} on {loop}\n{text}", time.monotonic() - started)
-
-
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.ecosystem", description=__doc__)
     parser.add_argument("suites", nargs="*", help="names (default: all of them)")
     parser.add_argument("--quick", action="store_true", help="only the fast tests")
     parser.add_argument("--jobs", type=int, default=2, help="suites at once (default: 2)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=0,
+        help="instead run what passes on yamanote in so many other orders of tasks",
+    )
     parser.add_argument(
         "--timeout", type=float, default=900.0, help="seconds for a suite on a loop (default: 900)"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.ecosystem import order
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,9 +23,12 @@ class Suite:
         tests: pytest's arguments, relative to the root of the source distribution.
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
+        seeded_options: still further options, with `--seeds`.
         code: directories of the source distribution that would hide the installed package.
         about_asyncio: tests that need asyncio's own loop, and why no other can pass. They do not
             count; if one passes nevertheless, the command fails.
+        about_order: tests that rely on asyncio's order of tasks that are ready at the same time,
+            and how. With `--seeds` they may fail.
         quick: run by `--quick` instead of `tests`; empty to leave the suite out.
     """
 
@@ -31,8 +36,10 @@ class Suite:
     tests: tuple[str, ...] = ("tests",)
     plugins: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    seeded_options: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     about_asyncio: Mapping[str, str] = field(default_factory=dict[str, str])
+    about_order: Mapping[str, str] = field(default_factory=dict[str, str])
     quick: tuple[str, ...] | None = None
 
 
@@ -46,6 +53,9 @@ SUITES = (
         "aiohttp",
         plugins=("pytest_mock", "pytest_codspeed.plugin"),
         options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
+        # A collection of garbage after each test takes longer than the tests, and has no order.
+        seeded_options=("--aiohttp-fast",),
+        about_order=order.AIOHTTP,
         code=("aiohttp",),
         quick=(
             "tests/test_client_functional.py",
@@ -65,6 +75,7 @@ SUITES = (
         "anyio",
         plugins=("anyio.pytest_plugin", "pytest_mock"),
         options=("-k", "not trio and not network"),
+        about_order=order.ANYIO,
         quick=(
             "tests/streams",
             "tests/test_eventloop.py",
