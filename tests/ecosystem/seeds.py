@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.ecosystem import swaps
@@ -107,7 +107,6 @@ def examine(runner: Runner, suite: Suite, seeds: int) -> SeedsVerdict:
     With the first seed all of them run. A test in which it had nothing to choose has one order
     only: it does not run with the others.
     """
-    suite = replace(suite, options=(*suite.options, *suite.seeded_options))
     verdict = SeedsVerdict(suite, runner.run(suite, "yamanote"))
     tests = verdict.plain.passed()
     for seed in range(1, seeds + 1):

@@ -23,7 +23,6 @@ class Suite:
         tests: pytest's arguments, relative to the root of the source distribution.
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
-        seeded_options: still further options, with `--seeds`.
         code: directories of the source distribution that would hide the installed package.
         about_asyncio: tests that need asyncio's own loop, and why no other can pass. They do not
             count; if one passes nevertheless, the command fails.
@@ -36,7 +35,6 @@ class Suite:
     tests: tuple[str, ...] = ("tests",)
     plugins: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    seeded_options: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     about_asyncio: Mapping[str, str] = field(default_factory=dict[str, str])
     about_order: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -53,8 +51,6 @@ SUITES = (
         "aiohttp",
         plugins=("pytest_mock", "pytest_codspeed.plugin"),
         options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
-        # A collection of garbage after each test takes longer than the tests, and has no order.
-        seeded_options=("--aiohttp-fast",),
         about_order=order.AIOHTTP,
         code=("aiohttp",),
         quick=(
