@@ -91,6 +91,8 @@ class Runner:
             }
             for name, number in (order or {}).items():
                 variables[name] = str(number)
+            if order and suite.freezes:
+                variables["FREEZE"] = "1"
             if only is not None:
                 if "--pyargs" not in suite.tests:
                     suite = replace(suite, tests=tuple(sorted({it.split("::")[0] for it in only})))

@@ -23,6 +23,8 @@ class Suite:
         tests: pytest's arguments, relative to the root of the source distribution.
         plugins: pytest plugins that the tests need, by module.
         options: further options for pytest.
+        freezes: whether garbage collections leave out what exists before the first test, with
+            `--seeds`: where each test collects all. Then `gc.get_referrers()` leaves it out, too.
         code: directories of the source distribution that would hide the installed package.
         about_asyncio: tests that need asyncio's own loop, and why no other can pass. They do not
             count; if one passes nevertheless, the command fails.
@@ -35,6 +37,7 @@ class Suite:
     tests: tuple[str, ...] = ("tests",)
     plugins: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    freezes: bool = False
     code: tuple[str, ...] = ()
     about_asyncio: Mapping[str, str] = field(default_factory=dict[str, str])
     about_order: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -51,6 +54,7 @@ SUITES = (
         "aiohttp",
         plugins=("pytest_mock", "pytest_codspeed.plugin"),
         options=("-m", "not dev_mode and not autobahn and not internal", "-k", "not benchmark"),
+        freezes=True,
         about_order=order.AIOHTTP,
         code=("aiohttp",),
         quick=(

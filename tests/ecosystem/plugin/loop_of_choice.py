@@ -2,7 +2,7 @@
 
 The environment variables are `LOOP`, as `module:factory`; `OUTCOMES`, the file to append to;
 `SEED`, for yamanote's loop in the order of that seed; `SWAP`, for asyncio's order but for the
-choice of that number, from 0; and `ONLY`, a file with the names of the tests to run.
+choice of that number, from 0; `ONLY`, a file with the names of the tests to run; and `FREEZE`.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """With a seed there are many runs: the tests' many collections leave out what is there now."""
-    if "SEED" in os.environ or "SWAP" in os.environ:
+    """Has garbage collections leave out what is there now, if the environment asks for it."""
+    if "FREEZE" in os.environ:
         gc.collect()
         gc.freeze()
 
