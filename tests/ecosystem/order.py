@@ -1,7 +1,7 @@
 """Tests that rely on asyncio's order of tasks that are ready at the same time, and how.
 
-`--seeds` has shown for each that in asyncio's order it fails as soon as two steps change places,
-both of which were ready.
+`--seeds` has shown for each, unless a comment says otherwise, that in asyncio's order it fails as
+soon as two steps change places, both of which were ready.
 """
 
 from __future__ import annotations
@@ -38,4 +38,19 @@ AIOHTTP: Final = {
     "tests/test_websocket_writer.py::test_send_compress_multiple_cancelled[zlib]": _IN_TURN,
 }
 
-ANYIO: Final[dict[str, str]] = {}
+_TICKETS: Final = (
+    "the server's last step of the handshake, which sends tickets, must come before the client has"
+    " sent, been cancelled and closed the stream"
+)
+
+ANYIO: Final = {
+    "tests/streams/test_tls.py::TestTLSStream::"
+    "test_cancelled_send_breaks_stream[asyncio]": _TICKETS,
+    "tests/streams/test_tls.py::TestTLSStream::"
+    "test_cancelled_send_breaks_stream[asyncio+eager]": _TICKETS,
+    "tests/test_synchronization.py::TestLock::test_cancel_after_release[asyncio]": _BEGINS,
+    "tests/test_synchronization.py::TestSemaphore::test_cancel_after_release[asyncio]": _BEGINS,
+    # Two tasks sleep for 0.1 s. Where the second begins first, its sleep may end some microseconds
+    # earlier, or may not: so no single swap has shown it. On asyncio, 0.102 s for the first does.
+    "tests/test_taskgroups.py::test_nested_task_group_filtering[asyncio]": _IN_TURN,
+}
