@@ -31,6 +31,7 @@ AIOHTTP: Final = {
     "tests/test_connector.py::test_connect_with_no_limit_and_limit_per_host[pyloop]": _GOES_ON,
     "tests/test_connector.py::test_error_on_connection[pyloop]": _IN_TURN,
     "tests/test_connector.py::test_error_on_connection_with_cancelled_waiter[pyloop]": _IN_TURN,
+    "tests/test_connector.py::test_tcp_connector_cancel_dns_error_captured[pyloop]": _BEGINS,
     "tests/test_flowcontrol_streams.py::"
     "test_flow_control_data_queue_waiter_cancelled[pyloop]": _BEGINS,
     "tests/test_streams.py::TestDataQueue::test_read_cancelled[pyloop]": _BEGINS,

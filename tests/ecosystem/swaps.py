@@ -16,19 +16,19 @@ def find(runner: Runner, suite: Suite, tests: set[str]) -> dict[str, str]:
     """Returns for each test with which swap it fails, if one is enough.
 
     All else is asyncio's own order: so the test depends on the order of just these two steps, both
-    of which were ready. It must fail twice.
+    of which were ready. It must fail twice, and alone.
     """
     found: dict[str, str] = {}
     for number in range(MOST):
         if not tests:
             break
         run = runner.run(suite, "yamanote", tests, {"SWAP": number})
-        suspects = _failed(run)
-        if suspects:
-            suspects &= _failed(runner.run(suite, "yamanote", suspects, {"SWAP": number}))
-        for name in suspects:
-            later, earlier = run.swaps[name]
-            found[name] = f"`{later}` goes before `{earlier}` at choice {number}"
+        for name in _failed(run):
+            # Alone: what other tests leave behind when they fail may be reported in this one.
+            alone = runner.run(suite, "yamanote", {name}, {"SWAP": number})
+            if name in _failed(alone):
+                later, earlier = alone.swaps[name]
+                found[name] = f"`{later}` goes before `{earlier}` at choice {number}"
         # A test that made no such choice makes none of a higher number, either.
         tests = run.swaps.keys() - found.keys()
     return found
