@@ -7,6 +7,8 @@ import math
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -125,15 +127,12 @@ def test_nor_one_with_a_handler_of_pythons_own() -> None:
         loop.call_soon_threadsafe(loop.stop)
 
     before = signal.signal(signal.SIGUSR1, stop)
-    pid = os.getpid()
-    child = os.fork()
-    if child == 0:
-        os.kill(pid, signal.SIGUSR1)
-        os._exit(0)
+    code = f"import os; os.kill({os.getpid()}, {int(signal.SIGUSR1)})"
+    child = subprocess.Popen([sys.executable, "-c", code])
     try:
         loop.run_forever()
     finally:
-        os.waitpid(child, 0)
+        child.wait()
         signal.signal(signal.SIGUSR1, before)
         loop.close()
 
