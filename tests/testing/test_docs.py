@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,17 @@ def test_an_example_passes(pytester: pytest.Pytester, code: str) -> None:
     pytester.makepyfile(code)
     result = pytester.runpytest_subprocess("-p", "no:anyio", "-p", "no:asyncio")
     result.assert_outcomes(passed=code.count("def test_"))
+
+
+def test_the_report_of_the_race_is_what_it_prints(pytester: pytest.Pytester) -> None:
+    code = next(it for it in EXAMPLES if "two_deposits" in it)
+    report = re.search(r"```text\n(fails with seed .*?)```", PAGE, re.DOTALL)
+    assert report is not None
+    # By another name than a test's, so that pytest does not change its assertions.
+    pytester.makepyfile(bank=code)
+    show = (
+        "import bank\ntry: bank.explore(bank.two_deposits)\nexcept AssertionError as it: print(it)"
+    )
+    result = pytester.run(sys.executable, "-c", show)
+    said = result.stdout.str().replace(f"{pytester.path}/", "")
+    assert said.strip() == report[1].strip()
