@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakSet
 
 from yamanote.testing._choices import DIGITS, MOST, Choice
-from yamanote.testing._steps import Names, Place, place_of, task_of
+from yamanote.testing._steps import Names, Place, is_step_without_future, place_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,10 +62,18 @@ class _Waiting:
     """The task steps of a pass that have no place in its order yet."""
 
     def __init__(
-        self, origins: Sequence[int | None], steps: Sequence[bool], barriers: set[int]
+        self,
+        origins: Sequence[int | None],
+        steps: Sequence[bool],
+        barriers: set[int],
+        yields: set[int],
     ) -> None:
-        """Begin with all `steps`. Those of one origin do not move over its barriers."""
-        self._origins = origins
+        """Begin with all `steps`.
+
+        Those of one origin do not move over its barriers, and one of `yields` comes after those
+        that its origin scheduled before it.
+        """
+        self._origins, self._yields = origins, yields
         #: In the order of the queue: those that may come next.
         self.free: list[int] = []
         #: By origin: the steps and barriers that are left; reversed.
@@ -79,17 +87,22 @@ class _Waiting:
             self._release(origin)
 
     def _release(self, origin: int | None) -> None:
-        """Free the steps of an origin up to its next barrier."""
+        """Free the steps of an origin up to its next barrier, or to a yield behind a free one."""
         held = self._held[origin]
         while held and held[-1] not in self._barriers:
+            if held[-1] in self._yields and self._free_of.get(origin):
+                break
             index = held.pop()
             bisect.insort(self.free, index)
             self._free_of.setdefault(origin, []).append(index)
 
     def take(self, index: int) -> None:
         """Take a free step away."""
-        for left in (self.free, self._free_of[self._origins[index]]):
+        origin = self._origins[index]
+        for left in (self.free, self._free_of[origin]):
             del left[bisect.bisect_left(left, index)]
+        if not self._free_of[origin]:
+            self._release(origin)
 
     def before(self, barrier: int) -> list[int]:
         """Return the steps that come before a barrier, the first of its origin that is left."""
@@ -107,7 +120,8 @@ class Schedule:
 
     Only what asyncio leaves open changes: the order of the task steps in a pass, and of timers that
     are due at the same time. Callbacks keep their order, and so do a callback and a task step that
-    were scheduled one after the other by the same callback.
+    were scheduled one after the other by the same callback. A task that awaits `sleep(0)` goes on
+    after those that it has just made or woken, which it lets run.
     """
 
     def __init__(
@@ -241,7 +255,17 @@ class Schedule:
             for index, task in enumerate(tasks)
             if task is None and entries[index] is not None and _time_of(entries[index]) is None
         }
-        waiting = _Waiting(origins, [task is not None for task in tasks], barriers)
+        # A task that awaits `sleep(0)` lets those go first that it has just made or woken.
+        yields = {
+            index
+            for index, task in enumerate(tasks)
+            if task is not None
+            and origins[index] is not None
+            and task in self._begun
+            and is_step_without_future(entries[index])
+        }
+        steps = [task is not None for task in tasks]
+        waiting = _Waiting(origins, steps, barriers, yields)
 
         def take(candidates: list[int]) -> int:
             chosen = candidates[self._choose([names[it] for it in candidates[:MOST]])]

@@ -66,6 +66,13 @@ def task_of(entry: object) -> asyncio.Task[Any] | None:
     return owner if is_step else None
 
 
+def is_step_without_future(entry: object) -> bool:
+    """Return whether a step that `task_of` knows is a first one, or comes after `sleep(0)`."""
+    callback = getattr(entry, "_callback", None)
+    name = getattr(callback, "__name__", None) or type(callback).__name__
+    return name in {"TaskStepMethWrapper", "__step"}
+
+
 class Names:
     """What tasks are called: the same in each run of a program, unlike asyncio's numbers.
 
