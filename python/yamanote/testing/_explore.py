@@ -194,6 +194,7 @@ def search(
     program: Program, seeds: int | Iterable[int], strategy: Strategy, cancel_points: bool
 ) -> Exploration:
     """Run a program as `explore()` does."""
+    __tracebackhide__ = True
     runs, orders, steps = 0, set[str](), 0
     for seed, cancel, chooser in _plans(program, seeds, chooser_of(strategy), cancel_points):
         run = program.run(chooser, seed=seed or 0, cancel=cancel)

@@ -15,9 +15,11 @@ import pytest
 
 from yamanote.testing._checks import checked
 from yamanote.testing._explore import LONGEST_RUN_S, Program, search
+from yamanote.testing._failure import ScheduleError
 from yamanote.testing._leaks import RememberingVirtualLoop
 from yamanote.testing._loop import VirtualLoop
 from yamanote.testing._options import Options
+from yamanote.testing._steps import LIBRARIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -94,20 +96,34 @@ def _run(
     def main() -> Coroutine[Any, Any, object]:
         return checked(call, options)
 
-    if options.seeds is not None:
-        timeout = LONGEST_RUN_S if options.timeout is None else options.timeout
-        program = Program(main, 0.0, options.real_io, timeout, RememberingVirtualLoop)
-        search(program, options.seeds, options.strategy, options.cancel_points)
-        return
     loop: Loop | None = fixtures.get("yamanote_loop")
     factory = options.new_event_loop if loop is None else lambda: loop
     try:
+        if options.seeds is not None:
+            timeout = LONGEST_RUN_S if options.timeout is None else options.timeout
+            program = Program(main, 0.0, options.real_io, timeout, RememberingVirtualLoop)
+            search(program, options.seeds, options.strategy, options.cancel_points)
+            return
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(main())
     except Exception as error:
         if options.seed is not None:
             error.add_note(f"the order of tasks is that of --yamanote-seed={options.seed}")
-        raise
+        elif isinstance(error, ScheduleError) and error.seed is not None:
+            error.add_note(f"or, with all its choices: pytest --yamanote-seed={error.seed}")
+        _begin_with_program(error.__cause__)
+        _begin_with_program(error)
+        raise error.with_traceback(error.__traceback__) from error.__cause__
+
+
+def _begin_with_program(error: BaseException | None) -> None:
+    """Leave out what runs the program: a person wants to see the test."""
+    if error is None:
+        return
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(LIBRARIES):
+        frames = frames.tb_next
+    error.__traceback__ = frames
 
 
 @pytest.fixture
