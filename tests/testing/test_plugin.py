@@ -248,6 +248,30 @@ def test_a_timeout_names_the_tasks(pytester: pytest.Pytester, virtual_time: bool
     says(result, "*TimeoutError: *", "*beating: beat*")
 
 
+def test_a_failure_shows_the_test_and_what_it_was_handling(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.yamanote
+        async def test_it():
+            try:
+                raise ZeroDivisionError("first")
+            except ZeroDivisionError:
+                raise ValueError("second")
+        """,
+    )
+    result.assert_outcomes(failed=1)
+    says(
+        result,
+        "E *ZeroDivisionError: first",
+        "During handling of the above exception, another exception occurred:",
+        "E *ValueError: second",
+    )
+    result.stdout.no_fnmatch_line("*runners.py*")
+
+
 def test_a_deadlock_ends_the_test(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

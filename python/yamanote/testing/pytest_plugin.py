@@ -113,7 +113,7 @@ def _run(
             error.add_note(f"or, with all its choices: pytest --yamanote-seed={error.seed}")
         _begin_with_program(error.__cause__)
         _begin_with_program(error)
-        raise error.with_traceback(error.__traceback__) from error.__cause__
+        raise
 
 
 def _begin_with_program(error: BaseException | None) -> None:
