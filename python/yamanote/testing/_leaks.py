@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from yamanote._loop import Loop
 from yamanote._origins import remember, remembered
@@ -25,7 +26,7 @@ class Remembering(Loop):
     def __init__(self, **options: Any) -> None:
         """Remember a line for each task and handle, too."""
         super().__init__(**options)
-        self._made_at: dict[int, str] = {}
+        self._made_at: WeakKeyDictionary[object, str] = WeakKeyDictionary()
         remember(self, 1)
 
     def _make_socket_transport(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - A transport, as those that follow.
@@ -44,7 +45,7 @@ class Remembering(Loop):
         return self._remember(super()._make_datagram_transport(*args, **kwargs))
 
     def _remember(self, transport: object) -> object:
-        self._made_at[id(transport)] = _caller()
+        self._made_at[transport] = _caller()
         return transport
 
 
@@ -91,8 +92,8 @@ class Leaks:
         if isinstance(left, asyncio.TimerHandle):
             return f"timer {left!r}, {_origin(left)}"
         if isinstance(left, asyncio.BaseTransport):
-            made_at: dict[int, str] = getattr(self._loop, "_made_at", {})
-            where = made_at.get(id(left))
+            made_at: Any = getattr(self._loop, "_made_at", {})
+            where = made_at.get(left)
             return f"transport {left!r}, " + (f"made at {where}" if where else "made by a server")
         frame = left.ag_frame
         line = frame.f_lineno if frame is not None else left.ag_code.co_firstlineno
