@@ -10,6 +10,7 @@ use crate::driver::Registration;
 use crate::ffi::Visitor;
 use crate::scheduler::Core;
 use crate::scheduler::meters::Meters;
+use crate::transports::traffic::Traffic;
 
 /// The phase of a transport's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub(crate) struct Life {
     pub(super) attached: Cell<bool>,
     /// Unsent bytes, as the meters have them.
     unsent: Cell<usize>,
+    pub(crate) traffic: Traffic,
     /// The loop's.
     pub(crate) meters: Arc<Meters>,
 }
@@ -69,6 +71,7 @@ impl Life {
             keeps_context: Cell::new(false),
             attached: Cell::new(false),
             unsent: Cell::new(0),
+            traffic: Traffic::default(),
             meters: Arc::clone(&core.shared.meters),
         }
     }

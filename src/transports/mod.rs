@@ -21,6 +21,7 @@ pub(crate) mod stream;
 mod stream_reader;
 mod streams;
 pub(crate) mod tls;
+mod traffic;
 pub(crate) mod warnings;
 mod write_buffer;
 

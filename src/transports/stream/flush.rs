@@ -145,6 +145,7 @@ fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<
 #[inline]
 fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
     state.life.meters.bytes_out.add_size(count);
+    state.life.traffic.note_out();
     let over = state.buffer.borrow_mut().advance(count);
     if let Some(bytes) = over {
         let py = this.py();

@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::ending::force_close;
 use super::flush::{close, grown, settle};
-use super::state::{State, Stream, Writing, pause_reading, resume_reading};
+use super::state::{State, Stream, Writing, is_settled, pause_reading, resume_reading};
 use super::write;
 use crate::errors::os_error;
 use crate::ffi::{Members, data, make, members, name};
@@ -22,7 +22,7 @@ pub(crate) fn members() -> Members {
         methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
             IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol<Stream>, GetExtraInfo,
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, MakeEmptyWaiter,
-            ResetEmptyWaiter;
+            ResetEmptyWaiter, Settled;
         attributes: SockFd, Loop<Stream>, Sock, Paused, ProtocolPaused, SendfileCompatible,
             StartTlsCompatible)
 }
@@ -253,6 +253,16 @@ method!(
         let waiter = state.empty_waiter.take();
         drop(waiter);
         Ok(())
+    }
+);
+
+method!(
+    Settled,
+    "_settled",
+    "Whether nothing waits to be sent, and what moved last went out or nothing has moved yet.",
+    |this, state| {
+        settle(this, &state)?;
+        Ok(is_settled(&state))
     }
 );
 

@@ -361,6 +361,7 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
 fn receive(state: &State, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
     let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
     state.cut_short.set(is_cut);
+    state.life.traffic.note_in();
     state.life.meters.bytes_in.add_size(count);
     Ok(count)
 }

@@ -123,6 +123,12 @@ impl State {
     }
 }
 
+/// Whether nothing is on its way out, and the peer's last bytes were answered.
+pub(crate) fn is_settled(state: &State) -> bool {
+    let is_sending = !state.buffer.borrow().is_empty() || state.empty_waiter.borrow().is_some();
+    !is_sending && !state.life.traffic.owes()
+}
+
 pub(crate) fn pause_reading(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     // Also allowed after the end of the stream, as in asyncio: resuming then reads the end again.
     if state.life.is_open() && state.reading.get() != Reading::Paused {

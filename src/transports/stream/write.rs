@@ -287,6 +287,7 @@ fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
     match socket::send(state.life.fd, bytes) {
         Ok(count) => {
             state.life.meters.bytes_out.add_size(count);
+            state.life.traffic.note_out();
             Ok(count)
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),

@@ -7,13 +7,14 @@ use pyo3::sync::PyOnceLock;
 use super::handshake;
 use super::read;
 use super::shutdown;
-use super::state::{Limits, READ_HIGH, Tls, TlsState, WRITE_HIGH, forget_if_over};
+use super::state::{Limits, READ_HIGH, Tls, TlsPhase, TlsState, WRITE_HIGH, forget_if_over};
 use super::write;
 use crate::ffi::{Members, adopt, class_of, data, downcast, make, members, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
 use crate::transports::protocol::Delivery;
 use crate::transports::shared_methods::{extra_arguments, sendfile_mode};
+use crate::transports::stream;
 use crate::transports::streams::Overlay;
 
 pub(crate) fn members() -> Members {
@@ -22,7 +23,8 @@ pub(crate) fn members() -> Members {
             IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol, GetExtraInfo,
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, SetReadBufferLimits,
             GetReadBufferLimits, GetReadBufferSize, ConnectionMade, ConnectionLost, EofReceived,
-            PauseWriting, ResumeWriting, Feed, CheckHandshakeTimeout, CheckShutdownTimeout;
+            PauseWriting, ResumeWriting, Feed, CheckHandshakeTimeout, CheckShutdownTimeout,
+            Settled;
         attributes: Loop, ProtocolPaused, SendfileCompatible, StartTlsCompatible, SslProtocol,
             SslContext, AppReadingPaused, IsDirect)
 }
@@ -362,6 +364,22 @@ method!(
     "_check_shutdown_timeout",
     "Timer callback: abort if the shutdown is unfinished.",
     |this, state| shutdown::check_shutdown_timeout(this, &state)
+);
+
+method!(
+    Settled,
+    "_settled",
+    "Whether nothing waits to be sent, and what moved last went out or nothing has moved yet.",
+    |this, state| {
+        write::settle(this, &state)?;
+        let is_empty = write::size(this, &state)? == 0;
+        match state.stream(this.py()) {
+            Some(stream) if state.phase.get() == TlsPhase::Wrapped && is_empty => {
+                Ok(stream::state::is_settled(&*data(&stream).state(this.py())?))
+            }
+            _ => Ok(false),
+        }
+    }
 );
 
 attribute!(Loop, c"_loop", |this, _state| Ok(data(this)
