@@ -25,6 +25,7 @@ PUBLIC = {
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "Server",
     "Stall",
     "TaskInfo",
     "Trace",

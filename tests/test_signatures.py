@@ -20,6 +20,7 @@ from yamanote import _subprocess, _yamanote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _LOOP: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 _CHILD: Any = vars(unix_events)["_UnixSubprocessTransport"]
@@ -203,14 +204,43 @@ def test_every_method_takes_what_asyncios_takes(kind: str) -> None:
     assert not different, "\n".join(different)
 
 
-def test_the_server_is_asyncios_own() -> None:
-    async def main() -> type[object]:
+@pytest.mark.parametrize("starts", [True, False])
+@pytest.mark.parametrize("is_unix", [True, False])
+def test_the_server_is_asyncios_own_with_more_methods(
+    tmp_path: Path, is_unix: bool, starts: bool
+) -> None:
+    async def main() -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if is_unix:
+            path = tmp_path / "socket"
+            server = await loop.create_unix_server(asyncio.Protocol, path, start_serving=starts)
+        else:
+            server = await loop.create_server(
+                asyncio.Protocol, "127.0.0.1", 0, start_serving=starts
+            )
+        assert server.is_serving() == starts
+        assert repr(server).startswith("<Server sockets=(<asyncio.TransportSocket ")
+        server.close()
+        await server.wait_closed()
+        return server
+
+    server = yamanote.run(main())
+    assert type(server) is yamanote.Server
+    assert isinstance(server, asyncio.Server)
+
+
+def test_a_server_of_a_programs_own_class_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(asyncio.Server):
+        pass
+
+    async def main() -> asyncio.Server:
         server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
         server.close()
         await server.wait_closed()
-        return type(server)
+        return server
 
-    assert yamanote.run(main()) is asyncio.Server
+    monkeypatch.setattr(asyncio.base_events, "Server", Mine)
+    assert type(yamanote.run(main())) is Mine
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.run() has no loop_factory")

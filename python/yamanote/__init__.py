@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
+    from yamanote._serving import Server
     from yamanote._stall import Stall
     from yamanote._tasks import TaskInfo, dump, tasks
     from yamanote._tracing import Trace, trace
@@ -34,6 +35,7 @@ else:
         "EventLoopPolicy": "_policy",
         "Histogram": "_metrics",
         "LoopMetrics": "_metrics",
+        "Server": "_serving",
         "Stall": "_stall",
         "TaskInfo": "_tasks",
         "Trace": "_tracing",
@@ -64,6 +66,7 @@ __all__ = [
     "Histogram",
     "Loop",
     "LoopMetrics",
+    "Server",
     "Stall",
     "TaskInfo",
     "Trace",

@@ -1,12 +1,15 @@
-"""The hooks that asyncio's own `Server` calls."""
+"""Creating servers, and the hooks that they call."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from asyncio import constants
+
+from yamanote._serving import adopted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     import socket
     import ssl
     from collections.abc import Callable
@@ -20,6 +23,12 @@ else:
 
 class Serving(Base):
     """Listening sockets; accepting is native."""
+
+    if not TYPE_CHECKING:  # asyncio's overloads are its type.
+
+        @functools.wraps(asyncio.BaseEventLoop.create_server)
+        async def create_server(self, *args: object, **options: object) -> asyncio.Server:
+            return adopted(await super().create_server(*args, **options))
 
     # Listening sockets on which accept() failed and that wait for the retry.
     _resting: set[socket.socket] | None = None
@@ -38,6 +47,7 @@ class Serving(Base):
         if sslcontext is None:
             self._listen(sock, protocol_factory, server, backlog, context)
             return
+        self._keep_clients(server)
 
         def accepted(
             conn: socket.socket, address: tuple[Any, ...] | None, context: Context | None

@@ -9,6 +9,8 @@ import sys
 from asyncio import unix_events
 from asyncio.log import logger
 
+from yamanote._serving import adopted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,11 @@ class UnixSockets(Base):
 
     if not TYPE_CHECKING:
         create_unix_connection = unix_events._UnixSelectorEventLoop.create_unix_connection
-        create_unix_server = unix_events._UnixSelectorEventLoop.create_unix_server
+
+        @functools.wraps(unix_events._UnixSelectorEventLoop.create_unix_server)
+        async def create_unix_server(self, *args: object, **options: object) -> asyncio.Server:
+            create = unix_events._UnixSelectorEventLoop.create_unix_server
+            return adopted(await create(self, *args, **options))
 
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer

@@ -739,6 +739,10 @@ class Core:
         connection, or `None` if none was given.
         """
 
+    @staticmethod
+    def _keep_clients(server: object) -> None:
+        """Give a server that is about to listen, if it is asyncio's or ours, a set of clients."""
+
     def _resume_listening(self, fd: int) -> None:
         """Accept again after a failure, in a later pass."""
 

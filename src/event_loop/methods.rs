@@ -17,7 +17,7 @@ use crate::sys::socket;
 use crate::transports::listener::{self, Then};
 use crate::transports::tls::session::{Session, SessionParts};
 use crate::transports::tls::{self, Timeouts};
-use crate::transports::{datagram, pipe, stream};
+use crate::transports::{clients, datagram, pipe, stream};
 
 #[pymethods]
 impl Core {
@@ -366,6 +366,12 @@ impl Core {
         context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         listener::listen(this, sock, Then::Call(accepted), accepts(backlog), context)
+    }
+
+    /// Keep the connections of a server whose listener is none of `_listen`.
+    #[staticmethod]
+    fn _keep_clients(server: &Bound<'_, PyAny>) -> PyResult<()> {
+        clients::prepare(server)
     }
 
     /// Accept again, after a failure.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::ffi::{make, name};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyIterator, PyList, PyString, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyIterator, PyList, PyString, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 /// A set of weak references to transports, with the methods of `WeakSet` that `Server` uses and a few more.
 #[pyclass(frozen, module = "yamanote._yamanote")]
@@ -83,52 +83,58 @@ impl Clients {
     }
 }
 
-/// Replaces the set of a server that is about to listen with a `Clients`, if it is asyncio's own and still empty.
-pub(super) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
-    static SERVER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// Gives a server that is about to listen a `Clients`: in place of asyncio's own set, if that is still empty, and before
+/// Python 3.13, where asyncio only counts, as one more attribute, for `drain()`.
+pub(crate) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
     static WEAK_SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = server.py();
-    if !cfg!(Py_3_13)
-        || !server.get_type().is(make::imported(
-            &SERVER,
-            py,
-            "asyncio.base_events",
-            "Server",
-        )?)
-    {
+    if !is_known(&server.get_type())? {
         return Ok(());
     }
+    let py = server.py();
     let name = name!(py, "_clients");
-    let clients = server.getattr(name)?;
-    if clients
-        .get_type()
-        .is(make::imported(&WEAK_SET, py, "weakref", "WeakSet")?)
-        && clients.len()? == 0
-    {
+    let is_free = match server.getattr_opt(name)? {
+        None => !cfg!(Py_3_13),
+        Some(clients) => {
+            let weak_set = make::imported(&WEAK_SET, py, "weakref", "WeakSet")?;
+            clients.get_type().is(weak_set) && clients.len()? == 0
+        }
+    };
+    if is_free {
         server.setattr(name, Clients::default())?;
     }
     Ok(())
 }
 
+/// Whether it is asyncio's own class of servers or ours: others may do more for each connection.
+fn is_known(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    static ASYNCIOS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static OURS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = class.py();
+    let asyncios = make::imported(&ASYNCIOS, py, "asyncio.base_events", "Server")?;
+    Ok(class.is(asyncios) || class.is(make::imported(&OURS, py, "yamanote._serving", "Server")?))
+}
+
 /// Adds a new connection to the server.
 pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    match own(server)? {
-        Some(clients) => clients.get().add(transport),
+    let clients = kept(server)?;
+    if !cfg!(Py_3_13) || clients.is_none() || is_closed(server)? {
         // A closed server raises its own error.
-        None => tell(server, name!(server.py(), "_attach"), transport),
+        tell(server, name!(server.py(), "_attach"), transport)?;
     }
+    clients.map_or(Ok(()), |clients| clients.get().add(transport))
 }
 
 /// Removes a lost connection from the server.
 pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    match own(server)? {
-        Some(clients) => {
-            clients.get().discard(transport);
-            Ok(())
-        }
-        // The last connection of a closed server wakes the callers of `wait_closed()`.
-        None => tell(server, name!(server.py(), "_detach"), transport),
+    let clients = kept(server)?;
+    if let Some(clients) = &clients {
+        clients.get().discard(transport);
     }
+    if !cfg!(Py_3_13) || clients.is_none() || is_closed(server)? {
+        // The last connection of a closed server wakes the callers of `wait_closed()`.
+        tell(server, name!(server.py(), "_detach"), transport)?;
+    }
+    Ok(())
 }
 
 /// Calls asyncio's own method, which takes the transport since Python 3.13.
@@ -144,19 +150,13 @@ fn tell(
     }
 }
 
-/// The set that `prepare` gave to a server; `None` once the server is closed.
-fn own<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
-    if !cfg!(Py_3_13) {
-        return Ok(None);
-    }
-    let py = server.py();
+/// The set that `prepare` gave to a server.
+fn kept<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
     // The server may be any object here.
-    let Some(clients) = server.getattr_opt(name!(py, "_clients"))? else {
-        return Ok(None);
-    };
-    let Ok(clients) = clients.cast_into_exact::<Clients>() else {
-        return Ok(None);
-    };
-    let is_closed = server.getattr(name!(py, "_sockets"))?.is_none();
-    Ok((!is_closed).then_some(clients))
+    let clients = server.getattr_opt(name!(server.py(), "_clients"))?;
+    Ok(clients.and_then(|clients| clients.cast_into_exact::<Clients>().ok()))
+}
+
+fn is_closed(server: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(server.getattr(name!(server.py(), "_sockets"))?.is_none())
 }

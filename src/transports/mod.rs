@@ -2,7 +2,7 @@
 //!
 //! Invariant: `connection_lost` is called exactly once, last, in a later turn than its cause.
 
-mod clients;
+pub(crate) mod clients;
 pub(crate) mod datagram;
 pub(crate) mod descriptor;
 mod extra_info;

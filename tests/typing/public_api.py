@@ -55,3 +55,9 @@ assert_type(loop.call_at(0.5, print, "a"), asyncio.TimerHandle)
 assert_type(loop.create_task(main()), "asyncio.Task[int]")
 assert_type(loop.run_until_complete(main()), int)
 loop.call_later("soon", print)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def takes_a_server(server: asyncio.Server) -> None:
+    """What asyncio's functions return, on a loop of ours."""
+    assert isinstance(server, yamanote.Server)
+    assert_type(server, yamanote.Server)
