@@ -23,6 +23,7 @@ PACKAGE = Path(yamanote.__file__).parent
 PUBLIC = {
     "EventLoopPolicy",
     "Histogram",
+    "Limits",
     "Loop",
     "LoopMetrics",
     "Server",

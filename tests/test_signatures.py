@@ -244,7 +244,7 @@ def test_a_server_of_a_programs_own_class_stays_one(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio.run() has no loop_factory")
-def test_run_takes_what_asyncios_takes_and_two_keywords_more() -> None:
+def test_run_takes_what_asyncios_takes_and_three_keywords_more() -> None:
     ours, theirs = (
         [
             (each.name, each.kind, each.default)
@@ -253,7 +253,8 @@ def test_run_takes_what_asyncios_takes_and_two_keywords_more() -> None:
         for run in (yamanote.run, asyncio.run)
     )
     keyword = inspect.Parameter.KEYWORD_ONLY
-    assert ours == [*theirs, ("keep_tasks", keyword, False), ("origins", keyword, 0)]
+    more = [("keep_tasks", False), ("origins", 0), ("limits", None)]
+    assert ours == [*theirs, *((name, keyword, default) for name, default in more)]
 
 
 def test_a_keyword_that_ours_lacks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from yamanote._yamanote import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from yamanote._limits import Limits
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
     from yamanote._serving import Server
@@ -34,6 +35,7 @@ else:
     _LATER = {
         "EventLoopPolicy": "_policy",
         "Histogram": "_metrics",
+        "Limits": "_limits",
         "LoopMetrics": "_metrics",
         "Server": "_serving",
         "Stall": "_stall",
@@ -64,6 +66,7 @@ else:
 __all__ = [
     "EventLoopPolicy",
     "Histogram",
+    "Limits",
     "Loop",
     "LoopMetrics",
     "Server",

@@ -9,6 +9,7 @@ from importlib import import_module
 #: Each variable, and the module whose `switch_on()` gets its value.
 VARIABLES: dict[str, str] = {
     "YAMANOTE_DUMP_SIGNAL": "_dumping",
+    "YAMANOTE_LIMITS": "_limiting",
     "YAMANOTE_ORIGINS": "_origins",
     "YAMANOTE_TRACE": "_tracing",
     "YAMANOTE_WATCH": "_watching",

@@ -9,6 +9,7 @@ from yamanote._dns import Dns
 from yamanote._fork import Forking
 from yamanote._fs_threads import Files
 from yamanote._lifecycle import Lifecycle
+from yamanote._limiting import Limiting
 from yamanote._metering import Metering
 from yamanote._reports import Reports
 from yamanote._sendfile import Sendfile
@@ -32,6 +33,7 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
     SocketCalls,
     Sendfile,
     Serving,
+    Limiting,
     Children,
     Dns,
     Files,
@@ -48,5 +50,5 @@ class Loop(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed has 
 
 
 # Each call of a native method compares the loop's bases with the method's own class, and `Core` is
-# the sixteenth of them.
+# the seventeenth of them.
 Loop._take_hot_methods()

@@ -93,6 +93,11 @@ class LoopMetrics:
             where a connection uses TLS.
         bytes_out: bytes that the kernel took from them.
         threadsafe_wakeups: waits that `call_soon_threadsafe` ended.
+        accept_pauses: how often a listener stopped accepting, as a limit was reached.
+        first_byte_timeouts: connections that a limit ended: `Limits.first_byte`.
+        handshake_timeouts: the same, for `Limits.handshake`.
+        write_stalls: the same, for `Limits.write_stall`.
+        idle_timeouts: the same, for `Limits.idle`.
         ready: entries of the ready queue.
         timers: timers that wait and were not cancelled.
         transports: open transports.
@@ -122,6 +127,11 @@ class LoopMetrics:
     bytes_in: int
     bytes_out: int
     threadsafe_wakeups: int
+    accept_pauses: int
+    first_byte_timeouts: int
+    handshake_timeouts: int
+    write_stalls: int
+    idle_timeouts: int
     ready: int
     timers: int
     transports: int

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-    from yamanote._yamanote import Connection, Core
+    from yamanote._metrics import LoopMetrics
+    from yamanote._yamanote import Admitted, Connection, Core
 
     #: As `socket.getaddrinfo` returns it.
     AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
             extra: dict[str, Any] | None,
             sslcontext: ssl.SSLContext,
             server: object,
+            admitted: Admitted,
             *,
             ssl_handshake_timeout: float | None,
             ssl_shutdown_timeout: float | None,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
             **options: Any,
         ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]: ...
         def _close_files(self) -> None: ...
+        def metrics(self) -> LoopMetrics: ...
         async def _ensure_resolved(
             self,
             address: tuple[Any, ...] | str | ReadableBuffer,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any, TypeAlias, TypeVar
 
+    from yamanote._limits import Limits
+
     _T = TypeVar("_T")
 
     # What asyncio.run() accepts.
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
         _Main: TypeAlias = Coroutine[Any, Any, _T]
 
 
-def new_event_loop(*, keep_tasks: bool = False, origins: int = 0) -> Loop:
+def new_event_loop(
+    *, keep_tasks: bool = False, origins: int = 0, limits: Limits | None = None
+) -> Loop:
     """Return a new event loop, for use as a `loop_factory` of `asyncio.Runner` or `asyncio.run`.
 
     Args:
@@ -33,9 +37,10 @@ def new_event_loop(*, keep_tasks: bool = False, origins: int = 0) -> Loop:
             created it, innermost last. Reports of lost exceptions, slow callbacks and lost tasks,
             `tasks()` and `dump()` name them. 0, the default, is none; in debug mode, asyncio
             remembers the whole stack.
+        limits: what the servers of the loop put up with, as `Loop.set_limits()` sets it.
 
     Raises:
-        TypeError: `origins` is not an integer.
+        TypeError: `origins` is not an integer, or `limits` are no `Limits`.
         ValueError: `origins` is negative.
     """
     if origins:
@@ -50,6 +55,8 @@ def new_event_loop(*, keep_tasks: bool = False, origins: int = 0) -> Loop:
         from yamanote._keeping import TaskKeeper
 
         TaskKeeper(loop)
+    if limits is not None:
+        loop.set_limits(limits)
     return loop
 
 
@@ -60,6 +67,7 @@ def run(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     keep_tasks: bool = False,
     origins: int = 0,
+    limits: Limits | None = None,
 ) -> _T:
     """Run `main` on a new event loop, close the loop, and return the result of `main`.
 
@@ -72,17 +80,20 @@ def run(
         loop_factory: returns the loop to use; `None` means `new_event_loop`.
         keep_tasks: as for `new_event_loop`.
         origins: as for `new_event_loop`.
+        limits: as for `new_event_loop`.
 
     Raises:
-        TypeError: `origins` is not an integer.
+        TypeError: `origins` is not an integer, or `limits` are no `Limits`.
         ValueError: `origins` is negative, or there is a `loop_factory`, which decides about
-            `keep_tasks` and `origins`.
+            `keep_tasks`, `origins` and `limits`.
         RuntimeError: an event loop is already running in this thread.
     """
     if loop_factory is None:
-        loop_factory = functools.partial(new_event_loop, keep_tasks=keep_tasks, origins=origins)
-    elif keep_tasks or origins:
-        name = "keep_tasks" if keep_tasks else "origins"
+        loop_factory = functools.partial(
+            new_event_loop, keep_tasks=keep_tasks, origins=origins, limits=limits
+        )
+    elif keep_tasks or origins or limits is not None:
+        name = "keep_tasks" if keep_tasks else "origins" if origins else "limits"
         raise ValueError(f"{name} is for the loop_factory to decide")
     if sys.version_info >= (3, 12):
         # Not `asyncio.run`, which `nest_asyncio` replaces with one that takes no factory.

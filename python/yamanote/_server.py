@@ -6,6 +6,7 @@ import asyncio
 import functools
 from asyncio import constants
 
+from yamanote._limiting import gate_of
 from yamanote._serving import adopted
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from yamanote._parts import Base
+    from yamanote._yamanote import Admitted
 else:
     Base = object
 
@@ -45,12 +47,15 @@ class Serving(Base):
         context: Context | None = None,
     ) -> None:
         if sslcontext is None:
-            self._listen(sock, protocol_factory, server, backlog, context)
+            self._listen(sock, protocol_factory, server, backlog, context, gate_of(server))
             return
         self._keep_clients(server)
 
         def accepted(
-            conn: socket.socket, address: tuple[Any, ...] | None, context: Context | None
+            conn: socket.socket,
+            address: tuple[Any, ...] | None,
+            context: Context | None,
+            admitted: Admitted,
         ) -> None:
             serving = self._serve_tls(
                 protocol_factory,
@@ -58,25 +63,28 @@ class Serving(Base):
                 {} if address is None else {"peername": address},
                 sslcontext,
                 server,
+                admitted,
                 ssl_handshake_timeout=ssl_handshake_timeout,
                 ssl_shutdown_timeout=ssl_shutdown_timeout,
                 context=context,
             )
             self.create_task(serving, context=context)
 
-        self._listen_and_call(sock, accepted, backlog, context)
+        self._listen_and_call(sock, accepted, backlog, context, gate_of(server))
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self._stop_listening(sock.fileno())
         sock.close()
 
-    def _accept_later(self, sock: socket.socket) -> None:
-        """Retry after accept() failed, perhaps for lack of descriptors; the backlog holds peers."""
+    def _accept_later(
+        self, sock: socket.socket, delay: float = constants.ACCEPT_RETRY_DELAY
+    ) -> None:
+        """Accept again later, as accept() failed or a rate is reached; the backlog holds peers."""
         if self._resting is None:
             self._resting = set()
         if sock not in self._resting:
             self._resting.add(sock)
-            self.call_later(constants.ACCEPT_RETRY_DELAY, self._accept_again, sock)
+            self.call_later(delay, self._accept_again, sock)
 
     def _accept_again(self, sock: socket.socket) -> None:
         if self._resting is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from yamanote._parts import Base
+    from yamanote._yamanote import Admitted
 else:
     Base = object
     try:
@@ -191,6 +192,7 @@ class Tls(Base):
         extra: dict[str, Any] | None,
         sslcontext: ssl.SSLContext,
         server: object,
+        admitted: Admitted,
         *,
         ssl_handshake_timeout: float | None,
         ssl_shutdown_timeout: float | None,
@@ -203,18 +205,22 @@ class Tls(Base):
         try:
             protocol = told["protocol"] = protocol_factory()
             waiter = self.create_future()
-            transport = told["transport"] = self._make_ssl_transport(
-                conn,
-                protocol,
-                sslcontext,
-                waiter,
-                server_side=True,
-                extra=extra,
-                server=server,
-                ssl_handshake_timeout=ssl_handshake_timeout,
-                ssl_shutdown_timeout=ssl_shutdown_timeout,
-                context=context,
-            )
+            self._admit(admitted)
+            try:
+                transport = told["transport"] = self._make_ssl_transport(
+                    conn,
+                    protocol,
+                    sslcontext,
+                    waiter,
+                    server_side=True,
+                    extra=extra,
+                    server=server,
+                    ssl_handshake_timeout=ssl_handshake_timeout,
+                    ssl_shutdown_timeout=ssl_shutdown_timeout,
+                    context=context,
+                )
+            finally:
+                self._admit(None)  # If nothing has taken it.
             try:
                 await waiter
             except BaseException:

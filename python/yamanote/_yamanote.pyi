@@ -33,7 +33,10 @@ from typing import Any, ClassVar, NoReturn, Protocol, Self, TypeAlias, TypeVar, 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
+from yamanote._limits import Limits
+
 __all__ = [
+    "Admitted",
     "Connection",
     "Core",
     "DatagramTransport",
@@ -42,6 +45,7 @@ __all__ = [
     "Recording",
     "Resolver",
     "SSLTransport",
+    "ServerGate",
     "SockCall",
     "SocketTransport",
     "StreamCall",
@@ -711,6 +715,7 @@ class Core:
         server: object,
         backlog: int,
         context: Context | None,
+        gate: ServerGate,
     ) -> None:
         """Accept connections on a listening, non-blocking socket until `_stop_listening`.
 
@@ -721,6 +726,7 @@ class Core:
             backlog: the maximum number of connections accepted per pass; less than 1 means 1.
             context: copied for each connection, whose protocol's methods all run in the copy.
                 `None` means the current context, as in `_make_socket_transport`.
+            gate: the limits of the server.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -729,11 +735,14 @@ class Core:
     def _listen_and_call(
         self,
         sock: socket.socket,
-        accepted: Callable[[socket.socket, tuple[Any, ...] | None, Context | None], object],
+        accepted: Callable[
+            [socket.socket, tuple[Any, ...] | None, Context | None, Admitted], object
+        ],
         backlog: int,
         context: Context | None,
+        gate: ServerGate,
     ) -> None:
-        """Accept connections as `_listen` does, and call `accepted(socket, address, context)`.
+        """Accept connections as `_listen` does, and call `accepted(socket, address, context, admitted)`.
 
         The address is `None` if it is not an internet address. The context is a copy for this
         connection, or `None` if none was given.
@@ -742,6 +751,40 @@ class Core:
     @staticmethod
     def _keep_clients(server: object) -> None:
         """Give a server that is about to listen, if it is asyncio's or ours, a set of clients."""
+
+    @staticmethod
+    def _make_gate() -> ServerGate:
+        """Make the native part of a server's limits."""
+
+    def _admit(self, admitted: Admitted | None) -> None:
+        """Have the stream that is created next be that of an accepted connection.
+
+        `None` takes that back, if no stream was created.
+        """
+
+    def _limit_connections(
+        self,
+        most: int | None,
+        rate: float | None,
+        times: tuple[int, int, int, int] | None,
+        buffered: int,
+    ) -> None:
+        """Set the limits of the loop; see `yamanote.Limits`.
+
+        Args:
+            most: open connections.
+            rate: accepted connections a second.
+            times: `first_byte`, `handshake`, `write_stall` and `idle` in milliseconds; 0 is no
+                limit.
+            buffered: bytes that wait to be sent; 0 is no limit.
+        """
+
+    def _shed(self) -> float:
+        """End the connections that exceed a time limit.
+
+        Returns:
+            After how many seconds to look again; 0 while no connection has such a limit.
+        """
 
     def _resume_listening(self, fd: int) -> None:
         """Accept again after a failure, in a later pass."""
@@ -928,6 +971,32 @@ class SocketTransport(asyncio.Transport):
 
     def _reset_empty_waiter(self) -> None:
         """Discard the future of `_make_empty_waiter()` and allow writing again."""
+
+    def set_limits(
+        self,
+        limits: Limits | None = None,
+        /,
+        **changes: float | None,
+    ) -> None:
+        """Limit how long the peer may stall, from now on.
+
+        Args:
+            limits: `first_byte`, `write_stall` and `idle` count, as for connections that a server
+                accepts. `None`: those that the transport has, with `changes`; without changes,
+                none.
+            changes: the limits to change, by name; `None` is no limit.
+
+        Raises:
+            TypeError: `limits` are none, a change has an unknown name or is no number, or it is of
+                a limit that no single connection has.
+            ValueError: a change is out of range.
+        """
+
+    def _settled(self) -> bool:
+        """Return whether nothing waits to be sent, and no answer is due.
+
+        That is: what moved last went out, or nothing has moved yet.
+        """
 
     @property
     def _sock_fd(self) -> int:
@@ -1154,6 +1223,23 @@ class Resolver:
 
     def close(self) -> None:
         """Tell the threads to end after their current calls, without waiting for them."""
+
+@final
+class ServerGate:
+    """The limits on the connections of one server."""
+
+    def set(
+        self, most: int | None, rate: float | None, times: tuple[int, int, int, int] | None
+    ) -> None:
+        """Set the limits, as `_limit_connections` does; without `times`, those of the loop apply."""
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+
+@final
+class Admitted:
+    """An accepted connection for which Python makes a transport; it counts while this is alive."""
 
 @final
 class Connection:
@@ -1417,6 +1503,32 @@ class SSLTransport(asyncio.Transport):
 
     def _check_shutdown_timeout(self) -> None:
         """Timer callback: abort the connection if the peer's close_notify is still missing."""
+
+    def set_limits(
+        self,
+        limits: Limits | None = None,
+        /,
+        **changes: float | None,
+    ) -> None:
+        """Limit how long the peer may stall, from now on.
+
+        Args:
+            limits: `first_byte`, `write_stall` and `idle` count, as for connections that a server
+                accepts. `None`: those that the transport has, with `changes`; without changes,
+                none.
+            changes: the limits to change, by name; `None` is no limit.
+
+        Raises:
+            TypeError: `limits` are none, a change has an unknown name or is no number, or it is of
+                a limit that no single connection has.
+            ValueError: a change is out of range.
+        """
+
+    def _settled(self) -> bool:
+        """Return whether nothing waits to be sent, and no answer is due.
+
+        That is: what moved last went out, or nothing has moved yet.
+        """
 
     @property
     def _loop(self) -> Core: ...

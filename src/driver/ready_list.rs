@@ -222,8 +222,8 @@ impl Slot {
         }
     }
 
-    /// Queues the slot and ends the wait, as a waker must.
-    pub(super) fn wake(self: Arc<Self>, bits: u8) {
+    /// Queues the slot and ends the wait, as a waker must. May be called on any thread.
+    pub(crate) fn wake(self: Arc<Self>, bits: u8) {
         if self.mark(bits)
             && let Some(list) = ReadyList::push(self)
             && !ptr::eq(TURNING.get(), Arc::as_ptr(&list))

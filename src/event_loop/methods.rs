@@ -11,9 +11,10 @@ use super::schedule;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
 use crate::ffi::name;
-use crate::scheduler::{self, Core, origin};
+use crate::scheduler::{self, Core, origin, shedding};
 use crate::sock::connection::{self, Connection};
 use crate::sys::socket;
+use crate::transports::gates::{Admitted, ServerGate, Times, limits_of};
 use crate::transports::listener::{self, Then};
 use crate::transports::tls::session::{Session, SessionParts};
 use crate::transports::tls::{self, Timeouts};
@@ -349,23 +350,63 @@ impl Core {
         server: Option<&Bound<'_, PyAny>>,
         backlog: i64,
         context: Option<&Bound<'_, PyAny>>,
+        gate: &Bound<'_, ServerGate>,
     ) -> PyResult<()> {
         let then = Then::Transport {
             factory: protocol_factory.clone().unbind(),
             server: server.map(|server| server.clone().unbind()),
         };
-        listener::listen(this, sock, then, accepts(backlog), context)
+        listener::listen(this, sock, then, accepts(backlog), context, gate.get())
     }
 
-    /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address, context)`.
+    /// Accept connections on a listening socket until `_stop_listening`, and call `accepted(socket, address, context,
+    /// admitted)`.
     fn _listen_and_call(
         this: &Bound<'_, Self>,
         sock: &Bound<'_, PyAny>,
         accepted: Py<PyAny>,
         backlog: i64,
         context: Option<&Bound<'_, PyAny>>,
+        gate: &Bound<'_, ServerGate>,
     ) -> PyResult<()> {
-        listener::listen(this, sock, Then::Call(accepted), accepts(backlog), context)
+        let then = Then::Call(accepted);
+        listener::listen(this, sock, then, accepts(backlog), context, gate.get())
+    }
+
+    /// Make the native part of a server's limits.
+    #[staticmethod]
+    fn _make_gate() -> ServerGate {
+        ServerGate::default()
+    }
+
+    /// The next transport is that of this accepted connection; `None` takes that back.
+    fn _admit(&self, py: Python<'_>, admitted: Option<&Bound<'_, Admitted>>) -> PyResult<()> {
+        let admission = admitted.and_then(|admitted| admitted.get().take());
+        self.local(py)?.limiting.admit(admission);
+        Ok(())
+    }
+
+    /// Set the limits of the whole loop: connections, connections a second, times, and bytes that wait to be sent.
+    fn _limit_connections(
+        &self,
+        py: Python<'_>,
+        most: Option<usize>,
+        rate: Option<f64>,
+        times: Option<Times>,
+        buffered: u64,
+    ) -> PyResult<()> {
+        let local = self.local(py)?;
+        local.limiting.gate().set(most, rate, times.map(limits_of));
+        let meters = &self.shared.meters;
+        meters
+            .pressure
+            .set_bound(buffered, meters.buffered_bytes.get());
+        Ok(())
+    }
+
+    /// End the connections that have exceeded a limit; return the seconds until the next look, 0 for none.
+    fn _shed(this: &Bound<'_, Self>) -> PyResult<f64> {
+        Ok(f64::from(shedding::shed(this)?) / 1e3)
     }
 
     /// Keep the connections of a server whose listener is none of `_listen`.

@@ -7,7 +7,7 @@ use pyo3::types::PyType;
 
 use crate::ffi::{add_fast_method, make, method};
 use crate::scheduler::Core;
-use crate::scheduler::meters::{Histogram, Meters};
+use crate::scheduler::meters::{Histogram, Meter, Meters};
 
 pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     add_fast_method::<CountSent>(class)?;
@@ -49,11 +49,25 @@ fn read<'py>(this: &Bound<'py, Core>) -> PyResult<Bound<'py, PyAny>> {
     let turns = meters.phases.turns();
     let wakeups = meters.threadsafe_wakeups.load(Ordering::Relaxed);
     let turn_count: u64 = turns.counts().iter().sum();
-    let mut numbers = Vec::with_capacity(20);
+    let mut numbers = Vec::with_capacity(25);
     for number in [spent.busy, spent.idle, spent.attaching, turn_count] {
         numbers.push(integer(py, number)?);
     }
-    for meter in [
+    for meter in work(meters) {
+        numbers.push(integer(py, meter.get())?);
+    }
+    numbers.push(integer(py, wakeups)?);
+    for meter in limits(meters).into_iter().chain(gauges(meters)) {
+        numbers.push(integer(py, meter.get())?);
+    }
+    for histogram in [turns, &meters.lateness] {
+        numbers.push(histogram_to_python(py, histogram)?);
+    }
+    tuple(py, &numbers)
+}
+
+fn work(meters: &Meters) -> [&Meter; 8] {
+    [
         &meters.callbacks,
         &meters.io_events,
         &meters.timers_fired,
@@ -62,23 +76,27 @@ fn read<'py>(this: &Bound<'py, Core>) -> PyResult<Bound<'py, PyAny>> {
         &meters.connections_lost,
         &meters.bytes_in,
         &meters.bytes_out,
-    ] {
-        numbers.push(integer(py, meter.get())?);
-    }
-    numbers.push(integer(py, wakeups)?);
-    for gauge in [
+    ]
+}
+
+fn limits(meters: &Meters) -> [&Meter; 5] {
+    [
+        &meters.accept_pauses,
+        &meters.first_byte_timeouts,
+        &meters.handshake_timeouts,
+        &meters.write_stalls,
+        &meters.idle_timeouts,
+    ]
+}
+
+fn gauges(meters: &Meters) -> [&Meter; 5] {
+    [
         &meters.ready,
         &meters.timers,
         &meters.transports,
         &meters.fds,
         &meters.buffered_bytes,
-    ] {
-        numbers.push(integer(py, gauge.get())?);
-    }
-    for histogram in [turns, &meters.lateness] {
-        numbers.push(histogram_to_python(py, histogram)?);
-    }
-    tuple(py, &numbers)
+    ]
 }
 
 /// `(buckets, sum)`.

@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 146] = [
+const TEXTS: [&str; 147] = [
     "%r: %s",
     "B",
     "__class__",
@@ -52,6 +52,7 @@ const TEXTS: [&str; 146] = [
     "_give_way",
     "_io_refs",
     "_limit",
+    "_look_soon",
     "_loop",
     "_make_handle",
     "_msg_callback",

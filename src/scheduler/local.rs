@@ -5,6 +5,7 @@ mod deadlines;
 mod flushing;
 mod gathering;
 mod lending;
+mod limiting;
 mod listeners;
 mod nesting;
 mod queue;
@@ -25,11 +26,13 @@ use pyo3::prelude::*;
 use self::claims::Claims;
 use self::deadlines::Deadlines;
 use self::gathering::Gathering;
+use self::limiting::Limiting;
 use self::listeners::Listeners;
 use self::scratch::Scratch;
 use self::signals::Signals;
 use self::testing::Testing;
 use super::Core;
+use super::limits::Overdue;
 use super::meters::Meters;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
@@ -66,6 +69,7 @@ pub(crate) struct Local {
     pub(super) waits: Waits,
     pub(crate) listeners: Listeners,
     pub(crate) claims: Claims,
+    pub(crate) limiting: Limiting,
     /// `None` once the loop is closed.
     driver: RefCell<Option<Arc<Driver>>>,
     ready_list: Arc<ReadyList>,
@@ -86,6 +90,9 @@ pub(crate) struct Local {
 
 /// The source that handles the current event, and the event's slot.
 type AtWork = (Arc<Slot>, Arc<dyn Source>);
+
+/// A connection, and the limit that it has exceeded.
+type Late = (Arc<dyn Source>, Overdue);
 
 /// What a nested run must leave to the outer one.
 #[derive(Default)]
@@ -140,6 +147,7 @@ impl Local {
             waits: Waits::default(),
             listeners: Listeners::default(),
             claims: Claims::default(),
+            limiting: Limiting::default(),
             driver: RefCell::new(Some(driver)),
             ready_list,
             meters,
@@ -328,6 +336,24 @@ impl Local {
         let current = current.as_ref().map(|(_, source)| source);
         let all = sources.iter().chain(current);
         make::collected(all.filter_map(|source| source.transport(py, None).map(Ok)))
+    }
+
+    /// The connections that have exceeded a limit, and the shortest limit of all. `now` is in milliseconds, modulo
+    /// 2^32.
+    pub(super) fn overdue(&self, py: Python<'_>, now: u32) -> PyResult<(Vec<Late>, u32)> {
+        let mut late = Vec::new();
+        let mut shortest = 0;
+        for source in self.sources.borrow().iter() {
+            let look = source.look(py, now);
+            if look.shortest > 0 && (shortest == 0 || look.shortest < shortest) {
+                shortest = look.shortest;
+            }
+            if let Some(limit) = look.overdue {
+                late.try_reserve(1).map_err(make::no_memory)?;
+                late.push((Arc::clone(source), limit));
+            }
+        }
+        Ok((late, shortest))
     }
 
     /// What may wake the loop besides transports: the number of listening sockets, of other descriptors, and of

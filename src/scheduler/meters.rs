@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::limits::Overdue;
 use super::phases::Phases;
+use super::pressure::Pressure;
 
 /// The counters and gauges of one loop. Every thread may read them.
 #[derive(Debug, Default)]
@@ -24,8 +26,35 @@ pub(crate) struct Meters {
     pub(crate) transports: Meter,
     pub(crate) fds: Meter,
     pub(crate) buffered_bytes: Meter,
+    /// How near `buffered_bytes` are to their bound.
+    pub(crate) pressure: Pressure,
+    /// Connections ended by each limit.
+    pub(crate) first_byte_timeouts: Meter,
+    pub(crate) handshake_timeouts: Meter,
+    pub(crate) write_stalls: Meter,
+    pub(crate) idle_timeouts: Meter,
+    /// How often a listener stopped accepting for a limit.
+    pub(crate) accept_pauses: Meter,
     /// How late timers fired.
     pub(crate) lateness: Histogram,
+}
+
+impl Meters {
+    /// The bytes that wait in transports have changed.
+    #[inline]
+    pub(crate) fn note_buffered(&self) {
+        self.pressure.update(self.buffered_bytes.get());
+    }
+
+    /// The connections that such a limit has ended.
+    pub(crate) fn ended_by(&self, limit: Overdue) -> &Meter {
+        match limit {
+            Overdue::FirstByte => &self.first_byte_timeouts,
+            Overdue::Handshake => &self.handshake_timeouts,
+            Overdue::WriteStall => &self.write_stalls,
+            Overdue::Idle => &self.idle_timeouts,
+        }
+    }
 }
 
 /// A number that only the loop's thread changes, so that a change is no locked instruction. Relaxed: a reader on

@@ -3,19 +3,23 @@
 //! [`Core`] is the object behind a loop. Its `Shared` half belongs to all threads, its [`Local`] half to the
 //! thread that runs the loop; nothing is in both.
 
+pub(crate) mod admission;
 pub(crate) mod alarm;
 mod contain;
 mod core;
 pub(crate) mod futures;
 pub(crate) mod handle;
 mod inbox;
+pub(crate) mod limits;
 mod local;
 pub(crate) mod meters;
 mod numbers;
 pub(crate) mod origin;
 pub(crate) mod phases;
+pub(crate) mod pressure;
 mod remote;
 pub(crate) mod report;
+pub(crate) mod shedding;
 mod source;
 mod sources;
 mod task_factory;

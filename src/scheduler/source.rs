@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 
+use super::limits::Look;
 use super::tracer::Kind;
 use super::visit::Visit;
 use super::{Core, Local};
@@ -48,6 +49,16 @@ pub(crate) trait Source: Send + Sync {
     /// The transport that this is, if it is one; with `fd`, only the one that owns it.
     fn transport<'py>(&self, _py: Python<'py>, _fd: Option<RawFd>) -> Option<Bound<'py, PyAny>> {
         None
+    }
+
+    /// Looks whether a connection has exceeded one of its limits, at `now`, in milliseconds modulo 2^32.
+    fn look(&self, _py: Python<'_>, _now: u32) -> Look {
+        Look::default()
+    }
+
+    /// Ends a connection that has.
+    fn shed(&self, _core: &Bound<'_, Core>) -> PyResult<()> {
+        Ok(())
     }
 
     /// Shows every Python object held.

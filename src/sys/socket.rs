@@ -110,6 +110,8 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result
     Ok(sent.cast_unsigned())
 }
 
+pub(crate) use super::platform::queued;
+
 /// Shuts down the sending side; the peer then reads end of stream.
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     syscall!(shutdown(fd, libc::SHUT_WR))?;

@@ -9,6 +9,7 @@ use super::lifecycle::{Life, Transport};
 use super::members::{Marks, pair};
 use super::protocol;
 use crate::ffi::{Visitor, data};
+use crate::scheduler::pressure::Level;
 
 /// Pauses the protocol when too much waits to be sent, and resumes it when little does.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ impl Flow {
     ) -> PyResult<()> {
         life.note_unsent(size);
         let mut control = self.control.get();
-        let what = control.grown(size);
+        let is_pressed = life.meters.pressure.level() != Level::None && life.terms.is_accepted();
+        let what = control.grown(size, is_pressed);
         self.control.set(control);
         what.map_or(Ok(()), |what| tell(this, life, what))
     }

@@ -40,10 +40,12 @@ impl FlowControl {
         (self.high, self.low) = (high, low);
     }
 
-    /// To be called after bytes were queued; `size` is the number of queued bytes.
+    /// To be called after bytes were queued; `size` is the number of queued bytes. When the whole loop `is_pressed`,
+    /// any number is too many.
     #[must_use]
-    pub(crate) fn grown(&mut self, size: usize) -> Option<Tell> {
-        if self.paused || size <= self.high {
+    pub(crate) fn grown(&mut self, size: usize, is_pressed: bool) -> Option<Tell> {
+        let high = if is_pressed { 0 } else { self.high };
+        if self.paused || size <= high {
             return None;
         }
         self.paused = true;
@@ -73,13 +75,15 @@ mod tests {
         let mut flow = FlowControl::new();
         flow.set(100, 20);
         assert_eq!(flow.shrunk(0), None);
-        assert_eq!(flow.grown(100), None);
-        assert_eq!(flow.grown(101), Some(Tell::Pause));
-        assert_eq!(flow.grown(500), None);
+        assert_eq!(flow.grown(100, false), None);
+        assert_eq!(flow.grown(101, false), Some(Tell::Pause));
+        assert_eq!(flow.grown(500, false), None);
         assert_eq!(flow.shrunk(21), None);
         assert!(flow.is_paused());
         assert_eq!(flow.shrunk(20), Some(Tell::Resume));
         assert_eq!(flow.shrunk(0), None);
         assert_eq!((flow.high(), flow.low()), (100, 20));
+        assert_eq!(flow.grown(0, true), None);
+        assert_eq!(flow.grown(1, true), Some(Tell::Pause));
     }
 }

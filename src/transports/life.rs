@@ -9,7 +9,11 @@ use pyo3::prelude::*;
 use crate::driver::Registration;
 use crate::ffi::Visitor;
 use crate::scheduler::Core;
+use crate::scheduler::limits::Look;
 use crate::scheduler::meters::Meters;
+use crate::scheduler::pressure::Level;
+use crate::sys::socket;
+use crate::transports::terms::Terms;
 use crate::transports::traffic::Traffic;
 
 /// The phase of a transport's life.
@@ -51,6 +55,7 @@ pub(crate) struct Life {
     /// Unsent bytes, as the meters have them.
     unsent: Cell<usize>,
     pub(crate) traffic: Traffic,
+    pub(crate) terms: Terms,
     /// The loop's.
     pub(crate) meters: Arc<Meters>,
 }
@@ -72,6 +77,7 @@ impl Life {
             attached: Cell::new(false),
             unsent: Cell::new(0),
             traffic: Traffic::default(),
+            terms: Terms::default(),
             meters: Arc::clone(&core.shared.meters),
         }
     }
@@ -100,12 +106,44 @@ impl Life {
         let before = self.unsent.replace(size);
         if before != size {
             self.meters.buffered_bytes.shift(before, size);
+            self.meters.note_buffered();
+            if size == 0 && self.meters.pressure.level() == Level::High {
+                self.fire_read(); // It may have been held for what it had not sent.
+            }
         }
+    }
+
+    /// Whether the connection is not to be read yet, since too many bytes wait to be sent. It is fired when they are
+    /// fewer.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        let level = self.meters.pressure.level();
+        level != Level::None && self.hold(level)
+    }
+
+    #[cold]
+    fn hold(&self, level: Level) -> bool {
+        let holds = level == Level::Full || self.unsent.get() > 0;
+        if !holds || !self.terms.is_accepted() {
+            return false;
+        }
+        if let Some(registration) = &*self.registration.borrow() {
+            self.meters.pressure.wait(registration.slot());
+        }
+        true
+    }
+
+    /// Looks whether the connection has exceeded one of its limits.
+    pub(super) fn look(&self, now: u32) -> Look {
+        let queued = || socket::queued(self.fd).ok();
+        self.terms
+            .look(&self.traffic, self.unsent.get(), queued, now)
     }
 
     /// Notes that the transport is no more.
     pub(super) fn note_end(&self) {
         self.note_unsent(0);
+        self.terms.end();
         self.meters.transports.shift(1, 0);
     }
 

@@ -13,8 +13,10 @@ use pyo3::types::PyString;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::naming::{self, Called};
 use crate::ffi::{Entered, NativeClass, Stopped, call, data, downcast, name};
+use crate::scheduler::admission::Admission;
+use crate::scheduler::limits::{Look, TimeLimits, milliseconds};
 use crate::scheduler::tracer::Kind;
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit};
+use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit, now};
 use crate::transports::frame::Frame;
 pub(crate) use crate::transports::life::{Life, Phase, Reading};
 use crate::transports::logger::log;
@@ -124,6 +126,39 @@ pub(crate) fn start<T: Transport>(
         step: Kind::ConnectionMade,
         run: born::<T>,
     });
+}
+
+/// A server has accepted the connection, whose limits begin to run.
+pub(crate) fn accepted(
+    core: &Bound<'_, Core>,
+    local: &Local,
+    life: &Life,
+    admission: Admission,
+) -> PyResult<()> {
+    let times = admission.times();
+    life.terms.accept(admission);
+    match times {
+        Some(times) => limit(core, local, life, Some(times)),
+        None => Ok(()),
+    }
+}
+
+/// Sets the time limits of a connection, which begin to run.
+pub(crate) fn limit(
+    core: &Bound<'_, Core>,
+    local: &Local,
+    life: &Life,
+    times: Option<Arc<TimeLimits>>,
+) -> PyResult<()> {
+    let shortest = times.as_deref().map_or(0, |times| times.shortest());
+    life.terms.set_times(times, milliseconds(now(core, local)?));
+    if shortest > 0
+        && let Some(wait) = local.limiting.sooner(shortest)
+    {
+        let wait = f64::from(wait) / 1e3;
+        core.call_method1(name!(core.py(), "_look_soon"), (wait,))?;
+    }
+    Ok(())
 }
 
 /// Calls `connection_made`, starts to wait for events, then completes the waiter.
@@ -418,6 +453,20 @@ impl<T: Transport> Source for TransportSource<T> {
         let state = data(transport).state(py);
         let is_its = T::CLAIMS && state.is_ok_and(|state| T::life(&state).fd == fd);
         is_its.then(|| transport.as_any().clone())
+    }
+
+    fn look(&self, py: Python<'_>, now: u32) -> Look {
+        let state = data(self.transport.bind(py)).state(py);
+        state.map_or(Look::default(), |state| T::life(&state).look(now))
+    }
+
+    fn shed(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        let py = core.py();
+        let this = self.transport.bind(py);
+        let state = data(this).state(py)?;
+        run_in(data(this).context().bind(py), |_| {
+            T::force_close(this, &state, None)
+        })
     }
 
     fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {

@@ -9,12 +9,14 @@ use pyo3::prelude::*;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{Address, transport_socket};
+use super::gates::{Admitted, ServerGate};
 use super::{clients, stream};
-use crate::driver::Direction;
+use crate::driver::{Direction, Slot};
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
 use crate::ffi::naming::{self, Called};
 use crate::ffi::{Stopped, name};
+use crate::scheduler::admission::{Admission, Door, Entry};
 use crate::scheduler::report::report;
 use crate::scheduler::tracer::Kind;
 use crate::scheduler::{Core, Source, Visit, is_exit};
@@ -31,6 +33,10 @@ struct Listener {
     /// The server chose the context: each connection runs entirely in its own copy.
     is_servers: bool,
     backlog: usize,
+    /// The limits on connections.
+    door: Arc<Door>,
+    /// By which the listener is fired when there is room again.
+    slot: Arc<Slot>,
     /// Errors since the last connection. Relaxed, because only the loop's thread accesses it.
     failures: AtomicUsize,
 }
@@ -42,7 +48,7 @@ pub(crate) enum Then {
         factory: Py<PyAny>,
         server: Option<Py<PyAny>>,
     },
-    /// Call `call(socket, address, context)`, where a connection needs more than a native transport.
+    /// Call `call(socket, address, context, admitted)`, where a connection needs more than a native transport.
     Call(Py<PyAny>),
 }
 
@@ -53,6 +59,7 @@ pub(crate) fn listen(
     then: Then,
     backlog: usize,
     context: Option<&Bound<'_, PyAny>>,
+    gate: &ServerGate,
 ) -> PyResult<()> {
     let py = core.py();
     core.get().check_closed()?;
@@ -80,6 +87,8 @@ pub(crate) fn listen(
         context: given_or_current(py, context)?.unbind(),
         is_servers: context.is_some(),
         backlog: backlog.max(1),
+        door: Door::new(Arc::clone(&gate.0), Arc::clone(local.limiting.gate())),
+        slot: Arc::clone(registration.slot()),
         failures: AtomicUsize::new(0),
     });
     local.attach(&registration, listener);
@@ -103,11 +112,14 @@ impl Listener {
     fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
         // At most as many as asyncio accepts in one turn, so that other sources run too.
         for _ in 0..self.backlog {
+            if !self.may_accept(core)? {
+                return Ok(());
+            }
             match socket::accept(self.fd) {
                 Ok(accepted) => {
                     self.failures.store(0, Ordering::Relaxed);
                     core.get().shared.meters.accepts.count();
-                    if let Err(error) = self.connected(core, accepted) {
+                    if let Err(error) = self.connected(core, accepted, self.door.admit()) {
                         refused(core, error)?;
                     }
                 }
@@ -126,10 +138,32 @@ impl Listener {
         resume(core, self.fd)
     }
 
+    /// Whether the limits let another connection in; if not, the listener is fired when they do, and until then the
+    /// kernel keeps those that wait.
+    #[inline]
+    fn may_accept(&self, core: &Bound<'_, Core>) -> PyResult<bool> {
+        match self.door.ask(&self.slot) {
+            Entry::Accept => Ok(true),
+            entry => self.rest(core, entry).map(|()| false),
+        }
+    }
+
+    #[cold]
+    fn rest(&self, core: &Bound<'_, Core>, entry: Entry) -> PyResult<()> {
+        let py = core.py();
+        core.get().shared.meters.accept_pauses.count();
+        if let Entry::Later(wait) = entry {
+            let arguments = (&self.sock, wait.as_secs_f64());
+            core.call_method1(name!(py, "_accept_later"), arguments)?;
+        }
+        Ok(())
+    }
+
     fn connected(
         &self,
         core: &Bound<'_, Core>,
         accepted: (std::os::fd::OwnedFd, socket::Name),
+        admission: Admission,
     ) -> PyResult<()> {
         let py = core.py();
         let context = copy(self.context.bind(py))?;
@@ -143,18 +177,25 @@ impl Listener {
                 };
                 let (fd, peer) = accepted;
                 let accepted = (fd, Some(peer));
-                stream::from_fd(core, accepted, self.kind, room, &protocol, None, server).map(drop)
+                let local = core.get().local(py)?;
+                local.limiting.admit(Some(admission));
+                let made =
+                    stream::from_fd(core, accepted, self.kind, room, &protocol, None, server);
+                local.limiting.admit(None); // If there is no transport.
+                made.map(drop)
             }
             Then::Call(call) => {
                 let (fd, peer) = accepted;
                 let address = Address::from(&peer).to_python(py)?;
                 let socket = Descriptor::from_fd(fd, self.kind).socket(py)?;
                 let call = call.bind(py);
+                let admitted = Bound::new(py, Admitted::new(admission))?;
                 if self.is_servers {
                     // Not called inside the context: a task that starts eagerly enters it itself.
-                    call.call1((socket, address, context)).map(drop)
+                    call.call1((socket, address, context, admitted)).map(drop)
                 } else {
-                    run_in(&context, |_| call.call1((socket, address, py.None()))).map(drop)
+                    let arguments = (socket, address, py.None(), admitted);
+                    run_in(&context, |_| call.call1(arguments)).map(drop)
                 }
             }
         }

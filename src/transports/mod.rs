@@ -9,6 +9,7 @@ mod extra_info;
 mod flow;
 mod flow_control;
 mod frame;
+pub(crate) mod gates;
 mod life;
 mod lifecycle;
 pub(crate) mod listener;
@@ -16,10 +17,12 @@ mod logger;
 mod members;
 pub(crate) mod pipe;
 mod protocol;
+mod set_limits;
 mod shared_methods;
 pub(crate) mod stream;
 mod stream_reader;
 mod streams;
+mod terms;
 pub(crate) mod tls;
 mod traffic;
 pub(crate) mod warnings;
@@ -35,6 +38,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     warnings::prepare(py)?;
     streams::prepare(py, tls::OVERLAY)?;
+    module.add_class::<gates::ServerGate>()?;
+    module.add_class::<gates::Admitted>()?;
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,

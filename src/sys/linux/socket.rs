@@ -58,3 +58,10 @@ pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::R
 pub(crate) fn unix_path(written: &[u8]) -> &[u8] {
     written
 }
+
+/// The number of bytes that the kernel holds for the peer of a stream socket.
+pub(crate) fn queued(fd: RawFd) -> io::Result<u32> {
+    let mut count: libc::c_int = 0;
+    syscall!(ioctl(fd, libc::TIOCOUTQ, &raw mut count))?;
+    Ok(count.cast_unsigned())
+}

@@ -35,3 +35,20 @@ pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::R
 pub(crate) fn unix_path(written: &[u8]) -> &[u8] {
     written.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+/// The number of bytes that the kernel holds for the peer of a stream socket.
+pub(crate) fn queued(fd: RawFd) -> io::Result<u32> {
+    let mut count: libc::c_int = 0;
+    let mut size = SIZE_OF_INT;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_NWRITE);
+    syscall!(getsockopt(
+        fd,
+        level,
+        name,
+        (&raw mut count).cast(),
+        &raw mut size
+    ))?;
+    Ok(count.cast_unsigned())
+}
+
+const SIZE_OF_INT: libc::socklen_t = 4;

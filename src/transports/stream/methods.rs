@@ -15,6 +15,7 @@ use crate::transports::flow_control::HIGH;
 use crate::transports::lifecycle::{Phase, Reading, Transport};
 use crate::transports::members::{attribute, limits, method, none, single};
 use crate::transports::protocol::Delivery;
+use crate::transports::set_limits::set_limits;
 use crate::transports::shared_methods::{GetProtocol, Loop, extra_arguments, sendfile_mode};
 
 pub(crate) fn members() -> Members {
@@ -22,7 +23,7 @@ pub(crate) fn members() -> Members {
         methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
             IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol<Stream>, GetExtraInfo,
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, MakeEmptyWaiter,
-            ResetEmptyWaiter, Settled;
+            ResetEmptyWaiter, SetLimits, Settled;
         attributes: SockFd, Loop<Stream>, Sock, Paused, ProtocolPaused, SendfileCompatible,
             StartTlsCompatible)
 }
@@ -254,6 +255,14 @@ method!(
         drop(waiter);
         Ok(())
     }
+);
+
+method!(
+    SetLimits,
+    "set_limits",
+    "($self, limits=None, /, **changes)",
+    "Limit how long the peer may stall, from now on: see `yamanote.Limits`.",
+    |this, _state, arguments| set_limits(this, arguments)
 );
 
 method!(

@@ -128,6 +128,9 @@ fn start<'py>(
         )
     };
     state.life.keeps_context.set(room.is_given);
+    if let Some(admission) = local.limiting.take_admitted() {
+        lifecycle::accepted(core, &local, &state.life, admission)?;
+    }
     let this = new_instance(py, Stream(Frame::new(core, room.context, state)))?;
     if let Some(server) = server {
         clients::attach(server, this.as_any())?;

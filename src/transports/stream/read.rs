@@ -36,7 +36,8 @@ enum Found {
 /// Reads until the socket is empty or the turn's share is used up.
 pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     for _ in 0..MAX_READS {
-        if state.reading.get() != Reading::On || is_inherited(&state.life.registration) {
+        let is_off = state.reading.get() != Reading::On || is_inherited(&state.life.registration);
+        if is_off || state.life.is_held() {
             return Ok(());
         }
         let Some(protocol) = state.life.protocol(this.py()) else {

@@ -18,7 +18,12 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
     let tls = data(this);
     let state = tls.state(py)?;
     let stream = cast::<Stream>(stream)?;
-    data(stream).state(py)?.set_decoder(read::decode);
+    let below = data(stream).state(py)?;
+    below.set_decoder(read::decode);
+    if state.told.get() == Told::Nothing {
+        below.life.traffic.begin_handshake(); // Of a connection that begins with it.
+    }
+    drop(below);
     state.set_stream(Some(stream));
     let core = tls.core.bind(py);
     if core.get().is_debug() {
@@ -64,6 +69,9 @@ fn complete(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let tls = data(this);
     stop_timer(py, state)?;
     state.phase.set(TlsPhase::Wrapped);
+    if let Some(stream) = state.stream(py) {
+        data(&stream).state(py)?.life.traffic.end_handshake();
+    }
     let object = &state.session.object(py);
     let certificate = match object.call_method0(name!(py, "getpeercert")) {
         Ok(certificate) => certificate,

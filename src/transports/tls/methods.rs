@@ -13,6 +13,7 @@ use crate::ffi::{Members, adopt, class_of, data, downcast, make, members, name};
 use crate::transports::lifecycle::Transport;
 use crate::transports::members::{attribute, boolean, limits, method, none, pair, single};
 use crate::transports::protocol::Delivery;
+use crate::transports::set_limits::set_limits;
 use crate::transports::shared_methods::{extra_arguments, sendfile_mode};
 use crate::transports::stream;
 use crate::transports::streams::Overlay;
@@ -24,7 +25,7 @@ pub(crate) fn members() -> Members {
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, SetReadBufferLimits,
             GetReadBufferLimits, GetReadBufferSize, ConnectionMade, ConnectionLost, EofReceived,
             PauseWriting, ResumeWriting, Feed, CheckHandshakeTimeout, CheckShutdownTimeout,
-            Settled;
+            SetLimits, Settled;
         attributes: Loop, ProtocolPaused, SendfileCompatible, StartTlsCompatible, SslProtocol,
             SslContext, AppReadingPaused, IsDirect)
 }
@@ -364,6 +365,17 @@ method!(
     "_check_shutdown_timeout",
     "Timer callback: abort if the shutdown is unfinished.",
     |this, state| shutdown::check_shutdown_timeout(this, &state)
+);
+
+method!(
+    SetLimits,
+    "set_limits",
+    "($self, limits=None, /, **changes)",
+    "Limit how long the peer may stall, from now on: see `yamanote.Limits`.",
+    |this, state, arguments| match state.stream(this.py()) {
+        Some(stream) => set_limits(&stream, arguments),
+        None => Ok(()),
+    }
 );
 
 method!(

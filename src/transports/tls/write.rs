@@ -7,6 +7,7 @@ use super::session::{self, Session, size_of};
 use super::state::{FAILED, Tls, TlsPhase, TlsState, caught};
 use crate::ffi::buffer::is_bytes_like;
 use crate::ffi::{data, make};
+use crate::scheduler::pressure::Level;
 use crate::transports::flow_control::Tell;
 use crate::transports::lifecycle::Transport;
 use crate::transports::logger::count_lost_write;
@@ -206,6 +207,18 @@ pub(crate) fn size(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<usize> {
     Ok(state.session.outgoing_size(this.py())? + state.backlog_size.get())
 }
 
+/// Whether too many bytes wait over all transports of the loop, for an accepted connection.
+fn is_pressed(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<bool> {
+    let py = this.py();
+    let meters = &data(this).core.get().shared.meters;
+    match state.stream(py) {
+        Some(stream) if meters.pressure.level() != Level::None => {
+            Ok(data(&stream).state(py)?.life.terms.is_accepted())
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Calls the protocol's `pause_writing` or `resume_writing`, at the marks themselves, as asyncio does.
 pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let limits = state.write_limits.get();
@@ -216,7 +229,12 @@ pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &TlsState) -> Py
     } else {
         0
     };
-    let what = if size >= limits.high && !paused {
+    let high = if size > 0 && is_pressed(this, state)? {
+        0
+    } else {
+        limits.high
+    };
+    let what = if size >= high && !paused {
         Tell::Pause
     } else if size <= limits.low && paused {
         Tell::Resume
