@@ -6,6 +6,7 @@ import asyncio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from yamanote._draining import Draining
     from yamanote._limits import Limits
 
 
@@ -17,6 +18,7 @@ class Server(asyncio.Server):
     """
 
     _limits: Limits | None = None
+    _draining: Draining | None = None
 
     @property
     def limits(self) -> Limits | None:
@@ -52,9 +54,62 @@ class Server(asyncio.Server):
         self._limits = limits
         gate.set(limits.max_connections, limits.accept_rate, times_of(limits))
 
+    async def drain(
+        self,
+        timeout: float | None,  # noqa: ASYNC109 - what is left at the end is ended, not cancelled.
+        *,
+        quiet: float | None = 1.0,
+    ) -> int:
+        """Close the listeners, let the connections finish, and end those that do not.
+
+        Clients that the kernel has connected already are accepted first. From then on, a connection
+        is done when its protocol closes it. One that is quiet gets a `transport.close()`: nothing
+        waits to be sent, the last bytes that moved went to the client (or none ever came), and that
+        has been so for `quiet` seconds. One that owes an answer, because bytes came in after the
+        last that went out, is waited for.
+
+        What is left at the deadline ends at once: by `transport.abort()` if it has unsent bytes, by
+        `transport.close()` otherwise. A TLS connection is closed with a close_notify, and at the
+        deadline does not wait for the peer's.
+
+        A server that is closed already, with connections left, can be drained. Two drains at a time
+        share their work; each has its own deadline. Cancelling leaves the connections as they are,
+        and the listeners closed. A `serve_forever()` is cancelled when the drain is over.
+
+        Args:
+            timeout: seconds until the deadline; `None` is for ever.
+            quiet: seconds without a byte; 0 closes a quiet connection at once, `None` closes none.
+                A response that pauses for longer between two parts looks quiet.
+
+        Returns:
+            How many connections the deadline cut off: they had unsent bytes, owed an answer, or had
+            received bytes that were not read. Others have lost nothing.
+
+        Raises:
+            TypeError: `timeout` or `quiet` is no number.
+            ValueError: one of them is negative or not a number (NaN).
+        """
+        timeout, quiet = _seconds("timeout", timeout), _seconds("quiet", quiet)
+        if self._draining is None:
+            from yamanote._draining import Draining
+
+            self._draining = Draining(self)
+        return await self._draining.drain(timeout, quiet)
+
 
 def adopted(server: asyncio.Server) -> asyncio.Server:
     """Make a server of exactly asyncio's class one of ours; any other stays what it is."""
     if type(server) is asyncio.Server:
         server.__class__ = Server  # An instance of either has the same layout.
     return server
+
+
+def _seconds(name: str, value: float | None) -> float | None:
+    """Return a checked number of seconds; `None` for ever."""
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+    return None if value == float("inf") else float(value)

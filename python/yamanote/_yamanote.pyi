@@ -998,6 +998,9 @@ class SocketTransport(asyncio.Transport):
         That is: what moved last went out, or nothing has moved yet.
         """
 
+    def _has_rested(self) -> bool:
+        """Return whether it is settled, and nothing has moved since the last call."""
+
     @property
     def _sock_fd(self) -> int:
         """The number of the descriptor."""

@@ -18,6 +18,8 @@ const HEARD: u8 = 8;
 const STALLED: u8 = 16;
 /// A TLS handshake that began with the connection is not over.
 const SHAKING: u8 = 32;
+/// Nothing went out since a drain looked, and nothing was owed then.
+const RESTED: u8 = 64;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +43,23 @@ impl Traffic {
 
     #[inline]
     pub(crate) fn note_out(&self) {
-        self.0.set(self.0.get() & !OWES | WENT);
+        self.0.set(self.0.get() & !(OWES | RESTED) | WENT);
     }
 
     /// Whether the peer may still expect an answer: nothing was sent since its last bytes.
     pub(crate) fn owes(&self) -> bool {
         self.0.get() & OWES != 0
+    }
+
+    /// A drain looks: whether nothing has moved since its last look, and nothing is owed.
+    pub(crate) fn has_rested(&self) -> bool {
+        let before = self.0.get();
+        if before & OWES != 0 {
+            self.0.set(before & !RESTED);
+            return false;
+        }
+        self.0.set(before | RESTED);
+        before & RESTED != 0
     }
 
     /// The connection begins with a handshake.
@@ -63,7 +76,7 @@ impl Traffic {
         let before = self.0.get();
         let is = |flags| before & flags != 0;
         let heard = is(HEARD | CAME);
-        let mut after = before & (OWES | SHAKING);
+        let mut after = before & (OWES | SHAKING | RESTED);
         for (holds, flag) in [(heard, HEARD), (waits, STALLED)] {
             if holds {
                 after |= flag;
@@ -112,6 +125,22 @@ mod tests {
         assert_eq!(traffic.look(true), moves(true, true, true));
         assert_eq!(traffic.look(false), moves(false, false, true));
         assert_eq!(traffic.look(true), moves(false, true, true));
+    }
+
+    #[test]
+    fn a_connection_has_rested_if_nothing_moved_between_two_looks() {
+        let traffic = Traffic::default();
+        assert!(!traffic.has_rested());
+        assert!(traffic.has_rested());
+        traffic.note_in();
+        assert!(!traffic.has_rested());
+        traffic.note_out();
+        assert!(!traffic.has_rested());
+        traffic.look(false);
+        assert!(traffic.has_rested());
+        traffic.note_in();
+        traffic.note_out();
+        assert!(!traffic.has_rested());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) fn members() -> Members {
         methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
             IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol<Stream>, GetExtraInfo,
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, MakeEmptyWaiter,
-            ResetEmptyWaiter, SetLimits, Settled;
+            ResetEmptyWaiter, SetLimits, Settled, HasRested;
         attributes: SockFd, Loop<Stream>, Sock, Paused, ProtocolPaused, SendfileCompatible,
             StartTlsCompatible)
 }
@@ -272,6 +272,16 @@ method!(
     |this, state| {
         settle(this, &state)?;
         Ok(is_settled(&state))
+    }
+);
+
+method!(
+    HasRested,
+    "_has_rested",
+    "Whether it is settled and was so throughout since the last call, without a byte that moved.",
+    |this, state| {
+        settle(this, &state)?;
+        Ok(is_settled(&state) && state.life.traffic.has_rested())
     }
 );
 
