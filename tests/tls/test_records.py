@@ -75,6 +75,35 @@ def test_records_may_come_in_pieces(
     loop.run_until_complete(main())
 
 
+@RECEIVERS
+def test_a_record_in_pieces_is_read_at_the_end_as_well(
+    loop: asyncio.AbstractEventLoop, loop_name: str, factory: Callable[[], AnyRecorder]
+) -> None:
+    """The session has the first piece inside, so it makes more of the last than its size."""
+    if loop_name == "asyncio" and factory is FACTORIES["tiny buffer"]:
+        pytest.skip("asyncio fills the buffer once more, and then no more")
+    data = random.Random(5).randbytes(100 + 16_384)
+
+    async def main() -> None:
+        transport, protocol, peer = await connect(factory)
+        ciphertext = peer.encrypted(data[:100]) + peer.encrypted(data[100:])
+        await in_thread(peer.sock.sendall, ciphertext[:10_000])
+        await protocol.until_received(100)
+        transport.pause_reading()
+        rest = ciphertext[10_000:]
+        await in_thread(peer.sock.sendall, rest)
+        peer.sock.close()
+        size: Callable[[], int] = getattr(transport, "get_read_buffer_size")  # noqa: B009
+        while size() < len(rest):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+        await turns(50)  # For the end, which the transport keeps to itself.
+        transport.resume_reading()
+        await protocol.until_lost()
+        assert protocol.received == data
+
+    loop.run_until_complete(main())
+
+
 def test_a_bytearray_takes_more_than_one_record(
     loop: asyncio.AbstractEventLoop, loop_name: str
 ) -> None:

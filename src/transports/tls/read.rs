@@ -56,8 +56,9 @@ fn decrypt_in_place(
         let Some(decrypted) = decrypted.transpose()? else {
             return Ok(()); // The end of the stream.
         };
-        let result =
-            hand_over(this, state, target.as_ref(), decrypted).and_then(|()| settle(this, state));
+        let result = hand_over(this, state, target.as_ref(), decrypted)
+            .and_then(|ending| go_on_later(this, ending))
+            .and_then(|()| settle(this, state));
         caught(this, state, FAILED, result)
     }))
 }
@@ -104,16 +105,41 @@ pub(crate) fn read(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let result = if state.reading_paused.get() {
         control_stream(this, state)
     } else {
-        deliver(this, state).and_then(|()| settle(this, state))
+        deliver(this, state)
+            .and_then(|ending| go_on_later(this, ending))
+            .and_then(|()| settle(this, state))
     };
     caught(this, state, FAILED, result)
 }
 
+/// As [`read`], before the connection ends: no later turn comes for what did not fit in the first time.
+pub(super) fn read_rest(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    if state.phase.get() != TlsPhase::Flushing || state.reading_paused.get() {
+        return read(this, state);
+    }
+    let result = loop {
+        match deliver(this, state) {
+            Ok(Ending::Full) if state.phase.get() == TlsPhase::Flushing => {}
+            result => break result.and_then(|_| settle(this, state)),
+        }
+    };
+    caught(this, state, FAILED, result)
+}
+
+/// Reads on in a later turn, as asyncio does, if there was more than fitted in.
+fn go_on_later(this: &Bound<'_, Tls>, ending: Ending) -> PyResult<()> {
+    if ending == Ending::Full {
+        later(this)
+    } else {
+        Ok(())
+    }
+}
+
 /// Delivers everything decrypted in one `data_received()`.
-fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+fn deliver(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<Ending> {
     let py = this.py();
     if !state.session.has_input(py)? {
-        return Ok(());
+        return Ok(Ending::Drained);
     }
     if state.delivery.get() == Delivery::Buffer {
         return into_buffer(this, state);
@@ -158,7 +184,7 @@ fn hand_over<'py>(
     state: &TlsState,
     target: Option<&Target<'py>>,
     (plaintext, ending): (Plaintext<'py>, Ending),
-) -> PyResult<()> {
+) -> PyResult<Ending> {
     let py = this.py();
     if ending == Ending::Failed {
         state.session.failure(py)?;
@@ -183,12 +209,10 @@ fn hand_over<'py>(
     if is_data && state.delivery.get() == Delivery::Reader && state.uses.reads_again() {
         adopt(this, state)?;
     }
-    match ending {
-        Ending::Drained | Ending::Failed => Ok(()),
-        // In a later turn, as in asyncio.
-        Ending::Full => later(this),
-        Ending::Goodbye => end(this, state),
+    if ending == Ending::Goodbye {
+        end(this, state)?;
     }
+    Ok(ending)
 }
 
 #[cold]
@@ -207,11 +231,11 @@ fn end(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
 }
 
 /// Decrypts into the buffer of a `BufferedProtocol`.
-fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<Ending> {
     let py = this.py();
     let session = &state.session;
     let Some(protocol) = state.protocol(py) else {
-        return Ok(());
+        return Ok(Ending::Drained);
     };
     let hint = make::int(py, session.incoming_size(py)?)?;
     let buffer = call::method(&protocol, name!(py, "get_buffer"), [hint.as_any()])?;
@@ -219,8 +243,9 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if ending == Ending::Failed {
         session.failure(py)?;
     }
-    if ending == Ending::Full {
-        // In a later turn, as in asyncio.
+    let reads_on = ending == Ending::Full && state.phase.get() == TlsPhase::Wrapped;
+    if reads_on {
+        // In a later turn, scheduled before the call, as in asyncio.
         later(this)?;
     }
     if filled > 0 {
@@ -231,7 +256,7 @@ fn into_buffer(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     if ending == Ending::Goodbye {
         end(this, state)?;
     }
-    Ok(())
+    Ok(if reads_on { Ending::Drained } else { ending })
 }
 
 /// Pauses the stream while more ciphertext is unread than the read limits allow; resumes it below them.

@@ -61,7 +61,7 @@ pub(crate) fn check_shutdown_timeout(this: &Bound<'_, Tls>, state: &TlsState) ->
 
 /// Delivers received data, then sends `close_notify`.
 pub(crate) fn flush(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
-    read::read(this, state)?;
+    read::read_rest(this, state)?;
     if state.phase.get() != TlsPhase::Flushing {
         return Ok(()); // Delivering the data closed the connection.
     }
