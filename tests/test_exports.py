@@ -36,6 +36,7 @@ PUBLIC = {
     "install",
     "new_event_loop",
     "run",
+    "serve_until",
     "tasks",
     "trace",
     "watch",

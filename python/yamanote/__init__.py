@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from yamanote._limits import Limits
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
+    from yamanote._serve_until import serve_until
     from yamanote._serving import Server
     from yamanote._stall import Stall
     from yamanote._tasks import TaskInfo, dump, tasks
@@ -44,6 +45,7 @@ else:
         "Watch": "_watching",
         "dump": "_tasks",
         "install": "_policy",
+        "serve_until": "_serve_until",
         "tasks": "_tasks",
         "trace": "_tracing",
         "watch": "_watching",
@@ -79,6 +81,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "serve_until",
     "tasks",
     "trace",
     "watch",

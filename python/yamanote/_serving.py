@@ -89,7 +89,7 @@ class Server(asyncio.Server):
             TypeError: `timeout` or `quiet` is no number.
             ValueError: one of them is negative or not a number (NaN).
         """
-        timeout, quiet = _seconds("timeout", timeout), _seconds("quiet", quiet)
+        timeout, quiet = seconds("timeout", timeout), seconds("quiet", quiet)
         if self._draining is None:
             from yamanote._draining import Draining
 
@@ -104,7 +104,7 @@ def adopted(server: asyncio.Server) -> asyncio.Server:
     return server
 
 
-def _seconds(name: str, value: float | None) -> float | None:
+def seconds(name: str, value: float | None) -> float | None:
     """Return a checked number of seconds; `None` for ever."""
     if value is None:
         return None

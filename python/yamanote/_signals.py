@@ -107,6 +107,33 @@ class Signals(Base):
         return True
 
     @contextlib.contextmanager
+    def _signal_lent(
+        self, sig: int, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts
+    ) -> Generator[None, None, None]:
+        """Call `callback(*args)` when the signal arrives, and afterwards what was called before.
+
+        Raises:
+            As `add_signal_handler()`.
+        """
+        displaced = (self._signal_handlers or {}).get(sig)
+        handler = signal.getsignal(sig)
+        self.add_signal_handler(sig, callback, *args)
+        ours = (self._signal_handlers or {}).get(sig)
+        try:
+            yield
+        finally:
+            handlers = self._signal_handlers or {}
+            # The program may have set another one in the meantime, which stays.
+            if ours is not None and handlers.get(sig) is ours:
+                if displaced is not None:
+                    handlers[sig] = displaced
+                else:
+                    del handlers[sig]
+                    # In C, a handler that Python does not know may have been set.
+                    signal.signal(sig, signal.SIG_DFL if handler is None else handler)
+                    self._detach_wakeup_fd_if_idle()
+
+    @contextlib.contextmanager
     def _signals_attached(self) -> Generator[None, None, None]:
         """Let signals wake the loop while it runs, if this is the main thread."""
         before = self._attach_signals()

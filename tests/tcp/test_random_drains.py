@@ -57,7 +57,6 @@ class Run:
         self.style = self.choice.choice(["streams", "protocol"])
         self.path = folder / f"{seed}"
         self.connections: dict[bytes, Connection] = {}
-        #: Done when the drain was so long under way.
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def main(self) -> None:
@@ -85,7 +84,7 @@ class Run:
         for it in self.connections.values():
             assert it.written.startswith(it.received), it.name
             short += it.written != it.received
-        assert short <= cut, (timeout, quiet)
+        assert short <= cut, (self.kind, self.style, timeout, quiet)
         if timeout is None:
             assert not cut
 
