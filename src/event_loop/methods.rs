@@ -354,7 +354,7 @@ impl Core {
     ) -> PyResult<()> {
         let then = Then::Transport {
             factory: protocol_factory.clone().unbind(),
-            server: server.map(|server| server.clone().unbind()),
+            server: server.map(clients::enlist).transpose()?,
         };
         listener::listen(this, sock, then, accepts(backlog), context, gate.get())
     }

@@ -1,6 +1,6 @@
 //! Which connections come in: how many at once and how fast, to one server and to the whole loop.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(crate) struct Gate {
     waiting: Mutex<Vec<Arc<Slot>>>,
     /// Of connections that come in; `None` without any.
     times: Mutex<Option<Arc<TimeLimits>>>,
+    /// Whether there are some. Relaxed: the loop's thread alone asks.
+    has_times: AtomicBool,
 }
 
 impl Default for Gate {
@@ -37,6 +39,7 @@ impl Default for Gate {
             next_ns: AtomicU64::new(0),
             waiting: Mutex::default(),
             times: Mutex::default(),
+            has_times: AtomicBool::new(false),
         }
     }
 }
@@ -51,6 +54,7 @@ impl Gate {
         });
         self.interval_ns
             .store(nanoseconds(interval), Ordering::Relaxed);
+        self.has_times.store(times.is_some(), Ordering::Relaxed);
         *locked(&self.times) = times.map(Arc::new);
         self.wake();
     }
@@ -61,6 +65,9 @@ impl Gate {
     }
 
     fn times(&self) -> Option<Arc<TimeLimits>> {
+        if !self.has_times.load(Ordering::Relaxed) {
+            return None;
+        }
         locked(&self.times).clone()
     }
 
@@ -124,7 +131,8 @@ pub(crate) struct Door {
 /// What a listener does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    Accept,
+    /// Accept, and pass this to [`Door::admit`]: the time, where a rate is limited, in nanoseconds.
+    Accept(u64),
     /// Wait for a connection to leave.
     Full,
     /// Accept again that much later.
@@ -143,33 +151,22 @@ impl Door {
         if gates.iter().any(|gate| gate.is_full(slot)) {
             return Entry::Full;
         }
-        match self.now_ns() {
-            0 => Entry::Accept,
-            now => match gates.map(|gate| gate.wait(now)).into_iter().max() {
-                None | Some(0) => Entry::Accept,
-                Some(wait) => Entry::Later(Duration::from_nanos(wait)),
-            },
+        let is_limited = gates.map(|gate| gate.interval_ns.load(Ordering::Relaxed) > 0);
+        if !is_limited.contains(&true) {
+            return Entry::Accept(0);
+        }
+        let now = monotonic_ns();
+        match gates.map(|gate| gate.wait(now)).into_iter().max() {
+            None | Some(0) => Entry::Accept(now),
+            Some(wait) => Entry::Later(Duration::from_nanos(wait)),
         }
     }
 
     /// A connection was accepted.
-    pub(crate) fn admit(self: &Arc<Self>) -> Admission {
-        let now = self.now_ns();
+    pub(crate) fn admit(self: &Arc<Self>, now: u64) -> Admission {
         self.server.come(now);
         self.whole.come(now);
         Admission(Arc::clone(self))
-    }
-
-    /// The time, where a rate is limited; else 0.
-    #[inline]
-    fn now_ns(&self) -> u64 {
-        let gates = [&self.server, &self.whole];
-        let is_limited = gates.map(|gate| gate.interval_ns.load(Ordering::Relaxed) > 0);
-        if is_limited.contains(&true) {
-            monotonic_ns()
-        } else {
-            0
-        }
     }
 }
 
@@ -219,12 +216,12 @@ mod tests {
         let (gate, door, _) = door();
         let slot = Slot::new(Arc::clone(&list), 1);
         gate.set(Some(2), None, None);
-        let (first, second) = (door.admit(), door.admit());
+        let (first, second) = (door.admit(0), door.admit(0));
         assert_eq!(door.ask(&slot), Entry::Full);
         assert!(list.is_empty());
         drop(first);
         assert!(!list.is_empty());
-        assert_eq!(door.ask(&slot), Entry::Accept);
+        assert_eq!(door.ask(&slot), Entry::Accept(0));
         assert_eq!(gate.open(), 1);
         drop(second);
         assert_eq!(gate.open(), 0);
@@ -239,7 +236,7 @@ mod tests {
         assert_eq!(door.ask(&slot), Entry::Full);
         gate.set(None, None, None);
         assert!(!list.is_empty());
-        assert_eq!(door.ask(&slot), Entry::Accept);
+        assert_eq!(door.ask(&slot), Entry::Accept(0));
     }
 
     #[test]
@@ -247,8 +244,8 @@ mod tests {
         let (gate, door, slot) = door();
         gate.set(None, Some(100.0), None);
         let mut inside = Vec::new();
-        while door.ask(&slot) == Entry::Accept {
-            inside.push(door.admit());
+        while let Entry::Accept(now) = door.ask(&slot) {
+            inside.push(door.admit(now));
         }
         assert!((5..=7).contains(&inside.len()), "{}", inside.len());
         let Entry::Later(wait) = door.ask(&slot) else {

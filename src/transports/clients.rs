@@ -12,14 +12,35 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyIterator, PyList, PyString, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 /// A set of weak references to transports, with the methods of `WeakSet` that `Server` uses and a few more.
+///
+/// A transport refers to this instead of its server: a server's attributes are in a dictionary, and looking one up costs
+/// 120 instructions.
 #[pyclass(frozen, module = "yamanote._yamanote")]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
+    /// Weak, as the server has this as an attribute.
+    server: Py<PyWeakrefReference>,
     /// Weak references by the addresses of their objects. No Python code runs under the lock.
     members: Mutex<HashMap<usize, Py<PyWeakrefReference>>>,
 }
 
 impl Clients {
+    fn new(server: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            server: PyWeakrefReference::new(server)?.unbind(),
+            members: Mutex::default(),
+        })
+    }
+
+    /// The server, unless it was dropped: then its sockets are closed, and nothing waits for its end.
+    fn server<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.server.bind(py).upgrade()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.members().is_empty()
+    }
+
     fn members(&self) -> MutexGuard<'_, HashMap<usize, Py<PyWeakrefReference>>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,7 +121,7 @@ pub(crate) fn prepare(server: &Bound<'_, PyAny>) -> PyResult<()> {
         }
     };
     if is_free {
-        server.setattr(name, Clients::default())?;
+        server.setattr(name, Clients::new(server)?)?;
     }
     Ok(())
 }
@@ -114,25 +135,52 @@ fn is_known(class: &Bound<'_, PyType>) -> PyResult<bool> {
     Ok(class.is(asyncios) || class.is(make::imported(&OURS, py, "yamanote._serving", "Server")?))
 }
 
+/// Prepares a server that is about to listen, and returns what its transports refer to.
+pub(crate) fn enlist(server: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    prepare(server)?;
+    membership(server).map(Bound::unbind)
+}
+
+/// What a transport refers to: the set that `prepare` gave to the server, else the server itself, which may be any
+/// object.
+pub(super) fn membership<'py>(server: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let clients = server.getattr_opt(name!(server.py(), "_clients"))?;
+    let clients = clients.filter(|clients| clients.cast_exact::<Clients>().is_ok());
+    Ok(clients.unwrap_or_else(|| server.clone()))
+}
+
 /// Adds a new connection to the server.
-pub(super) fn attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let clients = kept(server)?;
-    if !cfg!(Py_3_13) || clients.is_none() || is_closed(server)? {
+pub(super) fn attach(member: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = member.py();
+    let attach = name!(py, "_attach");
+    let Ok(clients) = member.cast_exact::<Clients>() else {
+        return tell(member, attach, transport);
+    };
+    if let Some(server) = clients.get().server(py)
+        && (!cfg!(Py_3_13) || is_closed(&server)?)
+    {
         // A closed server raises its own error.
-        tell(server, name!(server.py(), "_attach"), transport)?;
+        tell(&server, attach, transport)?;
     }
-    clients.map_or(Ok(()), |clients| clients.get().add(transport))
+    clients.get().add(transport)
 }
 
 /// Removes a lost connection from the server.
-pub(super) fn detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-    let clients = kept(server)?;
-    if let Some(clients) = &clients {
-        clients.get().discard(transport);
+pub(super) fn detach(member: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = member.py();
+    let detach = name!(py, "_detach");
+    let Ok(clients) = member.cast_exact::<Clients>() else {
+        return tell(member, detach, transport);
+    };
+    clients.get().discard(transport);
+    if cfg!(Py_3_13) && !clients.get().is_empty() {
+        return Ok(());
     }
-    if !cfg!(Py_3_13) || clients.is_none() || is_closed(server)? {
+    if let Some(server) = clients.get().server(py)
+        && (!cfg!(Py_3_13) || is_closed(&server)?)
+    {
         // The last connection of a closed server wakes the callers of `wait_closed()`.
-        tell(server, name!(server.py(), "_detach"), transport)?;
+        tell(&server, detach, transport)?;
     }
     Ok(())
 }
@@ -148,13 +196,6 @@ fn tell(
     } else {
         server.call_method0(name).map(drop)
     }
-}
-
-/// The set that `prepare` gave to a server.
-fn kept<'py>(server: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Clients>>> {
-    // The server may be any object here.
-    let clients = server.getattr_opt(name!(server.py(), "_clients"))?;
-    Ok(clients.and_then(|clients| clients.cast_into_exact::<Clients>().ok()))
 }
 
 fn is_closed(server: &Bound<'_, PyAny>) -> PyResult<bool> {

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{Address, transport_socket};
 use super::gates::{Admitted, ServerGate};
-use super::{clients, stream};
+use super::stream;
 use crate::driver::{Direction, Slot};
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
@@ -46,6 +46,7 @@ pub(crate) enum Then {
     /// Create a transport with a protocol from `factory`.
     Transport {
         factory: Py<PyAny>,
+        /// See `clients::enlist`.
         server: Option<Py<PyAny>>,
     },
     /// Call `call(socket, address, context, admitted)`, where a connection needs more than a native transport.
@@ -70,13 +71,6 @@ pub(crate) fn listen(
         kind: number(name!(py, "type"))?,
         protocol: number(name!(py, "proto"))?,
     };
-    if let Then::Transport {
-        server: Some(server),
-        ..
-    } = &then
-    {
-        clients::prepare(server.bind(py))?;
-    }
     let local = core.get().local(py)?;
     let registration = local.register(fd, Direction::Read)?;
     let listener = Arc::new(Listener {
@@ -112,14 +106,14 @@ impl Listener {
     fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
         // At most as many as asyncio accepts in one turn, so that other sources run too.
         for _ in 0..self.backlog {
-            if !self.may_accept(core)? {
+            let Some(now) = self.may_accept(core)? else {
                 return Ok(());
-            }
+            };
             match socket::accept(self.fd) {
                 Ok(accepted) => {
                     self.failures.store(0, Ordering::Relaxed);
                     core.get().shared.meters.accepts.count();
-                    if let Err(error) = self.connected(core, accepted, self.door.admit()) {
+                    if let Err(error) = self.connected(core, accepted, self.door.admit(now)) {
                         refused(core, error)?;
                     }
                 }
@@ -138,13 +132,13 @@ impl Listener {
         resume(core, self.fd)
     }
 
-    /// Whether the limits let another connection in; if not, the listener is fired when they do, and until then the
+    /// What to admit another connection with, if the limits let it in; if not, the listener is fired when they do, and until then the
     /// kernel keeps those that wait.
     #[inline]
-    fn may_accept(&self, core: &Bound<'_, Core>) -> PyResult<bool> {
+    fn may_accept(&self, core: &Bound<'_, Core>) -> PyResult<Option<u64>> {
         match self.door.ask(&self.slot) {
-            Entry::Accept => Ok(true),
-            entry => self.rest(core, entry).map(|()| false),
+            Entry::Accept(now) => Ok(Some(now)),
+            entry => self.rest(core, entry).map(|()| None),
         }
     }
 

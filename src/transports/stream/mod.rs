@@ -56,10 +56,12 @@ pub(crate) fn from_socket<'py>(
         context: given_or_current(py, context)?,
         is_given: context.is_some(),
     };
-    Ok(start(core, parts, room, protocol, waiter, server)?.into_any())
+    let server = server.map(clients::membership).transpose()?;
+    Ok(start(core, parts, room, protocol, waiter, server.as_ref())?.into_any())
 }
 
 /// Creates a transport over a connection, accepted or opened, with its peer's address; its protocol runs in `room`.
+/// `server` is what [`clients::enlist`] returned for its server.
 pub(crate) fn from_fd<'py>(
     core: &Bound<'py, Core>,
     connected: (OwnedFd, Option<socket::Name>),
