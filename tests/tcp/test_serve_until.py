@@ -83,7 +83,12 @@ def test_former_handlers_are_put_back(ends: str) -> None:
         async def main() -> None:
             loop: Any = asyncio.get_running_loop()
             heard = asyncio.Event()
-            loop.add_signal_handler(signal.SIGTERM, lambda: (said.append("loop"), heard.set()))
+
+            def of_the_loop() -> None:
+                said.append("loop")
+                heard.set()
+
+            loop.add_signal_handler(signal.SIGTERM, of_the_loop)
             server = await start()
             until = asyncio.create_task(yamanote.serve_until(reversed(SIGNALS), server, None))
             await asyncio.sleep(0)
@@ -138,7 +143,7 @@ def test_what_it_cannot_use_is_refused_and_changes_nothing() -> None:
             ((signal.SIGKILL, server, 1), RuntimeError),
             (((signal.SIGUSR1, signal.SIGKILL), server, 1), RuntimeError),
         ):
-            until: Any = yamanote.serve_until(*arguments)  # type: ignore[arg-type]
+            until: Any = yamanote.serve_until(*arguments)
             with pytest.raises(error):
                 await until
             assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
