@@ -21,6 +21,9 @@ else:
 #: Seconds from one report to the next.
 REPORT_INTERVAL: Final = 60.0
 
+#: Seconds between two looks at clients that must wait.
+PRESSURE_INTERVAL: Final = 0.02
+
 #: What `LoopMetrics` calls the connections that each limit has ended.
 _ENDED: Final = {
     "first_byte": "first_byte_timeouts",
@@ -36,6 +39,7 @@ class Limiting(Base):
     _limits: Limits | None = None
     _next_look: asyncio.TimerHandle | None = None
     _next_report: asyncio.TimerHandle | None = None
+    _next_relief: asyncio.Handle | None = None
     #: What the last report has counted, by limit.
     _reported: dict[str, int] | None = None
 
@@ -89,6 +93,22 @@ class Limiting(Base):
                 self._report()
         if wait and self._next_look is None:
             self._look_soon(wait)
+
+    def _watch_pressure(self) -> None:
+        """Look at all connections soon, since too many bytes wait to be sent."""
+        if self._next_relief is not None:
+            self._next_relief.cancel()
+        self._next_relief = self.call_soon(self._relieve, True, context=contextvars.Context())
+
+    def _relieve(self, has_risen: bool) -> None:
+        """Have slow clients wait for more, until they or others have taken enough."""
+        self._next_relief = None
+        lasts = self._press(has_risen)
+        if self._next_relief is None and (lasts or has_risen):
+            # Also when it is over already: those that had to wait are told so.
+            self._next_relief = self.call_later(
+                PRESSURE_INTERVAL, self._relieve, False, context=contextvars.Context()
+            )
 
     def _ended(self) -> dict[str, int]:
         metrics = self.metrics()

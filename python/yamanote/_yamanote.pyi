@@ -742,7 +742,7 @@ class Core:
         context: Context | None,
         gate: ServerGate,
     ) -> None:
-        """Accept connections as `_listen` does, and call `accepted(socket, address, context, admitted)`.
+        """As `_listen`, but call `accepted(socket, address, context, admitted)`.
 
         The address is `None` if it is not an internet address. The context is a copy for this
         connection, or `None` if none was given.
@@ -777,6 +777,16 @@ class Core:
             times: `first_byte`, `handshake`, `write_stall` and `idle` in milliseconds; 0 is no
                 limit.
             buffered: bytes that wait to be sent; 0 is no limit.
+        """
+
+    def _press(self, has_risen: bool) -> bool:
+        """While too many bytes wait to be sent: have slow peers' protocols pause, others resume.
+
+        Args:
+            has_risen: look for slow peers among all connections.
+
+        Returns:
+            Whether too many bytes wait.
         """
 
     def _shed(self) -> float:
@@ -1234,7 +1244,7 @@ class ServerGate:
     def set(
         self, most: int | None, rate: float | None, times: tuple[int, int, int, int] | None
     ) -> None:
-        """Set the limits, as `_limit_connections` does; without `times`, those of the loop apply."""
+        """As `_limit_connections`; without `times`, those of the loop apply."""
 
     @property
     def open(self) -> int:

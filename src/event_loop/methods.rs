@@ -404,6 +404,12 @@ impl Core {
         Ok(())
     }
 
+    /// While too many bytes wait to be sent: have the protocols of slow peers pause, if that `has_risen`, and others
+    /// resume; return whether it lasts.
+    fn _press(this: &Bound<'_, Self>, has_risen: bool) -> PyResult<bool> {
+        shedding::press(this, has_risen)
+    }
+
     /// End the connections that have exceeded a limit; return the seconds until the next look, 0 for none.
     fn _shed(this: &Bound<'_, Self>) -> PyResult<f64> {
         Ok(f64::from(shedding::shed(this)?) / 1e3)

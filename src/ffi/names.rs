@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 147] = [
+const TEXTS: [&str; 148] = [
     "%r: %s",
     "B",
     "__class__",
@@ -72,6 +72,7 @@ const TEXTS: [&str; 147] = [
     "_transport",
     "_wait_for_data",
     "_waiter",
+    "_watch_pressure",
     "_wrap_bio",
     "_yamanote_origin",
     "accept",

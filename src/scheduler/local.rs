@@ -356,6 +356,15 @@ impl Local {
         Ok((late, shortest))
     }
 
+    /// Every source.
+    pub(super) fn every_source(&self) -> PyResult<Vec<Arc<dyn Source>>> {
+        let sources = self.sources.borrow();
+        let mut all = Vec::new();
+        all.try_reserve(sources.len()).map_err(make::no_memory)?;
+        all.extend(sources.iter().map(Arc::clone));
+        Ok(all)
+    }
+
     /// What may wake the loop besides transports: the number of listening sockets, of other descriptors, and of
     /// pending Rust futures.
     pub(crate) fn count_sources(&self) -> (usize, usize, usize) {

@@ -1,6 +1,6 @@
 //! How near the bytes that wait to be sent, over all transports of a loop, are to the bound that was set for them.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::meters::Meter;
@@ -11,7 +11,8 @@ use crate::driver::{READ, Slot};
 pub(crate) enum Level {
     /// Nothing.
     None = 0,
-    /// Half of the bound is reached: a connection whose bytes wait gets no more of them, and is not read.
+    /// Half of the bound is reached: a connection whose bytes wait, here or in the kernel, gets no more of them; while
+    /// they wait here, it is not read.
     High = 1,
     /// Nearly all: none is read.
     Full = 2,
@@ -24,6 +25,8 @@ pub(crate) struct Pressure {
     bound: Meter,
     /// A [`Level`]. Relaxed, as only the loop's thread uses it.
     level: AtomicU8,
+    /// Whether the level has risen, and nothing looks at all connections yet. Relaxed, as `level`.
+    has_risen: AtomicBool,
     /// The connections that wait to be read.
     waiting: Mutex<Vec<Arc<Slot>>>,
 }
@@ -60,12 +63,20 @@ impl Pressure {
             return;
         }
         self.level.store(level as u8, Ordering::Relaxed);
+        if before == Level::None {
+            self.has_risen.store(true, Ordering::Relaxed);
+        }
         if level < before {
             let waiting = std::mem::take(&mut *self.waiting());
             for slot in waiting {
                 slot.wake(READ);
             }
         }
+    }
+
+    /// Whether the level has risen from nothing since the last call.
+    pub(crate) fn take_risen(&self) -> bool {
+        self.has_risen.swap(false, Ordering::Relaxed)
     }
 
     /// Has `slot` fired when the pressure falls.

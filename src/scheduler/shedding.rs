@@ -1,9 +1,10 @@
-//! Ends the connections that have exceeded a limit.
+//! Looks at all connections: ends those that have exceeded a limit, and has slow ones wait while memory is short.
 
 use pyo3::prelude::*;
 
 use super::Core;
 use super::limits::milliseconds;
+use super::pressure::Level;
 use super::turn::now;
 
 /// Ends them, and returns after how many milliseconds to look again; 0 while no connection has limits.
@@ -19,4 +20,17 @@ pub(crate) fn shed(core: &Bound<'_, Core>) -> PyResult<u32> {
         result = result.and_then(|wait| shed.map(|()| wait));
     }
     result
+}
+
+/// Has the protocols of slow peers pause, if the pressure `has_risen`, and others resume; returns whether there still
+/// is pressure.
+pub(crate) fn press(core: &Bound<'_, Core>, has_risen: bool) -> PyResult<bool> {
+    let sources = core.get().local(core.py())?.every_source()?;
+    let mut result = Ok(());
+    for source in sources {
+        let pressed = source.press(core, has_risen);
+        result = result.and(pressed);
+    }
+    let level = core.get().shared.meters.pressure.level();
+    result.map(|()| level != Level::None)
 }

@@ -56,6 +56,12 @@ pub(crate) trait Source: Send + Sync {
         Look::default()
     }
 
+    /// While too many bytes wait to be sent, over all transports: has a slow peer's protocol pause, if the pressure
+    /// `has_risen`; has a paused one resume when that is over.
+    fn press(&self, _core: &Bound<'_, Core>, _has_risen: bool) -> PyResult<()> {
+        Ok(())
+    }
+
     /// Ends a connection that has.
     fn shed(&self, _core: &Bound<'_, Core>) -> PyResult<()> {
         Ok(())

@@ -110,7 +110,7 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result
     Ok(sent.cast_unsigned())
 }
 
-pub(crate) use super::platform::queued;
+pub(crate) use super::platform::{queued, unsent};
 
 /// Shuts down the sending side; the peer then reads end of stream.
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {

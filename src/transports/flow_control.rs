@@ -52,6 +52,11 @@ impl FlowControl {
         Some(Tell::Pause)
     }
 
+    /// The protocol is told to pause, whatever is queued.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
     /// To be called after bytes were sent; `size` is the number of bytes still queued.
     #[must_use]
     pub(crate) fn shrunk(&mut self, size: usize) -> Option<Tell> {

@@ -59,6 +59,11 @@ pub(crate) trait Transport: NativeClass {
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()>;
 
+    /// See [`Source::press`].
+    fn press(_this: &Bound<'_, Self>, _state: &Self::State, _has_risen: bool) -> PyResult<()> {
+        Ok(())
+    }
+
     /// Whether there is nothing left to close.
     fn is_over(state: &Self::State) -> bool {
         Self::life(state).phase.get() == Phase::Closed
@@ -458,6 +463,19 @@ impl<T: Transport> Source for TransportSource<T> {
     fn look(&self, py: Python<'_>, now: u32) -> Look {
         let state = data(self.transport.bind(py)).state(py);
         state.map_or(Look::default(), |state| T::life(&state).look(now))
+    }
+
+    fn press(&self, core: &Bound<'_, Core>, has_risen: bool) -> PyResult<()> {
+        let py = core.py();
+        let this = self.transport.bind(py);
+        let state = data(this).state(py)?;
+        if T::life(&state).terms.is_accepted() {
+            run_in(data(this).context().bind(py), |_| {
+                T::press(this, &state, has_risen)
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn shed(&self, core: &Bound<'_, Core>) -> PyResult<()> {

@@ -295,3 +295,63 @@ def test_what_limits_end_is_reported_once(caplog: pytest.LogCaptureFixture) -> N
     messages = [it.getMessage() for it in caplog.records if it.name == "yamanote"]
     assert len(messages) == 1
     assert "first_byte" in messages[0]
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer each line with a KiB, and the line "endless" with bytes that never end."""
+    try:
+        while line := await reader.readline():
+            if line == b"endless\n":
+                while True:
+                    writer.write(CHUNK)
+                    await writer.drain()
+            writer.write(CHUNK[:1024])
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
+CHUNK = bytes(1 << 16)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_slow_readers_do_not_exhaust_memory_and_others_are_served(tls: bool) -> None:
+    bound = 1 << 20
+    options: dict[str, Any] = {}
+    if tls:
+        options = {"ssl": client_context(), "server_hostname": "localhost"}
+
+    async def main() -> None:
+        loop = yamanote_loop()
+        server = await asyncio.start_server(
+            endless, "127.0.0.1", 0, ssl=server_context() if tls else None
+        )
+        address = server.sockets[0].getsockname()
+        slow = []
+        async with server:
+            for _ in range(40):
+                client = socket.socket()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.setblocking(False)
+                await loop.sock_connect(client, address)
+                # Small, so that the rest waits in the server.
+                reader, writer = await asyncio.open_connection(sock=client, limit=1024, **options)
+                writer.write(b"endless\n")
+                slow.append((reader, writer))
+            reader, writer = await asyncio.open_connection(*address, **options)
+            most = asked = 0
+            while asked < 200 or most < bound // 4:  # Until the kernel is full of answers.
+                writer.write(b"x\n")
+                assert len(await reader.readexactly(1024)) == 1024
+                most = max(most, loop.metrics().buffered_bytes)
+                asked += 1
+            assert most <= bound
+            for _, each in slow:
+                each.transport.abort()
+            writer.write(b"x\n")
+            assert len(await reader.readexactly(1024)) == 1024
+            writer.close()
+
+    yamanote.run(main(), limits=yamanote.Limits(buffered=bound))

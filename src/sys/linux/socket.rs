@@ -65,3 +65,15 @@ pub(crate) fn queued(fd: RawFd) -> io::Result<u32> {
     syscall!(ioctl(fd, libc::TIOCOUTQ, &raw mut count))?;
     Ok(count.cast_unsigned())
 }
+
+/// The number of bytes that the kernel has not sent to the peer of a stream socket yet.
+pub(crate) fn unsent(fd: RawFd) -> io::Result<u32> {
+    let mut count: libc::c_int = 0;
+    match syscall!(ioctl(fd, SIOCOUTQNSD, &raw mut count)) {
+        Ok(_) => Ok(count.cast_unsigned()),
+        Err(_) => queued(fd), // Not TCP.
+    }
+}
+
+/// From `linux/sockios.h`.
+const SIOCOUTQNSD: libc::Ioctl = 0x894B;

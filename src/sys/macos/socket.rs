@@ -51,4 +51,9 @@ pub(crate) fn queued(fd: RawFd) -> io::Result<u32> {
     Ok(count.cast_unsigned())
 }
 
+/// As [`queued`]: the kernel does not tell what of that is under way.
+pub(crate) fn unsent(fd: RawFd) -> io::Result<u32> {
+    queued(fd)
+}
+
 const SIZE_OF_INT: libc::socklen_t = 4;

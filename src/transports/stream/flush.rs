@@ -12,6 +12,7 @@ use crate::driver::Registration;
 use crate::errors::os_error;
 use crate::ffi::{data, name};
 use crate::scheduler::Flush;
+use crate::scheduler::pressure::Level;
 use crate::sys::socket;
 use crate::transports::lifecycle::{Phase, Transport, cast, fail, update_interest};
 use crate::transports::write_buffer::WriteBuffer;
@@ -119,7 +120,8 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         return grown(this, state);
     }
     shrunk(this, state)?;
-    emptied(this, state)
+    emptied(this, state)?;
+    unstrained(this, state)
 }
 
 /// Sends from the front of the buffer; returns the result and how many bytes were offered.
@@ -155,6 +157,22 @@ fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
         local.scratch.spares().offer(bytes, length);
     }
     Ok(())
+}
+
+/// The kernel took everything; pauses a protocol all the same whose peer is slow while memory is short.
+#[inline]
+pub(super) fn unstrained(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    if state.life.meters.pressure.level() == Level::None {
+        Ok(())
+    } else {
+        strain(this, state)
+    }
+}
+
+#[cold]
+fn strain(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
+    let strained = state.flow.strain(this, &state.life);
+    strained.and(update_interest(this, state))
 }
 
 /// Registers interest in room to write; `false` when there is room already.

@@ -155,7 +155,9 @@ impl Transport for Stream {
     }
 
     fn is_waiting(state: &State) -> bool {
-        state.reading.get() == Reading::On || state.writing.get() == Writing::Blocked
+        state.reading.get() == Reading::On
+            || state.writing.get() == Writing::Blocked
+            || state.flow.is_strained()
     }
 
     fn begin(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
@@ -185,6 +187,16 @@ impl Transport for Stream {
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         ending::force_close(this, state, error)
+    }
+
+    fn press(this: &Bound<'_, Self>, state: &State, has_risen: bool) -> PyResult<()> {
+        let pressed = if has_risen {
+            state.flow.strain(this, &state.life)
+        } else {
+            let size = state.buffer.borrow().len();
+            state.flow.relieve(this, &state.life, size)
+        };
+        pressed.and(update_interest(this, state))
     }
 
     fn close_descriptor(py: Python<'_>, state: &State) -> PyResult<()> {

@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 #[cfg(Py_3_12)]
 use pyo3::types::PyMemoryView;
 
-use super::flush::{WRITE_ERROR, disown, flush, schedule, settle};
+use super::flush::{WRITE_ERROR, disown, flush, schedule, settle, unstrained};
 use super::state::{State, Stream, Writing};
 use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View, is_bytes_like};
@@ -40,7 +40,7 @@ pub(crate) fn write(
     disown(state);
     if goes_at_once(this, state)? {
         return match send_at_once(state, bytes)? {
-            Ok(true) => Ok(()),
+            Ok(true) => unstrained(this, state),
             Ok(false) => flush(this, state),
             Err(error) => fail(this, WRITE_ERROR, error),
         };

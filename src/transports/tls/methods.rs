@@ -329,10 +329,7 @@ method!(
     PauseWriting,
     "pause_writing",
     "Called by the stream below, as its protocol.",
-    |this, state| {
-        write::block(&state);
-        Ok(())
-    }
+    |this, state| write::block(this, &state)
 );
 
 method!(

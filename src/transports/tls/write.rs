@@ -192,8 +192,12 @@ pub(crate) fn settle(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
 }
 
 /// `pause_writing` of the stream.
-pub(crate) fn block(state: &TlsState) {
+pub(crate) fn block(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     state.writing_blocked.set(true);
+    if is_pressed(this, state)? {
+        return control_application(this, state);
+    }
+    Ok(())
 }
 
 /// `resume_writing` of the stream.
@@ -229,14 +233,15 @@ pub(crate) fn control_application(this: &Bound<'_, Tls>, state: &TlsState) -> Py
     } else {
         0
     };
-    let high = if size > 0 && is_pressed(this, state)? {
+    let waits = size > 0 || state.writing_blocked.get();
+    let high = if waits && is_pressed(this, state)? {
         0
     } else {
         limits.high
     };
     let what = if size >= high && !paused {
         Tell::Pause
-    } else if size <= limits.low && paused {
+    } else if size <= limits.low && paused && !(waits && high == 0) {
         Tell::Resume
     } else {
         return Ok(());
