@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import pytest
 
 import yamanote
 from tests.frameworks.http import PATIENCE_S, Client
+from tests.frameworks.inherited import activated
 from tests.frameworks.restarts import restarts
 from tests.programs import PYTHON
 
@@ -110,21 +110,6 @@ def test_sockets_of_systemd_are_served(tmp_path: Path) -> None:
         finally:
             process.kill()
             process.wait()
-
-
-def activated(listeners: list[socket.socket], *command: str) -> subprocess.Popen[bytes]:
-    """Starts Python as systemd does: with sockets as descriptors from 3 on, and two variables."""
-    # The numbers may be each other's, so they are moved out of the way first.
-    moves = [f"import os; moved = [os.dup(it) for it in {[it.fileno() for it in listeners]}]"]
-    moves += [f"moved = [it if it > {2 + len(listeners)} else os.dup(it) for it in moved]"]
-    moves += ["[os.dup2(it, 3 + index) for index, it in enumerate(moved)]"]
-    moves += [f"os.environ.update(LISTEN_FDS='{len(listeners)}', LISTEN_PID=str(os.getpid()))"]
-    moves += [f"os.execv({sys.executable!r}, {[*PYTHON, *command]!r})"]
-    return subprocess.Popen(
-        [sys.executable, "-c", "\n".join(moves)],
-        cwd=ROOT,
-        pass_fds=[it.fileno() for it in listeners],
-    )
 
 
 @contextlib.contextmanager
