@@ -32,7 +32,7 @@ class Serving(Base):
         async def create_server(self, *args: object, **options: object) -> asyncio.Server:
             return adopted(await super().create_server(*args, **options))
 
-    # Listening sockets on which accept() failed and that wait for the retry.
+    # Listening sockets that do not accept for a while.
     _resting: set[socket.socket] | None = None
 
     def _start_serving(
@@ -79,7 +79,7 @@ class Serving(Base):
     def _accept_later(
         self, sock: socket.socket, delay: float = constants.ACCEPT_RETRY_DELAY
     ) -> None:
-        """Accept again later, as accept() failed or a rate is reached; the backlog holds peers."""
+        """Accept again later, as accept() failed, a rate is reached, or others come first."""
         if self._resting is None:
             self._resting = set()
         if sock not in self._resting:

@@ -125,6 +125,11 @@ pub(crate) fn accept(fd: RawFd) -> io::Result<(OwnedFd, Name)> {
     Ok((accepted, name))
 }
 
+/// How many connections wait to be accepted, for a TCP socket of Linux.
+pub(crate) fn waiting(fd: RawFd) -> Option<usize> {
+    platform::waiting(fd)
+}
+
 /// The socket's own address.
 pub(crate) fn local_name(fd: RawFd) -> io::Result<Name> {
     let mut name = Name::empty();

@@ -4,12 +4,14 @@ use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{Address, transport_socket};
 use super::gates::{Admitted, ServerGate};
+use super::sharing::{Arrival, Sharing};
 use super::stream;
 use crate::driver::{Direction, Slot};
 use crate::errors::os_error;
@@ -19,8 +21,9 @@ use crate::ffi::{Stopped, name};
 use crate::scheduler::admission::{Admission, Door, Entry};
 use crate::scheduler::report::report;
 use crate::scheduler::tracer::Kind;
-use crate::scheduler::{Core, Source, Visit, is_exit};
-use crate::sys::socket;
+use crate::scheduler::{Core, Source, Visit, WRITE, is_exit};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::{pipe, socket};
 
 /// One listening socket of one server. The loop's table keeps it alive.
 struct Listener {
@@ -39,6 +42,8 @@ struct Listener {
     slot: Arc<Slot>,
     /// Errors since the last connection. Relaxed, because only the loop's thread accesses it.
     failures: AtomicUsize,
+    /// Whether other loops accept here, too.
+    sharing: Sharing,
 }
 
 /// What to do with an accepted connection.
@@ -84,6 +89,7 @@ pub(crate) fn listen(
         door: Door::new(Arc::clone(&gate.0), Arc::clone(local.limiting.gate())),
         slot: Arc::clone(registration.slot()),
         failures: AtomicUsize::new(0),
+        sharing: Sharing::default(),
     });
     local.attach(&registration, listener);
     registration.arm_read();
@@ -103,23 +109,27 @@ impl Listener {
         Ok(core.get().local(core.py())?.listeners.contains(self.fd))
     }
 
-    fn accept(&self, core: &Bound<'_, Core>) -> PyResult<()> {
-        // At most as many as asyncio accepts in one turn, so that other sources run too.
-        for _ in 0..self.backlog {
+    /// Accepts `most` connections; those that wait longer come after what else is ready, or are left to others.
+    fn accept(&self, core: &Bound<'_, Core>, most: usize) -> PyResult<()> {
+        for attempt in 0..most {
             let Some(now) = self.may_accept(core)? else {
+                self.sharing.stopped();
                 return Ok(());
             };
             match socket::accept(self.fd) {
                 Ok(accepted) => {
                     self.failures.store(0, Ordering::Relaxed);
+                    self.sharing.accepted();
                     core.get().shared.meters.accepts.count();
                     if let Err(error) = self.connected(core, accepted, self.door.admit(now)) {
                         refused(core, error)?;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    core.get().local(core.py())?.listeners.drained(self.fd);
-                    return Ok(());
+                    if attempt == 0 {
+                        self.sharing.missed();
+                    }
+                    return self.drained(core);
                 }
                 // The peer closed the connection before it was accepted: try the next one.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -129,11 +139,51 @@ impl Listener {
                 return Ok(());
             }
         }
-        resume(core, self.fd)
+        if !self.has_more() {
+            return self.drained(core);
+        }
+        // At most as many as asyncio accepts in one turn, so that other sources run too.
+        match self
+            .sharing
+            .more(self.backlog, monotonic_ns, || socket::waiting(self.fd))
+        {
+            Some(rest) => self.leave(core, rest),
+            None => resume(core, self.fd),
+        }
     }
 
-    /// What to admit another connection with, if the limits let it in; if not, the listener is fired when they do, and until then the
-    /// kernel keeps those that wait.
+    /// Whether a connection waits. That costs less than an `accept()` that finds none.
+    fn has_more(&self) -> bool {
+        // Ignored: `accept()` has the error.
+        pipe::has_input(self.fd).unwrap_or(true)
+    }
+
+    /// Nothing is left to accept.
+    fn drained(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        self.sharing.drained();
+        self.arm(core)
+    }
+
+    /// Has the reactor tell of the next arrival.
+    fn arm(&self, core: &Bound<'_, Core>) -> PyResult<()> {
+        core.get().local(core.py())?.listeners.drained(self.fd);
+        Ok(())
+    }
+
+    /// Leaves what waits to other loops, and looks again after `rest`.
+    fn leave(&self, core: &Bound<'_, Core>, rest: Duration) -> PyResult<()> {
+        self.arm(core)?;
+        self.accept_after(core, rest)
+    }
+
+    fn accept_after(&self, core: &Bound<'_, Core>, wait: Duration) -> PyResult<()> {
+        let arguments = (&self.sock, wait.as_secs_f64());
+        let name = name!(core.py(), "_accept_later");
+        core.call_method1(name, arguments).map(drop)
+    }
+
+    /// What to admit another connection with, if the limits let it in; if not, the listener is fired when they do, and
+    /// until then the kernel keeps those that wait.
     #[inline]
     fn may_accept(&self, core: &Bound<'_, Core>) -> PyResult<Option<u64>> {
         match self.door.ask(&self.slot) {
@@ -144,13 +194,11 @@ impl Listener {
 
     #[cold]
     fn rest(&self, core: &Bound<'_, Core>, entry: Entry) -> PyResult<()> {
-        let py = core.py();
         core.get().shared.meters.accept_pauses.count();
-        if let Entry::Later(wait) = entry {
-            let arguments = (&self.sock, wait.as_secs_f64());
-            core.call_method1(name!(py, "_accept_later"), arguments)?;
+        match entry {
+            Entry::Later(wait) => self.accept_after(core, wait),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn connected(
@@ -244,19 +292,33 @@ fn refused(core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
 /// Accepts in a later turn, without waiting for the reactor.
 pub(crate) fn resume(core: &Bound<'_, Core>, fd: RawFd) -> PyResult<()> {
     let local = core.get().local(core.py())?;
-    local.listeners.fire(fd);
+    local.listeners.fire(fd, AGAIN);
     Ok(())
 }
 
 impl Source for Listener {
-    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
         if !self.is_listening(core)? {
             return Ok(());
         }
-        let result = self.accept(core);
+        let arrival = if ready & AGAIN != 0 {
+            Arrival::Accept(self.sharing.rested(|| socket::waiting(self.fd)))
+        } else {
+            self.sharing
+                .arrived(monotonic_ns, || socket::waiting(self.fd))
+        };
+        let result = match arrival {
+            Arrival::Accept(most) => self.accept(core, most),
+            Arrival::Rest(rest) => self.leave(core, rest),
+            Arrival::Leave => self.arm(core),
+        };
         if result.is_err() {
             // This exception ends the run; the next one must continue, because the reactor would not fire again.
-            resume(core, self.fd)?;
+            if self.has_more() {
+                resume(core, self.fd)?;
+            } else {
+                self.drained(core)?;
+            }
         }
         result
     }
@@ -279,6 +341,8 @@ impl Source for Listener {
     }
 }
 
+/// The loop's own word to a listener that it accept now; the reactor never says that a listening socket is writable.
+const AGAIN: u8 = WRITE;
 /// Consecutive errors after which accepting is retried only after a delay, so that a broken socket does not keep the
 /// loop busy, as it does in asyncio.
 const MAX_FAILURES: usize = 16;

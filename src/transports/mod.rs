@@ -19,6 +19,7 @@ pub(crate) mod pipe;
 mod protocol;
 mod set_limits;
 mod shared_methods;
+mod sharing;
 pub(crate) mod stream;
 mod stream_reader;
 mod streams;

@@ -129,6 +129,8 @@ FEW_DESCRIPTORS = """
     reports = []
 
     def report(loop, context):
+        if not reports:
+            print("short", flush=True)
         reports.append((time.monotonic() - started, context["message"], repr(context["exception"])))
 
     loop.set_exception_handler(report)
@@ -171,9 +173,10 @@ def test_all_are_served_although_descriptors_run_out(program: Program, loop_name
         for number, peer in enumerate(peers):
             peer.sendall(b"%d." % number)
         started = time.monotonic()
-        # The first clients disconnect only after all descriptors are in use.
         for number, peer in enumerate(peers[: spare - 5]):
             assert peer.recv(100) == b"%d." % number
+        # The first clients disconnect only after all descriptors are in use.
+        assert child.stdout.readline() == "short\n"
         for peer in peers[: spare - 5]:
             peer.close()
         for number, peer in enumerate(peers[spare - 5 :], spare - 5):

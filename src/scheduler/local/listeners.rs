@@ -26,10 +26,10 @@ impl Listeners {
         }
     }
 
-    /// Has a listening socket accept in a coming turn.
-    pub(crate) fn fire(&self, fd: RawFd) {
+    /// Tells the source of a listening socket, in a coming turn, that `bits` are ready.
+    pub(crate) fn fire(&self, fd: RawFd, bits: u8) {
         if let Some(registration) = self.0.borrow().get(&fd) {
-            registration.fire_read();
+            registration.slot().fire(bits);
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) use datagrams::{receive_many, send_many};
 pub(crate) use futex::{wait_while, wake_all};
 pub(crate) use inherited::close_sets_that_watch;
 pub(crate) use poller::Poller;
-pub(crate) use socket::{accept, queued, stream_socket, unix_path, unsent};
+pub(crate) use socket::{accept, queued, stream_socket, unix_path, unsent, waiting};
 pub(crate) use thread::{check_memory_file, current_thread, scheduled, signal_thread};
 pub(crate) use timer_fd::TimerFd;
 

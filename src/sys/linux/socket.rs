@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::call::syscall;
-use crate::sys::socket::Name;
+use crate::sys::socket::{Name, socklen};
 
 /// Accepts the next connection, close-on-exec and non-blocking, and writes the peer's address to `name`.
 pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
@@ -45,6 +45,25 @@ fn accept_plainly(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
 
 /// Cleared by the first call that finds it missing. Relaxed: it is only a hint.
 static HAS_ACCEPT4: AtomicBool = AtomicBool::new(true);
+
+/// The length of a listening socket's queue, which the kernel reports in a field of other meaning for connections.
+pub(crate) fn waiting(fd: RawFd) -> Option<usize> {
+    // The first words of `tcp_info`; the kernel writes no more than fit.
+    let mut info = [0_u32; UNACKED + 1];
+    let mut length = socklen(size_of_val(&info));
+    syscall!(getsockopt(
+        fd,
+        libc::IPPROTO_TCP,
+        libc::TCP_INFO,
+        info.as_mut_ptr().cast(),
+        &raw mut length
+    ))
+    .ok()?;
+    usize::try_from(info[UNACKED]).ok()
+}
+
+/// The word of `tcpi_unacked`: eight small fields and four words come before it.
+const UNACKED: usize = 6;
 
 /// Creates a stream socket, close-on-exec and non-blocking.
 pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {

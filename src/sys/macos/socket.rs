@@ -20,6 +20,11 @@ pub(crate) fn accept(fd: RawFd, name: &mut Name) -> io::Result<OwnedFd> {
     Ok(accepted)
 }
 
+/// The length of a listening socket's queue, which this system does not report.
+pub(crate) fn waiting(_fd: RawFd) -> Option<usize> {
+    None
+}
+
 /// Creates a stream socket, close-on-exec and non-blocking.
 pub(crate) fn stream_socket(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
     let created = syscall!(socket(family, libc::SOCK_STREAM, protocol))?;
