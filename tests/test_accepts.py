@@ -1,9 +1,10 @@
-"""Loops that share a listening socket, in processes or threads, get equal parts of its connections."""
+"""Loops that share a listening socket get equal parts of its connections."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import os
 import select
 import signal
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 LOOPS = 4
 CONNECTIONS = 1000
-#: The largest part is at most so much of the smallest; on an idle machine, 1.5. Beside other busy processes, a loop may
-#: not get to run while the others take what comes, so a test may also try again. Where the quickest took all, this was
-#: 4 and more.
+#: The largest part is at most so much of the smallest; on an idle machine, 1.5. Beside other busy
+#: processes, a loop may not get to run while the others take what comes, so a test may also try
+#: again. Where the quickest took all, this was 4 and more.
 RATIO = 2.0
 TRIES = 8
 
@@ -156,7 +157,7 @@ def reused_port(count: int) -> list[socket.socket]:
     return [first, *(listen(first.getsockname()[1]) for _ in range(count - 1))]
 
 
-def connected(address: object) -> socket.socket:
+def connected(address: str | tuple[str, int]) -> socket.socket:
     """Begins to connect."""
     client = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
     if isinstance(address, str):
@@ -175,7 +176,7 @@ def who(client: socket.socket) -> int:
     return client.recv(1)[0]
 
 
-def parts(address: object, burst: int) -> list[int]:
+def parts(address: str | tuple[str, int], burst: int) -> list[int]:
     """Opens connections, so many at a time, and keeps them; returns how many each loop has got."""
     found: collections.Counter[int] = collections.Counter()
     with ExitStack() as open_clients:
@@ -195,8 +196,8 @@ def check_balance(
     for _ in range(TRIES):
         listeners = listen(LOOPS)
         try:
-            address = listeners[0].getsockname()
-            seen.append(serving(listeners, lambda address=address: parts(address, burst)))
+            measure = functools.partial(parts, listeners[0].getsockname(), burst)
+            seen.append(serving(listeners, measure))
         finally:
             for sock in listeners:
                 sock.close()

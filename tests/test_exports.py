@@ -36,6 +36,7 @@ PUBLIC = {
     "install",
     "new_event_loop",
     "run",
+    "run_threads",
     "serve_until",
     "tasks",
     "trace",

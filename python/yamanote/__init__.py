@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from yamanote._serving import Server
     from yamanote._stall import Stall
     from yamanote._tasks import TaskInfo, dump, tasks
+    from yamanote._threads import run_threads
     from yamanote._tracing import Trace, trace
     from yamanote._watching import Watch, watch
 else:
@@ -45,6 +46,7 @@ else:
         "Watch": "_watching",
         "dump": "_tasks",
         "install": "_policy",
+        "run_threads": "_threads",
         "serve_until": "_serve_until",
         "tasks": "_tasks",
         "trace": "_tracing",
@@ -81,6 +83,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "run",
+    "run_threads",
     "serve_until",
     "tasks",
     "trace",
