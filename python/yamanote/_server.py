@@ -32,8 +32,8 @@ class Serving(Base):
         async def create_server(self, *args: object, **options: object) -> asyncio.Server:
             return adopted(await super().create_server(*args, **options))
 
-    # Listening sockets that do not accept for a while.
-    _resting: set[socket.socket] | None = None
+    # Listening sockets that do not accept for a while, and what ends that.
+    _resting: dict[socket.socket, asyncio.TimerHandle] | None = None
 
     def _start_serving(
         self,
@@ -81,13 +81,12 @@ class Serving(Base):
     ) -> None:
         """Accept again later, as accept() failed, a rate is reached, or others come first."""
         if self._resting is None:
-            self._resting = set()
+            self._resting = {}
         if sock not in self._resting:
-            self._resting.add(sock)
-            self.call_later(delay, self._accept_again, sock)
+            self._resting[sock] = self.call_later(delay, self._accept_again, sock)
 
     def _accept_again(self, sock: socket.socket) -> None:
-        if self._resting is not None:
-            self._resting.discard(sock)
+        if self._resting is not None and (timer := self._resting.pop(sock, None)) is not None:
+            timer.cancel()
         if (number := sock.fileno()) >= 0:
             self._resume_listening(number)
