@@ -107,6 +107,7 @@ class Connecting(Base):
         """Return whether the program replaces nothing that asyncio would call."""
         return (
             not self._debug
+            and self._faults is None
             and socket.socket is _SOCKET
             and socket.socket.connect is _CONNECT
             and getattr(self.sock_connect, "__func__", None) is UnixSockets.sock_connect

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         """The core, asyncio's base class, and the hooks between the parts."""
 
         _default_executor: Any
+        _faults: Any
         _file_threads: Any
         _unix_server_sockets: Any
 

@@ -19,6 +19,9 @@ else:
 class SocketCalls(Base):
     """`sock_connect`, which runs once per connection and looks up names."""
 
+    #: Set by `yamanote.testing.faults`.
+    _faults: Any = None
+
     async def sock_connect(
         self, sock: socket.socket, address: tuple[Any, ...] | str | ReadableBuffer
     ) -> None:
@@ -38,6 +41,8 @@ class SocketCalls(Base):
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = resolved[0][4]
+        if self._faults is not None:
+            await self._faults._connect(sock, address)
         try:
             sock.connect(address)
         except (BlockingIOError, InterruptedError):

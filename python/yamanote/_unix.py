@@ -49,6 +49,8 @@ class UnixSockets(Base):
             return await super().sock_connect(sock, address)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+        if self._faults is not None:
+            await self._faults._connect(sock, address)
         return await until_there_is_room(functools.partial(sock.connect, address))
 
     @functools.cached_property

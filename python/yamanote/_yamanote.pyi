@@ -443,6 +443,19 @@ class Core:
         `None` if that was none. The result has each index once.
         """
 
+    def _use_faults(self, enabled: bool) -> None:
+        """Ask `self._faults` what becomes of each read, write and connection, or no longer.
+
+        Raises:
+            RuntimeError: the loop runs in another thread.
+        """
+
+    def _fire(self, transport: asyncio.BaseTransport, ready: int) -> None:
+        """Have a stream transport read (1), write (2) or both (3) in a coming pass."""
+
+    def _let_go(self, transport: asyncio.BaseTransport) -> None:
+        """Have a stream transport send what it has kept, and read in a coming pass."""
+
     def _count_sources(self) -> tuple[int, int, int]:
         """Return what may wake the loop besides transports.
 

@@ -71,6 +71,25 @@ impl Core {
         Ok(())
     }
 
+    /// Ask `_faults` what becomes of each read, write and connection, or no longer.
+    fn _use_faults(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
+        drop(self.local(py)?);
+        self.set_faults(enabled);
+        Ok(())
+    }
+
+    /// Have a stream transport read (`1`) or write (`2`) in a coming pass.
+    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
+    fn _fire(&self, transport: &Bound<'_, PyAny>, ready: u8) -> PyResult<()> {
+        stream::faulty::fire(transport, ready)
+    }
+
+    /// The faults are over: have a stream transport send what they have kept, and read in a coming pass.
+    #[expect(clippy::unused_self, reason = "Python calls it as a method")]
+    fn _let_go(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        stream::faulty::let_go(transport)
+    }
+
     /// What may wake the loop besides transports: the number of listening sockets, of other descriptors, and of
     /// pending Rust futures.
     fn _count_sources(&self, py: Python<'_>) -> PyResult<(usize, usize, usize)> {

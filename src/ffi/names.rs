@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 148] = [
+const TEXTS: [&str; 151] = [
     "%r: %s",
     "B",
     "__class__",
@@ -30,6 +30,7 @@ const TEXTS: [&str; 148] = [
     "__new__",
     "__qualname__",
     "__self__",
+    "_accept",
     "_accept_later",
     "_advance",
     "_arrange",
@@ -49,6 +50,7 @@ const TEXTS: [&str; 148] = [
     "_ensure_fd_no_transport",
     "_eof",
     "_exception",
+    "_faults",
     "_give_way",
     "_io_refs",
     "_limit",
@@ -69,6 +71,7 @@ const TEXTS: [&str; 148] = [
     "_task_factory",
     "_trace_thread",
     "_traced",
+    "_transfer",
     "_transport",
     "_wait_for_data",
     "_waiter",

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// Read for each new handle and task.
     pub(crate) traces: Traces,
-    /// `DEBUG`, `TRACED` and `ARRANGED`: one test before each callback is for all. Relaxed, as switching them need not be
+    /// `DEBUG`, `TRACED`, `ARRANGED` and `FAULTY`: one test before each callback is for all. Relaxed, as switching them need not be
     /// exact.
     modes: AtomicU8,
     /// Read after each pass; Relaxed, as asyncio promises nothing to a `stop()` from another thread.
@@ -157,10 +157,20 @@ impl Core {
         self.is_in(TRACED)
     }
 
-    /// Whether callbacks are called with more than the call itself: in debug mode, traced, or arranged.
+    /// Whether callbacks are called with more than the call itself: in debug mode, traced, arranged, or with faults.
     #[inline]
     pub(super) fn is_observed(&self) -> bool {
-        self.is_in(DEBUG | TRACED | ARRANGED)
+        self.is_in(DEBUG | TRACED | ARRANGED | FAULTY)
+    }
+
+    /// Whether Python's `_faults` decides how far each read and write goes.
+    #[inline]
+    pub(crate) fn has_faults(&self) -> bool {
+        self.is_in(FAULTY)
+    }
+
+    pub(crate) fn set_faults(&self, enabled: bool) {
+        self.set_mode(FAULTY, enabled);
     }
 
     /// Has Python's `_arrange()` decide in which order the entries of each pass run.
@@ -257,6 +267,8 @@ const DEBUG: u8 = 1;
 const TRACED: u8 = 2;
 /// A schedule of `yamanote.testing` learns what each callback has scheduled.
 const ARRANGED: u8 = 4;
+/// `yamanote.testing.faults`.
+const FAULTY: u8 = 8;
 
 impl Drop for Core {
     fn drop(&mut self) {

@@ -21,6 +21,11 @@ pub(crate) trait Source: Send + Sync {
     /// in asyncio's words; the rest goes to `on_failed`.
     fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()>;
 
+    /// As `on_ready`, while Python's `_faults` decides what becomes of events.
+    fn on_ready_with_faults(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
+        self.on_ready(core, ready)
+    }
+
     /// What a trace shows for this event, and by whose name.
     fn traced(&self, _core: &Bound<'_, Core>, ready: u8) -> PyResult<(Kind, Option<Called>)> {
         Ok((Kind::of_event(ready), None))

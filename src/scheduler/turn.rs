@@ -290,7 +290,12 @@ impl Turn<'_, '_> {
     /// Passes an event to its source. An error ends the source, not the loop.
     #[inline]
     fn serve(&self, source: &dyn Source, ready: u8) -> PyResult<()> {
-        match source.on_ready(self.core, ready) {
+        self.served(source, source.on_ready(self.core, ready))
+    }
+
+    #[inline]
+    fn served(&self, source: &dyn Source, result: PyResult<()>) -> PyResult<()> {
+        match result {
             Ok(()) => Ok(()),
             Err(error) if is_exit(self.core.py(), &error) => Err(error),
             Err(error) => contain(self.core, None, source.on_failed(self.core, error)),
@@ -300,8 +305,11 @@ impl Turn<'_, '_> {
     #[inline]
     fn deliver(&self, slot: Arc<Slot>) -> PyResult<()> {
         self.local.deliver(slot, |source, ready| {
-            let shown = || source.traced(self.core, ready).map(Some);
-            self.timed(None, shown, || self.serve(source, ready))
+            if self.core.get().is_observed() {
+                self.serve_closely(source, ready)
+            } else {
+                self.serve(source, ready)
+            }
         })
     }
 

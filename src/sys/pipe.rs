@@ -49,9 +49,14 @@ pub(crate) fn read(fd: RawFd, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> 
 
 /// Whether a pipe holds bytes. Cheaper than [`has_input`] on a pipe.
 pub(crate) fn is_filled(fd: RawFd) -> io::Result<bool> {
+    Ok(input_size(fd)? > 0)
+}
+
+/// The bytes that a pipe or a stream socket holds.
+pub(crate) fn input_size(fd: RawFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
     syscall!(ioctl(fd, libc::FIONREAD, &raw mut count))?;
-    Ok(count > 0)
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// Whether a read would return at once.

@@ -1,6 +1,7 @@
 //! Sockets: receive, send, accept, names and options.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZeroUsize;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -46,6 +47,21 @@ pub(crate) fn recv_stream(
     // SAFETY: the kernel wrote `count` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(count) };
     Ok((count, message.msg_flags & libc::MSG_CTRUNC != 0))
+}
+
+/// Like [`recv`], at most `most` bytes.
+#[cold]
+pub(crate) fn recv_some(
+    fd: RawFd,
+    buffer: &mut ReadBuffer<'_>,
+    most: NonZeroUsize,
+) -> io::Result<usize> {
+    let room = buffer.room().min(most.get());
+    let received = syscall!(recv(fd, buffer.start().cast(), room, 0))?;
+    let count = received.cast_unsigned();
+    // SAFETY: the kernel wrote `count` bytes, and was given at most `room` as the limit.
+    unsafe { buffer.advance(count) };
+    Ok(count)
 }
 
 /// Where the kernel ends a read although more data follows (`docs/design/0017-short-reads.md`).
@@ -116,6 +132,29 @@ pub(crate) use super::platform::{queued, unsent};
 pub(crate) fn shutdown_write(fd: RawFd) -> io::Result<()> {
     syscall!(shutdown(fd, libc::SHUT_WR))?;
     Ok(())
+}
+
+/// Has a TCP socket send a reset when it is closed, and drop what it has not sent.
+pub(crate) fn reset_when_closed(fd: RawFd) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    let length = socklen(size_of_val(&linger));
+    let linger = (&raw const linger).cast();
+    syscall!(setsockopt(
+        fd,
+        libc::SOL_SOCKET,
+        libc::SO_LINGER,
+        linger,
+        length
+    ))?;
+    Ok(())
+}
+
+/// What a call returns after the peer has reset the connection.
+pub(crate) fn reset_error() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNRESET)
 }
 
 /// Accepts the next connection, close-on-exec and non-blocking, and returns it with its peer's address.

@@ -47,6 +47,14 @@ pub(crate) trait Transport: NativeClass {
     /// Handles events. Runs in the transport's context.
     fn on_ready(this: &Bound<'_, Self>, state: &Self::State, ready: u8) -> PyResult<()>;
 
+    /// Before `on_ready`, while Python's `_faults` decides what becomes of events: returns those that are handled now.
+    fn meet_faults(_this: &Bound<'_, Self>, _state: &Self::State, ready: u8) -> PyResult<u8> {
+        Ok(ready)
+    }
+
+    /// After `on_ready`: ends what `meet_faults` began.
+    fn faults_met(_state: &Self::State) {}
+
     /// Handles an error that `on_ready` returned.
     fn on_failed(this: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         fail(this, Self::FATAL, error)
@@ -422,6 +430,17 @@ impl<T: Transport> Source for TransportSource<T> {
             // This exception ends the run; the next one must continue, because the reactor would not fire again.
             registration.slot().fire(ready);
         }
+        result
+    }
+
+    fn on_ready_with_faults(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
+        let py = core.py();
+        let this = self.transport.bind(py);
+        let state = data(this).state(py)?;
+        let context = data(this).context().bind(py);
+        let ready = run_in(context, |_| T::meet_faults(this, &state, ready))?;
+        let result = self.on_ready(core, ready);
+        T::faults_met(&state);
         result
     }
 

@@ -12,7 +12,7 @@ use super::descriptor::{Descriptor, SocketKind, fileno};
 use super::extra_info::{Address, transport_socket};
 use super::gates::{Admitted, ServerGate};
 use super::sharing::{Arrival, Sharing};
-use super::stream;
+use super::{faults, stream};
 use crate::driver::{Direction, Slot};
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
@@ -319,6 +319,21 @@ impl Source for Listener {
             } else {
                 self.drained(core)?;
             }
+        }
+        result
+    }
+
+    fn on_ready_with_faults(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
+        if !self.is_listening(core)? {
+            return Ok(());
+        }
+        let result = match faults::of_accept(core, self.sock.bind(core.py())) {
+            Ok(None) => return self.on_ready(core, ready),
+            Ok(Some(error)) => self.failed(core, error),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            resume(core, self.fd)?; // As above.
         }
         result
     }

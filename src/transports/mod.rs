@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod datagram;
 pub(crate) mod descriptor;
 mod extra_info;
+mod faults;
 mod flow;
 mod flow_control;
 mod frame;

@@ -1,4 +1,4 @@
-//! Calls in debug mode, calls that a trace shows, and calls whose order `yamanote.testing` decides.
+//! Calls in debug mode, calls that a trace shows, and calls whose order or faults `yamanote.testing` decides.
 
 use pyo3::prelude::*;
 
@@ -7,6 +7,7 @@ use crate::ffi::handle::{self, Handle};
 use crate::ffi::handle_words::{self, Word};
 use crate::ffi::naming::{self, Called};
 use crate::ffi::{handle_collector, name};
+use crate::scheduler::Source;
 use crate::scheduler::contain::{contain, is_exit};
 use crate::scheduler::tracer::{Kind, Slice};
 
@@ -29,7 +30,7 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// As `timed`, in debug mode, traced or arranged.
+    /// As `timed`, in debug mode, traced, arranged or with faults.
     #[cold]
     fn observed(
         &self,
@@ -68,7 +69,20 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// As `call`, in debug mode, traced or arranged.
+    /// As `serve`, in debug mode, traced, arranged or with faults.
+    #[cold]
+    pub(super) fn serve_closely(&self, source: &dyn Source, ready: u8) -> PyResult<()> {
+        let shown = || source.traced(self.core, ready).map(Some);
+        self.observed(None, shown, || {
+            if self.core.get().has_faults() {
+                self.served(source, source.on_ready_with_faults(self.core, ready))
+            } else {
+                self.serve(source, ready)
+            }
+        })
+    }
+
+    /// As `call`, in debug mode, traced, arranged or with faults.
     #[cold]
     pub(super) fn call_closely(&self, handle: &Bound<'_, Handle>) -> PyResult<()> {
         let culprit = Some(handle.as_any());

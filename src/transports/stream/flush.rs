@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
 use super::ending::{begin_closing, fail_waiter, lose};
+use super::faulty;
 use super::state::{State, Stream, Writing};
 use crate::driver::Registration;
 use crate::errors::os_error;
@@ -80,34 +81,12 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
         state.writing.set(Writing::Idle);
         return Ok(());
     }
-    let blocked = loop {
-        let size = state.buffer.borrow().len();
-        if size == 0 {
-            break false;
-        }
-        let (outcome, offered) = send(state);
-        match outcome {
-            Ok(count) => {
-                sent(this, state, count)?;
-                // Bytes beyond the offered slices go into the next call; if the kernel took fewer than offered, it is
-                // full.
-                if count < offered && is_full(this, state)? {
-                    break true;
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                if is_full(this, state)? {
-                    break true;
-                }
-            }
-            Err(error) => {
-                state.writing.set(Writing::Idle);
-                let error = os_error(error);
-                fail_waiter(this, state, &error)?;
-                return fail(this, WRITE_ERROR, error);
-            }
-        }
+    let sent = if data(this).core().get().has_faults() {
+        faulty::send_piece(this, state)?
+    } else {
+        send_all(this, state)?
     };
+    let Some(blocked) = sent else { return Ok(()) };
     state.writing.set(if blocked {
         Writing::Blocked
     } else {
@@ -122,6 +101,44 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
     shrunk(this, state)?;
     emptied(this, state)?;
     unstrained(this, state)
+}
+
+/// Sends until the buffer is empty, which is `false`, or the kernel is full, which is `true`. `None` after an error,
+/// which has closed the connection.
+#[inline]
+fn send_all(this: &Bound<'_, Stream>, state: &State) -> PyResult<Option<bool>> {
+    loop {
+        let size = state.buffer.borrow().len();
+        if size == 0 {
+            return Ok(Some(false));
+        }
+        let (outcome, offered) = send(state);
+        match outcome {
+            Ok(count) => {
+                sent(this, state, count)?;
+                // Bytes beyond the offered slices go into the next call; if the kernel took fewer than offered, it is
+                // full.
+                if count < offered && is_full(this, state)? {
+                    return Ok(Some(true));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if is_full(this, state)? {
+                    return Ok(Some(true));
+                }
+            }
+            Err(error) => return broken(this, state, error).map(|()| None),
+        }
+    }
+}
+
+/// The socket is broken.
+#[cold]
+pub(super) fn broken(this: &Bound<'_, Stream>, state: &State, error: io::Error) -> PyResult<()> {
+    state.writing.set(Writing::Idle);
+    let error = os_error(error);
+    fail_waiter(this, state, &error)?;
+    fail(this, WRITE_ERROR, error)
 }
 
 /// Sends from the front of the buffer; returns the result and how many bytes were offered.
@@ -145,7 +162,7 @@ fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<
 
 /// Removes `count` bytes that the kernel took.
 #[inline]
-fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
+pub(super) fn sent(this: &Bound<'_, Stream>, state: &State, count: usize) -> PyResult<()> {
     state.life.meters.bytes_out.add_size(count);
     state.life.traffic.note_out();
     let over = state.buffer.borrow_mut().advance(count);
@@ -176,7 +193,7 @@ fn strain(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 }
 
 /// Registers interest in room to write; `false` when there is room already.
-fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
+pub(super) fn is_full(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
     if !state.watches_room.replace(true) {
         watch_room(this, state)?;
     }

@@ -3,6 +3,7 @@
 //! Receiving is in `read`, sending in `write`, the Python methods in `methods`.
 
 pub(crate) mod ending;
+pub(crate) mod faulty;
 pub(crate) mod flush;
 mod methods;
 pub(crate) mod read;
@@ -179,6 +180,14 @@ impl Transport for Stream {
             flush::flush(this, state)?;
         }
         Ok(())
+    }
+
+    fn meet_faults(this: &Bound<'_, Self>, state: &State, ready: u8) -> PyResult<u8> {
+        faulty::meet(this, state, ready)
+    }
+
+    fn faults_met(state: &State) {
+        faulty::read_on(state);
     }
 
     fn force_close(

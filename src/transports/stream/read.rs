@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::flush::{close, settle};
-use super::state::{Decode, State, Stream};
+use super::state::{Cut, Decode, State, Stream};
 use crate::driver::is_inherited;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Place, View};
@@ -28,6 +28,8 @@ enum Found {
     Full,
     /// The socket is empty.
     All,
+    /// There is more, for a later pass.
+    Piece,
     End,
     /// No bytes and no end of stream.
     Nothing,
@@ -49,6 +51,7 @@ pub(crate) fn on_readable(this: &Bound<'_, Stream>, state: &State) -> PyResult<(
         };
         match found {
             Found::End => return at_end(this, state, &protocol),
+            Found::Piece => return Ok(()),
             Found::Full => {
                 let core = data(this).core().bind(this.py());
                 core.get().local(this.py())?.callback_over(core)?;
@@ -87,7 +90,7 @@ fn deliver(
                 None => as_bytes(this, state, protocol),
             }?;
             // Not for the end of the stream, which is the second event of a connection that is used once.
-            if matches!(found, Found::Full | Found::All) && state.uses.reads_again() {
+            if !matches!(found, Found::End | Found::Nothing) && state.uses.reads_again() {
                 stream_reader::adopt(data(this).core().bind(this.py()), protocol)?;
             }
             Ok(found)
@@ -360,8 +363,14 @@ fn at_end(this: &Bound<'_, Stream>, state: &State, protocol: &Bound<'_, PyAny>) 
 /// Reads once, and records whether the kernel cut the read short.
 #[inline]
 fn receive(state: &State, buffer: &mut ReadBuffer<'_>) -> io::Result<usize> {
-    let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
-    state.cut_short.set(is_cut);
+    let (count, cut) = match state.most.get() {
+        None => {
+            let (count, is_cut) = socket::recv_stream(state.life.fd, buffer, state.stops)?;
+            (count, if is_cut { Cut::Perhaps } else { Cut::No })
+        }
+        Some(most) => (socket::recv_some(state.life.fd, buffer, most)?, Cut::Most),
+    };
+    state.cut.set(cut);
     state.life.traffic.note_in();
     state.life.meters.bytes_in.add_size(count);
     Ok(count)
@@ -377,10 +386,10 @@ fn note(state: &State, count: usize, room: usize) -> Found {
 /// Derives from a read of `count` bytes into `room` whether there may be more.
 #[inline]
 fn found(state: &State, count: usize, room: usize) -> Found {
-    if count == room || state.cut_short.get() {
-        Found::Full
-    } else {
-        Found::All
+    match state.cut.get() {
+        Cut::No if count != room => Found::All,
+        Cut::No | Cut::Perhaps => Found::Full,
+        Cut::Most => Found::Piece,
     }
 }
 
@@ -420,7 +429,7 @@ fn unwritable(buffer: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 
 /// asyncio's message, as all messages in this file.
 const DATA_FAILED: &str = "Fatal error: protocol.data_received() call failed.";
-const READ_ERROR: &str = "Fatal read error on socket transport";
+pub(super) const READ_ERROR: &str = "Fatal read error on socket transport";
 /// Reads per turn, so that a peer that never stops sending does not starve the other sources.
 const MAX_READS: usize = 8;
 /// Up to this size, a copy from the shared buffer is cheaper than allocating a large object.

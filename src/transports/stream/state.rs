@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::num::NonZeroUsize;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -48,8 +49,10 @@ pub(crate) struct State {
     pub(crate) large_reads: Cell<bool>,
     /// Where the kernel may end a read before the socket is empty.
     pub(crate) stops: socket::Stops,
-    /// The last read may have been cut short that way.
-    pub(crate) cut_short: Cell<bool>,
+    /// The next read ends after so many bytes; for `yamanote.testing.faults`.
+    pub(super) most: Cell<Option<NonZeroUsize>>,
+    /// Whether something ended the last read before the socket was empty.
+    pub(super) cut: Cell<Cut>,
     pub(super) uses: Uses,
     /// `write_eof()` was called.
     pub(crate) end_of_writing: Cell<bool>,
@@ -65,6 +68,16 @@ pub(crate) type Decode = fn(
     protocol: &Bound<'_, PyAny>,
     receive: &mut dyn FnMut(&mut ReadBuffer<'_>) -> io::Result<usize>,
 ) -> PyResult<io::Result<PyResult<()>>>;
+
+/// What ended a read, other than the room for it or the bytes that had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    No,
+    /// The kernel may have.
+    Perhaps,
+    /// [`State::most`] has; the rest is for a later pass.
+    Most,
+}
 
 /// The context in which a protocol's methods run.
 pub(crate) struct Room<'py> {
@@ -99,7 +112,8 @@ impl State {
             gathering: Cell::new(0),
             large_reads: Cell::new(false),
             stops,
-            cut_short: Cell::new(false),
+            most: Cell::new(None),
+            cut: Cell::new(Cut::No),
             uses: Uses::default(),
             end_of_writing: Cell::new(false),
             conn_lost: Cell::new(0),

@@ -45,7 +45,7 @@ pub(crate) fn write(
             Err(error) => fail(this, WRITE_ERROR, error),
         };
     }
-    match queue(state, bytes, true)? {
+    match queue(this, state, bytes, true)? {
         Ok(true) => schedule(this, state),
         Ok(false) => Ok(()),
         Err(error) => broken(this, state, error),
@@ -83,7 +83,7 @@ pub(crate) fn write_lines(
     let mut queued = false;
     let before = state.buffer.borrow().mark();
     for line in &lines {
-        match queue(state, line, false) {
+        match queue(this, state, line, false) {
             Ok(Ok(more)) => queued |= more,
             Ok(Err(error)) => return broken(this, state, error),
             Err(error) => {
@@ -213,6 +213,9 @@ fn goes_at_once(this: &Bound<'_, Stream>, state: &State) -> PyResult<bool> {
         Writing::Blocked => return Ok(false),
     }
     let local = data(this).local(this.py())?;
+    if data(this).core().get().has_faults() {
+        return Ok(false); // `flush` decides how much is sent.
+    }
     if !local.is_in_turn() {
         return Ok(state.buffer.borrow().is_empty());
     }
@@ -301,7 +304,12 @@ fn send_some(state: &State, bytes: &[u8]) -> PyResult<usize> {
 
 /// Buffers the bytes, or those that the kernel does not take at once; `false` when none are buffered. Errors as for
 /// [`send_at_once`]; without `may_send`, nothing is sent.
-fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<PyResult<bool>> {
+fn queue(
+    this: &Bound<'_, Stream>,
+    state: &State,
+    bytes: &Bound<'_, PyAny>,
+    may_send: bool,
+) -> PyResult<PyResult<bool>> {
     if let Ok(bytes) = bytes.cast_exact::<PyBytes>() {
         if bytes.as_bytes().is_empty() {
             return Ok(Ok(false));
@@ -319,7 +327,8 @@ fn queue(state: &State, bytes: &Bound<'_, PyAny>, may_send: bool) -> PyResult<Py
     }
     let at_once =
         may_send && view.len() > state.flow.high() && state.writing.get() != Writing::Blocked;
-    if at_once && state.buffer.borrow().is_empty() {
+    let has_faults = || data(this).core().get().has_faults();
+    if at_once && state.buffer.borrow().is_empty() && !has_faults() {
         // Large and mutable: try to send first, so that only the rest is copied.
         return Ok(send_or_copy(state, view.bytes())?.map(|rest| rest > 0));
     }
