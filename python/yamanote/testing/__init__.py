@@ -18,6 +18,7 @@ from yamanote.testing._clock import Clock, Jumps
 from yamanote.testing._deadlock import Deadlock
 from yamanote.testing._explore import Exploration, explore, replay
 from yamanote.testing._failure import ScheduleError
+from yamanote.testing._faults import FaultCounts, Faults, faults
 from yamanote.testing._loop import ArrangedLoop, RealIo, VirtualLoop, longest_wait
 from yamanote.testing._schedule import Diverged, Schedule, Step, real_schedule
 
@@ -27,6 +28,8 @@ __all__ = [
     "Deadlock",
     "Diverged",
     "Exploration",
+    "FaultCounts",
+    "Faults",
     "Jumps",
     "RealIo",
     "ScheduleError",
@@ -34,6 +37,7 @@ __all__ = [
     "Strategy",
     "VirtualLoop",
     "explore",
+    "faults",
     "new_event_loop",
     "replay",
 ]
