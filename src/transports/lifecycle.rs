@@ -11,16 +11,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::naming::{self, Called};
-use crate::ffi::{Entered, NativeClass, Stopped, call, data, downcast, name};
+use crate::ffi::{Entered, NativeClass, call, data, downcast, name};
 use crate::scheduler::admission::Admission;
-use crate::scheduler::limits::{Look, TimeLimits, milliseconds};
+use crate::scheduler::limits::{TimeLimits, milliseconds};
 use crate::scheduler::tracer::Kind;
-use crate::scheduler::{Core, Deferred, Local, READ, Source, Visit, WRITE, is_exit, now};
+use crate::scheduler::{Core, Deferred, Local, READ, WRITE, is_exit, now};
 use crate::transports::frame::Frame;
 pub(crate) use crate::transports::life::{Life, Phase, Reading};
 use crate::transports::logger::log;
 use crate::transports::protocol::{self, callback_failed, step_failed};
+use crate::transports::source;
 use crate::transports::warnings;
 
 /// A transport over a descriptor: what each kind adds to the shared life cycle.
@@ -258,18 +258,11 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
     let local = data(this).local(this.py())?;
     life.attached.set(wanted);
     if wanted {
-        local.attach(registration, source(this));
+        local.attach(registration, source::of(this));
     } else {
         local.detach(registration);
     }
     Ok(())
-}
-
-/// The transport as the source that the loop's table holds.
-pub(crate) fn source<T: Transport>(this: &Bound<'_, T>) -> Arc<dyn Source> {
-    Arc::new(TransportSource {
-        transport: this.clone().unbind(),
-    })
 }
 
 /// Schedules `connection_lost` for a later pass.
@@ -407,106 +400,5 @@ pub(crate) fn finalize<T: Transport>(this: &Bound<'_, T>) {
     let closed = T::close_descriptor(py, &state).and(T::closed(this, &state));
     if let Err(error) = warned.and(closed) {
         error.write_unraisable(py, Some(this.as_any()));
-    }
-}
-
-/// A transport in the loop's table.
-struct TransportSource<T> {
-    transport: Py<T>,
-}
-
-impl<T: Transport> Source for TransportSource<T> {
-    #[inline]
-    fn on_ready(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        let result = run_in(data(this).context().bind(py), |_| {
-            T::on_ready(this, &state, ready)
-        });
-        if result.is_err()
-            && let Some(registration) = &*T::life(&state).registration.borrow()
-        {
-            // This exception ends the run; the next one must continue, because the reactor would not fire again.
-            registration.slot().fire(ready);
-        }
-        result
-    }
-
-    fn on_ready_with_faults(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        let context = data(this).context().bind(py);
-        let ready = run_in(context, |_| T::meet_faults(this, &state, ready))?;
-        let result = self.on_ready(core, ready);
-        T::faults_met(&state);
-        result
-    }
-
-    fn traced(&self, core: &Bound<'_, Core>, ready: u8) -> PyResult<(Kind, Option<Called>)> {
-        let py = core.py();
-        let state = data(self.transport.bind(py)).state(py)?;
-        let protocol = T::life(&state).protocol(py);
-        let called = protocol.map(|protocol| naming::of_class(&protocol));
-        Ok((Kind::of_event(ready), called.transpose()?))
-    }
-
-    fn on_failed(&self, core: &Bound<'_, Core>, error: PyErr) -> PyResult<()> {
-        let this = self.transport.bind(core.py());
-        let context = data(this).context().bind(core.py());
-        run_in(context, |_| T::on_failed(this, error))
-    }
-
-    fn again(&self) -> u8 {
-        T::AGAIN
-    }
-
-    fn renew(&self, py: Python<'_>, local: &Local) {
-        // Ignored: this thread already holds the loop's state.
-        if let Ok(state) = data(self.transport.bind(py)).state(py) {
-            local.revive(T::life(&state).registration.borrow().as_ref());
-        }
-    }
-
-    fn transport<'py>(&self, py: Python<'py>, fd: Option<RawFd>) -> Option<Bound<'py, PyAny>> {
-        let transport = self.transport.bind(py);
-        let Some(fd) = fd else {
-            return Some(transport.as_any().clone());
-        };
-        let state = data(transport).state(py);
-        let is_its = T::CLAIMS && state.is_ok_and(|state| T::life(&state).fd == fd);
-        is_its.then(|| transport.as_any().clone())
-    }
-
-    fn look(&self, py: Python<'_>, now: u32) -> Look {
-        let state = data(self.transport.bind(py)).state(py);
-        state.map_or(Look::default(), |state| T::life(&state).look(now))
-    }
-
-    fn press(&self, core: &Bound<'_, Core>, has_risen: bool) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        if T::life(&state).terms.is_accepted() {
-            run_in(data(this).context().bind(py), |_| {
-                T::press(this, &state, has_risen)
-            })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn shed(&self, core: &Bound<'_, Core>) -> PyResult<()> {
-        let py = core.py();
-        let this = self.transport.bind(py);
-        let state = data(this).state(py)?;
-        run_in(data(this).context().bind(py), |_| {
-            T::force_close(this, &state, None)
-        })
-    }
-
-    fn objects(&self, _stopped: Stopped<'_>, visit: Visit<'_>) {
-        visit(self.transport.as_any());
     }
 }

@@ -21,6 +21,7 @@ mod protocol;
 mod set_limits;
 mod shared_methods;
 mod sharing;
+mod source;
 pub(crate) mod stream;
 mod stream_reader;
 mod streams;

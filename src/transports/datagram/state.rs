@@ -11,9 +11,8 @@ use super::super::descriptor::Descriptor;
 use super::super::extra_info::ExtraInfo;
 use super::super::flow::Flow;
 use super::super::frame::Frame;
-use super::super::lifecycle::{
-    self, Life, Phase, Reading, Transport, fail, lose_later, update_interest,
-};
+use super::super::lifecycle::{Life, Phase, Reading, Transport, fail, lose_later, update_interest};
+use super::super::source;
 use super::super::write_buffer::Writing;
 use super::peers::Peers;
 use super::queue::Queue;
@@ -167,7 +166,7 @@ pub(super) fn register(
         Err(error) => return fail(this, "Fatal error on datagram transport", error),
     };
     if state.life.is_attached() {
-        local.attach(&registration, lifecycle::source(this));
+        local.attach(&registration, source::of(this));
     }
     state.life.registration.replace(Some(registration));
     state.direction.set(direction);
