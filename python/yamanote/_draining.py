@@ -98,8 +98,10 @@ class Draining:
                 await _passes()
         finally:
             server.close()
-            if forever is not None:
+            if forever is not None and self._drains:
                 server._serving_forever_fut = forever
+            elif forever is not None:
+                forever.cancel()  # The last drain was cancelled meanwhile.
 
     async def _accept_queued(self) -> None:
         """Let the listeners accept until none has a client waiting, or no client is accepted.

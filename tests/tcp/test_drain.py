@@ -376,14 +376,15 @@ def test_cancelling_leaves_the_connections_and_closes_the_listeners(place: Place
 def test_cancelling_at_once_closes_the_listeners(place: Place) -> None:
     async def main() -> None:
         server = await place.serve(answer)
+        forever = asyncio.create_task(server.serve_forever())
         peer = place.dial()
         drain = asyncio.create_task(server.drain(None))
         await asyncio.sleep(0)
         drain.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await drain
-        while server.is_serving():  # noqa: ASYNC110 - no event tells.
-            await asyncio.sleep(0)
+        for task in (drain, forever):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert not server.is_serving()
         assert await is_refused(place)
         peer.close()
         assert await server.drain(PATIENCE_S, quiet=0) == 0
