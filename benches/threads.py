@@ -1,9 +1,15 @@
 """One loop per thread compared with one per process: the cost of sharing an interpreter.
 
 `python benches/threads.py` runs each workload on one loop, then on as many loops as there are
-cores (`--loops`), in threads and in processes, round by round. It prints the wall time per
+cores (`--loops`), in threads and in processes, round by round. It prints the time per
 operation of a loop, as the median of the rounds. With perfect scaling, all columns show the same
 figure. With a GIL, the column for threads is that of one loop times the number of threads.
+
+Most rows are wall times. Of the served echo, it is the CPU time of the thread that serves, because
+its clients are processes on the same cores: from when all of them are connected to when the first
+has gone. What a loop can serve is the inverse, and what several can is their sum; where one
+loop waits for a lock, or shares a cache line, its CPU time grows. (A lock that sleeps would show
+in no CPU time: count the futex calls with `strace -fc -e futex`.)
 """
 
 from __future__ import annotations
@@ -13,11 +19,14 @@ import asyncio
 import multiprocessing
 import os
 import queue
+import socket
 import statistics
+import sys
 import sysconfig
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import loops
@@ -25,11 +34,13 @@ import loops
 if TYPE_CHECKING:
     from typing import Self
 
-Workload: TypeAlias = Callable[[asyncio.AbstractEventLoop, int], None]
+#: Returns its seconds, if they are not those on the wall.
+Workload: TypeAlias = Callable[[asyncio.AbstractEventLoop, int], "float | None"]
 
 CALLBACKS = 200_000
 MESSAGES = 10_000
 MESSAGE = bytes(1024)
+CLIENTS = 20
 
 #: Seconds; more than any round takes. If one worker fails, the others stop waiting after it.
 PATIENCE_S = 120.0
@@ -125,9 +136,70 @@ def echo(loop: asyncio.AbstractEventLoop, operations: int) -> None:
     loop.run_until_complete(main())
 
 
+class Meter:
+    """Measures the CPU time of this thread while all clients are connected."""
+
+    connected = 0
+    started = 0.0
+    ended: float | None = None
+
+
+class Served(Echo):
+    """Tells a meter of its connection."""
+
+    def __init__(self, meter: Meter) -> None:
+        """Keep the meter."""
+        self.meter = meter
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to measure with the last client."""
+        super().connection_made(transport)
+        self.meter.connected += 1
+        if self.meter.connected == CLIENTS:
+            self.meter.started = time.thread_time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop measuring with the first that goes."""
+        if self.meter.ended is None:
+            self.meter.ended = time.thread_time()
+
+
+def served(loop: asyncio.AbstractEventLoop, operations: int) -> float:
+    """Round trips of 1 KiB over TCP with a process that has 20 connections."""
+
+    async def main() -> float:
+        meter = Meter()
+        server = await loop.create_server(lambda: Served(meter), "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            arguments = ("--client", str(port), "--operations", str(operations))
+            client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
+            if await client.wait() or meter.ended is None:
+                raise SystemExit("the client has failed")
+        return meter.ended - meter.started
+
+    return loop.run_until_complete(main())
+
+
+def ask(port: int, operations: int) -> None:
+    """Send a message on each connection, and receive all, time after time."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            for _ in range(CLIENTS)
+        ]
+        for _ in range(operations // CLIENTS):
+            for client in clients:
+                client.sendall(MESSAGE)
+            for client in clients:
+                if client.recv(len(MESSAGE), socket.MSG_WAITALL) != MESSAGE:
+                    raise SystemExit("a wrong echo")
+
+
 WORKLOADS: dict[str, tuple[Workload, int]] = {
     "call_soon chain": (chain, CALLBACKS),
     "TCP echo 1 KiB x 10": (echo, MESSAGES),
+    "served echo 1 KiB x 20": (served, 5 * MESSAGES),
 }
 
 
@@ -139,8 +211,8 @@ def work(loop_name: str, workload: str, together: Barrier, results: Results) -> 
         run(loop, operations // 20)  # Warms up caches and the specializing interpreter.
         together.wait(PATIENCE_S)
         started = time.perf_counter()
-        run(loop, operations)
-        results.put(time.perf_counter() - started)
+        seconds = run(loop, operations)
+        results.put(time.perf_counter() - started if seconds is None else seconds)
     finally:
         loop.close()
 
@@ -176,8 +248,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", default=loops.OURS, choices=loops.available())
     parser.add_argument("--loops", type=int, default=os.cpu_count() or 2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="workloads whose names contain this")
+    parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--operations", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.client is not None:
+        ask(options.client, options.operations)
+        return
     gil = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "with a GIL"
     many = options.loops
     ways = {
@@ -185,9 +263,15 @@ def main() -> None:
         f"{many} threads": (many, True),
         f"{many} processes": (many, False),
     }
-    print(f"{options.loop}, {gil}: ns of wall time for each operation of a loop")
-    print(f"{'':22}" + "".join(f"{way:>14}" for way in ways) + f"{'threads/processes':>20}")
+    print(f"{options.loop}, {gil}: ns for each operation of a loop")
+    print(
+        f"{'':22}"
+        + "".join(f"{way:>14}" for way in ways)
+        + f"{'threads/processes':>20}{'threads serve':>15}"
+    )
     for workload, (_, operations) in WORKLOADS.items():
+        if options.only not in workload:
+            continue
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, (count, in_threads) in ways.items():
@@ -196,7 +280,7 @@ def main() -> None:
         print(
             f"{workload:22}"
             + "".join(f"{figure:14,.0f}" for figure in figures)
-            + f"{figures[1] / figures[2]:20.2f}"
+            + f"{figures[1] / figures[2]:20.2f}{many * figures[0] / figures[1]:15.2f}"
         )
 
 

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 pub(super) use super::class_layout::Layout;
+use super::immortal::make_immortal;
 use super::kept::{self, Kept};
 use super::method::Members;
 use super::nesting::deallocate;
@@ -276,7 +277,9 @@ pub(super) fn make<'py>(
     // their slots, and `base` is a live type.
     let made = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()) };
     // SAFETY: attached; a new reference, or null with an exception set.
-    unsafe { returned(base.py(), made) }
+    let made = unsafe { returned(base.py(), made) }?;
+    make_immortal(&made);
+    Ok(made)
 }
 
 /// Frees the memory of an instance whose value has been dropped, and releases its reference to the class.

@@ -30,6 +30,7 @@ mod handle_fields;
 mod handle_memory;
 mod handle_run;
 pub(crate) mod handle_words;
+mod immortal;
 mod interpreter;
 mod kept;
 pub(crate) mod make;
