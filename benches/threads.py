@@ -25,7 +25,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -143,6 +143,17 @@ class Meter:
     started = 0.0
     ended: float | None = None
 
+    def connect(self) -> None:
+        """Begin to measure with the last client."""
+        self.connected += 1
+        if self.connected == CLIENTS:
+            self.started = time.thread_time()
+
+    def disconnect(self) -> None:
+        """Stop measuring with the first that goes."""
+        if self.ended is None:
+            self.ended = time.thread_time()
+
 
 class Served(Echo):
     """Tells a meter of its connection."""
@@ -152,33 +163,50 @@ class Served(Echo):
         self.meter = meter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to measure with the last client."""
+        """Tell of the beginning."""
         super().connection_made(transport)
-        self.meter.connected += 1
-        if self.meter.connected == CLIENTS:
-            self.meter.started = time.thread_time()
+        self.meter.connect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop measuring with the first that goes."""
-        if self.meter.ended is None:
-            self.meter.ended = time.thread_time()
+        """Tell of the end."""
+        self.meter.disconnect()
 
 
 def served(loop: asyncio.AbstractEventLoop, operations: int) -> float:
     """Round trips of 1 KiB over TCP with a process that has 20 connections."""
+    meter = Meter()
+    server = loop.create_server(lambda: Served(meter), "127.0.0.1", 0)
+    return loop.run_until_complete(meet(server, meter, operations))
 
-    async def main() -> float:
-        meter = Meter()
-        server = await loop.create_server(lambda: Served(meter), "127.0.0.1", 0)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            arguments = ("--client", str(port), "--operations", str(operations))
-            client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
-            if await client.wait() or meter.ended is None:
-                raise SystemExit("the client has failed")
-        return meter.ended - meter.started
 
-    return loop.run_until_complete(main())
+def served_by_streams(loop: asyncio.AbstractEventLoop, operations: int) -> float:
+    """The same with streams: a task for each connection, and a future for each message."""
+    meter = Meter()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        meter.connect()
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        meter.disconnect()
+        writer.close()
+
+    server = asyncio.start_server(answer, "127.0.0.1", 0)
+    return loop.run_until_complete(meet(server, meter, operations))
+
+
+async def meet(
+    starting: Coroutine[object, object, asyncio.Server], meter: Meter, operations: int
+) -> float:
+    """Return the seconds that the meter has measured when a client has done its operations."""
+    server = await starting
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        arguments = ("--client", str(port), "--operations", str(operations))
+        client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
+        if await client.wait() or meter.ended is None:
+            raise SystemExit("the client has failed")
+    return meter.ended - meter.started
 
 
 def ask(port: int, operations: int) -> None:
@@ -200,6 +228,7 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
     "call_soon chain": (chain, CALLBACKS),
     "TCP echo 1 KiB x 10": (echo, MESSAGES),
     "served echo 1 KiB x 20": (served, 5 * MESSAGES),
+    "served streams 1 KiB x 20": (served_by_streams, 5 * MESSAGES),
 }
 
 
@@ -265,7 +294,7 @@ def main() -> None:
     }
     print(f"{options.loop}, {gil}: ns for each operation of a loop")
     print(
-        f"{'':22}"
+        f"{'':26}"
         + "".join(f"{way:>14}" for way in ways)
         + f"{'threads/processes':>20}{'threads serve':>15}"
     )
@@ -278,7 +307,7 @@ def main() -> None:
                 seconds[way].append(measure(options.loop, workload, count, in_threads=in_threads))
         figures = [statistics.median(times) / operations * 1e9 for times in seconds.values()]
         print(
-            f"{workload:22}"
+            f"{workload:26}"
             + "".join(f"{figure:14,.0f}" for figure in figures)
             + f"{figures[1] / figures[2]:20.2f}{many * figures[0] / figures[1]:15.2f}"
         )
