@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-from typing import Final
 
 from yamanote._yamanote import Core, ServerGate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Final
 
     from yamanote._limits import Limits
     from yamanote._parts import Base
