@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from yamanote._loop import Loop
-
 #: A connection that is to be quiet for some time is looked at so often in that time, but with a
 #: pause of at least 10 ms.
 _LOOKS = 4
@@ -43,7 +41,7 @@ class Draining:
         """Begin to drain a server."""
         server_: Any = server
         self._server = server_
-        self._loop: Loop = server_._loop
+        self._loop: Any = server_._loop
         self._looked_at = self._loop.time()
         self._resting_since: weakref.WeakKeyDictionary[SocketTransport, float]
         self._resting_since = weakref.WeakKeyDictionary()

@@ -104,7 +104,7 @@ def adopted(server: asyncio.Server) -> asyncio.Server:
     return server
 
 
-def seconds(name: str, value: float | None) -> float | None:
+def seconds(name: str, value: object) -> float | None:
     """Return a checked number of seconds; `None` for ever."""
     if value is None:
         return None

@@ -119,7 +119,7 @@ def test_a_connection_is_closed_only_after_it_was_quiet_for_that_long(place: Pla
     async def main() -> None:
         server = await place.serve(answer)
         reader, writer = await place.connect()
-        draining = Draining(server)
+        draining: Any = Draining(server)
 
         async def talk() -> None:
             writer.write(b"hello\n")
@@ -236,14 +236,19 @@ def test_the_deadline_counts_what_was_not_done(place: Place) -> None:
         assert len(transports) == 9
         assert await server.drain(0.05, quiet=None) == 5
         await server.wait_closed()
-        for line, (reader, writer) in zip(lines, clients, strict=True):
+
+        async def leave(
+            line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
             if line == b"idle\n":
                 assert await reader.read() == b"done\n"
             else:
                 with contextlib.suppress(ConnectionError):
                     assert len(await reader.read()) < MORE_THAN_FITS
             writer.close()
-        del clients, reader, writer
+
+        for line in reversed(lines):
+            await leave(line, *clients.pop())
         while any(it() is not None for it in transports):
             gc.collect()
             await asyncio.sleep(0)
@@ -494,11 +499,15 @@ def test_nothing_is_left_of_a_drained_server(place: Place) -> None:
         left = [weakref.ref(server), *map(weakref.ref, vars(server)["_clients"])]
         assert len(left) == 6
         assert await server.drain(PATIENCE_S, quiet=0) == 0
-        for reader, writer in clients:
+
+        async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             assert await reader.read() == b""
             writer.close()
             await writer.wait_closed()
-        del server, clients, reader, writer
+
+        while clients:
+            await leave(*clients.pop())
+        del server
         while any(it() is not None for it in left):
             gc.collect()
             await asyncio.sleep(0)

@@ -133,7 +133,7 @@ def test_a_handler_that_the_program_sets_meanwhile_stays() -> None:
 def test_what_it_cannot_use_is_refused_and_changes_nothing() -> None:
     async def main() -> None:
         server = await start()
-        for arguments, error in (
+        cases: tuple[tuple[Any, type[Exception]], ...] = (
             ((signal.SIGTERM, server, "soon"), TypeError),
             ((signal.SIGTERM, server, -1), ValueError),
             ((signal.SIGTERM, object(), 1), TypeError),
@@ -142,7 +142,8 @@ def test_what_it_cannot_use_is_refused_and_changes_nothing() -> None:
             ((12345, server, 1), ValueError),
             ((signal.SIGKILL, server, 1), RuntimeError),
             (((signal.SIGUSR1, signal.SIGKILL), server, 1), RuntimeError),
-        ):
+        )
+        for arguments, error in cases:
             until: Any = yamanote.serve_until(*arguments)
             with pytest.raises(error):
                 await until
