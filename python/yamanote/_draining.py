@@ -61,10 +61,10 @@ class Draining:
 
     async def _drain(self, seconds: float | None, quiet: float | None) -> int:
         end = None if seconds is None else self._loop.time() + seconds
-        if self._stopping is None:
-            self._stopping = self._loop.create_task(self._stop())
+        stopping: asyncio.Task[None] = self._stopping or self._loop.create_task(self._stop())
+        self._stopping = stopping
         # Cancelled half-way, it would lose connections that were just accepted.
-        await asyncio.shield(self._stopping)
+        await asyncio.shield(stopping)
         while not self._is_over():
             now = self._loop.time()
             if end is not None and now >= end:
