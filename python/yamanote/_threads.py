@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-#: Seconds in which a loop tells what its tasks wait for; one that is blocked does not.
-_ANSWERS_WITHIN_S = 1.0
+#: Seconds in which loops tell what their tasks wait for; those that are blocked do not.
+_ANSWERS_WITHIN_S = 2.0
 
 
 def run_threads(
@@ -135,23 +135,25 @@ class _One:
         is_expected = self._is_cancelled and isinstance(self.error, asyncio.CancelledError)
         return self.error is not None and not is_expected
 
-    def where(self) -> Iterator[str]:
-        """Yield lines that tell what keeps it from ending."""
-        yield f"main({self.index}):"
-        yield from self._tasks() or self._stack()
-
-    def _tasks(self) -> list[str]:
-        """Have the loop tell what its tasks wait for; nothing if it does not answer."""
+    def ask(self) -> queue.SimpleQueue[list[str]]:
+        """Have the loop tell what its tasks wait for; one that is blocked does not."""
         from yamanote._tasks import tree
 
-        if self.task is None:
-            return []
-        loop = self.task.get_loop()
-        found: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-        with contextlib.suppress(RuntimeError, queue.Empty):
-            loop.call_soon_threadsafe(lambda: found.put(list(tree(loop))))
-            return [f"  {line}" for line in found.get(timeout=_ANSWERS_WITHIN_S)]
-        return []
+        answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+        if self.task is not None:
+            loop = self.task.get_loop()
+            with contextlib.suppress(RuntimeError):  # It is closed.
+                loop.call_soon_threadsafe(lambda: answer.put(list(tree(loop))))
+        return answer
+
+    def where(self, answer: queue.SimpleQueue[list[str]], timeout: float) -> Iterator[str]:
+        """Yield lines that tell what keeps it from ending."""
+        yield f"main({self.index}):"
+        try:
+            for line in answer.get(timeout=timeout):
+                yield f"  {line}"
+        except queue.Empty:
+            yield from self._stack()
 
     def _stack(self) -> list[str]:
         from yamanote._stacks import running_stack
@@ -232,6 +234,8 @@ class _Threads:
         left = list(self._running.values())
         names = ", ".join(f"main({one.index})" for one in left)
         lines = [f"{names} did not end within {grace:g} s after the cancellation"]
-        for one in left:
-            lines.extend(one.where())
+        answers = [one.ask() for one in left]
+        deadline = time.monotonic() + _ANSWERS_WITHIN_S
+        for one, answer in zip(left, answers, strict=True):
+            lines.extend(one.where(answer, max(0.0, deadline - time.monotonic())))
         return "\n".join(lines)
