@@ -277,9 +277,7 @@ pub(super) fn make<'py>(
     // their slots, and `base` is a live type.
     let made = unsafe { ffi::PyType_FromSpecWithBases(&raw mut spec, base.as_ptr()) };
     // SAFETY: attached; a new reference, or null with an exception set.
-    let made = unsafe { returned(base.py(), made) }?;
-    make_immortal(&made);
-    Ok(made)
+    unsafe { returned(base.py(), made) }.inspect(make_immortal)
 }
 
 /// Frees the memory of an instance whose value has been dropped, and releases its reference to the class.
