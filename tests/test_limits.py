@@ -76,9 +76,13 @@ def test_limits_of_a_loop_are_set_at_once_or_changed() -> None:
         loop.close()
 
 
+def ignore(_reader: object, _writer: object) -> None:
+    """Neither read nor write."""
+
+
 def test_limits_of_a_server() -> None:
     async def main() -> None:
-        server: Any = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        server: Any = await asyncio.start_server(ignore, "127.0.0.1", 0)
         async with server:
             assert server.limits is None
             server.set_limits(max_connections=3)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     #: `first_byte`, `handshake`, `write_stall` and `idle` in milliseconds; 0 is no limit.
-    Times: TypeAlias = tuple[int, int, int, int]
+    _Times: TypeAlias = tuple[int, int, int, int]
 
 _TIMES: Final = ("first_byte", "handshake", "write_stall", "idle")
 _COUNTS: Final = ("max_connections", "buffered")
@@ -122,7 +122,7 @@ def changed(before: Limits, limits: Limits | None, changes: dict[str, float | No
     return dataclasses.replace(limits, **changes)  # type: ignore[arg-type]
 
 
-def times_of(limits: Limits) -> Times:
+def times_of(limits: Limits) -> _Times:
     """Return the time limits as the native part takes them."""
     first_byte, handshake, write_stall, idle = (
         round((getattr(limits, name) or 0) * 1000) for name in _TIMES
@@ -131,8 +131,8 @@ def times_of(limits: Limits) -> Times:
 
 
 def times_for(
-    before: Times | None, limits: Limits | None, changes: dict[str, float | None]
-) -> Times | None:
+    before: _Times | None, limits: Limits | None, changes: dict[str, float | None]
+) -> _Times | None:
     """Return the time limits that `set_limits()` of a transport sets.
 
     Raises:

@@ -72,7 +72,7 @@ _WITH_GIL = (
 )
 
 
-def _checked(main: object, n: object, grace: object) -> int:
+def _checked(main: Callable[..., object], n: object, grace: object) -> int:
     """Return how many loops there are to be."""
     if not callable(main):
         message = f"main must be a coroutine function, not {type(main).__name__}"

@@ -20,7 +20,7 @@ def days_of(loop: asyncio.AbstractEventLoop) -> list[float]:
     """Sleep for a day, three times; return how far the wall clock had gone on, in days."""
 
     async def main() -> list[float]:
-        seen = []
+        seen: list[float] = []
         for _ in range(3):
             await asyncio.sleep(86_400)
             now = datetime.datetime.now(datetime.UTC)
@@ -35,7 +35,11 @@ def test_freezegun_goes_with_the_loop() -> None:
     loop = yamanote.testing.new_event_loop()
     try:
         with freezegun.freeze_time("2026-01-01", real_asyncio=True) as frozen:
-            loop.clock.on_jump(lambda seconds: frozen.tick(seconds))
+
+            def tick(seconds: float) -> None:
+                frozen.tick(seconds)  # pyright: ignore[reportUnknownMemberType]
+
+            loop.clock.on_jump(tick)
             assert days_of(loop) == [1, 2, 3]
     finally:
         loop.close()

@@ -15,7 +15,7 @@ import yamanote
 from tests.tls.certificates import client_context, server_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
 #: Seconds: short, and long enough for a busy machine to be on time with what is not late.
 SHORT = 0.3
@@ -48,7 +48,7 @@ class Recorder(asyncio.Protocol):
 @contextlib.asynccontextmanager
 async def serving(
     factory: Callable[[], asyncio.BaseProtocol], **options: Any
-) -> AsyncIterator[tuple[yamanote.Server, tuple[str, int]]]:
+) -> AsyncGenerator[tuple[yamanote.Server, tuple[str, int]]]:
     """Serve on a free port; close all connections at the end."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(factory, "127.0.0.1", 0, **options)
@@ -329,7 +329,7 @@ def test_slow_readers_do_not_exhaust_memory_and_others_are_served(tls: bool) -> 
             endless, "127.0.0.1", 0, ssl=server_context() if tls else None
         )
         address = server.sockets[0].getsockname()
-        slow = []
+        slow: list[asyncio.StreamWriter] = []
         async with server:
             for _ in range(40):
                 client = socket.socket()
@@ -339,7 +339,7 @@ def test_slow_readers_do_not_exhaust_memory_and_others_are_served(tls: bool) -> 
                 # Small, so that the rest waits in the server.
                 reader, writer = await asyncio.open_connection(sock=client, limit=1024, **options)
                 writer.write(b"endless\n")
-                slow.append((reader, writer))
+                slow.append(writer)
             reader, writer = await asyncio.open_connection(*address, **options)
             most = asked = 0
             while asked < 200 or most < bound // 4:  # Until the kernel is full of answers.
@@ -348,7 +348,7 @@ def test_slow_readers_do_not_exhaust_memory_and_others_are_served(tls: bool) -> 
                 most = max(most, loop.metrics().buffered_bytes)
                 asked += 1
             assert most <= bound
-            for _, each in slow:
+            for each in slow:
                 each.transport.abort()
             writer.write(b"x\n")
             assert len(await reader.readexactly(1024)) == 1024

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,8 +31,9 @@ class Quiet(asyncio.Protocol):
         self.transport = transport
         self.made.set_result(self)
 
-    def data_received(self, _data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Note that there is a question."""
+        assert data
         self.received.set()
 
 
@@ -75,25 +75,25 @@ async def talk(protocol: Quiet, reader: asyncio.StreamReader, writer: asyncio.St
 
 @pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
 def test_a_connection_is_settled_between_its_requests(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
+    server_tls: ssl.SSLContext | None = None
+    options: dict[str, Any] = {}
+    if kind == "tls":
+        server_tls = server_context()
+        options = {"ssl": client_context(), "server_hostname": "localhost"}
+    path = str(tmp_path / "socket")
+
+    async def serve(factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         if kind == "unix":
-            path = str(tmp_path / "socket")
-            await check(
-                lambda factory: loop.create_unix_server(factory, path),
-                lambda _name: asyncio.open_unix_connection(path),
-            )
-            return
-        server_tls: ssl.SSLContext | None = None
-        options: dict[str, Any] = {}
-        if kind == "tls":
-            server_tls = server_context()
-            options = {"ssl": client_context(), "server_hostname": "localhost"}
-        await check(
-            lambda factory: loop.create_server(
-                factory, "127.0.0.1", 0, family=socket.AF_INET, ssl=server_tls
-            ),
-            lambda name: asyncio.open_connection(*name, **options),
-        )
+            return await loop.create_unix_server(factory, path)
+        return await loop.create_server(factory, "127.0.0.1", 0, ssl=server_tls)
+
+    async def connect(name: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ANN401
+        if kind == "unix":
+            return await asyncio.open_unix_connection(path)
+        return await asyncio.open_connection(*name, **options)
+
+    async def main() -> None:
+        await check(serve, connect)
 
     yamanote.run(main())
