@@ -81,10 +81,15 @@ impl Gate {
         if self.open.load(Ordering::SeqCst) < most {
             return false;
         }
-        if !waiting.iter().any(|other| Arc::ptr_eq(other, slot)) {
+        if waiting.iter().any(|other| Arc::ptr_eq(other, slot)) {
+            return true;
+        }
+        // Without memory, one more is let in: a listener that nothing fires again would be worse.
+        let has_room = waiting.try_reserve(1).is_ok();
+        if has_room {
             waiting.push(Arc::clone(slot));
         }
-        true
+        has_room
     }
 
     /// How long the rate has a connection wait.

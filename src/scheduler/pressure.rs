@@ -1,5 +1,6 @@
 //! How near the bytes that wait to be sent, over all transports of a loop, are to the bound that was set for them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,8 +28,8 @@ pub(crate) struct Pressure {
     level: AtomicU8,
     /// Whether the level has risen, and nothing looks at all connections yet. Relaxed, as `level`.
     has_risen: AtomicBool,
-    /// The connections that wait to be read.
-    waiting: Mutex<Vec<Arc<Slot>>>,
+    /// The connections that wait to be read, by the addresses of their slots: one may wait again before the level falls.
+    waiting: Mutex<HashMap<usize, Arc<Slot>>>,
 }
 
 impl Pressure {
@@ -68,7 +69,7 @@ impl Pressure {
         }
         if level < before {
             let waiting = std::mem::take(&mut *self.waiting());
-            for slot in waiting {
+            for slot in waiting.into_values() {
                 slot.wake(READ);
             }
         }
@@ -79,14 +80,31 @@ impl Pressure {
         self.has_risen.swap(false, Ordering::Relaxed)
     }
 
-    /// Has `slot` fired when the pressure falls.
-    pub(crate) fn wait(&self, slot: &Arc<Slot>) {
-        self.waiting().push(Arc::clone(slot));
+    /// Has `slot` fired when the pressure falls; `false` if there is no memory for that.
+    pub(crate) fn wait(&self, slot: &Arc<Slot>) -> bool {
+        let mut waiting = self.waiting();
+        let has_room = waiting.try_reserve(1).is_ok();
+        if has_room {
+            waiting.insert(address(slot), Arc::clone(slot));
+        }
+        has_room
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+    /// The connection is no more.
+    pub(crate) fn forget(&self, slot: &Arc<Slot>) {
+        if self.bound.get() != 0 {
+            let gone = self.waiting().remove(&address(slot));
+            drop(gone);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Arc<Slot>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn address(slot: &Arc<Slot>) -> usize {
+    Arc::as_ptr(slot).addr()
 }
 
 /// The level rises at a half and at fifteen sixteenths of the bound, so that what one callback writes still fits; it
@@ -141,7 +159,12 @@ mod tests {
         let slot = Slot::new(Arc::clone(&list), 1);
         let pressure = Pressure::default();
         pressure.set_bound(1600, 1600);
-        pressure.wait(&slot);
+        assert!(pressure.wait(&slot) && pressure.wait(&slot));
+        assert_eq!(pressure.waiting().len(), 1);
+        let gone = Slot::new(Arc::clone(&list), 2);
+        assert!(pressure.wait(&gone));
+        pressure.forget(&gone);
+        assert_eq!(Arc::strong_count(&gone), 1);
         pressure.update(1500);
         assert!(list.is_empty());
         pressure.update(1000);

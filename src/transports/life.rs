@@ -127,10 +127,10 @@ impl Life {
         if !holds || !self.terms.is_accepted() {
             return false;
         }
-        if let Some(registration) = &*self.registration.borrow() {
-            self.meters.pressure.wait(registration.slot());
-        }
-        true
+        let registration = self.registration.borrow();
+        registration
+            .as_ref()
+            .is_some_and(|it| self.meters.pressure.wait(it.slot()))
     }
 
     /// Looks whether the connection has exceeded one of its limits.
@@ -144,6 +144,9 @@ impl Life {
     pub(super) fn note_end(&self) {
         self.note_unsent(0);
         self.terms.end();
+        if let Some(registration) = &*self.registration.borrow() {
+            self.meters.pressure.forget(registration.slot());
+        }
         self.meters.transports.shift(1, 0);
     }
 
