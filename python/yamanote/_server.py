@@ -76,14 +76,13 @@ class Serving(Base):
         self._stop_listening(sock.fileno())
         sock.close()
 
-    def _accept_later(
-        self, sock: socket.socket, delay: float = constants.ACCEPT_RETRY_DELAY
-    ) -> None:
+    def _accept_later(self, sock: socket.socket, delay: float | None = None) -> None:
         """Accept again later, as accept() failed, a rate is reached, or others come first."""
         if self._resting is None:
             self._resting = {}
         if sock not in self._resting:
-            self._resting[sock] = self.call_later(delay, self._accept_again, sock)
+            seconds = constants.ACCEPT_RETRY_DELAY if delay is None else delay
+            self._resting[sock] = self.call_later(seconds, self._accept_again, sock)
 
     def _accept_again(self, sock: socket.socket) -> None:
         if self._resting is not None and (timer := self._resting.pop(sock, None)) is not None:

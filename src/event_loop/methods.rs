@@ -10,7 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::schedule;
 use crate::errors::os_error;
 use crate::ffi::handle::{self, Handle};
-use crate::ffi::name;
+use crate::ffi::{make, name};
 use crate::scheduler::{self, Core, origin, shedding};
 use crate::sock::connection::{self, Connection};
 use crate::sys::socket;
@@ -430,8 +430,9 @@ impl Core {
     }
 
     /// End the connections that have exceeded a limit; return the seconds until the next look, 0 for none.
-    fn _shed(this: &Bound<'_, Self>) -> PyResult<f64> {
-        Ok(f64::from(shedding::shed(this)?) / 1e3)
+    fn _shed<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let wait = f64::from(shedding::shed(this)?) / 1e3;
+        Ok(make::float(this.py(), wait)?.into_any())
     }
 
     /// Keep the connections of a server whose listener is none of `_listen`.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use pyo3::prelude::*;
 
-use crate::ffi::name;
+use crate::ffi::{call, make, name};
 use crate::scheduler::Core;
 
 /// What becomes of a read or a write.
@@ -32,9 +32,9 @@ pub(super) fn of_transfer(
         return Ok(Fault::None);
     };
     let name = name!(core.py(), "_transfer");
-    let most: i64 = faults
-        .call_method1(name, (transport, sends, size))?
-        .extract()?;
+    let (sends, all) = (make::boolean(core.py(), sends), make::int(core.py(), size)?);
+    let most = faults.call_method1(name, (transport, sends, all))?;
+    let most: i64 = most.extract()?;
     let Ok(most) = usize::try_from(most) else {
         return Ok(Fault::Reset);
     };
@@ -55,7 +55,7 @@ pub(super) fn of_accept(
         return Ok(None);
     };
     let name = name!(core.py(), "_accept");
-    let number: Option<i32> = faults.call_method1(name, (sock,))?.extract()?;
+    let number: Option<i32> = call::method(&faults, name, [sock])?.extract()?;
     Ok(number.map(io::Error::from_raw_os_error))
 }
 

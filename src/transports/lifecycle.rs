@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::{Entered, NativeClass, call, data, downcast, name};
+use crate::ffi::{Entered, NativeClass, call, data, downcast, make, name};
 use crate::scheduler::admission::Admission;
 use crate::scheduler::limits::{TimeLimits, milliseconds};
 use crate::scheduler::tracer::Kind;
@@ -168,10 +168,18 @@ pub(crate) fn limit(
     if shortest > 0
         && let Some(wait) = local.limiting.sooner(shortest)
     {
-        let wait = f64::from(wait) / 1e3;
-        core.call_method1(name!(core.py(), "_look_soon"), (wait,))?;
+        look_soon(core, wait).inspect_err(|_| {
+            local.limiting.looked(0); // The next connection has it tried again.
+        })?;
     }
     Ok(())
+}
+
+/// Has the loop look at all limits in so many milliseconds.
+fn look_soon(core: &Bound<'_, Core>, wait: u32) -> PyResult<()> {
+    let py = core.py();
+    let wait = make::float(py, f64::from(wait) / 1e3)?.into_any();
+    call::method(core.as_any(), name!(py, "_look_soon"), [&wait]).map(drop)
 }
 
 /// Calls `connection_made`, starts to wait for events, then completes the waiter.

@@ -17,7 +17,7 @@ use crate::driver::{Direction, Slot};
 use crate::errors::os_error;
 use crate::ffi::context::{copy, given_or_current, run_in};
 use crate::ffi::naming::{self, Called};
-use crate::ffi::{Stopped, name};
+use crate::ffi::{Stopped, call, make, name};
 use crate::scheduler::admission::{Admission, Door, Entry};
 use crate::scheduler::report::report;
 use crate::scheduler::tracer::Kind;
@@ -177,9 +177,10 @@ impl Listener {
     }
 
     fn accept_after(&self, core: &Bound<'_, Core>, wait: Duration) -> PyResult<()> {
-        let arguments = (&self.sock, wait.as_secs_f64());
-        let name = name!(core.py(), "_accept_later");
-        core.call_method1(name, arguments).map(drop)
+        let py = core.py();
+        let wait = make::float(py, wait.as_secs_f64())?.into_any();
+        let name = name!(py, "_accept_later");
+        call::method(core.as_any(), name, [self.sock.bind(py), &wait]).map(drop)
     }
 
     /// What to admit another connection with, if the limits let it in; if not, the listener is fired when they do, and
@@ -314,6 +315,7 @@ impl Source for Listener {
         };
         if result.is_err() {
             // This exception ends the run; the next one must continue, because the reactor would not fire again.
+            self.sharing.rested(|| None); // A rest that nothing ends would last for ever.
             if self.has_more() {
                 resume(core, self.fd)?;
             } else {
