@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 151] = [
+const TEXTS: [&str; 152] = [
     "%r: %s",
     "B",
     "__class__",
@@ -169,6 +169,7 @@ const TEXTS: [&str; 151] = [
     "transport",
     "type",
     "value",
+    "warn_on_full_buffer",
     "warning",
     "with_traceback",
     "wrap_bio",

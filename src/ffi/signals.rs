@@ -29,13 +29,15 @@ pub(crate) fn set_wakeup_fd(_py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
 /// descriptor. Only for the main thread.
 #[cfg(not(Py_3_13))]
 pub(crate) fn set_wakeup_fd(py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
+    use super::{make, name};
     use pyo3::sync::PyOnceLock;
-    use pyo3::types::PyDict;
 
     static SET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let keywords = PyDict::new(py);
-    keywords.set_item("warn_on_full_buffer", false)?;
-    SET.import(py, "signal", "set_wakeup_fd")?
-        .call((fd,), Some(&keywords))?
+    // With checks, as memory may be short.
+    let keywords = make::dict(py)?;
+    let never = make::boolean(py, false);
+    keywords.set_item(name!(py, "warn_on_full_buffer"), never)?;
+    make::imported(&SET, py, "signal", "set_wakeup_fd")?
+        .call((make::signed(py, fd)?,), Some(&keywords))?
         .extract()
 }
