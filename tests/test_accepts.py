@@ -241,6 +241,7 @@ def test_threads_get_equal_parts(listen: Listen, burst: int) -> None:
     check_balance(in_threads, listen, burst)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_all_are_served_when_one_loop_is_left() -> None:
     """A loop that knows of others still takes what they leave."""
     listeners = shared(LOOPS)
