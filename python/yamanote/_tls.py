@@ -63,7 +63,11 @@ class Tls(Base):
             # As in asyncio, whose transport exists by now and is closed by the error.
             rawsock.close()
             raise
-        self._make_socket_transport(rawsock, below, extra=extra, server=server, context=context)
+        try:
+            self._make_socket_transport(rawsock, below, extra=extra, server=server, context=context)
+        except BaseException:
+            transport.abort()  # It never begins; without this its end would be a ResourceWarning.
+            raise
         return transport
 
     async def start_tls(

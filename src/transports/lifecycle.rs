@@ -141,6 +141,14 @@ pub(crate) fn start<T: Transport>(
     });
 }
 
+/// Ends a transport that [`start`] never saw: it was not counted, claims nothing and calls nothing.
+pub(crate) fn never_begun(life: &Life) {
+    life.phase.set(Phase::Closed);
+    life.terms.end();
+    let registration = life.registration.take();
+    drop(registration);
+}
+
 /// A server has accepted the connection, whose limits begin to run.
 pub(crate) fn accepted(
     core: &Bound<'_, Core>,

@@ -293,3 +293,29 @@ def test_the_loop_ends_while_handshakes_go_on(loop: asyncio.AbstractEventLoop) -
     for peer in peers:
         _until_gone(peer)
         peer.close()
+
+
+def test_a_server_that_closes_before_a_handshake_begins(
+    loop: asyncio.AbstractEventLoop, loop_name: str
+) -> None:
+    """The connection is accepted; the task that shakes hands has not taken its first step."""
+    if loop_name == "asyncio":
+        pytest.skip("asyncio leaves the connection to the garbage collector, which warns")
+
+    async def main() -> None:
+        server = await loop.create_server(Recorder, LOCALHOST, 0, ssl=server_context())
+
+        def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+            server.close()
+            return asyncio.Task(work, loop=loop, **options)
+
+        loop.set_task_factory(make)
+        with socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S) as peer:
+            await turns(5)
+            loop.set_task_factory(None)
+            assert not server.is_serving()
+            await everything_ends()
+            await in_thread(_until_gone, peer)
+        await server.wait_closed()
+
+    loop.run_until_complete(main())

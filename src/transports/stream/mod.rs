@@ -20,7 +20,7 @@ use pyo3::types::PyType;
 
 use crate::driver::Direction;
 use crate::ffi::context::given_or_current;
-use crate::ffi::{Class, Members, NativeClass, Visitor, make, name, new_instance};
+use crate::ffi::{Class, Members, NativeClass, Visitor, data, make, name, new_instance};
 use crate::scheduler::{Core, READ, WRITE};
 use crate::sys::socket;
 use crate::transports::clients;
@@ -136,10 +136,20 @@ fn start<'py>(
     }
     let this = new_instance(py, Stream(Frame::new(core, room.context, state)))?;
     if let Some(server) = server {
-        clients::attach(server, this.as_any())?;
+        clients::attach(server, this.as_any()).inspect_err(|_| never_begun(&this))?;
     }
     lifecycle::start(&this, &local, parts.fd, waiter);
     Ok(this)
+}
+
+/// The server refused the connection, as a closed one does: the transport ends before its life begins, and without any
+/// call. A socket object stays the caller's.
+#[cold]
+fn never_begun(this: &Bound<'_, Stream>) {
+    if let Ok(state) = data(this).state(this.py()) {
+        lifecycle::never_begun(&state.life);
+        drop(state.server.take());
+    }
 }
 
 impl Transport for Stream {
