@@ -297,9 +297,13 @@ def test_ctrl_c_cancels_all(program: Program, loop_name: str) -> None:
 STUCK = """
     import threading, yamanote
 
+    is_stuck = threading.Event()
+
     async def main(index):
         if index:
+            is_stuck.set()
             threading.Event().wait()
+        is_stuck.wait()
         raise ZeroDivisionError
 
     try:
