@@ -5,11 +5,13 @@ cores (`--loops`), in threads and in processes, round by round. It prints the ti
 operation of a loop, as the median of the rounds. With perfect scaling, all columns show the same
 figure. With a GIL, the column for threads is that of one loop times the number of threads.
 
-Most rows are wall times. Of the served echo, it is the CPU time of the thread that serves, because
-its clients are processes on the same cores: from when all of them are connected to when the first
-has gone. What a loop can serve is the inverse, and what several can is their sum; where one
-loop waits for a lock, or shares a cache line, its CPU time grows. (A lock that sleeps would show
-in no CPU time: count the futex calls with `strace -fc -e futex`.)
+Most rows are wall times. Of the served echo, it is the CPU time of the thread that serves, from when
+all of its clients are connected to when the first has gone. What a loop can serve is the inverse, and
+what several can is their sum; where one loop waits for a lock, or shares a cache line, its CPU time
+grows. (A lock that sleeps would show in no CPU time: count the futex calls with
+`strace -fc -e futex`.) The clients of a loop are a process on the loop's own core, with one loop as
+with many: a loop whose clients run beside it is woken for each message, and does more for it than
+one that finds several.
 """
 
 from __future__ import annotations
@@ -202,15 +204,17 @@ async def meet(
     server = await starting
     async with server:
         port = server.sockets[0].getsockname()[1]
-        arguments = ("--client", str(port), "--operations", str(operations))
+        core = min(os.sched_getaffinity(0))
+        arguments = ("--client", str(port), "--operations", str(operations), "--core", str(core))
         client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
         if await client.wait() or meter.ended is None:
             raise SystemExit("the client has failed")
     return meter.ended - meter.started
 
 
-def ask(port: int, operations: int) -> None:
+def ask(port: int, operations: int, core: int) -> None:
     """Send a message on each connection, and receive all, time after time."""
+    os.sched_setaffinity(0, {core})
     with ExitStack() as stack:
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
@@ -232,8 +236,10 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
 }
 
 
-def work(loop_name: str, workload: str, together: Barrier, results: Results) -> None:
-    """Create a loop, start together with the other workers, and report the seconds."""
+def work(index: int, loop_name: str, workload: str, together: Barrier, results: Results) -> None:
+    """Create a loop on a core, start together with the other workers, and report the seconds."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[index % len(cores)]})  # Of this thread.
     run, operations = WORKLOADS[workload]
     loop = loops.new(loop_name)
     try:
@@ -258,7 +264,8 @@ def measure(loop_name: str, workload: str, count: int, *, in_threads: bool) -> f
         results = context.SimpleQueue()
         make = context.Process
     workers = [
-        make(target=work, args=(loop_name, workload, together, results)) for _ in range(count)
+        make(target=work, args=(index, loop_name, workload, together, results))
+        for index in range(count)
     ]
     for worker in workers:
         worker.start()
@@ -281,9 +288,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="workloads whose names contain this")
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--operations", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client is not None:
-        ask(options.client, options.operations)
+        ask(options.client, options.operations, options.core)
         return
     gil = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "with a GIL"
     many = options.loops
