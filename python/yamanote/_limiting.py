@@ -24,6 +24,9 @@ REPORT_INTERVAL: Final = 60.0
 #: Seconds between two looks at clients that must wait.
 PRESSURE_INTERVAL: Final = 0.02
 
+#: Seconds after a look that has failed, for want of memory for one.
+RETRY_INTERVAL: Final = 1.0
+
 #: What `LoopMetrics` calls the connections that each limit has ended.
 _ENDED: Final = {
     "first_byte": "first_byte_timeouts",
@@ -77,22 +80,28 @@ class Limiting(Base):
 
     def _look_soon(self, wait: float) -> None:
         """Look in `wait` seconds, and not later, which connections exceed their limits."""
+        if self._look_in(wait):
+            return  # Which costs nothing until then: while there is a timer, turns read the clock.
         if self._next_look is not None:
             self._next_look.cancel()
-        self._next_look = self.call_later(wait, self._look, context=contextvars.Context())
+        self._next_look = self.call_later(wait, self._look)
 
     def _look(self) -> None:
         """End the connections that exceed their limits, and look again in time."""
         self._next_look = None
+        contextvars.Context().run(self._end_late_ones)
+
+    def _end_late_ones(self) -> None:
         before = self._ended()
+        wait = RETRY_INTERVAL
         try:
             wait = self._shed()
         finally:
+            if wait and self._next_look is None:
+                self._look_soon(wait)
             if self._ended() != before and self._next_report is None:
                 self._reported = self._reported or before
                 self._report()
-        if wait and self._next_look is None:
-            self._look_soon(wait)
 
     def _watch_pressure(self) -> None:
         """Look at all connections soon, since too many bytes wait to be sent."""

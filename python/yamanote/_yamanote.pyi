@@ -802,6 +802,9 @@ class Core:
             Whether too many bytes wait.
         """
 
+    def _look_in(self, seconds: float, /) -> bool:
+        """Call `_look()` in so many seconds; `False` where the loop's time is not the kernel's."""
+
     def _shed(self) -> float:
         """End the connections that exceed a time limit.
 

@@ -13,6 +13,7 @@ use crate::ffi::handle::{self, Handle};
 use crate::ffi::{make, name};
 use crate::scheduler::{self, Core, origin, shedding};
 use crate::sock::connection::{self, Connection};
+use crate::sys::clock::{monotonic_ns, nanoseconds};
 use crate::sys::socket;
 use crate::transports::gates::{Admitted, ServerGate, Times, limits_of};
 use crate::transports::listener::{self, Then};
@@ -433,6 +434,17 @@ impl Core {
     fn _shed<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let wait = f64::from(shedding::shed(this)?) / 1e3;
         Ok(make::float(this.py(), wait)?.into_any())
+    }
+
+    /// Call `_look()` in so many seconds, and not later; `False` where the loop's time is not the kernel's.
+    fn _look_in(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let local = self.local(py)?;
+        let is_kernels = !local.has_own_clock() && !local.testing.has_virtual_time();
+        if is_kernels {
+            let deadline = monotonic_ns().saturating_add(nanoseconds(seconds));
+            local.deadlines.look_at(deadline);
+        }
+        Ok(is_kernels)
     }
 
     /// Keep the connections of a server whose listener is none of `_listen`.

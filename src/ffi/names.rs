@@ -21,7 +21,7 @@ macro_rules! name {
 pub(crate) use name;
 
 /// Every name; the index identifies it.
-const TEXTS: [&str; 152] = [
+const TEXTS: [&str; 153] = [
     "%r: %s",
     "B",
     "__class__",
@@ -54,6 +54,7 @@ const TEXTS: [&str; 152] = [
     "_give_way",
     "_io_refs",
     "_limit",
+    "_look",
     "_look_soon",
     "_loop",
     "_make_handle",

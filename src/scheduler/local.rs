@@ -34,6 +34,7 @@ use self::testing::Testing;
 use super::Core;
 use super::limits::Overdue;
 use super::meters::Meters;
+use super::shedding::Looks;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
 use super::tracer::Kind;
@@ -225,8 +226,8 @@ impl Local {
             return self.deliver_nested(slot, ready, handle);
         }
         if key == NO_KEY {
-            self.deadlines.fired_if(&slot);
-            return Ok(());
+            let looks = self.deadlines.fired_if(&slot);
+            return if looks { handle(&Looks, ready) } else { Ok(()) };
         }
         let source = self.sources.borrow_mut().take(key);
         self.current.replace(source.map(|source| (slot, source)));

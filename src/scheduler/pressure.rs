@@ -93,7 +93,13 @@ impl Pressure {
     /// The connection is no more.
     pub(crate) fn forget(&self, slot: &Arc<Slot>) {
         if self.bound.get() != 0 {
-            let gone = self.waiting().remove(&address(slot));
+            let mut waiting = self.waiting();
+            // Mostly so, and hashing costs more than all the rest.
+            if waiting.is_empty() {
+                return;
+            }
+            let gone = waiting.remove(&address(slot));
+            drop(waiting);
             drop(gone);
         }
     }

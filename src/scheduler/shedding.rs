@@ -3,9 +3,29 @@
 use pyo3::prelude::*;
 
 use super::Core;
+use super::Source;
 use super::limits::milliseconds;
 use super::pressure::Level;
+use super::tracer::Kind;
 use super::turn::now;
+use super::visit::Visit;
+use crate::ffi::naming::Called;
+use crate::ffi::{Stopped, name};
+
+/// What the reactor's timer fires when it is time to look.
+pub(super) struct Looks;
+
+impl Source for Looks {
+    fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
+        core.call_method0(name!(core.py(), "_look")).map(drop)
+    }
+
+    fn traced(&self, _core: &Bound<'_, Core>, _ready: u8) -> PyResult<(Kind, Option<Called>)> {
+        Ok((Kind::Callback, None))
+    }
+
+    fn objects(&self, _stopped: Stopped<'_>, _visit: Visit<'_>) {}
+}
 
 /// Ends them, and returns after how many milliseconds to look again; 0 while no connection has limits.
 pub(crate) fn shed(core: &Bound<'_, Core>) -> PyResult<u32> {

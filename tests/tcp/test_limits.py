@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import yamanote
+from tests.forks import in_child
 from tests.tls.certificates import client_context, server_context
 
 if TYPE_CHECKING:
@@ -314,6 +315,50 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 CHUNK = bytes(1 << 16)
+
+
+def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yamanote._limiting.RETRY_INTERVAL", 0.01)
+    reported: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        shed = loop._shed
+
+        def fail() -> float:
+            loop._shed = shed
+            raise MemoryError
+
+        loop._shed = fail
+        made: list[Recorder] = []
+        async with serving(lambda: Recorder(made)) as (_, address):
+            with await connected(address) as silent:
+                assert await until_closed(silent) == b""
+                assert await made[0].lost is None
+        del loop._shed
+
+    yamanote.run(main(), limits=yamanote.Limits(first_byte=0.05))
+    assert [type(context["exception"]) for context in reported] == [MemoryError]
+
+
+def test_a_forked_child_looks_too() -> None:
+    made: list[Recorder] = []
+
+    async def accept(client: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Recorder(made), "127.0.0.1", 0)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        while not made:
+            await asyncio.sleep(0)
+        server.close()
+
+    loop = yamanote.new_event_loop(limits=yamanote.Limits(first_byte=SHORT))
+    with contextlib.closing(loop), socket.socket() as client:
+        client.setblocking(False)
+        loop.run_until_complete(accept(client))
+        assert in_child(lambda: loop.run_until_complete(made[0].lost)) == "None"
+        assert loop.run_until_complete(made[0].lost) is None
 
 
 @pytest.mark.parametrize("tls", [False, True])

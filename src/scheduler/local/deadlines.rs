@@ -1,6 +1,6 @@
 //! The timers of a loop, and the one of the reactor that wakes it for the earliest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -13,12 +13,16 @@ use crate::ffi::{Stopped, make};
 use crate::scheduler::sources::NO_KEY;
 use crate::scheduler::timers::Timers;
 use crate::scheduler::visit::Visit;
+use crate::sys::clock::monotonic_ns;
 
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     timers: RefCell<Timers>,
     /// Made with the loop: one that is out of descriptors must still be able to wait. `None` once the loop is closed.
     timer: RefCell<Option<Timer>>,
+    /// When the connections are looked at next, in nanoseconds on the monotonic clock; `timer` is armed for it. It is not among
+    /// `timers`, because a turn reads the clock while there is one.
+    look: Cell<Option<u64>>,
 }
 
 impl Deadlines {
@@ -26,6 +30,7 @@ impl Deadlines {
         Ok(Self {
             timers: RefCell::default(),
             timer: RefCell::new(Some(make_timer(driver)?)),
+            look: Cell::new(None),
         })
     }
 
@@ -123,16 +128,41 @@ impl Deadlines {
         }
     }
 
-    /// An event of no source: the reactor's timer has fired, if it is its slot.
-    pub(super) fn fired_if(&self, slot: &Arc<Slot>) {
+    /// Has the connections looked at, at `deadline_ns` on the monotonic clock, and not later.
+    pub(crate) fn look_at(&self, deadline_ns: u64) {
+        let earlier = self
+            .look
+            .get()
+            .map_or(deadline_ns, |at| at.min(deadline_ns));
+        self.look.set(Some(earlier));
+        self.arm(earlier);
+    }
+
+    /// An event of no source: the reactor's timer has fired, if it is its slot. Returns whether it is time to look at
+    /// the connections.
+    pub(super) fn fired_if(&self, slot: &Arc<Slot>) -> bool {
         if let Some(timer) = &*self.timer.borrow() {
             timer.fired_if(slot);
         }
+        let Some(at) = self.look.get() else {
+            return false;
+        };
+        let is_due = monotonic_ns() >= at;
+        if is_due {
+            self.look.set(None);
+        } else {
+            self.arm(at);
+        }
+        is_due
     }
 
     /// In a forked child: uses `timer` from now on. The parent's must not be set: its file is shared.
     pub(super) fn renew(&self, timer: Timer) -> Option<Timer> {
-        self.timer.replace(Some(timer))
+        let inherited = self.timer.replace(Some(timer));
+        if let Some(at) = self.look.get() {
+            self.arm(at);
+        }
+        inherited
     }
 
     /// The run is over: the collector must know every handle that waits for the next.

@@ -20,7 +20,7 @@ pub(crate) struct Testing {
 
 impl Testing {
     #[inline]
-    pub(in crate::scheduler) fn has_virtual_time(&self) -> bool {
+    pub(crate) fn has_virtual_time(&self) -> bool {
         self.has_virtual_time.get()
     }
 
