@@ -5,19 +5,21 @@ cores (`--loops`), in threads and in processes, round by round. It prints the ti
 operation of a loop, as the median of the rounds. With perfect scaling, all columns show the same
 figure. With a GIL, the column for threads is that of one loop times the number of threads.
 
-Most rows are wall times. Of the served echo, it is the CPU time of the thread that serves, from when
-all of its clients are connected to when the first has gone. What a loop can serve is the inverse, and
-what several can is their sum; where one loop waits for a lock, or shares a cache line, its CPU time
-grows. (A lock that sleeps would show in no CPU time: count the futex calls with
-`strace -fc -e futex`.) The clients of a loop are a process on the loop's own core, with one loop as
-with many: a loop whose clients run beside it is woken for each message, and does more for it than
-one that finds several.
+Most rows are wall times. Of those that serve, it is the CPU time of the thread that serves, while
+all of its clients are connected. What a loop can serve is the inverse, and what several can is
+their sum; where one loop waits for a lock, or shares a cache line, its CPU time grows. (A lock
+that sleeps would show in no CPU time: count the futex calls with `strace -fc -e futex`.) The
+clients of a loop are a process on the loop's own core, with one loop as with many: a loop whose
+clients run beside it is woken for each message, and does more for it than one that finds several.
+
+The last rows need aiohttp and uvicorn (with h11), and are left out without them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import multiprocessing
 import os
 import queue
@@ -156,6 +158,12 @@ class Meter:
         if self.ended is None:
             self.ended = time.thread_time()
 
+    def seconds(self) -> float:
+        """Return what was measured."""
+        if self.ended is None:
+            raise SystemExit("not measured to the end")
+        return self.ended - self.started
+
 
 class Served(Echo):
     """Tells a meter of its connection."""
@@ -203,16 +211,95 @@ async def meet(
     """Return the seconds that the meter has measured when a client has done its operations."""
     server = await starting
     async with server:
-        port = server.sockets[0].getsockname()[1]
-        core = min(os.sched_getaffinity(0))
-        arguments = ("--client", str(port), "--operations", str(operations), "--core", str(core))
-        client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
-        if await client.wait() or meter.ended is None:
-            raise SystemExit("the client has failed")
-    return meter.ended - meter.started
+        await call(server.sockets[0].getsockname()[1], operations)
+    return meter.seconds()
 
 
-def ask(port: int, operations: int, core: int) -> None:
+async def call(port: int, operations: int, *, http: bool = False) -> None:
+    """Wait for a client on this core that does its operations."""
+    core = min(os.sched_getaffinity(0))
+    numbers = {"--client": port, "--operations": operations, "--core": core, "--http": int(http)}
+    arguments = [f"{name}={number}" for name, number in numbers.items()]
+    client = await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments)
+    if await client.wait():
+        raise SystemExit("the client has failed")
+
+
+class RequestMeter(Meter):
+    """Measures by requests: a framework does not tell of connections."""
+
+    def __init__(self, operations: int) -> None:
+        """Measure all requests but the first and the last of each client."""
+        self.requests = 0
+        self.last = operations - CLIENTS
+
+    def request(self) -> None:
+        """Count a request."""
+        self.requests += 1
+        if self.requests == CLIENTS:
+            self.started = time.thread_time()
+        elif self.requests == self.last:
+            self.ended = time.thread_time()
+
+
+def served_by_aiohttp(loop: asyncio.AbstractEventLoop, operations: int) -> float:
+    """Requests to aiohttp's server, whose answer is 1 KiB."""
+    from aiohttp import web
+
+    meter = RequestMeter(operations)
+
+    async def answer(_: web.Request) -> web.Response:
+        meter.request()
+        return web.Response(body=MESSAGE)
+
+    async def main() -> None:
+        application = web.Application()
+        application.router.add_get("/", answer)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        await call(runner.addresses[0][1], operations, http=True)
+        await runner.cleanup()
+
+    loop.run_until_complete(main())
+    return meter.seconds()
+
+
+def served_by_uvicorn(loop: asyncio.AbstractEventLoop, operations: int) -> float:
+    """Requests to uvicorn, whose application answers with 1 KiB."""
+    import uvicorn
+
+    meter = RequestMeter(operations)
+    headers = [(b"content-length", b"%d" % len(MESSAGE))]
+
+    async def answer(
+        _: object, __: object, send: Callable[[dict[str, object]], Coroutine[object, object, None]]
+    ) -> None:
+        meter.request()
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": MESSAGE})
+
+    async def main() -> None:
+        application: Any = answer
+        config = uvicorn.Config(
+            application, http="h11", lifespan="off", log_level="warning", access_log=False
+        )
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.ensure_future(server.serve([listener]))
+            await call(listener.getsockname()[1], operations, http=True)
+            server.should_exit = True
+            await serving
+
+    loop.run_until_complete(main())
+    return meter.seconds()
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def ask(port: int, operations: int, core: int, *, http: bool) -> None:
     """Send a message on each connection, and receive all, time after time."""
     os.sched_setaffinity(0, {core})
     with ExitStack() as stack:
@@ -220,12 +307,25 @@ def ask(port: int, operations: int, core: int) -> None:
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             for _ in range(CLIENTS)
         ]
+        message = REQUEST if http else MESSAGE
         for _ in range(operations // CLIENTS):
             for client in clients:
-                client.sendall(MESSAGE)
+                client.sendall(message)
             for client in clients:
-                if client.recv(len(MESSAGE), socket.MSG_WAITALL) != MESSAGE:
+                if http:
+                    receive_response(client)
+                elif client.recv(len(MESSAGE), socket.MSG_WAITALL) != MESSAGE:
                     raise SystemExit("a wrong echo")
+
+
+def receive_response(client: socket.socket) -> None:
+    """Receive one response, whose head may come before its body."""
+    received = b""
+    while not received.endswith(b"\r\n\r\n" + MESSAGE):
+        data = client.recv(1 << 16)
+        if not data:
+            raise SystemExit("the server has closed the connection")
+        received += data
 
 
 WORKLOADS: dict[str, tuple[Workload, int]] = {
@@ -233,6 +333,8 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
     "TCP echo 1 KiB x 10": (echo, MESSAGES),
     "served echo 1 KiB x 20": (served, 5 * MESSAGES),
     "served streams 1 KiB x 20": (served_by_streams, 5 * MESSAGES),
+    "aiohttp x 20": (served_by_aiohttp, MESSAGES),
+    "uvicorn x 20": (served_by_uvicorn, MESSAGES),
 }
 
 
@@ -289,9 +391,10 @@ def main() -> None:
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--operations", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--http", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client is not None:
-        ask(options.client, options.operations, options.core)
+        ask(options.client, options.operations, options.core, http=bool(options.http))
         return
     gil = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else "with a GIL"
     many = options.loops
@@ -307,7 +410,9 @@ def main() -> None:
         + f"{'threads/processes':>20}{'threads serve':>15}"
     )
     for workload, (_, operations) in WORKLOADS.items():
-        if options.only not in workload:
+        library = workload.split()[0]
+        is_missing = library in {"aiohttp", "uvicorn"} and importlib.util.find_spec(library) is None
+        if options.only not in workload or is_missing:
             continue
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(options.rounds):
