@@ -34,7 +34,6 @@ use self::testing::Testing;
 use super::Core;
 use super::limits::Overdue;
 use super::meters::Meters;
-use super::shedding::Looks;
 use super::source::Source;
 use super::sources::{NO_KEY, Sources};
 use super::tracer::Kind;
@@ -51,6 +50,7 @@ use crate::ffi::{Parking, Stopped};
 use crate::sys;
 use crate::sys::clock::nanoseconds;
 pub(crate) use gathering::Flush;
+pub(super) use limiting::Looks;
 pub(crate) use scratch::READ_SIZE;
 
 /// Queues, timers, sources and the reactor of one loop.

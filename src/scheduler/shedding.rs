@@ -5,15 +5,13 @@ use pyo3::prelude::*;
 use super::Core;
 use super::Source;
 use super::limits::milliseconds;
+use super::local::Looks;
 use super::pressure::Level;
 use super::tracer::Kind;
 use super::turn::now;
 use super::visit::Visit;
 use crate::ffi::naming::Called;
 use crate::ffi::{Stopped, name};
-
-/// What the reactor's timer fires when it is time to look.
-pub(super) struct Looks;
 
 impl Source for Looks {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {

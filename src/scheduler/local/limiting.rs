@@ -49,6 +49,9 @@ impl Limiting {
     }
 }
 
+/// What the reactor's timer fires when it is time to look: the source that calls Python's `_look()`.
+pub(in crate::scheduler) struct Looks;
+
 /// Looks come so often that a limit is exceeded by at most a sixteenth.
 fn interval(shortest: u32) -> u32 {
     if shortest == 0 {
