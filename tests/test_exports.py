@@ -33,6 +33,7 @@ PUBLIC = {
     "Watch",
     "__version__",
     "dump",
+    "get_include",
     "install",
     "new_event_loop",
     "run",

@@ -1,4 +1,4 @@
-//! The declarations of `include/yamanote.h` in Rust: the table behind `loop.__yamanote_c_api__`.
+//! The declarations of `yamanote.h` (in `python/yamanote/include`) in Rust: the table behind `loop.__yamanote_c_api__`.
 //!
 //! No type here depends on a version of Rust, tokio or PyO3. yamanote and an extension are compiled
 //! separately and have their own copies of each, so only this C interface passes between them.

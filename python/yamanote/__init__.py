@@ -21,6 +21,7 @@ from yamanote._yamanote import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from yamanote._include import get_include
     from yamanote._limits import Limits
     from yamanote._metrics import Histogram, LoopMetrics
     from yamanote._policy import EventLoopPolicy, install
@@ -45,6 +46,7 @@ else:
         "Trace": "_tracing",
         "Watch": "_watching",
         "dump": "_tasks",
+        "get_include": "_include",
         "install": "_policy",
         "run_threads": "_threads",
         "serve_until": "_serve_until",
@@ -80,6 +82,7 @@ __all__ = [
     "Watch",
     "__version__",
     "dump",
+    "get_include",
     "install",
     "new_event_loop",
     "run",

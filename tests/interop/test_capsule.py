@@ -31,7 +31,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Extension:
     if compiler is None:
         pytest.skip("there is no C compiler")
     target = tmp_path_factory.mktemp("capsule") / "yamanote_capsule.so"
-    includes = [sysconfig.get_path("include"), str(ROOT / "include")]
+    includes = [sysconfig.get_path("include"), yamanote.get_include()]
     options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
     source = str(Path(__file__).with_name("capsule.c"))
     flags = [f"-isystem{includes[0]}", f"-I{includes[1]}"]
@@ -190,7 +190,7 @@ def test_another_version_is_refused(c: Extension) -> None:
 
 
 def test_the_header_and_the_table_are_of_one_version() -> None:
-    header = (ROOT / "include" / "yamanote.h").read_text()
+    header = (Path(yamanote.get_include()) / "yamanote.h").read_text()
     table = (ROOT / "client" / "src" / "abi.rs").read_text()
     for name in ("MAJOR", "MINOR"):
         number = header.split(f"#define YAMANOTE_{name} ")[1].split()[0]
