@@ -34,7 +34,7 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 .DELETE_ON_ERROR:
 .PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
 	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile \
-	pgo valgrind
+	pgo dist valgrind
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -154,6 +154,10 @@ pgo: $(BENCH_VENV)/.made ## A profile-guided release wheel in dist (needs rustup
 	profile=$$(benches/pgo $(BENCH_PY)) && RUSTFLAGS=-Cprofile-use=$$profile \
 		$(BENCH_VENV)/bin/maturin build --release --locked --compatibility linux --interpreter $(BENCH_PY) \
 		--target "$$(rustc -vV | sed -n 's/^host: //p')" --out dist
+
+dist: $(VENV)/.made ## What a release consists of, in dist, each installed and tested (ARGS=tests/tcp: a part of the tests).
+	$(PY) $(PIP_INSTALL) -r packaging/requirements.txt
+	$(PY) packaging/dist.py $(ARGS)
 
 valgrind: # Installs it if missing and run as root.
 	@benches/install
