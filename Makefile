@@ -8,6 +8,7 @@
 
 VENV ?= .venv
 BENCH_VENV ?= $(VENV)-bench
+DOCS_VENV ?= $(VENV)-docs
 MATURIN := maturin==1.16.0
 NIGHTLY_CARGO ?= cargo +nightly
 TSAN_TARGET ?= $(shell uname -m)-unknown-linux-gnu
@@ -32,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri fmt check rustfmt \
-	clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions guard profile \
-	pgo dist valgrind
+.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri \
+	docs fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
+	guard profile pgo valgrind dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -96,6 +97,11 @@ example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension an
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
 		$(VENV)/bin/maturin develop -m examples/rust_extension/Cargo.toml
 	$(PY) -m pytest -c pyproject.toml --rootdir . examples/rust_extension/tests $(ARGS)
+
+# The package is read, not imported: no build. What a warning says of, and what leads nowhere, fails.
+docs: $(DOCS_VENV)/.docs ## The site, in .cache/site.
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict --site-dir .cache/site
+	$(DOCS_VENV)/bin/python docs/_site/check.py .cache/site
 
 fmt: $(VENV)/.check ## Formats Rust and Python.
 	cargo fmt --all
@@ -164,12 +170,12 @@ valgrind: # Installs it if missing and run as root.
 
 # An empty file inside the environment records each completed step.
 
-$(VENV)/.made $(BENCH_VENV)/.made:
+$(VENV)/.made $(BENCH_VENV)/.made $(DOCS_VENV)/.venv:
 	@$(FIND_PYTHON); \
 	if [ ! -x $(@D)/bin/python ]; then \
 		echo "$$python -m venv $(@D)"; "$$python" -m venv $(@D); \
 	fi
-	$(@D)/bin/python $(PIP_INSTALL) $(MATURIN)
+	$(if $(filter %.made,$@),$(@D)/bin/python $(PIP_INSTALL) $(MATURIN))
 	touch $@
 
 $(VENV)/.built: $(VENV)/.made $(RUST_SOURCES)
@@ -203,6 +209,10 @@ $(VENV)/.tests: $(VENV)/.made tests/requirements.txt
 $(VENV)/.check: $(VENV)/.tests tests/requirements-check.txt benches/requirements.txt \
 		benches/requirements-demo.txt
 	$(PY) $(PIP_INSTALL) -r tests/requirements-check.txt
+	touch $@
+
+$(DOCS_VENV)/.docs: $(DOCS_VENV)/.venv docs/requirements.txt
+	$(@D)/bin/python $(PIP_INSTALL) --no-deps -r docs/requirements.txt
 	touch $@
 
 $(BENCH_VENV)/.demo: $(BENCH_VENV)/.made tests/requirements.txt benches/requirements-demo.txt

@@ -1,0 +1,1 @@
+"""Is what the pages of the site say true?"""
