@@ -33,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri \
-	docs fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
-	guard profile pgo valgrind dist
+.PHONY: dev help test servers databases frameworks perfetto conformance fuzz ecosystem example-rust test-rust \
+	tsan miri docs fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo \
+	instructions guard profile pgo valgrind dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -50,6 +50,12 @@ servers: ## Redis and PostgreSQL for the tests; installs them if missing and run
 
 databases: dev servers ## The tests with a real Redis and PostgreSQL.
 	$(PY) -m pytest tests/databases $(ARGS)
+
+# In an environment of its own: some of it brings uvloop, or has no wheel for other interpreters.
+frameworks: servers ## Each line of the page "Get started", with its framework.
+	$(MAKE) VENV=$(VENV)-frameworks $(VENV)-frameworks/.built $(VENV)-frameworks/.tests
+	$(VENV)-frameworks/bin/python $(PIP_INSTALL) -r tests/requirements-frameworks.txt
+	NEEDS_FRAMEWORKS=1 $(VENV)-frameworks/bin/python -m pytest tests/frameworks/test_start_page.py $(ARGS)
 
 # Perfetto offers its parser as a program on a host of its own, and compiled for browsers in this package.
 perfetto: dev ## Perfetto's own parser reads a trace of the demo's application.
@@ -93,7 +99,8 @@ miri: $(VENV)/.made ## The unit tests that need no system under Miri, with a nig
 		echo "skipped: no Miri (rustup toolchain install nightly --component miri --component rust-src)"; \
 	fi
 
-example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and runs its tests.
+example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and the page on Rust futures, and tests both.
+	BUILDS_RUST=1 $(PY) -m pytest tests/docs/test_tutorial.py
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
 		$(VENV)/bin/maturin develop -m examples/rust_extension/Cargo.toml
 	$(PY) -m pytest -c pyproject.toml --rootdir . examples/rust_extension/tests $(ARGS)

@@ -101,6 +101,19 @@ def test_the_map_has_every_room_and_no_other() -> None:
     assert {room for allowed in ROOMS_OF.values() for room in allowed} <= rooms
 
 
+def test_the_drawing_has_every_room_from_top_to_bottom() -> None:
+    drawing = (ROOT / "docs" / "assets" / "architecture.svg").read_text()
+    assert re.findall(r'class="room"[^>]*>(\w+)<', drawing) == list(reversed(LAYERS))
+
+
+def test_the_page_says_of_the_rooms_what_the_sources_say() -> None:
+    page = (ROOT / "docs" / "contribute" / "architecture.md").read_text()
+    sources = (ROOT / "src" / "lib.rs").read_text()
+    said = re.findall(r"^//! (\| `\w+` \| .* \|)$", sources, re.MULTILINE)
+    assert re.findall(r"^(\| `\w+` \| .* \|)$", page, re.MULTILINE) == said
+    assert [re.findall(r"`(\w+)`", row)[0] for row in said] == list(LAYERS)
+
+
 def test_no_room_names_one_above_it() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}: {room} -> {name}"

@@ -7,6 +7,7 @@ A comment of one line above a block of Python says how it is tested:
     <!-- run without a GIL -->          the same, on free-threaded Python
     <!-- run by pytest -->              as a file of tests
     <!-- run by tests/test_x.py -->     that file does it
+    <!-- file: app.py -->               a file that a later block, or another test, runs
     <!-- not run: why -->
 
 What a script prints is on the page, too, below the block: "prints `this`", or "prints" and a block

@@ -34,7 +34,8 @@ def marked(pattern: str) -> list[object]:
 
 def test_every_block_says_how_it_is_tested() -> None:
     pattern = (
-        r"run|run from 3\.\d+|run without a GIL|run by pytest|run by tests/\S+\.py|not run: .+"
+        r"run|run from 3\.\d+|run without a GIL|run by pytest|run by tests/\S+\.py|file: \S+"
+        r"|not run: .+"
     )
     assert len(BLOCKS) > 20
     assert [str(it) for it in BLOCKS if not re.fullmatch(pattern, it.mark or "")] == []
