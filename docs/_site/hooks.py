@@ -2,7 +2,7 @@
 
 A line `<!-- include: README.md # How fast -->` becomes that section of a file of the repository
 (without the title: the whole file below its own title). A link to a file of the repository that is
-no page of the site becomes its path: on the site there is nothing to follow.
+no page of the site, and is on none, becomes its path: on the site there is nothing to follow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ ROOT = Path(__file__).parents[2]
 INCLUDE = re.compile(r"^<!-- include: ([\w./-]+)(?: # (.+?))? -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\((?!https?://|#)([^()\s#]+)(#[^()\s]*)?\)")
 FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
+
+#: Files of the repository that a page includes as a whole.
+PAGES = {
+    "CHANGELOG.md": "docs/changelog.md",
+    "CONTRIBUTING.md": "docs/contribute/contributing.md",
+    "benches/README.md": "docs/contribute/measuring.md",
+}
 
 #: Strict builds fail on its warnings.
 logger = logging.getLogger("mkdocs.hooks.yamanote")
@@ -73,6 +80,9 @@ def linked(text: str, path: PurePosixPath) -> str:
 
     def plain(link: re.Match[str]) -> str:
         target = os.path.normpath(path.parent / link[2])
+        if target in PAGES:
+            page = os.path.relpath(PAGES[target], path.parent)
+            return f"[{link[1]}]({page}{link[3] or ''})"
         if target.startswith("docs/"):
             return link[0]  # MkDocs checks it.
         if not (ROOT / target).exists():
