@@ -60,8 +60,8 @@ def test_a_script_prints_what_the_page_says(block: Block, tmp_path: Path) -> Non
     (tmp_path / "app.py").write_text(block.code)
     child = run_python("app.py", cwd=tmp_path)
     assert child.returncode == 0, child.stderr
-    # What the loop says of limits and stalls is no complaint about the example.
-    assert not re.search(r"Traceback|Warning|never", child.stderr), child.stderr
+    # asyncio may report clients that an example leaves in the middle; Python warns of mistakes.
+    assert not re.search(r"\w+Warning: |never awaited", child.stderr), child.stderr
     assert child.stdout.rstrip("\n") == block.output
 
 

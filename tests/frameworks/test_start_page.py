@@ -26,7 +26,7 @@ from tests.docs.pages import DOCS, Block, blocks_of
 from tests.frameworks.http import PATIENCE_S, Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +120,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def started(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], folder: Path) -> Generator[subprocess.Popen[bytes], None, None]:
     """Runs a command in a session of its own, which ends with the block."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
