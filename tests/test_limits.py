@@ -21,6 +21,9 @@ Limits: Any = yamanote.Limits
     [
         {"max_connections": 0},
         {"max_connections": -1},
+        {"max_connections": 1 << 64},
+        {"buffered": 1 << 64},
+        {"accept_rate": 10**400},
         {"buffered": 0},
         {"accept_rate": 0},
         {"accept_rate": float("inf")},

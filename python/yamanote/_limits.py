@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,7 +48,7 @@ class Limits:
     Raises:
         TypeError: a limit is not a number, or a count is not an integer.
         ValueError: a limit is not more than 0, a time is less than 0.001 or more than 2,000,000
-            seconds, or a rate is not finite.
+            seconds, or a count or rate is more than the machine can count.
     """
 
     max_connections: int | None = None
@@ -75,8 +75,10 @@ def _check(name: str, value: object) -> None:
         if not 0.001 <= value <= _LONGEST:
             message = f"{name} must be from 0.001 to {_LONGEST:,.0f} seconds, not {value!r}"
             raise ValueError(message)
-    elif not 0 < value < math.inf:
-        message = f"{name} must be more than 0 and finite, not {value!r}"
+        return
+    most = sys.maxsize if name in _COUNTS else sys.float_info.max
+    if not 0 < value <= most:
+        message = f"{name} must be more than 0 and at most {most}, not {value!r}"
         raise ValueError(message)
 
 
