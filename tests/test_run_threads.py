@@ -86,6 +86,20 @@ def test_a_bad_grace_is_refused(grace: object, error: type[Exception]) -> None:
 
 
 @parallel
+@pytest.mark.parametrize("grace", [float("inf"), 1e300, 10**400])
+def test_a_grace_may_be_for_ever(grace: float) -> None:
+    async def main(index: int) -> None:
+        if index == 0:
+            raise ZeroDivisionError
+        await for_ever(index)
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        yamanote.run_threads(main, 2, grace=grace)
+    assert threading.active_count() <= before
+
+
+@parallel
 def test_it_is_refused_inside_a_loop() -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="running event loop"):

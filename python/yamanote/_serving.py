@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,4 +113,4 @@ def seconds(name: str, value: object) -> float | None:
         raise TypeError(f"{name} must be a number of seconds or None, not {value!r}")
     if not value >= 0:
         raise ValueError(f"{name} must not be negative, got {value!r}")
-    return None if value == float("inf") else float(value)
+    return None if value > sys.float_info.max else float(value)

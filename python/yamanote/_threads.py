@@ -61,7 +61,7 @@ def run_threads(
     if asyncio._get_running_loop() is not None:
         message = "run_threads() cannot be called from a running event loop"
         raise RuntimeError(message)
-    return _Threads(main, count).run(grace)
+    return _Threads(main, count).run(min(grace, threading.TIMEOUT_MAX))
 
 
 _WITH_GIL = (

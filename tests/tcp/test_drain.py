@@ -486,6 +486,7 @@ def test_arguments_are_checked_before_anything_is_closed(
             await server.drain(timeout, quiet=quiet)
         assert server.is_serving()
         assert await server.drain(math.inf, quiet=math.inf) == 0
+        assert await server.drain(10**400, quiet=10**400) == 0
 
     run(main())
 
