@@ -30,7 +30,7 @@ async def serve_until(
     Args:
         signals: a signal, or several, any of which ends serving.
         servers: a server of this loop, or several, which are drained at the same time. They start
-            to accept if they have not yet.
+            to accept if they have not yet; one that is closed does not.
         timeout: as for `Server.drain()`, from the signal on.
         quiet: as for `Server.drain()`.
 
@@ -56,7 +56,8 @@ async def serve_until(
         for number in numbers:
             stack.enter_context(loop._signal_lent(number, came.set))
         for server in drained:
-            await server.start_serving()
+            if server.sockets:  # It is not closed.
+                await server.start_serving()
         await came.wait()
     cut = await asyncio.gather(*(server.drain(timeout, quiet=quiet) for server in drained))
     return sum(cut)

@@ -51,6 +51,24 @@ def test_it_serves_until_one_of_the_signals_comes(sent: int) -> None:
     yamanote.run(asyncio.wait_for(main(), PATIENCE_S))
 
 
+def test_a_server_that_is_closed_is_drained_with_the_others() -> None:
+    async def main() -> None:
+        closed, server = await start(), await start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(closed))
+        writer.write(b"hello\n")
+        assert await reader.readline() == b"HELLO\n"
+        closed.close()
+        servers = [closed, server]
+        until = asyncio.create_task(yamanote.serve_until(SIGNALS, servers, PATIENCE_S, quiet=0))
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), SIGNALS[0])
+        assert await until == 0
+        assert await reader.read() == b""
+        writer.close()
+
+    yamanote.run(asyncio.wait_for(main(), PATIENCE_S))
+
+
 def test_it_returns_how_many_were_cut_off() -> None:
     async def main() -> None:
         server = await start()
