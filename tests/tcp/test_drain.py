@@ -209,6 +209,34 @@ def test_a_response_that_the_client_has_not_taken_is_waited_for(place: Place) ->
     run(main())
 
 
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place("tls", tmp_path)
+        quiet = 0.05
+        answers = asyncio.Event()
+        asked = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            asked.set()
+            await answers.wait()
+            writer.write(b"42\n")
+            writer.close()
+
+        server = await place.serve(answer)
+        reader, writer = await place.connect()
+        writer.write(b"?\n")  # This loop serves, too: it reads both together.
+        await asked.wait()
+        drain = asyncio.ensure_future(server.drain(PATIENCE_S, quiet=quiet))
+        await asyncio.sleep(4 * quiet)
+        answers.set()
+        assert await reader.read() == b"42\n"
+        assert await drain == 0
+        writer.close()
+
+    run(main())
+
+
 def test_the_deadline_counts_what_was_not_done(place: Place) -> None:
     """Two owe an answer, three have unsent bytes, four have nothing to lose."""
 

@@ -105,12 +105,26 @@ fn complete(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     // Send the last flight of the handshake even if the application has paused reading.
     let sent = write::send_outgoing(this, state);
     caught(this, state, FAILED, sent)?;
+    answer_is_due(this, state)?;
     if is_upgrade {
         // After the waiter: `start_tls()` hands the transport over, and the protocol must have it before its first
         // bytes.
         return read::later(this);
     }
     read::read(this, state)
+}
+
+/// The peer's first bytes may have come with its last flight. They must be answered, although ours is sent later.
+fn answer_is_due(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
+    let py = this.py();
+    if let Some(stream) = state.stream(py)
+        && state.session.has_input(py)?
+    {
+        let below = data(&stream).state(py)?;
+        stream::flush::settle(&stream, &below)?;
+        below.life.traffic.note_in();
+    }
+    Ok(())
 }
 
 /// Fails the connection: the handshake failed, or the stream ended during it.
