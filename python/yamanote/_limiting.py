@@ -71,12 +71,14 @@ class Limiting(Base):
 
         self._limits = limits = changed(self.limits, limits, changes)
         times = times_of(limits)
-        self._limit_connections(
+        has_risen = self._limit_connections(
             limits.max_connections,
             limits.accept_rate,
             times if any(times) else None,
             limits.buffered or 0,
         )
+        if has_risen and not self.is_closed():
+            self._watch_pressure()
 
     def _look_soon(self, wait: float) -> None:
         """Look in `wait` seconds, and not later, which connections exceed their limits."""
@@ -112,12 +114,15 @@ class Limiting(Base):
     def _relieve(self, has_risen: bool) -> None:
         """Have slow clients wait for more, until they or others have taken enough."""
         self._next_relief = None
-        lasts = self._press(has_risen)
-        if self._next_relief is None and (lasts or has_risen):
-            # Also when it is over already: those that had to wait are told so.
-            self._next_relief = self.call_later(
-                PRESSURE_INTERVAL, self._relieve, False, context=contextvars.Context()
-            )
+        lasts = True  # Unless that is known: a protocol may end the run.
+        try:
+            lasts = self._press(has_risen)
+        finally:
+            if self._next_relief is None and (lasts or has_risen):
+                # Also when it is over already: those that had to wait are told so.
+                self._next_relief = self.call_later(
+                    PRESSURE_INTERVAL, self._relieve, False, context=contextvars.Context()
+                )
 
     def _ended(self) -> dict[str, int]:
         metrics = self.metrics()

@@ -781,7 +781,7 @@ class Core:
         rate: float | None,
         times: tuple[int, int, int, int] | None,
         buffered: int,
-    ) -> None:
+    ) -> bool:
         """Set the limits of the loop; see `yamanote.Limits`.
 
         Args:

@@ -406,7 +406,8 @@ impl Core {
         Ok(())
     }
 
-    /// Set the limits of the whole loop: connections, connections a second, times, and bytes that wait to be sent.
+    /// Set the limits of the whole loop: connections, connections a second, times, and bytes that wait to be sent;
+    /// return whether so many wait already that `_watch_pressure()` is to be called.
     fn _limit_connections(
         &self,
         py: Python<'_>,
@@ -414,14 +415,14 @@ impl Core {
         rate: Option<f64>,
         times: Option<Times>,
         buffered: u64,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         let local = self.local(py)?;
         local.limiting.gate().set(most, rate, times.map(limits_of));
         let meters = &self.shared.meters;
         meters
             .pressure
             .set_bound(buffered, meters.buffered_bytes.get());
-        Ok(())
+        Ok(meters.pressure.take_risen())
     }
 
     /// While too many bytes wait to be sent: have the protocols of slow peers pause, if that `has_risen`, and others

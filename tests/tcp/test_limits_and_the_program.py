@@ -1,0 +1,97 @@
+"""`Limits` while the program is busy, changes its mind, or does not read: no client pays for that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import yamanote
+from tests.tcp.recorders import PATIENCE_S
+from tests.tcp.test_limits import Recorder, connected, serving, yamanote_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+MORE_THAN_FITS = 16 << 20
+
+
+def run(main: Coroutine[Any, Any, None], limits: yamanote.Limits | None = None) -> None:
+    """Run a test, and do not wait for ever."""
+    yamanote.run(asyncio.wait_for(main, PATIENCE_S), limits=limits)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    while not holds():
+        await asyncio.sleep(0.001)
+
+
+class Flow(Recorder):
+    """Records which flow it was told to keep, and echoes nothing."""
+
+    def __init__(self, made: list[Recorder]) -> None:
+        """Begin with nothing."""
+        super().__init__(made)
+        self.told: list[str] = []
+
+    def data_received(self, data: bytes) -> None:
+        """Take it."""
+
+    def pause_writing(self) -> None:
+        """Record."""
+        self.told.append("pause")
+
+    def resume_writing(self) -> None:
+        """Record."""
+        self.told.append("resume")
+
+
+def test_a_bound_below_what_waits_already_is_kept_and_ends() -> None:
+    async def main() -> None:
+        made: list[Any] = []
+        async with serving(lambda: Flow(made)) as (_, address):
+            clients = [await connected(address) for _ in range(2)]
+            await until(lambda: len(made) == 2 and hasattr(made[1], "transport"))
+            slow, other = made
+            slow.transport.write(bytes(MORE_THAN_FITS))
+            yamanote_loop().set_limits(buffered=MORE_THAN_FITS)
+            other.transport.write(bytes(1 << 20))  # Which the kernel takes.
+            await until(lambda: other.told == ["pause"])
+            slow.transport.abort()
+            await until(lambda: other.told == ["pause", "resume"])
+            for client in clients:
+                client.close()
+
+    run(main())
+
+
+def test_an_interrupt_while_clients_go_on_does_not_keep_others_waiting() -> None:
+    loop: Any = yamanote.new_event_loop(limits=yamanote.Limits(buffered=1 << 20))
+    press = loop._press
+
+    def interrupted(has_risen: bool) -> bool:
+        loop._press = press
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        made: list[Any] = []
+        async with serving(lambda: Flow(made)) as (_, address):
+            clients = [await connected(address) for _ in range(2)]
+            await until(lambda: len(made) == 2 and hasattr(made[1], "transport"))
+            slow, other = made
+            slow.transport.write(bytes(MORE_THAN_FITS))
+            other.transport.write(bytes(1 << 20))
+            await until(lambda: other.told == ["pause"])
+            loop._press = interrupted
+            slow.transport.abort()
+            await until(lambda: other.told == ["pause", "resume"])
+            for client in clients:
+                client.close()
+
+    task = loop.create_task(asyncio.wait_for(main(), PATIENCE_S))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    loop.run_until_complete(task)
+    loop.close()
