@@ -79,6 +79,7 @@ class Limiting(Base):
         )
         if has_risen and not self.is_closed():
             self._watch_pressure()
+        self._accept_rested()
 
     def _look_soon(self, wait: float) -> None:
         """Look in `wait` seconds, and not later, which connections exceed their limits."""

@@ -84,6 +84,11 @@ class Serving(Base):
             seconds = constants.ACCEPT_RETRY_DELAY if delay is None else delay
             self._resting[sock] = self.call_later(seconds, self._accept_again, sock)
 
+    def _accept_rested(self) -> None:
+        """Accept again at once wherever that was to be later: a rate may have changed."""
+        for sock in list(self._resting or ()):
+            self._accept_again(sock)
+
     def _accept_again(self, sock: socket.socket) -> None:
         if self._resting is not None and (timer := self._resting.pop(sock, None)) is not None:
             timer.cancel()

@@ -48,12 +48,14 @@ class Server(asyncio.Server):
         if limits is None and not changes:
             self._limits = None
             gate.set(None, None, None)
+            self._loop._accept_rested()
             return
         limits = changed(self._limits or Limits(), limits, changes)
         if limits.buffered is not None:
             raise ValueError("buffered is a limit of loops, not of one server")
         self._limits = limits
         gate.set(limits.max_connections, limits.accept_rate, times_of(limits))
+        self._loop._accept_rested()
 
     async def drain(
         self,

@@ -52,8 +52,10 @@ impl Gate {
         let interval = rate.map_or(Duration::ZERO, |rate| {
             Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX)
         });
-        self.interval_ns
-            .store(nanoseconds(interval), Ordering::Relaxed);
+        let interval = nanoseconds(interval);
+        if self.interval_ns.swap(interval, Ordering::Relaxed) != interval {
+            self.next_ns.store(0, Ordering::Relaxed); // It was by the former rate.
+        }
         self.has_times.store(times.is_some(), Ordering::Relaxed);
         *locked(&self.times) = times.map(Arc::new);
         self.wake();
@@ -257,5 +259,18 @@ mod tests {
             panic!("the rate is used up");
         };
         assert!(wait <= Duration::from_millis(10), "{wait:?}");
+    }
+
+    #[test]
+    fn another_rate_does_not_wait_for_the_former_one() {
+        let (gate, door, slot) = door();
+        gate.set(None, Some(0.001), None);
+        let first = door.admit(monotonic_ns());
+        assert!(matches!(door.ask(&slot), Entry::Later(_)));
+        gate.set(None, Some(0.001), None);
+        assert!(matches!(door.ask(&slot), Entry::Later(_)));
+        gate.set(None, Some(100.0), None);
+        assert!(matches!(door.ask(&slot), Entry::Accept(_)));
+        drop(first);
     }
 }

@@ -48,6 +48,25 @@ class Flow(Recorder):
         self.told.append("resume")
 
 
+@pytest.mark.parametrize("of_server", [False, True])
+@pytest.mark.parametrize("rate", [1000, None])
+def test_another_rate_holds_at_once(of_server: bool, rate: float | None) -> None:
+    async def main() -> None:
+        made: list[Recorder] = []
+        async with serving(lambda: Recorder(made)) as (server, address):
+            limited = server if of_server else yamanote_loop()
+            limited.set_limits(accept_rate=0.001)
+            clients = [await connected(address) for _ in range(5)]
+            await until(lambda: yamanote_loop().metrics().accept_pauses > 0)
+            assert len(made) == 1
+            limited.set_limits(accept_rate=rate)
+            await until(lambda: len(made) == len(clients))
+            for client in clients:
+                client.close()
+
+    run(main())
+
+
 def test_a_bound_below_what_waits_already_is_kept_and_ends() -> None:
     async def main() -> None:
         made: list[Any] = []
