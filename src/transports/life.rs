@@ -9,10 +9,10 @@ use pyo3::prelude::*;
 use crate::driver::Registration;
 use crate::ffi::Visitor;
 use crate::scheduler::Core;
-use crate::scheduler::limits::Look;
+use crate::scheduler::limits::{Look, Overdue};
 use crate::scheduler::meters::Meters;
 use crate::scheduler::pressure::Level;
-use crate::sys::socket;
+use crate::sys::{pipe, socket};
 use crate::transports::terms::Terms;
 use crate::transports::traffic::Traffic;
 
@@ -133,11 +133,25 @@ impl Life {
             .is_some_and(|it| self.meters.pressure.wait(it.slot()))
     }
 
-    /// Looks whether the connection has exceeded one of its limits.
-    pub(super) fn look(&self, now: u32) -> Look {
+    /// Looks whether the connection has exceeded one of its limits, while the transport `reads` or does not.
+    pub(super) fn look(&self, now: u32, reads: bool) -> Look {
         let queued = || socket::queued(self.fd).ok();
-        self.terms
-            .look(&self.traffic, self.unsent.get(), queued, now)
+        let unsent = self.unsent.get();
+        let mut look = self.terms.look(&self.traffic, unsent, queued, now);
+        let is_silent = matches!(look.overdue, Some(Overdue::FirstByte | Overdue::Idle));
+        if is_silent && reads && self.has_unread(unsent) {
+            self.terms.resume(now);
+            look.overdue = None;
+        }
+        look
+    }
+
+    /// Whether the kernel has bytes of a peer that is not to blame that they were not read: the loop was busy or
+    /// stopped, or others have used up the memory.
+    #[cold]
+    fn has_unread(&self, unsent: usize) -> bool {
+        let may_be_held = unsent > 0 && self.meters.pressure.level() != Level::None;
+        !may_be_held && pipe::has_input(self.fd).unwrap_or(false)
     }
 
     /// Notes that the transport is no more.

@@ -67,6 +67,11 @@ pub(crate) trait Transport: NativeClass {
         error: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()>;
 
+    /// Whether it reads: what the kernel has received is soon passed on.
+    fn reads(_state: &Self::State) -> bool {
+        false
+    }
+
     /// See [`Source::press`].
     fn press(_this: &Bound<'_, Self>, _state: &Self::State, _has_risen: bool) -> PyResult<()> {
         Ok(())
@@ -173,12 +178,27 @@ pub(crate) fn limit(
 ) -> PyResult<()> {
     let shortest = times.as_deref().map_or(0, |times| times.shortest());
     life.terms.set_times(times, milliseconds(now(core, local)?));
+    look_within(core, local, shortest)
+}
+
+/// Has the loop look in time at a connection whose shortest limit is so many milliseconds; 0 is none.
+fn look_within(core: &Bound<'_, Core>, local: &Local, shortest: u32) -> PyResult<()> {
     if shortest > 0
         && let Some(wait) = local.limiting.sooner(shortest)
     {
         look_soon(core, wait).inspect_err(|_| {
             local.limiting.looked(0); // The next connection has it tried again.
         })?;
+    }
+    Ok(())
+}
+
+/// The program reads again: the time in which it did not is none in which the peer was idle.
+pub(crate) fn resume_limits<T: Transport>(this: &Bound<'_, T>, life: &Life) -> PyResult<()> {
+    if life.terms.shortest() > 0 {
+        let core = data(this).core().bind(this.py());
+        let now = now(core, &*data(this).local(this.py())?)?;
+        life.terms.resume(milliseconds(now));
     }
     Ok(())
 }
@@ -275,6 +295,11 @@ pub(crate) fn update_interest<T: Transport>(this: &Bound<'_, T>, state: &T::Stat
     life.attached.set(wanted);
     if wanted {
         local.attach(registration, source::of(this));
+        if local.limiting.is_still() {
+            // The looks have ended, because they saw no connection with limits.
+            let core = data(this).core().bind(this.py());
+            return look_within(core, &local, life.terms.shortest());
+        }
     } else {
         local.detach(registration);
     }

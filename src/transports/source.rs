@@ -91,7 +91,9 @@ impl<T: Transport> Source for TransportSource<T> {
 
     fn look(&self, py: Python<'_>, now: u32) -> Look {
         let state = data(self.transport.bind(py)).state(py);
-        state.map_or(Look::default(), |state| T::life(&state).look(now))
+        state.map_or(Look::default(), |state| {
+            T::life(&state).look(now, T::reads(&state))
+        })
     }
 
     fn press(&self, core: &Bound<'_, Core>, has_risen: bool) -> PyResult<()> {

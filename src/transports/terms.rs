@@ -56,6 +56,20 @@ impl Terms {
         copy
     }
 
+    /// The time before `now` does not count as idle.
+    pub(super) fn resume(&self, now: u32) {
+        self.moved.set(now);
+    }
+
+    /// In milliseconds: the shortest limit; 0 without any.
+    #[inline]
+    pub(crate) fn shortest(&self) -> u32 {
+        let times = self.times.take();
+        let shortest = times.as_deref().map_or(0, |times| times.shortest());
+        self.times.set(times);
+        shortest
+    }
+
     /// Looks at a connection with `unsent` bytes that wait for its peer, besides those that the kernel has.
     ///
     /// The kernel asks for more only when it has sent much of what it has, which a slow peer takes long for.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import yamanote
 from tests.tcp.recorders import PATIENCE_S
-from tests.tcp.test_limits import Recorder, connected, serving, yamanote_loop
+from tests.tcp.test_limits import SHORT, Recorder, connected, serving, until_closed, yamanote_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -48,6 +49,15 @@ class Flow(Recorder):
         self.told.append("resume")
 
 
+class Unready(Recorder):
+    """Does not read at first."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pause."""
+        super().connection_made(transport)
+        self.transport.pause_reading()
+
+
 @pytest.mark.parametrize("of_server", [False, True])
 @pytest.mark.parametrize("rate", [1000, None])
 def test_another_rate_holds_at_once(of_server: bool, rate: float | None) -> None:
@@ -65,6 +75,55 @@ def test_another_rate_holds_at_once(of_server: bool, rate: float | None) -> None
                 client.close()
 
     run(main())
+
+
+def test_limits_hold_again_after_all_connections_were_paused() -> None:
+    async def main() -> None:
+        loop: Any = yamanote_loop()
+        made: list[Recorder] = []
+        async with serving(lambda: Unready(made)) as (_, address):
+            silent = await connected(address)
+            await until(lambda: bool(made) and hasattr(made[0], "transport"))
+            while loop._shed():  # Looks that find nothing to look at are the last.
+                await asyncio.sleep(0)
+            made[0].transport.resume_reading()
+            assert await until_closed(silent) == b""
+            silent.close()
+
+    run(main(), yamanote.Limits(first_byte=0.05))
+
+
+@pytest.mark.parametrize("limit", ["first_byte", "idle"])
+def test_what_a_busy_loop_has_not_read_counts(limit: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[Recorder] = []
+        async with serving(lambda: Recorder(made)) as (_, address):
+            client = await connected(address)
+            await until(lambda: bool(made) and hasattr(made[0], "transport"))
+            time.sleep(SHORT)  # The look is due before the bytes come.  # noqa: ASYNC251
+            client.send(b"x")
+            assert await loop.sock_recv(client, 1) == b"x"
+            client.close()
+
+    run(main(), yamanote.Limits(**{limit: SHORT}))  # type: ignore[arg-type]
+
+
+def test_the_time_in_which_the_program_does_not_read_is_not_idle() -> None:
+    async def main() -> None:
+        loop: Any = yamanote_loop()
+        made: list[Recorder] = []
+        async with serving(lambda: Unready(made)) as (_, address):
+            client = await connected(address)
+            await until(lambda: bool(made) and hasattr(made[0], "transport"))
+            await asyncio.sleep(2 * SHORT)
+            made[0].transport.resume_reading()
+            loop._shed()
+            assert not made[0].transport.is_closing()
+            assert await until_closed(client) == b""
+            client.close()
+
+    run(main(), yamanote.Limits(idle=SHORT))
 
 
 def test_a_bound_below_what_waits_already_is_kept_and_ends() -> None:

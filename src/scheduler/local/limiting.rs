@@ -42,6 +42,12 @@ impl Limiting {
         })
     }
 
+    /// Whether there are no looks.
+    #[inline]
+    pub(crate) fn is_still(&self) -> bool {
+        self.every.get() == 0
+    }
+
     /// After a look, for a shortest limit of so many milliseconds: returns when to look again; 0 for never.
     pub(crate) fn looked(&self, shortest: u32) -> u32 {
         self.every.set(interval(shortest));

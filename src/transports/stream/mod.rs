@@ -171,6 +171,10 @@ impl Transport for Stream {
             || state.flow.is_strained()
     }
 
+    fn reads(state: &State) -> bool {
+        state.reading.get() == Reading::On
+    }
+
     fn begin(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
         if state.reading.get() != Reading::Unborn {
             return Ok(());

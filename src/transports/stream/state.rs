@@ -13,7 +13,7 @@ use crate::transports::descriptor::Descriptor;
 use crate::transports::extra_info::ExtraInfo;
 use crate::transports::flow::Flow;
 use crate::transports::frame::Frame;
-use crate::transports::lifecycle::{Life, Reading, log_of, update_interest};
+use crate::transports::lifecycle::{Life, Reading, log_of, resume_limits, update_interest};
 use crate::transports::protocol::{self, Delivery};
 use crate::transports::streams::adoption::Uses;
 use crate::transports::write_buffer::WriteBuffer;
@@ -158,6 +158,7 @@ pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
         return Ok(());
     }
     state.reading.set(Reading::On);
+    resume_limits(this, &state.life)?;
     update_interest(this, state)?;
     // Data that arrived in the meantime is read in a later turn.
     state.life.arm_read();
