@@ -23,6 +23,9 @@ else:
 class Sendfile(Base):
     """sendfile(2) in pieces, without blocking the loop's thread on disk reads."""
 
+    #: The transports that send a file, by descriptor.
+    _sending: dict[int, SocketTransport] | None = None
+
     async def _sendfile_native(
         self, transp: SocketTransport, file: IO[bytes], offset: int, count: int | None
     ) -> int:
@@ -33,11 +36,20 @@ class Sendfile(Base):
         fd = transp._sock_fd
         # Allow `_sock_writable()` to wait for the transport's descriptor.
         self._release_fd(fd)
+        sending = self._sending = self._sending or {}
+        sending[fd] = transp
         try:
             await sent_before
             assert transp._sock is not None, "the transport was open"
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        except OSError as error:
+            if error.errno != errno.EBADF or not transp.is_closing():
+                raise
+            # A limit or the program has aborted it.
+            raise ConnectionAbortedError("Connection was closed during sendfile()") from error
         finally:
+            if sending.get(fd) is transp:  # Another has that descriptor if this one was closed.
+                del sending[fd]
             transp._reset_empty_waiter()
             if not transp.is_closing():
                 self._claim_fd(fd)
@@ -61,6 +73,7 @@ class Sendfile(Base):
         if not (count or size):
             return 0
         cache = _PageCache(fileno)
+        transport = (self._sending or {}).get(sock.fileno())
         sent = 0
         try:
             while count is None or sent < count:
@@ -79,6 +92,8 @@ class Sendfile(Base):
                         break
                     sent += piece
                     self._count_sent(piece)
+                    if transport is not None:
+                        transport._note_sent()
                 if sent != count:
                     await self._sock_writable(sock)
             return sent

@@ -995,6 +995,9 @@ class SocketTransport(asyncio.Transport):
             RuntimeError: such a future exists already.
         """
 
+    def _note_sent(self) -> None:
+        """Note that bytes went to the peer past the transport."""
+
     def _reset_empty_waiter(self) -> None:
         """Discard the future of `_make_empty_waiter()` and allow writing again."""
 

@@ -133,10 +133,16 @@ impl Life {
             .is_some_and(|it| self.meters.pressure.wait(it.slot()))
     }
 
-    /// Looks whether the connection has exceeded one of its limits, while the transport `reads` or does not.
-    pub(super) fn look(&self, now: u32, reads: bool) -> Look {
+    /// Looks whether the connection has exceeded one of its limits, while the transport `reads` or `sends_file`.
+    pub(super) fn look(&self, now: u32, reads: bool, sends_file: bool) -> Look {
         let queued = || socket::queued(self.fd).ok();
-        let unsent = self.unsent.get();
+        let mut unsent = self.unsent.get();
+        if sends_file && unsent == 0 {
+            match queued() {
+                Some(1..) => unsent = 1,     // And what is left of the file.
+                _ => self.terms.resume(now), // The peer waits for the disk.
+            }
+        }
         let mut look = self.terms.look(&self.traffic, unsent, queued, now);
         let is_silent = matches!(look.overdue, Some(Overdue::FirstByte | Overdue::Idle));
         if is_silent && reads && self.has_unread(unsent) {

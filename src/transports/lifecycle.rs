@@ -72,6 +72,11 @@ pub(crate) trait Transport: NativeClass {
         false
     }
 
+    /// Whether a file is sent past its buffer.
+    fn sends_file(_state: &Self::State) -> bool {
+        false
+    }
+
     /// See [`Source::press`].
     fn press(_this: &Bound<'_, Self>, _state: &Self::State, _has_risen: bool) -> PyResult<()> {
         Ok(())

@@ -92,7 +92,8 @@ impl<T: Transport> Source for TransportSource<T> {
     fn look(&self, py: Python<'_>, now: u32) -> Look {
         let state = data(self.transport.bind(py)).state(py);
         state.map_or(Look::default(), |state| {
-            T::life(&state).look(now, T::reads(&state))
+            let (reads, sends_file) = (T::reads(&state), T::sends_file(&state));
+            T::life(&state).look(now, reads, sends_file)
         })
     }
 

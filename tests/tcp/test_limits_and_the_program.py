@@ -14,6 +14,7 @@ from tests.tcp.test_limits import SHORT, Recorder, connected, serving, until_clo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
 MORE_THAN_FITS = 16 << 20
 
@@ -173,3 +174,48 @@ def test_an_interrupt_while_clients_go_on_does_not_keep_others_waiting() -> None
         loop.run_until_complete(task)
     loop.run_until_complete(task)
     loop.close()
+
+
+def test_a_client_that_stalls_a_file_is_closed(tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[Recorder] = []
+        path = tmp_path / "file"
+        with path.open("w+b") as file:
+            file.truncate(MORE_THAN_FITS)
+            async with serving(lambda: Recorder(made)) as (_, address):
+                client = await connected(address, SO_RCVBUF=4096)
+                await until(lambda: bool(made) and hasattr(made[0], "transport"))
+                with pytest.raises(ConnectionError):
+                    await loop.sendfile(made[0].transport, file)
+                assert await made[0].lost is None
+                assert yamanote_loop().metrics().write_stalls == 1
+                client.close()
+
+    run(main(), yamanote.Limits(write_stall=SHORT))
+
+
+def test_a_file_that_takes_longer_than_the_limits_arrives(tmp_path: Path) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[Recorder] = []
+        path = tmp_path / "file"
+        with path.open("w+b") as file:
+            file.truncate(MORE_THAN_FITS)
+            async with serving(lambda: Recorder(made)) as (_, address):
+                client = await connected(address)
+                await loop.sock_sendall(client, b"x")
+                assert await loop.sock_recv(client, 1) == b"x"
+                sending = asyncio.ensure_future(loop.sendfile(made[0].transport, file))
+                received, begin = 0, loop.time()
+                while received < MORE_THAN_FITS:
+                    received += len(await loop.sock_recv(client, 1 << 18))
+                    # As slowly as a limit of SHORT would end it, if nothing moved.
+                    await asyncio.sleep(3 * SHORT * (1 << 18) / MORE_THAN_FITS)
+                assert await sending == MORE_THAN_FITS
+                assert loop.time() - begin > SHORT
+                await loop.sock_sendall(client, b"y")
+                assert await loop.sock_recv(client, 1) == b"y"
+                client.close()
+
+    run(main(), yamanote.Limits(write_stall=SHORT, idle=SHORT))

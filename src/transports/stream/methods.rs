@@ -12,7 +12,7 @@ use crate::errors::os_error;
 use crate::ffi::{Members, data, make, members, name};
 use crate::sys::socket;
 use crate::transports::flow_control::HIGH;
-use crate::transports::lifecycle::{Phase, Reading, Transport};
+use crate::transports::lifecycle::{Phase, Reading, Transport, update_interest};
 use crate::transports::members::{attribute, limits, method, none, single};
 use crate::transports::protocol::Delivery;
 use crate::transports::set_limits::set_limits;
@@ -23,7 +23,7 @@ pub(crate) fn members() -> Members {
         methods: Write, WriteLines, WriteEof, CanWriteEof, Close, Abort, ForceClose, IsClosing,
             IsReading, PauseReading, ResumeReading, SetProtocol, GetProtocol<Stream>, GetExtraInfo,
             SetWriteBufferLimits, GetWriteBufferLimits, GetWriteBufferSize, MakeEmptyWaiter,
-            ResetEmptyWaiter, SetLimits, Settled, HasRested;
+            ResetEmptyWaiter, NoteSent, SetLimits, Settled, HasRested;
         attributes: SockFd, Loop<Stream>, Sock, Paused, ProtocolPaused, SendfileCompatible,
             StartTlsCompatible)
 }
@@ -242,6 +242,7 @@ method!(
         }
         let before = state.empty_waiter.replace(Some(waiter.clone().unbind()));
         drop(before);
+        update_interest(this, &state)?;
         Ok(waiter)
     }
 );
@@ -253,6 +254,16 @@ method!(
     |this, state| {
         let waiter = state.empty_waiter.take();
         drop(waiter);
+        update_interest(this, &state)
+    }
+);
+
+method!(
+    NoteSent,
+    "_note_sent",
+    "Bytes went to the peer past the transport.",
+    |_this, state| {
+        state.life.traffic.note_out();
         Ok(())
     }
 );

@@ -169,10 +169,15 @@ impl Transport for Stream {
         state.reading.get() == Reading::On
             || state.writing.get() == Writing::Blocked
             || state.flow.is_strained()
+            || Self::sends_file(state)
     }
 
     fn reads(state: &State) -> bool {
         state.reading.get() == Reading::On
+    }
+
+    fn sends_file(state: &State) -> bool {
+        state.empty_waiter.borrow().is_some()
     }
 
     fn begin(this: &Bound<'_, Self>, state: &State) -> PyResult<()> {
