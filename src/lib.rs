@@ -4,6 +4,7 @@
 //!
 //! | room | what lives there |
 //! | --- | --- |
+//! | `sync` | atomics and locks of the standard library, which `models/` replaces |
 //! | `sys` | system calls |
 //! | `ffi` | raw CPython: classes, calls, contexts, buffers, who owns what; the OpenSSL behind its `ssl` |
 //! | `errors` | the kernel's errors, in Python's words |
@@ -28,6 +29,7 @@ mod ffi;
 mod interop;
 mod scheduler;
 mod sock;
+mod sync;
 #[expect(unsafe_code, reason = "the one home of system calls")]
 mod sys;
 mod transports;

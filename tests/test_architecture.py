@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 # Lower rooms first: a room may use itself and the rooms before it.
 LAYERS = (
+    "sync",
     "sys",
     "ffi",
     "errors",

@@ -4,6 +4,7 @@
 //! because wakers run while the thread is detached from Python.
 
 mod edge;
+mod look;
 mod ready_list;
 mod registration;
 mod slot_wakers;
@@ -11,16 +12,14 @@ mod timer;
 mod waker;
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use self::look::Look;
 use crate::sys;
 use crate::sys::fork::Generation;
 
@@ -93,11 +92,7 @@ impl Driver {
     pub(crate) fn look(&self, wait: impl Fn() -> bool) -> io::Result<()> {
         let runtime = self.runtime()?;
         let looked = edge::guarded(|| {
-            runtime.block_on(Look {
-                ready: &self.ready,
-                wait,
-                polled: false,
-            });
+            runtime.block_on(Look::new(&self.ready, wait));
         });
         looked.map_err(|error| self.fail(error))
     }
@@ -217,35 +212,6 @@ impl fmt::Debug for Driver {
             .finish_non_exhaustive()
     }
 }
-
-/// Pending on its first poll and ready on the second; in between, the runtime polls the kernel.
-struct Look<'a, W> {
-    ready: &'a ReadyList,
-    wait: W,
-    polled: bool,
-}
-
-impl<W: Fn() -> bool> Future for Look<'_, W> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if this.polled {
-            return Poll::Ready(());
-        }
-        this.polled = true;
-        this.ready.set_turn(context.waker());
-        // tokio may discard a wake sent before `block_on` polls, but its sender has already queued the slot: check
-        // the list.
-        if !(this.wait)() || !this.ready.is_empty() {
-            context.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-}
-
-// No field is structurally pinned.
-impl<W> Unpin for Look<'_, W> {}
 
 impl Failure {
     fn error(&self) -> io::Error {

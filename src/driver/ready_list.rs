@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::fmt;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::edge;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard, thread_local};
 
 /// The slots woken since the last drain: a stack that any thread may push to, and the turn empties.
 pub(crate) struct ReadyList {
@@ -68,7 +69,7 @@ impl ReadyList {
     /// Records whether a turn runs on this thread.
     pub(crate) fn set_turning(&self, turning: bool) {
         let list: *const Self = if turning { self } else { ptr::null() };
-        TURNING.set(list);
+        TURNING.with(|running| running.set(list));
     }
 
     /// Closes the list with its loop: entries pushed from now on are dropped.
@@ -185,7 +186,7 @@ impl Drop for ReadyList {
     fn drop(&mut self) {
         self.drain(drop);
         // SAFETY: `Box::into_raw` made it, and the list has no other owner any more.
-        drop(unsafe { Box::from_raw(*self.turn.get_mut()) });
+        drop(unsafe { Box::from_raw(self.turn.load(Ordering::Relaxed)) });
     }
 }
 
@@ -226,7 +227,7 @@ impl Slot {
     pub(crate) fn wake(self: Arc<Self>, bits: u8) {
         if self.mark(bits)
             && let Some(list) = ReadyList::push(self)
-            && !ptr::eq(TURNING.get(), Arc::as_ptr(&list))
+            && !ptr::eq(TURNING.with(Cell::get), Arc::as_ptr(&list))
         {
             fence(Ordering::SeqCst);
             if list.closed.load(Ordering::SeqCst) {

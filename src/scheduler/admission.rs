@@ -1,11 +1,12 @@
 //! Which connections come in: how many at once and how fast, to one server and to the whole loop.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::limits::TimeLimits;
 use crate::driver::{READ, Slot};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys::clock::monotonic_ns;
 
 /// The limits of a server, or of a loop, for what it accepts; and how many connections are open.

@@ -1,7 +1,6 @@
 //! Wakes the thread that watches a loop, when the loop has something to do.
 
-use std::sync::atomic::{AtomicU8, Ordering, fence};
-
+use crate::sync::atomic::{AtomicU8, Ordering, fence};
 use crate::sys::nap::Nap;
 
 /// Where the watching thread of the process sleeps; for a moment there may be two, when one ends and another begins.

@@ -1,10 +1,9 @@
 //! What a loop counts about itself, for `Loop.metrics()`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::limits::Overdue;
 use super::phases::Phases;
 use super::pressure::Pressure;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters and gauges of one loop. Every thread may read them.
 #[derive(Debug, Default)]

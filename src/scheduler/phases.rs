@@ -1,10 +1,9 @@
 //! Where a loop's time goes: into callbacks, into the kernel's wait, into getting the GIL back.
 
-use std::hint;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
 use super::alarm::Alarm;
 use super::meters::{Histogram, Meter};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::hint;
 use crate::sys::clock::monotonic_ns;
 use crate::sys::thread::current_thread;
 

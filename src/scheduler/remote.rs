@@ -1,14 +1,14 @@
 //! The part of a loop that threads can use without being attached to Python.
 
-mod calls;
-
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::SendError;
+use std::sync::{Arc, PoisonError};
 
 use crate::driver::{Slot, wake};
 use crate::ffi::pollable::Completion;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::mpsc::{self, Receiver, Sender};
 
 /// Queues completions for the loop's thread, from any thread, without a lock and without the GIL.
 pub(crate) struct Remote {
@@ -16,8 +16,8 @@ pub(crate) struct Remote {
     sender: Sender<Completion>,
     /// Locked by the loop's thread, and by any thread that finds the loop closed.
     receiver: Mutex<Receiver<Completion>>,
-    /// The loop runs no more completions. With the queue, Dekker's algorithm in sequentially consistent accesses: a
-    /// sender queues, then loads this flag; closing sets the flag, then empties the queue.
+    /// The loop runs no more completions. With the queue, Dekker's algorithm: a sender queues, then loads this flag;
+    /// closing sets the flag, then empties the queue. The fences between do not rely on the orderings inside the queue.
     closed: AtomicBool,
 }
 
@@ -50,8 +50,9 @@ impl Remote {
         }
         self.sender
             .send(completion)
-            .map_err(|mpsc::SendError(completion)| completion)?;
+            .map_err(|SendError(completion)| completion)?;
         wake(&self.slot);
+        fence(Ordering::SeqCst);
         if self.is_closed() {
             self.call_off();
         }
@@ -61,7 +62,13 @@ impl Remote {
     /// Drops what is queued, and rejects later completions.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.call_off();
+    }
+
+    /// Has the loop's thread take more in a later turn.
+    pub(super) fn go_on(&self) {
+        wake(&self.slot);
     }
 
     fn is_closed(&self) -> bool {
@@ -75,7 +82,7 @@ impl Remote {
     }
 
     /// The next completion; the lock is released before it runs.
-    fn take(&self) -> Option<Completion> {
+    pub(super) fn take(&self) -> Option<Completion> {
         let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
         receiver.try_recv().ok()
     }

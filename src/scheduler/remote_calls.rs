@@ -2,8 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::Remote;
-use crate::driver::wake;
+use super::remote::Remote;
 use crate::ffi::Stopped;
 use crate::scheduler::{Core, Source, Visit};
 
@@ -16,7 +15,7 @@ impl Source for Remote {
                 None => return Ok(()),
             }
         }
-        wake(&self.slot);
+        self.go_on();
         Ok(())
     }
 
