@@ -33,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases frameworks perfetto conformance fuzz ecosystem example-rust test-rust \
-	tsan miri docs fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo \
-	instructions guard profile pgo valgrind dist
+.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri \
+	models fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
+	guard profile pgo valgrind frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -99,6 +99,11 @@ miri: $(VENV)/.made ## The unit tests that need no system under Miri, with a nig
 		echo "skipped: no Miri (rustup toolchain install nightly --component miri --component rust-src)"; \
 	fi
 
+# The crate's own files, compiled a second time with loom's atomics: docs/design/0032-models.md.
+models: $(VENV)/.made ## Every schedule of the lock-free parts, to a bound; then planted mistakes, which must be found.
+	cargo run --quiet --locked --manifest-path models/Cargo.toml --target-dir target/models
+	$(PY) models/mistakes.py target/models
+
 example-rust: $(VENV)/.built $(VENV)/.tests ## Builds examples/rust_extension and the page on Rust futures, and tests both.
 	BUILDS_RUST=1 $(PY) -m pytest tests/docs/test_tutorial.py
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(VENV)) CARGO_TARGET_DIR=target/example \
@@ -112,6 +117,7 @@ docs: $(DOCS_VENV)/.docs ## The site, in .cache/site.
 
 fmt: $(VENV)/.check ## Formats Rust and Python.
 	cargo fmt --all
+	cargo fmt --manifest-path models/Cargo.toml
 	$(PY) -m ruff check --select I --fix
 	$(PY) -m ruff format
 
@@ -119,6 +125,7 @@ check: rustfmt clippy ruff mypy pyright verifytypes stubtest ## All static check
 
 rustfmt:
 	cargo fmt --all --check
+	cargo fmt --manifest-path models/Cargo.toml --check
 
 clippy: $(VENV)/.made
 	PYO3_PYTHON="$(abspath $(PY))" cargo clippy --workspace --all-targets -- -D warnings
