@@ -34,8 +34,8 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 
 .DELETE_ON_ERROR:
 .PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri \
-	models fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
-	guard profile pgo valgrind frameworks docs dist
+	models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench bench-futures demo \
+	instructions guard profile pgo valgrind frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -121,7 +121,7 @@ fmt: $(VENV)/.check ## Formats Rust and Python.
 	$(PY) -m ruff check --select I --fix
 	$(PY) -m ruff format
 
-check: rustfmt clippy ruff mypy pyright verifytypes stubtest ## All static checks.
+check: rustfmt clippy deny ruff mypy pyright verifytypes stubtest ## All static checks.
 
 rustfmt:
 	cargo fmt --all --check
@@ -129,6 +129,10 @@ rustfmt:
 
 clippy: $(VENV)/.made
 	PYO3_PYTHON="$(abspath $(PY))" cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, sources and advisories of the crates.
+deny:
+	.ci/deny
 
 ruff: $(VENV)/.check
 	$(PY) -m ruff check

@@ -31,7 +31,7 @@ class Mistake:
     wrong: str
 
     def plant(self, source: Path) -> str:
-        """Returns the file with the mistake in it; raises ValueError where the text is not there once."""
+        """Returns the file with the mistake; raises ValueError where the text is not there once."""
         text = source.read_text()
         if text.count(self.right) != 1:
             message = f"{self.file}: not exactly once there: {self.right!r}"
@@ -178,8 +178,8 @@ MISTAKES = (
         "phases",
         "who has read does not look whether the number is the same",
         PHASES,
-        "let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;",
-        "let is_whole = version.is_multiple_of(2);",
+        "let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == ",
+        "let is_whole = version.is_multiple_of(2) && version == ",
     ),
     Mistake(
         "phases",
@@ -213,17 +213,15 @@ MISTAKES = (
         "gate",
         "there is no second look at the count, under the lock",
         ADMISSION,
-        "locked(&self.waiting);\n        if self.open.load(Ordering::SeqCst) < most {\n            return false;\n        }\n",
-        "locked(&self.waiting);\n",
+        "locked(&self.waiting);\n        if self.open.load(Ordering::SeqCst) < most {\n",
+        "locked(&self.waiting);\n        if false {\n",
     ),
     Mistake(
         "gate",
         "who leaves wakes before it counts down",
         ADMISSION,
-        "        self.open.fetch_sub(1, Ordering::SeqCst);\n"
-        "        if self.most.load(Ordering::Relaxed) != usize::MAX {\n            self.wake();\n        }\n",
-        "        if self.most.load(Ordering::Relaxed) != usize::MAX {\n            self.wake();\n        }\n"
         "        self.open.fetch_sub(1, Ordering::SeqCst);\n",
+        "        self.wake();\n        self.open.fetch_sub(1, Ordering::SeqCst);\n        return;",
     ),
     Mistake(
         "gate",
