@@ -33,8 +33,8 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz ecosystem example-rust test-rust tsan miri \
-	models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench bench-futures demo \
+.PHONY: dev help test servers databases perfetto conformance fuzz soak ecosystem example-rust test-rust tsan \
+	miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench bench-futures demo \
 	instructions guard profile pgo valgrind frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
@@ -68,6 +68,9 @@ conformance: dev ## CPython's own asyncio tests.
 fuzz: dev ## Random programs over the whole API (SECONDS=60 SEED=... JOBS=2 ARGS=...).
 	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),1) \
 		$(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: dev ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
+	nice -n 10 $(PY) -m tests.soak --hours $(or $(HOURS),2) $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
