@@ -33,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz soak ecosystem example-rust test-rust tsan \
-	miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench bench-futures demo \
-	instructions guard profile pgo valgrind frameworks docs dist
+.PHONY: dev help test servers databases perfetto conformance fuzz soak refleaks ecosystem example-rust \
+	test-rust tsan miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench \
+	bench-futures demo instructions guard profile pgo valgrind frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -71,6 +71,9 @@ fuzz: dev ## Random programs over the whole API (SECONDS=60 SEED=... JOBS=2 ARGS
 
 soak: dev ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
 	nice -n 10 $(PY) -m tests.soak --hours $(or $(HOURS),2) $(ARGS)
+
+refleaks: dev ## Tests several times in one process, and what each round leaves (ARGS=tests/...).
+	$(PY) -m tests.soak.leaks $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
