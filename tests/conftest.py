@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
 import os
@@ -15,7 +16,6 @@ from tests.loops import LOOPS
 from tests.programs import Program
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
 
     from tests.loops import LoopFactory
@@ -40,6 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "hang_after(seconds): a longer allowance than --hang-after for this test"
     )
+    if sys.flags.dev_mode:
+        # `python -X dev` also puts loops into debug mode, which reports more and keeps more alive.
+        # Tests that are about it turn it on themselves; others compare reports, or look for leaks.
+        asyncio.coroutines._is_debug_mode = lambda: False  # type: ignore[attr-defined]
     # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
