@@ -7,6 +7,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from yamanote._draining import Draining
     from yamanote._limits import Limits
 
@@ -29,8 +31,8 @@ class Server(asyncio.Server):
     def set_limits(self, limits: Limits | None = None, /, **changes: float | None) -> None:
         """Set limits on the connections of this server.
 
-        Times are for connections that are accepted from now on, and replace those of the loop. The
-        loop's `max_connections`, `accept_rate` and `buffered` hold as well.
+        Times are for connections that are accepted from now on, and replace those of the loop, also
+        with `None`. The loop's `max_connections`, `accept_rate` and `buffered` hold as well.
 
         Args:
             limits: a `yamanote.Limits`, without `buffered`, which is the loop's. `None`: those
@@ -45,17 +47,18 @@ class Server(asyncio.Server):
         from yamanote._limits import Limits, changed, times_of
 
         gate = gate_of(self)
+        loop: Any = self.get_loop()
         if limits is None and not changes:
             self._limits = None
             gate.set(None, None, None)
-            self._loop._accept_rested()
+            loop._accept_rested()
             return
         limits = changed(self._limits or Limits(), limits, changes)
         if limits.buffered is not None:
             raise ValueError("buffered is a limit of loops, not of one server")
         self._limits = limits
         gate.set(limits.max_connections, limits.accept_rate, times_of(limits))
-        self._loop._accept_rested()
+        loop._accept_rested()
 
     async def drain(
         self,

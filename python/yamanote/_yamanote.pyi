@@ -137,7 +137,7 @@ class Core:
     """
 
     __yamanote_c_api__: ClassVar[object]
-    """The capsule with the loop's functions for extensions; see `yamanote.h` in `yamanote.get_include()`."""
+    """The capsule with the loop's functions for extensions; `get_include()` has its header."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Create a core that is neither running nor closed; arguments are left to `__init__`.

@@ -19,7 +19,7 @@ from tests.tls.certificates import NAME, client_context, server_context
 from tests.tls.peers import Peer, connect, everything_ends, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
 
 #: What a peer may send instead of its first message.
 NONSENSE = {
@@ -305,9 +305,14 @@ def test_a_server_that_closes_before_a_handshake_begins(
     async def main() -> None:
         server = await loop.create_server(Recorder, LOCALHOST, 0, ssl=server_context())
 
-        def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        def make(
+            loop: asyncio.AbstractEventLoop,
+            work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+            **options: Any,
+        ) -> asyncio.Task[Any]:
             server.close()
-            return asyncio.Task(work, loop=loop, **options)
+            task: type[Any] = asyncio.Task
+            return task(work, loop=loop, **options)
 
         loop.set_task_factory(make)
         with socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S) as peer:
