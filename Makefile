@@ -33,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz soak refleaks ecosystem example-rust \
-	test-rust tsan miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench \
-	bench-futures demo instructions guard profile pgo valgrind frameworks docs dist
+.PHONY: dev help test servers databases perfetto conformance fuzz faults ecosystem example-rust test-rust tsan \
+	miri fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
+	guard profile pgo valgrind soak refleaks models deny frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -74,6 +74,9 @@ soak: dev ## Every kind of work on one loop for HOURS (2), with a table and a ch
 
 refleaks: dev ## Tests several times in one process, and what each round leaves (ARGS=tests/...).
 	$(PY) -m tests.soak.leaks $(ARGS)
+
+faults: dev ## Each call, allocation, wait and callback of short programs fails in turn (LOOP=... EVERY=1 ARGS=...).
+	$(PY) -m tests.faults --loop $(or $(LOOP),yamanote) --every $(or $(EVERY),1) $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.hostile import faults as faults_module
+from tests.faults import shim as faults_module
 
 
 @pytest.fixture(scope="session")

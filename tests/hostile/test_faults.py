@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hostile.faults import CONTROL
+from tests.faults.shim import CONTROL
 
 if TYPE_CHECKING:
-    from tests.hostile.faults import Faults
+    from tests.faults.shim import Faults
     from tests.programs import Program
 
 #: Errors of accept(2) that concern one connection, and those for lack of resources.

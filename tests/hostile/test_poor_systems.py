@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hostile import faults as faults_module
+from tests.faults import shim as faults_module
 from tests.hostile import sandbox
 
 if TYPE_CHECKING:
-    from tests.hostile.faults import Faults
+    from tests.faults.shim import Faults
     from tests.programs import Program
 
 #: Uses every feature that could be denied.

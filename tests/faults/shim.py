@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).with_name("faults.c")
+SOURCE = Path(__file__).with_name("shim.c")
 
 #: To be put at the top of a child's source: `fail("accept4=1@1-1")` then replaces the faults set
 #: before, and `calls("accept4")` returns the number of calls since.
@@ -49,16 +49,24 @@ class Faults:
         return {"LD_PRELOAD": str(self.library), "FAULTS": ",".join(faults)}
 
 
-def build(directory: Path) -> Faults:
-    """Compiles the library, or skips the test that uses it."""
+def compiled(directory: Path) -> Path | str:
+    """Compiles the library; returns its path, or why there is none."""
     if sys.platform != "linux":
-        pytest.skip("needs Linux's LD_PRELOAD")
+        return "needs Linux's LD_PRELOAD"
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.skip("there is no C compiler to build the failing calls with")
+        return "there is no C compiler to build the failing calls with"
     library = directory / "faults.so"
     command = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
     built = subprocess.run(command, capture_output=True, check=False, text=True)
     if built.returncode != 0:
-        pytest.skip(f"the failing calls do not compile here: {built.stderr}")
+        return f"the failing calls do not compile here: {built.stderr}"
+    return library
+
+
+def build(directory: Path) -> Faults:
+    """Compiles the library, or skips the test that uses it."""
+    library = compiled(directory)
+    if isinstance(library, str):
+        pytest.skip(library)
     return Faults(library)

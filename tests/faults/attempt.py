@@ -1,0 +1,319 @@
+"""One try: a scenario plays with a fault, and everything that is left is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.faults import injections
+from tests.faults.bystander import Bystander
+from tests.faults.scenes import OUTSIDE, SCENES
+from tests.faults.stage import Stage
+from tests.processes import children, thread_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from tests.faults.points import Point
+
+#: Seconds after which trouble that lasts is over.
+RELIEF_S = 0.3
+#: Seconds that a scenario has from then on: a thousand times what it needs.
+PATIENCE_S = 4.0
+#: Calls of `epoll_wait` in a few idle milliseconds above which a loop spins.
+MOST_TURNS = 50
+
+#: What a program expects from a system in trouble. All else that is raised counts as wrong.
+EXPECTED = (
+    OSError,
+    EOFError,
+    MemoryError,
+    ImportError,
+    asyncio.CancelledError,
+    KeyboardInterrupt,
+)
+
+
+@dataclass
+class Verdict:
+    """What a try showed."""
+
+    #: `passed`, `raised`, `told` (it did not end, and said why) or what was not clean first.
+    outcome: str = "passed"
+    #: What was not clean.
+    unclean: list[str] = field(default_factory=list[str])
+    #: Whether the fault has happened.
+    struck: bool = False
+    #: What the loop said without being asked: names of exceptions, or messages.
+    told: list[str] = field(default_factory=list[str])
+    #: The numbers of possible points.
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a process owns."""
+
+    descriptors: frozenset[str]
+    children: int
+    threads: int
+
+    @classmethod
+    def now(cls) -> Left:
+        """Returns what it owns now."""
+        found: set[str] = set()
+        for entry in Path("/proc/self/fd").iterdir():
+            try:
+                found.add(f"{entry.name} -> {entry.readlink()}")
+            except FileNotFoundError:
+                continue  # The listing's own.
+        return cls(frozenset(found), len(children()), thread_count(os.getpid()))
+
+    def more_than(self, before: Left) -> list[str]:
+        """Returns what it owned not yet before."""
+        more = [f"leaked {one}" for one in sorted(self.descriptors - before.descriptors)]
+        if self.children > before.children:
+            more.append("leaked a child")
+        if self.threads > before.threads:
+            more.append("leaked a thread")
+        return more
+
+
+def is_expected(error: BaseException) -> bool:
+    """Returns whether a system in trouble explains the error."""
+    # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
+    return isinstance(error, EXPECTED) or str(error).startswith(
+        ("can't start new thread", "[Errno")
+    )
+
+
+class Attempt:
+    """Plays a scenario with one fault."""
+
+    def __init__(
+        self,
+        point: Point,
+        make: Callable[[], asyncio.AbstractEventLoop],
+        files: Path,
+        *,
+        probe: bool,
+    ) -> None:
+        """Store what is played.
+
+        Args:
+            point: the scenario and its fault.
+            make: makes the loop under test.
+            files: an existing folder with certificates.
+            probe: whether only to count possible points, without a fault.
+        """
+        self._point = point
+        self._make = make
+        self._files = files
+        self._is_memory = point.kind == "memory"
+        self._injection = injections.of(None if probe else point)
+        self._verdict = Verdict()
+        #: What the loop said without being asked.
+        self._told: list[str] = []
+        self._stalled = False
+        self._wrongs: list[str] = []
+
+    def run(self) -> Verdict:
+        """Returns what the try showed."""
+        before = Left.now()
+        sys.unraisablehook = lambda unraisable: self._note(unraisable.exc_value)
+        if self._point.scenario in OUTSIDE:
+            self._outside()
+        else:
+            loop = weakref.ref(self._on_a_loop())
+            if not self._stalled:
+                gc.collect()
+                gc.collect()
+                if loop() is not None:
+                    self._bad("leaked the loop")
+        gc.enable()
+        gc.collect()
+        if not self._stalled:
+            self._judge_rest(before)
+        verdict = self._verdict
+        verdict.struck = self._injection.struck()
+        verdict.told = self._told
+        verdict.counts = self._injection.counts()
+        if verdict.unclean:
+            verdict.outcome = verdict.unclean[0].split(":")[0]
+        return verdict
+
+    def _bad(self, what: str) -> None:
+        self._verdict.unclean.append(what)
+
+    def _note(self, error: BaseException | None) -> None:
+        self._told.append(type(error).__name__)
+        if error is not None and not is_expected(error) and not self._stalled:
+            self._bad(f"odd error told: {error!r}"[:300])
+
+    def _stage(self, loop: asyncio.AbstractEventLoop) -> Stage:
+        stage = Stage(loop, self._make, self._files, self._injection)
+        stage.wrongs = self._wrongs
+        return stage
+
+    # A scenario that makes loops itself.
+
+    def _outside(self) -> None:
+        scene = OUTSIDE[self._point.scenario]
+        stage = self._stage(None)  # type: ignore[arg-type]
+        gc.disable()
+        try:
+            self._injection.arm()
+            scene(stage)
+            self._injection.disarm()
+        except BaseException as error:
+            self._injection.disarm()
+            self._raised(error)
+        scene(stage)
+
+    # A scenario on a loop.
+
+    def _on_a_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._make()
+        loop.set_exception_handler(
+            lambda _, context: (
+                self._note(context.get("exception"))
+                if context.get("exception") or "never retrieved" in context["message"]
+                else self._told.append(context["message"])
+            )
+        )
+        injection = self._injection
+        stage = self._stage(loop)
+        bystander = loop.run_until_complete(Bystander.start(injection))
+        scene = SCENES[self._point.scenario]
+        if self._point.what == "warm":
+            loop.run_until_complete(scene(stage))
+        loop.set_task_factory(
+            lambda loop, coroutine, **options: asyncio.Task(
+                injections.Waits(coroutine, stage),
+                loop=loop,
+                **options,
+            )
+        )
+        gc.collect()
+        gc.disable()
+        bystander.send(b"during")
+        self._play(loop, scene(stage))  # type: ignore[arg-type]
+        loop.set_task_factory(None)
+        if not self._stalled:
+            self._afterwards(loop, bystander, scene(stage))  # type: ignore[arg-type]
+        return loop
+
+    def _play(self, loop: asyncio.AbstractEventLoop, scene: Coroutine[Any, Any, None]) -> None:
+        relief = loop.call_later(RELIEF_S, self._injection.relief)
+        stop = loop.call_later(RELIEF_S + PATIENCE_S, self._stall, loop)
+        task: asyncio.Task[None] = loop.create_task(scene)
+        try:
+            self._injection.arm()
+            loop.run_until_complete(task)
+            self._injection.disarm()
+        except BaseException as error:
+            self._injection.disarm()
+            if not self._stalled:
+                self._raised(error)
+        self._go_on(loop, task)
+        relief.cancel()
+        stop.cancel()
+        if self._stalled:
+            self._verdict.outcome = "told"
+            # Who is told of an error, or interrupts a callback, cannot expect the rest.
+            if not self._told and self._point.what != "interrupt":
+                self._bad(f"stall: {_where(loop)}")
+            self._stalled = bool(self._verdict.unclean)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        """Lets the scenario end after `stop()` or an interruption."""
+        while not task.done() and not self._stalled:
+            if self._point.what == "interrupt" and self._verdict.outcome == "raised":
+                task.cancel()
+            try:
+                loop.run_until_complete(task)
+                self._verdict.outcome = "passed"
+            except BaseException as error:
+                if not self._stalled:
+                    self._raised(error)
+
+    def _stall(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._stalled = True
+        loop.stop()
+
+    def _raised(self, error: BaseException) -> None:
+        self._verdict.outcome = "raised"
+        stopped = self._point.what == "stop" and "stopped before Future" in str(error)
+        if not is_expected(error) and not stopped:
+            self._bad(f"odd error: {error!r}"[:300])
+
+    def _afterwards(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bystander: Bystander,
+        scene: Coroutine[Any, Any, None],
+    ) -> None:
+        """The loop must work as before, and be closed."""
+        stop = loop.call_later(PATIENCE_S, self._stall, loop)
+        doing = "tasks"
+        try:
+            loop.run_until_complete(_end_tasks(loop))
+            doing = "bystander"
+            if not bystander.is_lost:
+                loop.run_until_complete(bystander.exchange(b"after"))
+            if not bystander.goes_on() and not (self._is_memory and self._told):
+                self._bad("bystander: lost its connection")
+            doing = "scenario"
+            loop.run_until_complete(scene)
+            doing = "closing"
+            self._judge_idleness(loop)
+            bystander.close()
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        except BaseException as error:
+            why = f"stall: {_where(loop)}" if self._stalled else repr(error)
+            self._bad(f"afterwards: {doing}: {why}"[:600])
+        scene.close()
+        stop.cancel()
+        loop.close()
+
+    def _judge_idleness(self, loop: asyncio.AbstractEventLoop) -> None:
+        counting = injections.Calls(None)
+        counting.arm()
+        loop.run_until_complete(asyncio.sleep(0.005))
+        counting.disarm()
+        if counting.counts().get("epoll_wait", 0) > MOST_TURNS:
+            self._bad("spin: the idle loop does not sleep")
+
+    def _judge_rest(self, before: Left) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        # Threads that were told to end, and what they own.
+        while (more := Left.now().more_than(before)) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        for one in more:
+            self._bad(one)
+        for wrong in self._wrongs:
+            self._bad(f"bytes: {wrong}")
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Waits for the ends of connections, then cancels what a scenario has left."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _where(loop: asyncio.AbstractEventLoop) -> str:
+    return "; ".join(repr(task) for task in asyncio.all_tasks(loop))[:600]

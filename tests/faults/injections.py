@@ -1,0 +1,257 @@
+"""The faults themselves, in the process in which they strike."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib.util
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.calls import ERRORS, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from tests.faults.points import Point
+    from tests.faults.stage import Stage
+
+#: `None` if this interpreter was built without it.
+_testcapi: Any = (
+    importlib.import_module("_testcapi") if importlib.util.find_spec("_testcapi") else None
+)
+
+
+def memory_can_fail() -> bool:
+    """Whether this interpreter can make its allocations fail."""
+    return hasattr(_testcapi, "set_nomemory")
+
+
+class Injection:
+    """Does nothing, and counts callbacks and waits."""
+
+    def __init__(self) -> None:
+        """Start without a count."""
+        self.armed = False
+        #: Callbacks and, of tasks, waits since `arm()`.
+        self.steps = 0
+        self.waits = 0
+
+    def arm(self) -> None:
+        """The scenario begins."""
+        self.armed = True
+
+    def disarm(self) -> None:
+        """The trouble is over."""
+        self.armed = False
+
+    @property
+    def relief(self) -> Callable[[], object]:
+        """What a timer calls to end the trouble."""
+        return self.disarm
+
+    def struck(self) -> bool:
+        """Whether the fault has happened."""
+        return False
+
+    def counts(self) -> dict[str, int]:
+        """Returns the number of possible points of each kind."""
+        return {"step": self.steps, "wait": self.waits}
+
+    def step(self, stage: Stage) -> None:
+        """A callback of the scenario begins."""
+        if self.armed:
+            self.steps += 1
+
+    def waiting(self, task: asyncio.Task[Any] | None) -> None:
+        """A task of the scenario begins to wait."""
+        if self.armed:
+            self.waits += 1
+
+
+class Calls(Injection):
+    """Makes a call of the C library fail, or counts all of them."""
+
+    def __init__(self, point: Point | None) -> None:
+        """Store where."""
+        super().__init__()
+        self._library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        self._library.faults_calls.restype = ctypes.c_long
+        self._counts: dict[str, int] = {}
+        self._at = 0
+        if point is None:
+            self._names = list(ERRORS)
+            self._text = ",".join(f"{name}=0@0-0" for name in ERRORS)
+        else:
+            call, error = point.what.split("=")
+            self._names = [call]
+            self._at = point.at
+            last = 0 if point.lasts else point.at
+            self._text = f"{call}={number(call, error)}@{point.at}-{last}"
+
+    def spare(self, descriptor: int) -> None:
+        """Calls on this descriptor do not fail."""
+        self._library.faults_spare(descriptor)
+
+    def arm(self) -> None:
+        """Calls are counted from now on."""
+        super().arm()
+        assert self._library.faults_set(self._text.encode()) == len(self._names)
+
+    def disarm(self) -> None:
+        """All calls succeed again."""
+        if self.armed:
+            for name in self._names:
+                self._counts[name] = self._library.faults_calls(name.encode())
+            self._library.faults_set(None)
+        super().disarm()
+
+    def struck(self) -> bool:
+        """Whether the call was made often enough."""
+        return bool(self._at) and max(self._counts.values(), default=0) >= self._at
+
+    def counts(self) -> dict[str, int]:
+        """Returns the number of calls, too."""
+        return super().counts() | {name: count for name, count in self._counts.items() if count}
+
+
+class Memory(Injection):
+    """Makes allocations of Python's fail."""
+
+    def __init__(self, point: Point) -> None:
+        """Store where."""
+        super().__init__()
+        self._range = (point.at, 0 if point.lasts else point.at + 1)
+
+    def arm(self) -> None:
+        """Allocations are counted from now on."""
+        super().arm()
+        _testcapi.set_nomemory(*self._range)
+
+    def disarm(self) -> None:
+        """There is memory again."""
+        _testcapi.remove_mem_hooks()
+        super().disarm()
+
+    @property
+    def relief(self) -> Callable[[], object]:
+        """Needs no memory itself."""
+        remove: Callable[[], object] = _testcapi.remove_mem_hooks
+        return remove
+
+
+class Cancel(Injection):
+    """Cancels a task that waits."""
+
+    def __init__(self, point: Point) -> None:
+        """Store where."""
+        super().__init__()
+        self._at = point.at
+        self._passes = int(point.what)
+
+    def struck(self) -> bool:
+        """Whether there were so many waits."""
+        return self.waits >= self._at
+
+    def waiting(self, task: asyncio.Task[Any] | None) -> None:
+        """Cancels the task if it is its turn, now or after some passes of the loop."""
+        super().waiting(task)
+        if self.armed and self.waits == self._at and task is not None:
+            # Not earlier: the task does not know yet what it waits for.
+            loop = task.get_loop()
+            loop.call_soon(_after, loop, self._passes, task)
+
+
+def _after(loop: asyncio.AbstractEventLoop, passes: int, task: asyncio.Task[Any]) -> None:
+    if passes:
+        loop.call_soon(_after, loop, passes - 1, task)
+    else:
+        task.cancel()
+
+
+class End(Injection):
+    """Ends something at a callback."""
+
+    def __init__(self, point: Point) -> None:
+        """Store where."""
+        super().__init__()
+        self._at = point.at
+        self._what = point.what
+
+    def struck(self) -> bool:
+        """Whether there were so many callbacks."""
+        return self.steps >= self._at
+
+    def step(self, stage: Stage) -> None:
+        """Does it if it is the turn of this callback."""
+        super().step(stage)
+        if not self.armed or self.steps != self._at:
+            return
+        if self._what == "interrupt":
+            raise KeyboardInterrupt
+        if self._what == "stop":
+            stage.loop.stop()
+        elif self._what == "fork":
+            fork(stage)
+        else:
+            for transport in stage.transports:
+                getattr(transport, self._what, transport.close)()
+
+
+def fork(stage: Stage) -> None:
+    """Forks in a callback: the child runs a loop of its own, and this process goes on."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            asyncio.events._set_running_loop(None)
+            loop = stage.make()
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        stage.wrongs.append(f"a forked child ended with status {status}")
+
+
+class Waits(Coroutine[Any, Any, Any]):
+    """A coroutine that says when it runs and when it waits."""
+
+    def __init__(self, inner: Coroutine[Any, Any, Any], stage: Stage) -> None:
+        """Wrap `inner`."""
+        self._inner = inner
+        self._stage = stage
+
+    def send(self, value: object) -> object:
+        """Runs until the next wait."""
+        try:
+            self._stage.step()
+        except BaseException as error:
+            return self.throw(error)
+        yielded = self._inner.send(value)
+        self._stage.injection.waiting(asyncio.current_task())
+        return yielded
+
+    def throw(self, *error: Any) -> object:
+        """Raises an exception where it waits, then runs until the next wait."""
+        yielded = self._inner.throw(*error)
+        self._stage.injection.waiting(asyncio.current_task())
+        return yielded
+
+    def close(self) -> None:
+        """Ends the coroutine."""
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Waits for the coroutine itself."""
+        return self._inner.__await__()
+
+
+def of(point: Point | None) -> Injection:
+    """Returns the fault at a point, or what counts the possible ones."""
+    if point is None or point.kind == "call":
+        return Calls(point)
+    return {"memory": Memory, "cancel": Cancel, "end": End}[point.kind](point)
