@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import time
+import traceback
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,9 @@ class Left:
 def is_expected(error: BaseException) -> bool:
     """Returns whether a system in trouble explains the error."""
     # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
+    # Its `start_tls()` returns no transport for a connection that was closed meanwhile.
     return isinstance(error, EXPECTED) or str(error).startswith(
-        ("can't start new thread", "[Errno")
+        ("can't start new thread", "[Errno", "'NoneType' object has no attribute")
     )
 
 
@@ -133,6 +135,8 @@ class Attempt:
         else:
             loop = weakref.ref(self._on_a_loop())
             if not self._stalled:
+                if self._is_memory:
+                    injections.forget_last_resort()
                 gc.collect()
                 gc.collect()
                 if loop() is not None:
@@ -155,11 +159,13 @@ class Attempt:
     def _note(self, error: BaseException | None) -> None:
         self._told.append(type(error).__name__)
         if error is not None and not is_expected(error) and not self._stalled:
+            traceback.print_exception(error)
             self._bad(f"odd error told: {error!r}"[:300])
 
     def _stage(self, loop: asyncio.AbstractEventLoop) -> Stage:
         stage = Stage(loop, self._make, self._files, self._injection)
         stage.wrongs = self._wrongs
+        stage.told = self._told
         return stage
 
     # A scenario that makes loops itself.
@@ -212,7 +218,9 @@ class Attempt:
 
     def _play(self, loop: asyncio.AbstractEventLoop, scene: Coroutine[Any, Any, None]) -> None:
         relief = loop.call_later(RELIEF_S, self._injection.relief)
-        stop = loop.call_later(RELIEF_S + PATIENCE_S, self._stall, loop)
+        # Under a lasting lack of memory it is no news that something did not run.
+        patience = PATIENCE_S if not (self._is_memory and self._point.lasts) else RELIEF_S
+        stop = loop.call_later(RELIEF_S + patience, self._stall, loop)
         task: asyncio.Task[None] = loop.create_task(scene)
         try:
             self._injection.arm()
@@ -227,8 +235,7 @@ class Attempt:
         stop.cancel()
         if self._stalled:
             self._verdict.outcome = "told"
-            # Who is told of an error, or interrupts a callback, cannot expect the rest.
-            if not self._told and self._point.what != "interrupt":
+            if not self._excuses() and self._point.what != "interrupt":
                 self._bad(f"stall: {_where(loop)}")
             self._stalled = bool(self._verdict.unclean)
 
@@ -244,6 +251,10 @@ class Attempt:
                 if not self._stalled:
                     self._raised(error)
 
+    def _excuses(self) -> bool:
+        """Whether a program knows, or cannot be told without memory, that something did not run."""
+        return bool(self._told) or (self._is_memory and self._point.lasts)
+
     def _stall(self, loop: asyncio.AbstractEventLoop) -> None:
         self._stalled = True
         loop.stop()
@@ -252,6 +263,7 @@ class Attempt:
         self._verdict.outcome = "raised"
         stopped = self._point.what == "stop" and "stopped before Future" in str(error)
         if not is_expected(error) and not stopped:
+            traceback.print_exception(error)
             self._bad(f"odd error: {error!r}"[:300])
 
     def _afterwards(
@@ -264,11 +276,21 @@ class Attempt:
         stop = loop.call_later(PATIENCE_S, self._stall, loop)
         doing = "tasks"
         try:
-            loop.run_until_complete(_end_tasks(loop))
+            if self._point.what in ("stop", "interrupt"):
+                _end_stop(loop)
+            # A task whose step could not be scheduled for want of memory never ends, as on asyncio.
+            patience = 0.1 if self._is_memory and self._excuses() else None
+            loop.run_until_complete(_end_tasks(loop, patience))
             doing = "bystander"
+            if self._is_memory and not bystander.goes_on():
+                # Its own message may have been the one without memory.
+                if not self._excuses() and self._verdict.outcome != "raised":
+                    self._bad("bystander: lost its message")
+                bystander.close()
+                bystander = loop.run_until_complete(Bystander.start(self._injection))
             if not bystander.is_lost:
                 loop.run_until_complete(bystander.exchange(b"after"))
-            if not bystander.goes_on() and not (self._is_memory and self._told):
+            if not bystander.goes_on():
                 self._bad("bystander: lost its connection")
             doing = "scenario"
             loop.run_until_complete(scene)
@@ -284,6 +306,9 @@ class Attempt:
         scene.close()
         stop.cancel()
         loop.close()
+        if self._is_memory:
+            # Without memory the interpreter cannot take them back, from asyncio's loop either.
+            sys.set_asyncgen_hooks(None, None)
 
     def _judge_idleness(self, loop: asyncio.AbstractEventLoop) -> None:
         counting = injections.Calls(None)
@@ -304,7 +329,14 @@ class Attempt:
             self._bad(f"bytes: {wrong}")
 
 
-async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+def _end_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Lets the rest of an interrupted pass run: a `stop()` in it ends the next run, too."""
+    for _ in range(2):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop, patience: float | None) -> None:
     """Waits for the ends of connections, then cancels what a scenario has left."""
     for _ in range(20):
         await asyncio.sleep(0)
@@ -312,7 +344,7 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks, timeout=patience)
 
 
 def _where(loop: asyncio.AbstractEventLoop) -> str:

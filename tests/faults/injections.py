@@ -141,6 +141,24 @@ class Memory(Injection):
         return remove
 
 
+def forget_last_resort() -> None:
+    """Clears the exception that CPython keeps for the end of its memory, with all its tracebacks.
+
+    It is raised when a dozen others exist, and refers to the frames that it has passed ever since.
+    """
+    errors: list[MemoryError | None] = [None] * 64
+    _testcapi.set_nomemory(0)
+    for index in range(64):
+        try:
+            bytearray(1000)
+        except MemoryError as error:
+            errors[index] = error
+    _testcapi.remove_mem_hooks()
+    for kept in errors:
+        if kept is not None:
+            kept.__traceback__ = kept.__context__ = kept.__cause__ = None
+
+
 class Cancel(Injection):
     """Cancels a task that waits."""
 

@@ -49,6 +49,8 @@ class Stage:
         self.injection = injection
         #: What is wrong with the bytes that arrived.
         self.wrongs: list[str] = []
+        #: What the loop has reported.
+        self.told: list[str] = []
         #: Transports of the scenario that are still open, as far as it knows.
         self.transports: list[Any] = []
 
@@ -59,6 +61,13 @@ class Stage:
     def opened(self, transport: Any) -> None:  # noqa: ANN401 - of any kind.
         """A transport was made."""
         self.transports.append(transport)
+
+    def incomplete(self, what: str) -> None:
+        """Raises an error about what did not happen: `Wrong` unless the loop has said so."""
+        if self.told:
+            raise ConnectionError(what)
+        self.wrongs.append(what)
+        raise Wrong(what)
 
     def check(self, received: bytes | bytearray, sent: bytes = SENT, *, whole: bool = True) -> None:
         """Raises `Wrong` unless the bytes are those sent, or with `whole=False` a beginning."""

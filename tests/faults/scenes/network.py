@@ -164,6 +164,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.transport: Any = None
+        self.client: _Questions | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - of any kind.
         self.transport = transport
@@ -173,6 +174,10 @@ class _Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, address: Any) -> None:  # noqa: ANN401 - as asyncio's.
         self.stage.step()
         self.transport.sendto(data, address)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.client is not None:
+            self.client.connection_lost(error)
 
 
 class _Questions(_Datagrams):
@@ -209,7 +214,7 @@ class _Questions(_Datagrams):
 async def udp(stage: Stage) -> None:
     """Two datagram endpoints."""
     loop = stage.loop
-    server, _ = await loop.create_datagram_endpoint(
+    server, answers = await loop.create_datagram_endpoint(
         lambda: _Datagrams(stage), local_addr=("127.0.0.1", 0)
     )
     try:
@@ -219,7 +224,10 @@ async def udp(stage: Stage) -> None:
         transport, client = await loop.create_datagram_endpoint(
             lambda: _Questions(stage), remote_addr=address
         )
+        answers.client = client
         try:
+            if server.is_closing():
+                raise ConnectionError("there will be no answers")
             await client.over
         finally:
             transport.close()

@@ -29,7 +29,10 @@ async def callbacks(stage: Stage) -> None:
     loop.call_at(loop.time(), abs, 1)
     loop.call_soon_threadsafe(loop.call_later, 0.001, last)
     await over
-    stage.check(bytes(ran), bytes(range(6)))
+    if ran != sorted(set(ran)):
+        stage.check(bytes(ran), bytes(range(6)))
+    if len(ran) < 6:
+        stage.incomplete(f"only callbacks {ran} ran")
 
 
 async def tasks(stage: Stage) -> None:
@@ -89,7 +92,11 @@ async def forks(stage: Stage) -> None:
             code = 2  # It said why not.
         finally:
             os._exit(code)
-    _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - the child waits for nothing.
+    try:
+        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - the child waits for nothing.
+    except OSError:
+        os.waitpid(pid, 0)  # noqa: ASYNC222
+        raise
     if status not in (0, 2 << 8):
         stage.wrongs.append(f"a forked child ended with status {status}")
     await asyncio.sleep(0.001)

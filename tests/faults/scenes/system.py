@@ -93,20 +93,27 @@ async def sockets(stage: Stage) -> None:
                 accepting.result()[0].close()
             raise
         with server:
-            sending = loop.create_task(loop.sock_sendall(client, FEW))
-            received = bytearray()
-            buffer = bytearray(5000)
-            try:
+
+            async def receive() -> None:
+                received = bytearray()
+                buffer = bytearray(5000)
                 while len(received) < len(FEW):
                     count = await loop.sock_recv_into(server, buffer)
                     if not count:
                         raise ConnectionError("closed early")
                     received += buffer[:count]
                     stage.check(received, FEW, whole=False)
-                await sending
+
+            both = [
+                loop.create_task(loop.sock_sendall(client, FEW)),
+                loop.create_task(receive()),
+            ]
+            try:
+                await asyncio.gather(*both)
             finally:
-                sending.cancel()
-                await asyncio.wait([sending])
+                for one in both:
+                    one.cancel()
+                await asyncio.wait(both)
 
 
 async def watches(stage: Stage) -> None:
