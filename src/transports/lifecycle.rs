@@ -320,7 +320,9 @@ pub(crate) fn lose_later<T: Transport>(
     let py = this.py();
     if !life.keeps_context.get() {
         // As with asyncio's `call_soon`, `connection_lost` runs in a copy of the context that ended the connection.
-        let before = life.lost_in.replace(Some(copy_current(py)?.unbind()));
+        // Ignored: without memory for a copy it runs in the transport's own context, but it does run.
+        let context = copy_current(py).ok().map(Bound::unbind);
+        let before = life.lost_in.replace(context);
         drop(before);
     }
     data(this).local(py)?.defer(Deferred {

@@ -389,3 +389,52 @@ def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> 
     child = program.run(source, "-W", "ignore", env={"RUST_BACKTRACE": "0"})
     assert child.returncode == 0, child.stderr
     assert not re.sub(r"\s", "", child.stdout), child.stdout
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None,
+    reason="this interpreter was built without _testcapi, which makes allocations fail",
+)
+@pytest.mark.parametrize("kind", ["stream", "datagram", "pipe"])
+def test_a_connection_aborted_without_memory_is_over(program: Program, kind: str) -> None:
+    if program.module == "asyncio":
+        pytest.skip("abort() raises, and the connection never ends")
+    run(
+        program,
+        f"""
+import _testcapi
+
+class Ended(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.over = asyncio.get_running_loop().create_future()
+    def connection_lost(self, error):
+        self.over.set_result(error)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    if "{kind}" == "stream":
+        transport, protocol = await loop.connect_accepted_socket(Ended, ours)
+    elif "{kind}" == "pipe":
+        transport, protocol = await loop.connect_write_pipe(Ended, ours)
+    else:
+        ours.close()
+        transport, protocol = await loop.create_datagram_endpoint(
+            Ended, local_addr=("127.0.0.1", 0))
+    abort = transport.abort
+    refused = None
+    _testcapi.set_nomemory(0)
+    try:
+        abort()
+    except MemoryError as error:
+        refused = error
+    finally:
+        _testcapi.remove_mem_hooks()
+    del refused
+    await asyncio.wait_for(protocol.over, 10)
+    theirs.close()
+
+run(main())
+""",
+    )

@@ -310,7 +310,8 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
     state.life.phase.set(Phase::Closing);
     data(this).local(py)?.defer(Deferred {
         target: this.clone().into_any().unbind(),
-        argument: Some(copy_current(py)?.unbind()),
+        // Ignored: without memory for a copy, the transport's own context serves.
+        argument: copy_current(py).ok().map(Bound::unbind),
         step: Kind::EofReceived,
         run: ended,
     });
@@ -320,17 +321,11 @@ fn at_end(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
 /// Calls `eof_received` in `context`.
 fn ended(this: &Bound<'_, PyAny>, context: Option<Bound<'_, PyAny>>) -> PyResult<()> {
     let this = cast::<ReadPipe>(this)?;
-    let state = data(this).state(this.py())?;
-    match context {
-        Some(context) => call_protocol_in(
-            context.as_unbound(),
-            this,
-            &state.life,
-            name!(this.py(), "eof_received"),
-            [],
-        ),
-        None => Ok(()),
-    }
+    let transport = data(this);
+    let state = transport.state(this.py())?;
+    let context = context.map_or_else(|| transport.context().clone_ref(this.py()), Bound::unbind);
+    let name = name!(this.py(), "eof_received");
+    call_protocol_in(&context, this, &state.life, name, [])
 }
 
 fn pause(this: &Bound<'_, ReadPipe>, state: &State<ReadSide>) -> PyResult<()> {
