@@ -23,6 +23,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     bell::register(module)?;
     module.add_class::<Core>()?;
     module.add_class::<tracing::Recording>()?;
+    // Without memory, PyO3 panics where it makes a class: this one is made now.
+    py.get_type::<crate::scheduler::origin::Origin>();
     let core = py.get_type::<Core>();
     add_hot_methods(&core)?;
     state::add_clock(&core)?;

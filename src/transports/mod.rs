@@ -43,6 +43,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     streams::prepare(py, tls::OVERLAY)?;
     module.add_class::<gates::ServerGate>()?;
     module.add_class::<gates::Admitted>()?;
+    // Without memory, PyO3 panics where it makes a class: this one is made now.
+    py.get_type::<clients::Clients>();
     for class in [
         class_of::<stream::Stream>(py)?,
         class_of::<datagram::Datagrams>(py)?,

@@ -158,6 +158,8 @@ class Attempt:
 
     def _note(self, error: BaseException | None) -> None:
         self._told.append(type(error).__name__)
+        if self._is_memory and str(error) == "no running event loop":
+            return  # The end of a coroutine that waits, collected after its task could not go on.
         if error is not None and not is_expected(error) and not self._stalled:
             traceback.print_exception(error)
             self._bad(f"odd error told: {error!r}"[:300])

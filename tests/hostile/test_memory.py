@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -438,3 +439,24 @@ async def main():
 run(main())
 """,
     )
+
+
+def test_all_classes_exist_once_the_module_is_imported(program: Program) -> None:
+    """Without memory, PyO3 panics where it makes a class."""
+    source = Path(__file__).parent.parent.parent / "src"
+    declared = set[str]()
+    for path in source.rglob("*.rs"):
+        for attribute, name in re.findall(
+            r"^#\[pyclass\((.*)\)\]\n(?:#.*\n)*pub.*struct (\w+)", path.read_text(), re.MULTILINE
+        ):
+            renamed = re.search(r'name = "(\w+)"', attribute)
+            declared.add(renamed[1] if renamed else name)
+    output = run(
+        program,
+        """
+import yamanote._yamanote
+print(*{made.__name__ for made in object.__subclasses__()} | {"Core"})
+""",
+    )
+    assert len(declared) > 5
+    assert declared - {"Core"} <= set(output.split())
