@@ -146,6 +146,8 @@ class Campaign:
         self.figures: dict[str, dict[str, Figures]] = {}
         self.findings: list[Finding] = []
         self._errors: list[BaseException] = []
+        #: Numbers of allocations, by scenario and whether it has played before.
+        self._last: dict[tuple[str, str], int] = {}
 
     def run(self, scenarios: list[str], kinds: list[str], jobs: int) -> None:
         """Tries all points."""
@@ -211,16 +213,20 @@ class Campaign:
             point = Point(series.scenario, series.kind, series.what, at, lasts=True)
             return bool(child.run(point)["outcome"] == "passed")
 
+        key = (series.scenario, series.what)
+        if key in self._last:
+            return self._last[key]
         last = 64
         while last < MOST_ALLOCATIONS and not passes(last):
             last *= 2
         first = last // 2
-        while last - first > 8:
+        while last - first > max(8, last // 16):
             middle = (first + last) // 2
             if passes(middle):
                 last = middle
             else:
                 first = middle
+        self._last[key] = last
         return last
 
     def _count(self, point: Point, verdict: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Seconds after which a child counts as hung. A judged stall takes less.
-PATIENCE_S = float(os.environ.get("FAULTS_PATIENCE_S", "40"))
+PATIENCE_S = float(os.environ.get("FAULTS_PATIENCE_S", "20"))
 #: The descriptor of this process's answers.
 ANSWERS = 200
 
