@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", default=[], choices=NAMES, help="a scenario")
     parser.add_argument("--kind", action="append", default=[], choices=Point.KINDS)
     parser.add_argument("--every", type=int, default=1, help="try every so-manieth point only")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more tries then")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--point", help="repeat the try that was reported with this text")
     parser.add_argument("--figures", type=Path, help="a JSON file for the figures; kept are others")
@@ -66,6 +68,8 @@ def run(job: Job, options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     print("\n".join(figures.lines(campaign.figures)))
     print(f"{figures.total(campaign.figures)} on {figures.python()} in {seconds:.0f} s")
+    if campaign.is_over():
+        print("that was not all: there was no time")
     if options.figures is not None:
         figures.write(options.figures, job, campaign, seconds)
     if options.page is not None:
@@ -82,7 +86,7 @@ def main() -> int:
         if isinstance(library, str):
             print(f"skipped: {library}")
             return 0
-        job = Job(options.loop, folder, library, options.every)
+        job = Job(options.loop, folder, library, options.every, options.seconds)
         if options.point is not None:
             return repeat(job, Point.parse(options.point))
         return run(job, options)

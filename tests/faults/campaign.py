@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
+import random
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +48,8 @@ class Job:
     library: Path
     #: Only every so-manieth point of a series is tried.
     every: int = 1
+    #: Seconds after which no more tries begin.
+    seconds: float = math.inf
 
 
 class Child:
@@ -146,15 +151,23 @@ class Campaign:
         self.figures: dict[str, dict[str, Figures]] = {}
         self.findings: list[Finding] = []
         self._errors: list[BaseException] = []
+        self._deadline = math.inf
         #: Numbers of allocations, by scenario and whether it has played before.
         self._last: dict[tuple[str, str], int] = {}
 
     def run(self, scenarios: list[str], kinds: list[str], jobs: int) -> None:
         """Tries all points."""
+        self._deadline = time.monotonic() + self._job.seconds
         with Child(self._job, cold=False) as child:
-            for scenario in scenarios:
-                for series in self._all_series(child, scenario, kinds):
-                    self._series.put(series)
+            found = [
+                series
+                for scenario in scenarios
+                for series in self._all_series(child, scenario, kinds)
+            ]
+        # A run that is too short for all has tried something of everything.
+        random.Random(17).shuffle(found)
+        for series in found:
+            self._series.put(series)
         threads = [threading.Thread(target=self._work) for _ in range(jobs)]
         for thread in threads:
             self._series.put(None)
@@ -163,6 +176,10 @@ class Campaign:
             thread.join()
         if self._errors:
             raise self._errors[0]
+
+    def is_over(self) -> bool:
+        """Whether the time for tries is over."""
+        return time.monotonic() > self._deadline
 
     def _all_series(self, child: Child, scenario: str, kinds: list[str]) -> Iterator[Point]:
         """Returns the first point of each series; a series differs only in the number."""
@@ -190,6 +207,8 @@ class Campaign:
         try:
             with Child(self._job, cold=False) as warm, Child(self._job, cold=True) as cold:
                 while (series := self._series.get()) is not None:
+                    if self.is_over():
+                        continue
                     self._run_series(cold if series.what == "cold" else warm, series)
         except BaseException as error:
             self._errors.append(error)
@@ -198,7 +217,7 @@ class Campaign:
         is_memory = series.kind == "memory"
         last = self._last_allocation(child, series) if is_memory else sys.maxsize
         at = 1 + zlib.crc32(str(series).encode()) % self._job.every
-        while at <= last:
+        while at <= last and not self.is_over():
             point = series.later(at)
             verdict = child.run(point)
             if not is_memory and not verdict["struck"]:

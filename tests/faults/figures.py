@@ -46,6 +46,7 @@ def write(path: Path, job: Job, campaign: Campaign, seconds: float) -> None:
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     kept[f"{job.loop} {python()}"] = {
         "every": job.every,
+        "all": not campaign.is_over(),
         "seconds": round(seconds),
         "scenarios": {
             scenario: {
