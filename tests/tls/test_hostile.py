@@ -311,8 +311,9 @@ def test_a_server_that_closes_before_a_handshake_begins(
             **options: Any,
         ) -> asyncio.Task[Any]:
             server.close()
-            task: type[Any] = asyncio.Task
-            return task(work, loop=loop, **options)
+            as_task: type[Any] = asyncio.Task
+            task: asyncio.Task[Any] = as_task(work, loop=loop, **options)
+            return task
 
         loop.set_task_factory(make)
         with socket.create_connection((LOCALHOST, port_of(server)), PATIENCE_S) as peer:
