@@ -72,8 +72,8 @@ def run(job: Job, options: argparse.Namespace) -> int:
         print("that was not all: there was no time")
     if options.figures is not None:
         figures.write(options.figures, job, campaign, seconds)
-    if options.page is not None:
-        figures.show(options.figures, options.page)
+        if options.page is not None:
+            figures.show(options.figures, options.page)
     return bool(campaign.findings)
 
 

@@ -87,6 +87,19 @@ class Left:
         return more
 
 
+def _factory(stage: Stage) -> Any:  # noqa: ANN401 - typeshed's type differs between versions.
+    """Returns a task factory whose tasks tell when they run and wait."""
+
+    def make(
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Any,  # noqa: ANN401
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        return asyncio.Task(injections.Waits(coroutine, stage), loop=loop, **options)
+
+    return make
+
+
 def is_expected(error: BaseException) -> bool:
     """Returns whether a system in trouble explains the error."""
     # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
@@ -202,13 +215,7 @@ class Attempt:
         scene = SCENES[self._point.scenario]
         if self._point.what == "warm":
             loop.run_until_complete(scene(stage))
-        loop.set_task_factory(
-            lambda loop, coroutine, **options: asyncio.Task(
-                injections.Waits(coroutine, stage),
-                loop=loop,
-                **options,
-            )
-        )
+        loop.set_task_factory(_factory(stage))
         gc.collect()
         gc.disable()
         bystander.send(b"during")

@@ -46,7 +46,7 @@ class Bystander(asyncio.Protocol):
         if len(self.received) == len(self.sent):
             self.arrived.set()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Only a lack of memory may do that."""
         self.is_lost = True
         self.arrived.set()
@@ -86,5 +86,5 @@ class _Echo(asyncio.Protocol):
         assert self._transport is not None
         self._transport.write(data)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._bystander.connection_lost(error)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._bystander.connection_lost(exc)

@@ -5,7 +5,6 @@ usage: python -m tests.faults.worker LOOP FILES COLD
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import gc
 import importlib
@@ -29,6 +28,7 @@ from tests.faults.scenes import NAMES, OURS
 from tests.processes import thread_count
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 #: Seconds after which a child counts as hung. A judged stall takes less.
@@ -136,7 +136,8 @@ def main() -> None:
     os.dup2(2, 1)
     # A child's fork warns, and a listening socket waits a second after EMFILE.
     warnings.simplefilter("ignore")
-    setattr(asyncio.constants, "ACCEPT_RETRY_DELAY", 0.01)  # noqa: B010 - it is declared final.
+    constants: Any = importlib.import_module("asyncio.constants")
+    constants.ACCEPT_RETRY_DELAY = 0.01
     importlib.import_module("linecache")
     importlib.import_module("tests.faults.scenes")
     worker = Worker(module, Path(files), cold=cold == "cold")

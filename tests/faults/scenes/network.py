@@ -171,13 +171,13 @@ class _Datagrams(asyncio.DatagramProtocol):
         self.stage.opened(transport)
         self.stage.step()
 
-    def datagram_received(self, data: bytes, address: Any) -> None:  # noqa: ANN401 - as asyncio's.
+    def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401 - as asyncio's.
         self.stage.step()
-        self.transport.sendto(data, address)
+        self.transport.sendto(data, addr)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self.client is not None:
-            self.client.connection_lost(error)
+            self.client.connection_lost(exc)
 
 
 class _Questions(_Datagrams):
@@ -199,15 +199,15 @@ class _Questions(_Datagrams):
         if self.missing:
             self.stage.loop.call_later(0.02, self.ask)
 
-    def datagram_received(self, data: bytes, address: Any) -> None:  # noqa: ANN401 - as asyncio's.
+    def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401 - as asyncio's.
         self.stage.step()
         self.missing.discard(data)
         if not self.missing and not self.over.done():
             self.over.set_result(None)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if not self.over.done():
-            self.over.set_exception(error or ConnectionError("closed early"))
+            self.over.set_exception(exc or ConnectionError("closed early"))
             self.over.exception()
 
 

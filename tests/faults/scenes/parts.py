@@ -33,7 +33,7 @@ class Echo(asyncio.Protocol):
         self.stage.check(self.seen, whole=False)
         self.transport.write(data)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to do."""
         self.stage.step()
 
@@ -64,10 +64,10 @@ class Whole(asyncio.Protocol):
         if len(self.seen) == len(self.expects) and not self.over.done():
             self.over.set_result(None)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """It ends the scenario if not all has come back."""
         if not self.over.done():
-            self.over.set_exception(error or ConnectionError("closed early"))
+            self.over.set_exception(exc or ConnectionError("closed early"))
             self.over.exception()  # It may be no surprise.
         self.stage.step()
 
@@ -93,6 +93,6 @@ class BufferedWhole(asyncio.BufferedProtocol):
         """A part has come back."""
         self.whole.data_received(bytes(self.buffer[:nbytes]))
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """It ends the scenario if not all has come back."""
-        self.whole.connection_lost(error)
+        self.whole.connection_lost(exc)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.faults.stage import Stage
@@ -61,7 +62,7 @@ async def threads(stage: Stage) -> None:
 
 async def futures(stage: Stage) -> None:
     """Futures of a Rust extension: two that end, and one that is cancelled."""
-    import yamanote_testing  # type: ignore[import-untyped,unused-ignore]
+    yamanote_testing: Any = importlib.import_module("yamanote_testing")
 
     stage.check(await yamanote_testing.yielding(b"value", 3), b"value")
     stage.check(bytes([await yamanote_testing.local(3)]), b"\3")
