@@ -802,7 +802,7 @@ class Core:
             Whether too many bytes wait.
         """
 
-    def _look_in(self, seconds: float, /) -> bool:
+    def _look_in(self, seconds: float) -> bool:
         """Call `_look()` in so many seconds; `False` where the loop's time is not the kernel's."""
 
     def _shed(self) -> float:

@@ -1,4 +1,4 @@
-"""The harness finds planted mistakes. `.ci/run` tries a part of its points."""
+"""The harness finds planted mistakes."""
 
 from __future__ import annotations
 
