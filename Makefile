@@ -33,9 +33,9 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz faults ecosystem example-rust test-rust tsan \
-	miri fmt check rustfmt clippy ruff mypy pyright verifytypes stubtest bench bench-futures demo instructions \
-	guard profile pgo valgrind soak refleaks models deny frameworks docs dist
+.PHONY: dev help test servers databases perfetto conformance fuzz soak refleaks ecosystem example-rust \
+	test-rust tsan asan miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench \
+	bench-futures demo instructions guard profile pgo valgrind faults frameworks docs dist
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -107,6 +107,9 @@ miri: $(VENV)/.made ## The unit tests that need no system under Miri, with a nig
 	else \
 		echo "skipped: no Miri (rustup toolchain install nightly --component miri --component rust-src)"; \
 	fi
+
+asan: $(VENV)/.made ## Tests under AddressSanitizer, with Rust's own checks (ARGS=tests/...).
+	.ci/asan $(PY) $(or $(ARGS),-q tests/test_scheduling.py tests/test_timers.py tests/sock tests/datagrams tests/tls tests/tcp)
 
 # The crate's own files, compiled a second time with loom's atomics: docs/design/0032-models.md.
 models: $(VENV)/.made ## Every schedule of the lock-free parts, to a bound; then planted mistakes, which must be found.
