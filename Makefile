@@ -35,7 +35,7 @@ PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.
 .DELETE_ON_ERROR:
 .PHONY: dev help test servers databases perfetto conformance fuzz soak refleaks ecosystem example-rust \
 	test-rust tsan asan miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench \
-	bench-futures demo instructions guard profile pgo valgrind faults frameworks docs dist
+	bench-futures demo instructions guard profile pgo valgrind faults frameworks docs dist figures
 
 dev: $(VENV)/.built $(VENV)/.tests $(VENV)/.extension ## A working build, in $(VENV).
 
@@ -133,7 +133,12 @@ fmt: $(VENV)/.check ## Formats Rust and Python.
 	$(PY) -m ruff check --select I --fix
 	$(PY) -m ruff format
 
-check: rustfmt clippy deny ruff mypy pyright verifytypes stubtest ## All static checks.
+check: figures rustfmt clippy deny ruff mypy pyright verifytypes stubtest ## All static checks.
+
+# The README's figures are of the newest results, and the licences of the crates in Cargo.lock.
+figures: $(VENV)/.made
+	$(PY) benches/readme.py --check
+	$(PY) packaging/notices.py --check
 
 rustfmt:
 	cargo fmt --all --check

@@ -24,6 +24,7 @@ import loops
 import machine
 import micro
 import pairs
+import readme
 import streams
 from figures import Row, heading, number
 from process import ProcessError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 HERE = Path(__file__).resolve().parent
+CHART = HERE.parent / "bench.svg"
 
 #: A few representative rows, for a run of a few minutes.
 QUICK = re.compile(
@@ -97,7 +99,10 @@ def main() -> None:
     if stolen is not None:
         print(f"The hypervisor took {stolen:.1%} of the machine's CPU time.", end="")
     print()
-    write_json(options.json or default_path(), plan, rows.values(), stolen)
+    facts = write_json(options.json or default_path(), plan, rows.values(), stolen)
+    if drawn := readme.drawing(rows, facts):
+        CHART.write_text(drawn)
+        print(f"A chart: {CHART}")
     promised = bounds.read(options.check) if options.check else []
     verdicts = [bound.check(rows) for bound in promised if plan.wants(bound.workload)]
     for verdict in verdicts:
@@ -260,8 +265,10 @@ def default_path() -> Path:
     return HERE / "results" / name
 
 
-def write_json(path: Path, plan: Plan, rows: Iterable[Row], stolen: float | None) -> None:
-    """Write everything that was measured."""
+def write_json(
+    path: Path, plan: Plan, rows: Iterable[Row], stolen: float | None
+) -> dict[str, object]:
+    """Write everything that was measured, and return it."""
     document = {
         **machine.facts(plan.loops),
         "rounds": plan.rounds,
@@ -274,6 +281,7 @@ def write_json(path: Path, plan: Plan, rows: Iterable[Row], stolen: float | None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"All samples: {path}")
+    return document
 
 
 if __name__ == "__main__":

@@ -199,7 +199,8 @@ def bars(row: Row, names: list[str], measure: str) -> list[chart.Bar]:
     for loop in names:
         summary, ratio = row.summary(loop, measure), row.ratio(loop, baseline, measure)
         assert summary is not None
-        drawn.append(chart.Bar(loop, summary.median, f"{number(summary.median)} ({ratio:.2f})"))
+        label = f"{number(summary.median)} ({ratio:.2f})"
+        drawn.append(chart.Bar(loop, summary.median, label, (summary.low, summary.high)))
     return drawn
 
 

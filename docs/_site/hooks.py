@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 INCLUDE = re.compile(r"^<!-- include: ([\w./-]+)(?: # (.+?))? -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\((?!https?://|#)([^()\s#]+)(#[^()\s]*)?\)")
+#: The same, and the address of a picture.
+ADDRESS = re.compile(LINK.pattern.removeprefix("(?<!!)"))
 FENCE = re.compile(r"^(```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 #: Files of the repository that a page includes as a whole.
@@ -72,7 +74,7 @@ def included(name: str, title: str | None, path: PurePosixPath) -> str:
         target = os.path.relpath(PurePosixPath(name).parent / link[2], here)
         return f"[{link[1]}]({target}{link[3] or ''})"
 
-    return outside_fences(part, lambda it: LINK.sub(moved, it)).strip()
+    return outside_fences(part, lambda it: ADDRESS.sub(moved, it)).strip()
 
 
 def linked(text: str, path: PurePosixPath) -> str:
