@@ -160,6 +160,34 @@ def test_a_child_that_ends_before_the_loop_looks_is_not_lost(
     assert loop.run_until_complete(main()) == -signal.SIGTERM
 
 
+def test_an_error_of_close_keeps_no_child_from_being_reaped(
+    loop: asyncio.AbstractEventLoop, loop_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a signal interrupts `close()`, after which the descriptor is closed all the same."""
+    if loop_name == "asyncio":
+        pytest.skip("asyncio's watcher waits for ever")
+    close = os.close
+    interrupted: list[int] = []
+
+    def interrupt(descriptor: int) -> None:
+        close(descriptor)
+        if descriptor in (loop_of_ours._children_before or {}):
+            interrupted.append(descriptor)
+            raise InterruptedError
+
+    loop_of_ours: Any = loop
+
+    async def main() -> None:
+        child = await asyncio.create_subprocess_exec(*python("input()"), stdin=subprocess.PIPE)
+        loop_of_ours._children_before = dict(loop_of_ours._children or {})
+        monkeypatch.setattr(os, "close", interrupt)
+        await asyncio.wait_for(child.communicate(b"\n"), 30)
+        assert child.returncode == 0
+
+    loop.run_until_complete(main())
+    assert len(interrupted) == len(loop_of_ours._children_before)
+
+
 def test_every_wait_returns_the_exit_code_also_afterwards(
     loop: asyncio.AbstractEventLoop,
 ) -> None:

@@ -93,9 +93,12 @@ class Children(Base):
 
     def _forget_child(self, descriptor: int) -> SubprocessTransport:
         assert self._children is not None
+        child = self._children.pop(descriptor)
         self._remove_reader(descriptor)
-        os.close(descriptor)
-        return self._children.pop(descriptor)
+        # The number is free after any error but EBADF, and the child must be reaped in any case.
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        return child
 
     def _start_waiting(self, child: SubprocessTransport) -> None:
         name = f"yamanote-waitpid-{child.get_pid()}"
