@@ -147,13 +147,16 @@ def forget_last_resort() -> None:
     It is raised when a dozen others exist, and refers to the frames that it has passed ever since.
     """
     errors: list[MemoryError | None] = [None] * 64
+    indices = iter(range(64))  # Before 3.14 this needs memory.
     _testcapi.set_nomemory(0)
-    for index in range(64):
-        try:
-            bytearray(1000)
-        except MemoryError as error:
-            errors[index] = error
-    _testcapi.remove_mem_hooks()
+    try:
+        for index in indices:
+            try:
+                bytearray(1000)
+            except MemoryError as error:
+                errors[index] = error
+    finally:
+        _testcapi.remove_mem_hooks()
     for kept in errors:
         if kept is not None:
             kept.__traceback__ = kept.__context__ = kept.__cause__ = None
