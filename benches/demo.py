@@ -190,6 +190,7 @@ def write(rows: dict[str, Row], names: list[str], took: str, stolen: float | Non
         chart.draw("The same servers, another loop", subtitle, columns, lines)
     )
     print("Every sample is in demo.json, the chart in demo.svg.")
+    print("Next, your own program, unchanged: python -m yamanote app.py (docs/start.md has more).")
 
 
 def bars(row: Row, names: list[str], measure: str) -> list[chart.Bar]:
