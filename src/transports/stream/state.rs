@@ -157,8 +157,8 @@ pub(crate) fn resume_reading(this: &Bound<'_, Stream>, state: &State) -> PyResul
     if state.reading.get() != Reading::Paused {
         return Ok(());
     }
-    state.reading.set(Reading::On);
     resume_limits(this, &state.life)?;
+    state.reading.set(Reading::On);
     update_interest(this, state)?;
     // Data that arrived in the meantime is read in a later turn.
     state.life.arm_read();
