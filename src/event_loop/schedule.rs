@@ -77,7 +77,9 @@ light_method!(
         let call = Call::parse(arguments, signature)?;
         let delay = call.number(signature, "delay must not be None")?;
         let start = now(this, &*core.local(this.py())?)?;
-        let when = if is_plain_number(&delay) {
+        let when = if let Ok(delay) = delay.cast_exact::<PyFloat>() {
+            start + delay.value()
+        } else if delay.is_exact_instance_of::<PyInt>() {
             start + delay.extract::<f64>()?
         } else {
             // Added as asyncio adds them, which raises for what cannot be added to a time.
@@ -153,11 +155,6 @@ fn timer<'py>(
     }
     local.deadlines.push(when, timer)?;
     Ok(handle.into_any())
-}
-
-#[inline]
-fn is_plain_number(value: &Bound<'_, PyAny>) -> bool {
-    value.is_exact_instance_of::<PyFloat>() || value.is_exact_instance_of::<PyInt>()
 }
 
 /// Above this, not every integer is a float.

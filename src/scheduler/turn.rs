@@ -411,7 +411,7 @@ pub(crate) fn now(core: &Bound<'_, Core>, local: &Local) -> PyResult<f64> {
 /// Converted as CPython converts its clock, so that `loop.time()` and `time.monotonic()` agree to the bit.
 #[expect(clippy::cast_precision_loss, reason = "so does CPython")]
 pub(crate) fn seconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1e9
+    nanoseconds.cast_signed() as f64 / 1e9 // Signed, as the processor has an instruction for that only.
 }
 
 /// Passes between two polls of the kernel while no descriptor is registered, which a program cannot observe: a chain
