@@ -60,14 +60,15 @@ async def main(recorder: Recorder, hours: float, samples: int) -> None:
             asyncio.ensure_future(workloads.repeat(name, work, recorder, PAUSE_S))
             for name, work in chosen.items()
         ]
-        tasks.append(asyncio.ensure_future(recorder.measure_lag()))
+        measuring = asyncio.ensure_future(recorder.measure_lag())
         for _ in range(samples):
             await asyncio.sleep(max(0.0, hours * 3600 / samples - EPISODE_S))
             await EPISODE.play(EPISODE_S)
             recorder.sample()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        recorder.is_over = True
+        await asyncio.gather(*tasks)
+        measuring.cancel()
+        await asyncio.wait([measuring])
         for name in chosen:
             if not recorder.rounds[name]:
                 recorder.failed(name, None, "no round was completed")

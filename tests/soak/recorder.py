@@ -46,6 +46,8 @@ class Recorder:
         self.errors: Counter[str] = Counter()
         self.texts: list[str] = []
         self.refused = 0
+        #: Workloads begin no more rounds.
+        self.is_over = False
         self._began = time.monotonic()
         self._lag = 0.0
 

@@ -268,8 +268,11 @@ async def late_connections() -> None:
 
 
 async def repeat(name: str, work: Workload, recorder: Recorder, pause: float) -> None:
-    """Does the work for ever, one round after the other."""
-    while True:
+    """Does the work until all is over, one round after the other.
+
+    It is not cancelled: before Python 3.12, a `wait_for()` that is just done loses that.
+    """
+    while not recorder.is_over:
         begun = EPISODE.begin()
         try:
             await asyncio.wait_for(work(), PATIENCE_S)
