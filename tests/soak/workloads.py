@@ -259,6 +259,8 @@ async def late_connections() -> None:
     end = max(loop.time(), WRAP_S + 10) + 0.1
     server = await asyncio.start_server(serve_echo, LOCALHOST, 0)
     async with server:
+        if not server.sockets:  # What older Pythons return in place of an error.
+            raise OSError(errno.EMFILE, "the server had no descriptor")
         port = server.sockets[0].getsockname()[1]
         while loop.time() < end:
             before = loop.time()
