@@ -12,10 +12,20 @@ use super::turn::now;
 use super::visit::Visit;
 use crate::ffi::naming::Called;
 use crate::ffi::{Stopped, name};
+use crate::sys::clock::monotonic_ns;
+
+/// To the next look after one that has failed.
+const RETRY_NS: u64 = 1_000_000_000;
 
 impl Source for Looks {
     fn on_ready(&self, core: &Bound<'_, Core>, _ready: u8) -> PyResult<()> {
-        core.call_method0(name!(core.py(), "_look")).map(drop)
+        let looked = core.call_method0(name!(core.py(), "_look"));
+        if looked.is_err() {
+            // There may have been no memory even for the call, which has the next look come.
+            let local = core.get().local(core.py())?;
+            local.deadlines.look_at(monotonic_ns() + RETRY_NS);
+        }
+        looked.map(drop)
     }
 
     fn traced(&self, _core: &Bound<'_, Core>, _ready: u8) -> PyResult<(Kind, Option<Called>)> {

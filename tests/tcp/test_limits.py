@@ -317,26 +317,26 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 CHUNK = bytes(1 << 16)
 
 
-def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["_shed", "_look"])
+def test_a_look_that_fails_is_not_the_last(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle, or because there was no memory even for its call."""
     monkeypatch.setattr("yamanote._limiting.RETRY_INTERVAL", 0.01)
     reported: list[dict[str, Any]] = []
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, it: reported.append(it))
         loop: Any = asyncio.get_running_loop()
-        shed = loop._shed
 
-        def fail() -> float:
-            loop._shed = shed
+        def fail() -> None:
+            delattr(loop, name)
             raise MemoryError
 
-        loop._shed = fail
+        setattr(loop, name, fail)
         made: list[Recorder] = []
         async with serving(lambda: Recorder(made)) as (_, address):
             with await connected(address) as silent:
                 assert await until_closed(silent) == b""
                 assert await made[0].lost is None
-        del loop._shed
 
     yamanote.run(main(), limits=yamanote.Limits(first_byte=0.05))
     assert [type(context["exception"]) for context in reported] == [MemoryError]
