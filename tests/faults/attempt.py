@@ -100,13 +100,13 @@ def _factory(stage: Stage) -> Any:  # noqa: ANN401 - typeshed's type differs bet
     return make
 
 
-def is_expected(error: BaseException) -> bool:
+def is_expected(error: BaseException, scenario: str) -> bool:
     """Returns whether a system in trouble explains the error."""
     # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
-    # Its `start_tls()` returns no transport for a connection that was closed meanwhile.
-    return isinstance(error, EXPECTED) or str(error).startswith(
-        ("can't start new thread", "[Errno", "'NoneType' object has no attribute")
-    )
+    texts = ["can't start new thread", "[Errno"]
+    if scenario == "start_tls":  # Asyncio's returns no transport if the connection was closed.
+        texts.append("'NoneType' object has no attribute")
+    return isinstance(error, EXPECTED) or str(error).startswith(tuple(texts))
 
 
 class Attempt:
@@ -173,7 +173,7 @@ class Attempt:
         self._told.append(type(error).__name__)
         if self._is_memory and str(error) == "no running event loop":
             return  # The end of a coroutine that waits, collected after its task could not go on.
-        if error is not None and not is_expected(error) and not self._stalled:
+        if error is not None and not is_expected(error, self._point.scenario) and not self._stalled:
             traceback.print_exception(error)
             self._bad(f"odd error told: {error!r}"[:300])
 
@@ -271,7 +271,7 @@ class Attempt:
     def _raised(self, error: BaseException) -> None:
         self._verdict.outcome = "raised"
         stopped = self._point.what == "stop" and "stopped before Future" in str(error)
-        if not is_expected(error) and not stopped:
+        if not is_expected(error, self._point.scenario) and not stopped:
             traceback.print_exception(error)
             self._bad(f"odd error: {error!r}"[:300])
 
