@@ -28,6 +28,11 @@ def memory_can_fail() -> bool:
     return hasattr(_testcapi, "set_nomemory")
 
 
+#: Allocations that fail where all do: many more than any scenario makes. The number ends, since CPython tries again without
+#: end to enter an `except` for which it has no memory, and no timer comes between.
+MOST_FAILURES = 100_000
+
+
 class Injection:
     """Does nothing, and counts callbacks and waits."""
 
@@ -122,7 +127,7 @@ class Memory(Injection):
     def __init__(self, point: Point) -> None:
         """Store where."""
         super().__init__()
-        self._range = (point.at, 0 if point.lasts else point.at + 1)
+        self._range = (point.at, point.at + (MOST_FAILURES if point.lasts else 1))
 
     def arm(self) -> None:
         """Allocations are counted from now on."""
