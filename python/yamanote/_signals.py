@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import inspect
 import os
 import signal
-import socket
 import threading
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class Signals(Base):
     """
 
     _signal_handlers: dict[int, Handle] | None = None
-    _signal_pair: tuple[socket.socket, socket.socket] | None = None
+    _signal_pair: tuple[_socket.socket, _socket.socket] | None = None
     _signal_pair_is_inherited = False
     _wakeup_fd_before: int | None = None
 
@@ -48,7 +48,8 @@ class Signals(Base):
         self._make_signal_pair()
 
     def _make_signal_pair(self) -> None:
-        self._signal_pair = receiver, sender = socket.socketpair()
+        # `socket.socketpair()` loses a descriptor if there is no memory half-way.
+        self._signal_pair = receiver, sender = _socket.socketpair()
         receiver.setblocking(False)
         sender.setblocking(False)
         self._add_reader(receiver.fileno(), self._read_signals)

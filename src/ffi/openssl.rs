@@ -9,9 +9,11 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
+use pyo3::exceptions::{PyAttributeError, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::sync::OnceLockExt;
 
+use super::make;
 use crate::sys::library::Library;
 
 /// OpenSSL's `SSL`.
@@ -95,13 +97,20 @@ static FOUND: OnceLock<Option<OpenSsl>> = OnceLock::new();
 
 impl OpenSsl {
     /// The interpreter's, looked for once; `None` where it is not there to be called, or not wanted.
-    pub(super) fn of(py: Python<'_>) -> Option<&'static Self> {
-        FOUND
-            .get_or_init_py_attached(py, || {
-                // Ignored: an interpreter without `_ssl`, or with one that hides, has its own way left.
-                find(py).unwrap_or_default()
-            })
-            .as_ref()
+    ///
+    /// Errors: `MemoryError`, and the next call looks again.
+    pub(super) fn of(py: Python<'_>) -> PyResult<Option<&'static Self>> {
+        if let Some(found) = FOUND.get() {
+            return Ok(found.as_ref());
+        }
+        let module = match Module::of(py) {
+            Err(error) if error.is_instance_of::<PyMemoryError>(py) => return Err(error),
+            // Ignored: an interpreter without `_ssl`, or with one that hides, has its own way left.
+            module => module.ok(),
+        };
+        Ok(FOUND
+            .get_or_init_py_attached(py, || find(&module?))
+            .as_ref())
     }
 
     /// As it was found: for callbacks of a session, which come after that.
@@ -119,34 +128,44 @@ impl OpenSsl {
     }
 }
 
-fn find(py: Python<'_>) -> PyResult<Option<OpenSsl>> {
-    if std::env::var_os(SWITCH).is_some_and(|value| !value.is_empty()) {
-        return Ok(None);
+/// What `_ssl` says of the library that it is linked with.
+struct Module {
+    /// Compiled into the interpreter, it has no file.
+    path: Option<CString>,
+    version: String,
+}
+
+impl Module {
+    fn of(py: Python<'_>) -> PyResult<Self> {
+        let version = make::import(py, "_ssl", "OPENSSL_VERSION")?.extract()?;
+        let path = match make::import(py, "_ssl", "__file__") {
+            Ok(path) => Some(CString::new(path.extract::<String>()?)?),
+            Err(error) if error.is_instance_of::<PyAttributeError>(py) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path, version })
     }
-    let module = py.import("_ssl")?;
-    // Compiled into the interpreter, it has no file.
-    let path = match module.getattr_opt("__file__")? {
-        Some(path) => Some(CString::new(path.extract::<String>()?)?),
-        None => None,
-    };
-    let expected: String = module.getattr("OPENSSL_VERSION")?.extract()?;
-    let library = Library::loaded(path.as_deref());
-    let Some(openssl) = library.and_then(|it| OpenSsl::in_library(&it)) else {
-        return Ok(None);
-    };
+}
+
+fn find(module: &Module) -> Option<OpenSsl> {
+    if std::env::var_os(SWITCH).is_some_and(|value| !value.is_empty()) {
+        return None;
+    }
+    let library = Library::loaded(module.path.as_deref())?;
+    let openssl = OpenSsl::in_library(&library)?;
     // SAFETY: no arguments.
     let number = unsafe { (openssl.version_number)() };
     // SAFETY: any number will do; 0 asks for the text.
     let text = unsafe { (openssl.version)(0) };
     // SAFETY: the answer is a text that is never freed.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    if text != expected || !text.starts_with("OpenSSL ") || !VERSIONS.contains(&number) {
-        return Ok(None);
+    if text != module.version || !text.starts_with("OpenSSL ") || !VERSIONS.contains(&number) {
+        return None;
     }
     let (none, nothing) = (ptr::null_mut(), ptr::null());
     // SAFETY: `note` has the signature that is asked for, and is never unloaded.
     let index = unsafe { (openssl.new_index)(EX_INDEX_SSL, 0, none, Some(note), nothing, nothing) };
-    Ok((index >= 0).then_some(openssl))
+    (index >= 0).then_some(openssl)
 }
 
 thread_local! {

@@ -66,8 +66,8 @@ pub(crate) fn finish_detached_writes(py: Python<'_>) {
 /// Whether OpenSSL is called directly, without `_ssl`.
 #[pyfunction]
 #[pyo3(name = "_calls_openssl")]
-pub(crate) fn calls_openssl(py: Python<'_>) -> bool {
-    OpenSsl::of(py).is_some()
+pub(crate) fn calls_openssl(py: Python<'_>) -> PyResult<bool> {
+    Ok(OpenSsl::of(py)?.is_some())
 }
 
 impl Wire {
@@ -78,7 +78,7 @@ impl Wire {
         py: Python<'py>,
         make: impl FnOnce() -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Self>)> {
-        let Some(openssl) = OpenSsl::of(py) else {
+        let Some(openssl) = OpenSsl::of(py)? else {
             let (object, native) = make()?;
             return Ok((object, native, None));
         };

@@ -460,3 +460,64 @@ print(*{made.__name__ for made in object.__subclasses__()} | {"Core"})
     )
     assert len(declared) > 5
     assert declared - {"Core"} <= set(output.split())
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None,
+    reason="this interpreter was built without _testcapi, which makes allocations fail",
+)
+def test_what_is_looked_for_without_memory_is_looked_for_again(program: Program) -> None:
+    """The first TLS session asks which OpenSSL there is, and the answer stays."""
+    if program.module == "asyncio":
+        pytest.skip("asyncio does not look for OpenSSL")
+    source = """
+import os, ssl
+import _testcapi
+from yamanote._yamanote import _calls_openssl
+
+refusals = 0
+while "REFUSED" in os.environ:
+    _testcapi.set_nomemory(refusals, refusals + 1)
+    try:
+        _calls_openssl()
+        break
+    except MemoryError:
+        refusals += 1
+    finally:
+        _testcapi.remove_mem_hooks()
+print(_calls_openssl())
+"""
+    asked = [program.run(source, env=env) for env in ({}, {"REFUSED": "1"})]
+    assert [child.stderr for child in asked] == ["", ""]
+    assert asked[0].stdout == asked[1].stdout
+    assert asked[0].stdout
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None,
+    reason="this interpreter was built without _testcapi, which makes allocations fail",
+)
+def test_a_loop_that_could_not_be_made_has_nothing_to_close(program: Program) -> None:
+    if program.module == "asyncio":
+        pytest.skip("its __del__() looks for what __init__() has not set")
+    run(
+        program,
+        """
+import sys
+import _testcapi, yamanote
+
+yamanote.new_event_loop().close()
+wrong = []
+sys.unraisablehook = wrong.append
+for number in range(200):
+    _testcapi.set_nomemory(number, number + 1)
+    try:
+        loop = yamanote.new_event_loop()
+    except MemoryError:
+        continue
+    finally:
+        _testcapi.remove_mem_hooks()
+    loop.close()
+assert not [one for one in wrong if isinstance(one.exc_value, AttributeError)], wrong
+""",
+    )
