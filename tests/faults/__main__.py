@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.faults import figures, shim
 from tests.faults.campaign import Campaign, Child, Finding, Job, scenarios_of
-from tests.faults.injections import memory_can_fail
 from tests.faults.points import Point
 from tests.faults.scenes import NAMES
 from tests.tls.certificates import write_files
@@ -60,8 +59,6 @@ def repeat(job: Job, point: Point) -> int:
 def run(job: Job, options: argparse.Namespace) -> int:
     """Runs a campaign."""
     started = time.monotonic()
-    if not memory_can_fail():
-        print("no allocation fails: this interpreter has no _testcapi.set_nomemory()")
     campaign = Campaign(job, say)
     scenarios = options.only or scenarios_of(job.loop)
     campaign.run(scenarios, options.kind or list(Point.KINDS), options.jobs)

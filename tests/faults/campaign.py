@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.calls import ERRORS, LASTING, name
-from tests.faults.injections import memory_can_fail
 from tests.faults.points import Point
 from tests.faults.scenes import NAMES, OURS, OUTSIDE
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 ROOT = Path(__file__).parent.parent.parent
-
-#: More allocations than any scenario makes.
-MOST_ALLOCATIONS = 1 << 17
 
 #: Passes of the loop between the beginning of a wait and its cancellation.
 CANCELLED_AFTER = ("0", "1", "2")
@@ -67,7 +63,7 @@ class Child:
                 **os.environ,
                 "LD_PRELOAD": str(job.library),
                 "PYTHONHASHSEED": "0",
-                "RUST_BACKTRACE": "0",
+                "RUST_BACKTRACE": os.environ.get("RUST_BACKTRACE", "0"),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -152,8 +148,6 @@ class Campaign:
         self.findings: list[Finding] = []
         self._errors: list[BaseException] = []
         self._deadline = math.inf
-        #: Numbers of allocations, by scenario and whether it has played before.
-        self._last: dict[tuple[str, str], int] = {}
 
     def run(self, scenarios: list[str], kinds: list[str], jobs: int) -> None:
         """Tries all points."""
@@ -194,7 +188,7 @@ class Campaign:
                 yield Point(scenario, "call", what, 1)
                 if error in LASTING:
                     yield Point(scenario, "call", what, 1, lasts=True)
-        if "memory" in kinds and memory_can_fail():
+        if "memory" in kinds:
             for what in ("warm", "cold"):
                 yield Point(scenario, "memory", what, 1, lasts=True)
                 yield Point(scenario, "memory", what, 1)
@@ -214,39 +208,14 @@ class Campaign:
             self._errors.append(error)
 
     def _run_series(self, child: Child, series: Point) -> None:
-        is_memory = series.kind == "memory"
-        last = self._last_allocation(child, series) if is_memory else sys.maxsize
         at = 1 + zlib.crc32(str(series).encode()) % self._job.every
-        while at <= last and not self.is_over():
+        while not self.is_over():
             point = series.later(at)
             verdict = child.run(point)
-            if not is_memory and not verdict["struck"]:
-                break  # There are no more such calls, waits or callbacks.
+            if not verdict["struck"]:
+                break  # There are no more such calls, allocations, waits or callbacks.
             self._count(point, verdict)
             at += self._job.every
-
-    def _last_allocation(self, child: Child, series: Point) -> int:
-        """Returns the number of the allocation that the scenario does not need."""
-
-        def passes(at: int) -> bool:
-            point = Point(series.scenario, series.kind, series.what, at, lasts=True)
-            return bool(child.run(point)["outcome"] == "passed")
-
-        key = (series.scenario, series.what)
-        if key in self._last:
-            return self._last[key]
-        last = 64
-        while last < MOST_ALLOCATIONS and not passes(last):
-            last *= 2
-        first = last // 2
-        while last - first > max(8, last // 16):
-            middle = (first + last) // 2
-            if passes(middle):
-                last = middle
-            else:
-                first = middle
-        self._last[key] = last
-        return last
 
     def _count(self, point: Point, verdict: dict[str, Any]) -> None:
         with self._lock:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
-import importlib.util
 import os
+import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.calls import ERRORS, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator, Iterator
 
     from tests.faults.points import Point
     from tests.faults.stage import Stage
-
-#: `None` if this interpreter was built without it.
-_testcapi: Any = (
-    importlib.import_module("_testcapi") if importlib.util.find_spec("_testcapi") else None
-)
-
-
-def memory_can_fail() -> bool:
-    """Whether this interpreter can make its allocations fail."""
-    return hasattr(_testcapi, "set_nomemory")
-
-
-#: Allocations that fail where all do: many more than any scenario makes. The number ends, since CPython tries again without
-#: end to enter an `except` for which it has no memory, and no timer comes between.
-MOST_FAILURES = 100_000
 
 
 class Injection:
@@ -51,10 +37,10 @@ class Injection:
         """The trouble is over."""
         self.armed = False
 
-    @property
-    def relief(self) -> Callable[[], object]:
-        """What a timer calls to end the trouble."""
-        return self.disarm
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Spares what the program itself does."""
+        yield
 
     def struck(self) -> bool:
         """Whether the fault has happened."""
@@ -121,50 +107,78 @@ class Calls(Injection):
         return super().counts() | {name: count for name, count in self._counts.items() if count}
 
 
+#: Functions of CPython's own that do not survive a lack of memory, and break the interpreter for
+#: all that follows.
+FRAGILE: tuple[str, ...] = (
+    # It gives references back that it has not taken: 3.13.0.
+    *(("PyFunction_NewWithQualName",) if sys.version_info < (3, 14) else ()),
+)
+#: Scenarios with threads of CPython's executor. A thread that finds no memory is lost to it, and
+#: others wait for it for ever: only the loop's own thread is without memory.
+POOLED = ("threads", "files")
+
+
 class Memory(Injection):
     """Makes allocations of Python's fail."""
 
     def __init__(self, point: Point) -> None:
         """Store where."""
         super().__init__()
-        self._range = (point.at, point.at + (MOST_FAILURES if point.lasts else 1))
+        self._library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        self._first, self._last = point.at, 0 if point.lasts else point.at
+        self._struck = False
+        self._end, self._pause, self._resume = (
+            getattr(self._library, f"faults_memory_{name}") for name in ("end", "pause", "resume")
+        )
+        for function in (self._end, self._pause, self._resume):
+            function.restype = None  # An integer would need memory.
+        fragile = f",{','.join(FRAGILE)},".encode()
+        assert self._library.faults_memory_prepare(fragile, point.scenario in POOLED)
 
     def arm(self) -> None:
         """Allocations are counted from now on."""
         super().arm()
-        _testcapi.set_nomemory(*self._range)
+        self._library.faults_memory(ctypes.c_long(self._first), ctypes.c_long(self._last))
 
     def disarm(self) -> None:
         """There is memory again."""
-        _testcapi.remove_mem_hooks()
+        self._end()
+        if self.armed:
+            self._struck = bool(self._library.faults_memory_struck())
         super().disarm()
 
-    @property
-    def relief(self) -> Callable[[], object]:
-        """Needs no memory itself."""
-        remove: Callable[[], object] = _testcapi.remove_mem_hooks
-        return remove
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Spares what the program itself does."""
+        self._pause()
+        try:
+            yield
+        finally:
+            self._resume()
 
+    def struck(self) -> bool:
+        """Whether an allocation has failed."""
+        return self._struck
 
-def forget_last_resort() -> None:
-    """Clears the exception that CPython keeps for the end of its memory, with all its tracebacks.
+    def forget_last_resort(self) -> None:
+        """Clears the exception that CPython keeps for the end of its memory, with its tracebacks.
 
-    It is raised when a dozen others exist, and refers to the frames that it has passed ever since.
-    """
-    errors: list[MemoryError | None] = [None] * 64
-    indices = iter(range(64))  # Before 3.14 this needs memory.
-    _testcapi.set_nomemory(0)
-    try:
-        for index in indices:
-            try:
-                bytearray(1000)
-            except MemoryError as error:
-                errors[index] = error
-    finally:
-        _testcapi.remove_mem_hooks()
-    for kept in errors:
-        if kept is not None:
-            kept.__traceback__ = kept.__context__ = kept.__cause__ = None
+        It is raised when a dozen others exist, and refers ever since to the frames that it passed.
+        """
+        errors: list[MemoryError | None] = [None] * 64
+        indices = iter(range(64))  # Before 3.14 this needs memory.
+        self._library.faults_memory(ctypes.c_long(1), ctypes.c_long(0))
+        try:
+            for index in indices:
+                try:
+                    bytearray(1000)
+                except MemoryError as error:
+                    errors[index] = error
+        finally:
+            self._end()
+        for kept in errors:
+            if kept is not None:
+                kept.__traceback__ = kept.__context__ = kept.__cause__ = None
 
 
 class Cancel(Injection):

@@ -7,12 +7,15 @@
 
    An edge-triggered loop is told afterwards that there is more, as a kernel tells it: also after EAGAIN.
 
+   Allocations of Python's fail with faults_memory().
+
    Calls on a descriptor given to faults_spare(), and those on standard streams, neither fail nor count.
    System calls made with syscall() have the kernel's names. shim.py is the Python side. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
@@ -32,6 +35,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MOST = 80, LONGEST = 32, SPARED = 1024, FEWER = -1 };
@@ -364,3 +368,116 @@ long syscall(long number, ...) {
     return real(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
                 arguments[5]);
 }
+
+/* Python's allocations. */
+
+typedef struct {
+    void *context;
+    void *(*malloc)(void *context, size_t size);
+    void *(*calloc)(void *context, size_t count, size_t size);
+    void *(*realloc)(void *context, void *block, size_t size);
+    void (*free)(void *context, void *block);
+} allocator;
+
+enum { DOMAINS = 3, FRAMES = 24, LASTING_MS = 300 };
+
+static allocator allocators[DOMAINS];
+static struct {
+    long first, last, calls, ends_ms;
+    int is_paused, has_struck;
+} memory;
+static pthread_t only;
+static int is_one;
+/* Names of functions in which no allocation fails, each between two commas. */
+static char spared_functions[512];
+
+static long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Whether the innermost functions are spared. */
+static int is_spared(void *const *frames, int depth) {
+    for (int i = 0; i < depth && i < 8; i++) {
+        Dl_info found;
+        char name[80];
+        if (!dladdr(frames[i], &found) || !found.dli_sname) continue;
+        snprintf(name, sizeof name, ",%s,", found.dli_sname);
+        if (strstr(spared_functions, name)) return 1;
+    }
+    return 0;
+}
+
+static int is_without_memory(void) {
+    if (!memory.first || memory.is_paused || (is_one && !pthread_equal(only, pthread_self()))) return 0;
+    long call = __atomic_add_fetch(&memory.calls, 1, __ATOMIC_RELAXED);
+    if (call < memory.first || (memory.last && call > memory.last)) return 0;
+    void *frames[FRAMES];
+    int depth = backtrace(frames, FRAMES);
+    if (is_spared(frames, depth)) return 0;
+    if (!memory.has_struck) {
+        memory.has_struck = 1;
+        memory.ends_ms = now_ms() + LASTING_MS;
+        backtrace_symbols_fd(frames, depth, STDERR_FILENO);
+    }
+    return memory.last || now_ms() < memory.ends_ms;
+}
+
+static void *failing_malloc(void *context, size_t size) {
+    const allocator *real = context;
+    return is_without_memory() ? NULL : real->malloc(real->context, size);
+}
+
+static void *failing_calloc(void *context, size_t count, size_t size) {
+    const allocator *real = context;
+    return is_without_memory() ? NULL : real->calloc(real->context, count, size);
+}
+
+static void *failing_realloc(void *context, void *block, size_t size) {
+    const allocator *real = context;
+    return is_without_memory() ? NULL : real->realloc(real->context, block, size);
+}
+
+static void always_free(void *context, void *block) {
+    const allocator *real = context;
+    real->free(real->context, block);
+}
+
+/* Puts the functions above between Python and its allocators; returns whether it could. In the functions
+   named in `spared`, as in ",PyA_B,PyC_D,", no allocation fails, and with `one` none of other threads. */
+int faults_memory_prepare(const char *spared, int one) {
+    only = pthread_self();
+    is_one = one;
+    void (*get)(int, allocator *) = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    void (*set)(int, allocator *) = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    if (!get || !set) return 0;
+    void *frames[FRAMES];
+    backtrace(frames, FRAMES); /* The first one loads a library. */
+    snprintf(spared_functions, sizeof spared_functions, "%s", spared);
+    for (int domain = 0; domain < DOMAINS; domain++) {
+        get(domain, &allocators[domain]);
+        allocator failing = {&allocators[domain], failing_malloc, failing_calloc, failing_realloc, always_free};
+        set(domain, &failing);
+    }
+    return 1;
+}
+
+/* Allocations number FIRST to LAST fail, counted from 1 from now on; with a LAST of 0 all from FIRST on,
+   for 0.3 seconds: a timer of the program's might find no memory to end it. */
+void faults_memory(long first, long last) {
+    memset(&memory, 0, sizeof memory);
+    memory.last = last;
+    memory.first = first;
+}
+
+/* There is memory again. Like the two that follow, it needs none when it is called with ctypes. */
+void faults_memory_end(void) { memory.first = 0; }
+
+/* Until faults_memory_resume() allocations neither fail nor count. */
+void faults_memory_pause(void) { memory.is_paused++; }
+
+void faults_memory_resume(void) { memory.is_paused--; }
+
+/* Returns whether an allocation has failed. */
+int faults_memory_struck(void) { return memory.has_struck; }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    import contextlib
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
@@ -57,6 +58,10 @@ class Stage:
     def step(self) -> None:
         """A callback of the scenario begins: a fault may end something, or raise."""
         self.injection.step(self)
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a block of a program's own code, in which no allocation fails."""
+        return self.injection.paused()
 
     def opened(self, transport: Any) -> None:  # noqa: ANN401 - of any kind.
         """A transport was made."""

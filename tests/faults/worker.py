@@ -5,6 +5,7 @@ usage: python -m tests.faults.worker LOOP FILES COLD
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib
@@ -36,9 +37,11 @@ PATIENCE_S = float(os.environ.get("FAULTS_PATIENCE_S", "20"))
 #: The descriptor of this process's answers.
 ANSWERS = 200
 
-#: Words of a panic, or of an exception that C code lost or forged.
+#: Words of a panic, or of an exception that C code lost or forged. `getpeercert()` of CPython's
+#: `_ssl` forges one.
 LAST_WORDS = re.compile(
-    r"panicked at|Fatal Python error|SystemError|PanicException|without setting an exception"
+    r"panicked at|Fatal Python error|SystemError(?!: <class 'ssl.SSLError'>)|PanicException|"
+    r"without setting an exception"
 )
 
 
@@ -52,18 +55,39 @@ class Worker:
     """Runs tries, each in a forked child."""
 
     def __init__(self, module: str, files: Path, *, cold: bool) -> None:
-        """Import all that a scenario may import, and play them once unless `cold`."""
+        """Import all that a scenario imports, and play all of them unless `cold`."""
         self._make = loop_of(module)
         self._files = files
-        for name in NAMES if not cold else ():
-            if module == "yamanote" or name not in OURS:
-                self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
+        self._names = [name for name in NAMES if module == "yamanote" or name not in OURS]
+        if cold:
+            self._import()
+        else:
+            self._play()
         # They were told to end. Those of an extension stay, and do not exist in a child.
         deadline = time.monotonic() + 1
         while thread_count(os.getpid()) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         gc.collect()
         gc.freeze()
+
+    def _play(self) -> None:
+        for name in self._names:
+            self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
+
+    def _import(self) -> None:
+        """Imports what scenarios import: CPython's imports do not survive a lack of memory."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            self._play()
+            os.write(writing, json.dumps(sorted(sys.modules)).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as names:
+            for name in json.loads(names.read()):
+                with contextlib.suppress(ImportError):  # Some exist only in other modules.
+                    importlib.import_module(name)
+        os.waitpid(child, 0)
 
     def _attempt(self, point: Point, *, probe: bool) -> Verdict:
         return Attempt(point, self._make, self._files, probe=probe).run()
@@ -125,7 +149,8 @@ def _verdict(answer: bytes, status: int, words: str) -> dict[str, Any]:
     if match := LAST_WORDS.search(words):
         verdict["unclean"].append(f"said: {words[match.start() :][:300]}")
         verdict["outcome"] = verdict["unclean"][0].split(":")[0]
-    verdict["words"] = words[-4000:]
+    # Where the first allocation failed, and what was said at the end.
+    verdict["words"] = words if len(words) <= 6000 else f"{words[:2000]}\n[...]\n{words[-4000:]}"
     return dict(verdict)
 
 

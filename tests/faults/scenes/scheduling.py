@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from tests.faults.stage import Stage
 
 
+#: Seconds after which a scenario that makes a loop stops it.
+PATIENCE_S = 2.0
+
+
 async def callbacks(stage: Stage) -> None:
     """Callbacks and timers, also from a thread."""
     loop = stage.loop
@@ -107,6 +111,8 @@ def loops(stage: Stage) -> None:
     """A loop is made, runs and is closed."""
     loop = stage.make()
     try:
+        with stage.paused():
+            loop.call_later(PATIENCE_S, loop.stop)
         loop.run_until_complete(asyncio.sleep(0.001))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
@@ -120,4 +126,7 @@ def runner(stage: Stage) -> None:
         await asyncio.sleep(0.001)
 
     with asyncio.Runner(loop_factory=stage.make) as runner:
+        with stage.paused():
+            loop = runner.get_loop()
+            loop.call_later(PATIENCE_S, loop.stop)
         runner.run(main())

@@ -39,8 +39,9 @@ async def child(stage: Stage) -> None:
 
 async def pipes(stage: Stage) -> None:
     """The two ends of a pipe."""
-    reading, writing = os.pipe()
-    source, sink = os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0)
+    with stage.paused():
+        reading, writing = os.pipe()
+        source, sink = os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0)
     try:
         reader, client = await stage.loop.connect_read_pipe(lambda: Whole(stage, b""), source)
         try:
@@ -119,7 +120,8 @@ async def sockets(stage: Stage) -> None:
 async def watches(stage: Stage) -> None:
     """`add_reader()` and `add_writer()`."""
     loop = stage.loop
-    here, there = socket.socketpair()
+    with stage.paused():
+        here, there = socket.socketpair()
     with here, there:
         written, read = loop.create_future(), loop.create_future()
 
