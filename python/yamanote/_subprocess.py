@@ -25,6 +25,10 @@ else:
     Base = object
 
 
+#: Made once: a child must be reaped without memory, too.
+_WHATEVER_CLOSE_SAYS = contextlib.suppress(OSError)
+
+
 class Children(Base):
     """`subprocess_exec` and `subprocess_shell`, on any thread, without child watcher or SIGCHLD.
 
@@ -53,7 +57,11 @@ class Children(Base):
         child = SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter, extra, **kwargs
         )
-        self._watch_child(child)
+        try:
+            self._watch_child(child)
+        except BaseException:
+            child.abandon()
+            raise
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
@@ -76,29 +84,35 @@ class Children(Base):
             # The kernel is too old, the call is forbidden, or no descriptor is left.
             self._start_waiting(child)
         else:
-            if self._children is None:
-                self._children = {}
-            self._children[descriptor] = child
             try:
+                if self._children is None:
+                    self._children = {}
+                self._children[descriptor] = child
                 self._add_reader(descriptor, self._child_ended, descriptor)
-            except OSError:
+            except BaseException as error:
                 self._forget_child(descriptor)
+                if not isinstance(error, OSError):
+                    raise
                 self._start_waiting(child)
 
     def _child_ended(self, descriptor: int) -> None:
-        self._reap_child(self._forget_child(descriptor))
+        assert self._children is not None
+        child = self._children[descriptor]
+        self._forget_child(descriptor)
+        self._reap_child(child)
 
     def _reap_child(self, child: SubprocessTransport) -> None:
         self.call_soon(child.report_exit, child.reap())
 
-    def _forget_child(self, descriptor: int) -> SubprocessTransport:
-        assert self._children is not None
-        child = self._children.pop(descriptor)
-        self._remove_reader(descriptor)
-        # The number is free after any error but EBADF, and the child must be reaped in any case.
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-        return child
+    def _forget_child(self, descriptor: int) -> None:
+        try:
+            self._remove_reader(descriptor)
+        finally:
+            if self._children is not None:
+                self._children.pop(descriptor, None)
+            # The number is free after any error but EBADF, and the child must be reaped anyhow.
+            with _WHATEVER_CLOSE_SAYS:
+                os.close(descriptor)
 
     def _start_waiting(self, child: SubprocessTransport) -> None:
         name = f"yamanote-waitpid-{child.get_pid()}"
@@ -157,6 +171,24 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     _reaped = False
     _exit_waiter: asyncio.Future[None] | None = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """As asyncio's, but a child that is of no use to the caller does not go on."""
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Kill and reap the child: there was no memory to watch it."""
+        process = self._proc if "_pipes" in vars(self) else None
+        if process is not None:
+            self.close()
+            # Not the program's to kill, it is left to `subprocess`, which reaps it some time.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            self._reaped = True
+
     def _start(
         self,
         args: _Arguments,
@@ -179,6 +211,11 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             bufsize=bufsize,
             **kwargs,
         )
+
+    def __del__(self) -> None:
+        """Close it, unless it could not even be made."""
+        if "_pipes" in vars(self):
+            super().__del__()
 
     def reap(self) -> int:
         """Wait for the child; return its exit code, or the negative number of a fatal signal."""
