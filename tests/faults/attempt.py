@@ -113,6 +113,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "no running event loop",
         "Event loop is closed",
         "coroutine ignored GeneratorExit",
+        # `StreamWriter.__del__()`, of one that could not be made.
+        "'StreamWriter' object has no attribute",
         # CPython's own: a file's lock, and those that `logging` and `threading` hold over a fork.
         "can't allocate read lock",
         "cannot release un-acquired lock",
@@ -370,17 +372,22 @@ class Attempt:
         if counting.counts().get("epoll_wait", 0) > MOST_TURNS:
             self._bad("spin: the idle loop does not sleep")
 
+    def _loses_things(self) -> bool:
+        """Whether code in Python that closes things could not run, of these programs or `subprocess`."""
+        scenario = self._point.scenario
+        if not self._is_memory:
+            return False
+        if self._point.lasts:
+            return scenario in (*OUTSIDE, "child", "forks")
+        # The task whose end would have reaped it never went on.
+        return scenario == "child" and self._verdict.outcome == "told"
+
     def _judge_rest(self, before: Left) -> None:
         deadline = time.monotonic() + PATIENCE_S
         # Threads that were told to end, and what they own.
         while (more := Left.now().more_than(before)) and time.monotonic() < deadline:
             time.sleep(0.002)
-        # Without any memory, code in Python that closes things cannot run: that of these programs,
-        # and `subprocess`.
-        is_excused = (
-            self._is_memory and self._point.lasts and self._point.scenario in (*OUTSIDE, "child")
-        )
-        for one in more if not is_excused else ():
+        for one in more if not self._loses_things() else ():
             self._bad(one)
         for wrong in self._wrongs:
             self._bad(f"bytes: {wrong}")

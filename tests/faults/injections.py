@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import ctypes
+import functools
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.calls import ERRORS, number
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from tests.faults.points import Point
     from tests.faults.stage import Stage
@@ -37,10 +41,9 @@ class Injection:
         """The trouble is over."""
         self.armed = False
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Spares what the program itself does."""
-        yield
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a block in which no allocation fails."""
+        return contextlib.nullcontext()
 
     def struck(self) -> bool:
         """Whether the fault has happened."""
@@ -113,6 +116,12 @@ FRAGILE: tuple[str, ...] = (
     # It gives references back that it has not taken: 3.13.0.
     *(("PyFunction_NewWithQualName",) if sys.version_info < (3, 14) else ()),
 )
+#: Methods of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
+LOSING: tuple[tuple[Any, str], ...] = (
+    (subprocess.Popen, "__init__"),
+    (socket.socket, "accept"),
+    (concurrent.futures.ThreadPoolExecutor, "submit"),
+)
 #: Scenarios with threads of CPython's executor. A thread that finds no memory is lost to it, and
 #: others wait for it for ever: only the loop's own thread is without memory.
 POOLED = ("threads", "files")
@@ -134,6 +143,8 @@ class Memory(Injection):
             function.restype = None  # An integer would need memory.
         fragile = f",{','.join(FRAGILE)},".encode()
         assert self._library.faults_memory_prepare(fragile, point.scenario in POOLED)
+        for owner, name in LOSING:
+            self._spare(owner, name)
 
     def arm(self) -> None:
         """Allocations are counted from now on."""
@@ -147,14 +158,27 @@ class Memory(Injection):
             self._struck = bool(self._library.faults_memory_struck())
         super().disarm()
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Spares what the program itself does."""
         self._pause()
-        try:
-            yield
-        finally:
-            self._resume()
+
+    def __exit__(self, *_: object) -> None:
+        """Needs no memory: what the block made would be lost."""
+        self._resume()
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a block in which no allocation fails."""
+        return self
+
+    def _spare(self, owner: Any, name: str) -> None:  # noqa: ANN401 - a class.
+        function = getattr(owner, name)
+
+        @functools.wraps(function)
+        def spared(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the function's.
+            with self:
+                return function(*arguments, **options)
+
+        setattr(owner, name, spared)
 
     def struck(self) -> bool:
         """Whether an allocation has failed."""

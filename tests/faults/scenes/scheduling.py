@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,15 @@ async def futures(stage: Stage) -> None:
 
 async def forks(stage: Stage) -> None:
     """A child of the process runs a loop of its own."""
-    pid = os.fork()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except MemoryError:
+        if os.getpid() != parent:
+            os._exit(2)
+        with contextlib.suppress(OSError):  # The number of a child may have been lost.
+            os.waitpid(-1, 0)  # noqa: ASYNC222 - the child waits for nothing.
+        raise
     if not pid:
         code = 1
         try:

@@ -102,7 +102,7 @@ async def sockets(stage: Stage) -> None:
                     count = await loop.sock_recv_into(server, buffer)
                     if not count:
                         raise ConnectionError("closed early")
-                    received += buffer[:count]
+                    received += memoryview(buffer)[:count]
                     stage.check(received, FEW, whole=False)
 
             both = [
