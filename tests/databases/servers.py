@@ -13,14 +13,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.tls.certificates import NAME, write_files
 
@@ -31,21 +28,18 @@ if TYPE_CHECKING:
 PATIENCE_S = 30.0
 
 
-def program(name: str) -> str:
-    """Returns the path of a program.
+class NotInstalled(Exception):
+    """A program that a server needs is missing."""
 
-    If it is missing, the test is skipped on systems that cannot install it, and fails on others.
-    """
+
+def program(name: str) -> str:
+    """Returns the path of a program. Raises `NotInstalled` if it is missing."""
     # Debian does not put PostgreSQL's programs on the path.
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, places)])
-    if (found := shutil.which(name, path=path)) is not None:
-        return found
-    if sys.platform == "linux" and shutil.which("apt-get") and os.geteuid() == 0:
-        pytest.fail(f"{name} is not installed: run tests/databases/install (`make test` does)")
-    if os.environ.get("CI"):
-        pytest.fail(f"{name} is not installed, and tests/databases/install cannot do it here")
-    pytest.skip(f"{name} is not installed")
+    if (found := shutil.which(name, path=path)) is None:
+        raise NotInstalled(f"{name} is not installed")
+    return found
 
 
 def free_port() -> int:
