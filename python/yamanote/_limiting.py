@@ -24,7 +24,7 @@ REPORT_INTERVAL: Final = 60.0
 #: Seconds between two looks at clients that must wait.
 PRESSURE_INTERVAL: Final = 0.02
 
-#: Seconds after a look that has failed, for want of memory for one.
+#: Seconds after a look that has failed, for want of memory or a descriptor for one.
 RETRY_INTERVAL: Final = 1.0
 
 #: What `LoopMetrics` calls the connections that each limit has ended.
@@ -95,14 +95,15 @@ class Limiting(Base):
         contextvars.Context().run(self._end_late_ones)
 
     def _end_late_ones(self) -> None:
-        before = self._ended()
+        before = None
         wait = RETRY_INTERVAL
         try:
+            before = self._ended()
             wait = self._shed()
         finally:
             if wait and self._next_look is None:
                 self._look_soon(wait)
-            if self._ended() != before and self._next_report is None:
+            if before is not None and self._ended() != before and self._next_report is None:
                 self._reported = self._reported or before
                 self._report()
 

@@ -317,9 +317,28 @@ async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 CHUNK = bytes(1 << 16)
 
 
-@pytest.mark.parametrize("name", ["_shed", "_look"])
-def test_a_look_that_fails_is_not_the_last(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle, or because there was no memory even for its call."""
+class OwnClockLoop(yamanote.Loop):
+    """A loop that does not leave its looks to the kernel's clock."""
+
+    def time(self) -> float:
+        """Return the time."""
+        return super().time()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (yamanote.Loop, "_shed"),
+        (yamanote.Loop, "_look"),
+        (yamanote.Loop, "metrics"),
+        (OwnClockLoop, "_shed"),
+        (OwnClockLoop, "metrics"),
+    ],
+)
+def test_a_look_that_fails_is_not_the_last(
+    kind: type[yamanote.Loop], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle, before it, or because there was no memory even for its call."""
     monkeypatch.setattr("yamanote._limiting.RETRY_INTERVAL", 0.01)
     reported: list[dict[str, Any]] = []
 
@@ -338,7 +357,9 @@ def test_a_look_that_fails_is_not_the_last(name: str, monkeypatch: pytest.Monkey
                 assert await until_closed(silent) == b""
                 assert await made[0].lost is None
 
-    yamanote.run(main(), limits=yamanote.Limits(first_byte=0.05))
+    with contextlib.closing(kind()) as loop:
+        loop.set_limits(first_byte=0.05)
+        loop.run_until_complete(main())
     assert [type(context["exception"]) for context in reported] == [MemoryError]
 
 
