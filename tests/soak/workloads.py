@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yamanote
 from tests.soak.episodes import EPISODE, is_refusal
@@ -245,12 +245,15 @@ async def far_future() -> None:
 def run_late() -> None:
     """Runs connections beside timers on such a loop, before and after its clock passes."""
     loop = LateLoop()
+    reported: list[dict[str, Any]] = []
+    loop.set_exception_handler(EPISODE.handler(lambda _, context: reported.append(context)))
     try:
         loop.offset = WRAP_S + random.uniform(9.8, 10.1) - loop.time()
         loop.set_limits(yamanote.Limits(first_byte=5, write_stall=5, idle=5))
         loop.run_until_complete(asyncio.wait_for(late_connections(), PATIENCE_S))
     finally:
         loop.close()
+    assert reported == []
 
 
 async def late_connections() -> None:
