@@ -69,7 +69,7 @@ fuzz: dev ## Random programs over the whole API (SECONDS=60 SEED=... JOBS=2 ARGS
 	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),1) \
 		$(if $(SEED),--seed $(SEED)) $(ARGS)
 
-soak: dev ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
+soak: dev servers ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
 	nice -n 10 $(PY) -m tests.soak --hours $(or $(HOURS),2) $(ARGS)
 
 refleaks: dev ## Tests several times in one process, and what each round leaves (ARGS=tests/...).

@@ -3,7 +3,8 @@
 usage: python -m tests.soak --hours 2 --out .cache/soak
 
 Writes `soak.csv`, `soak.svg` and `errors.txt` to the folder. Fails if any round failed, or if
-descriptors or threads are left at the end.
+descriptors or threads are left at the end. Says which databases are not installed, and goes on
+without their clients.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import contextlib
 import gc
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yamanote
-from tests.soak import frameworks, workloads
+from tests.soak import databases, frameworks, workloads
 from tests.soak.episodes import EPISODE
 from tests.soak.lines import draw
 from tests.soak.recorder import Recorder
 from tests.soak.resources import Resources
 from tests.tls.certificates import client_context, server_context
+
+if TYPE_CHECKING:
+    from tests.soak.workloads import Workload
 
 #: Seconds between two rounds of a workload: the machine may have other work.
 PAUSE_S = 0.1
@@ -37,8 +42,17 @@ def plan() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def main(recorder: Recorder, hours: float, samples: int) -> None:
-    """Starts servers and workloads, takes the samples, and ends everything."""
+async def main(
+    recorder: Recorder, hours: float, samples: int, clients: dict[str, Workload]
+) -> None:
+    """Starts servers and workloads, takes the samples, and ends everything.
+
+    Args:
+        recorder: takes what happens.
+        hours: how long.
+        samples: how many, evenly spaced.
+        clients: workloads whose servers run already.
+    """
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(EPISODE.handler(recorder.on_exception))
     async with contextlib.AsyncExitStack() as stack:
@@ -51,7 +65,8 @@ async def main(recorder: Recorder, hours: float, samples: int) -> None:
         plain, secure = (server.sockets[0].getsockname()[1] for server in servers)
         uvicorn_port = await stack.enter_async_context(frameworks.uvicorn_port())
         aiohttp_port = await stack.enter_async_context(frameworks.aiohttp_port())
-        chosen = workloads.on_own_loop(plain, secure, client_context()) | {
+        chosen = clients | workloads.on_own_loop(plain, secure, client_context())
+        chosen |= {
             "uvicorn": frameworks.requests(uvicorn_port),
             "aiohttp": frameworks.requests(aiohttp_port),
             "websockets": frameworks.websockets(aiohttp_port),
@@ -82,7 +97,8 @@ def run() -> int:
     gc.collect()
     before = Resources.now()
     recorder = Recorder()
-    yamanote.run(main(recorder, options.hours, options.samples))
+    with databases.workloads() as clients:
+        yamanote.run(main(recorder, options.hours, options.samples, clients))
     gc.collect()
     after = Resources.now()
     recorder.write(options.out / "soak.csv")
