@@ -373,7 +373,7 @@ class Attempt:
             self._bad("spin: the idle loop does not sleep")
 
     def _loses_things(self) -> bool:
-        """Whether code in Python that closes things could not run, of these programs or `subprocess`."""
+        """Whether Python code that closes things could not run: a scenario's, `subprocess`."""
         scenario = self._point.scenario
         if not self._is_memory:
             return False
