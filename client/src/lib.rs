@@ -40,6 +40,7 @@ pub mod abi;
     expect(unsafe_code, reason = "how a stack is unwound")
 )]
 pub mod finalizing;
+mod names;
 mod python;
 #[expect(unsafe_code, reason = "the C interface, called")]
 mod raw;
@@ -48,9 +49,9 @@ mod runtime;
 
 use std::future::Future;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
+
+use crate::names::{Function, Name};
 
 pub use python::{PyFuture, into_future};
 pub use remote::EventLoop;
@@ -140,9 +141,8 @@ pub fn live_futures(py: Python<'_>) -> PyResult<usize> {
 
 /// Returns the loop that is running on this thread.
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    GET.import(py, "asyncio.events", "get_running_loop")?
-        .call0()
+    static GET: Function = Function::new("asyncio.events", "get_running_loop");
+    GET.get(py)?.call0()
 }
 
 /// Schedules `callback` from any thread, on a loop that is not yamanote's.
@@ -150,6 +150,8 @@ fn call_soon_threadsafe(
     event_loop: &Bound<'_, PyAny>,
     callback: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let name = intern!(event_loop.py(), "call_soon_threadsafe");
-    event_loop.call_method1(name, (callback,)).map(drop)
+    static CALL_SOON: Name = Name::new("call_soon_threadsafe");
+    event_loop
+        .call_method1(CALL_SOON.get(event_loop.py())?, (callback,))
+        .map(drop)
 }

@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
+use crate::names::{Function, Name};
 use crate::remote::EventLoop;
 
 /// Turns a Python awaitable into a Rust future, on the loop that is running on this thread.
@@ -79,8 +78,8 @@ impl Drop for PyFuture {
         }
         let cancel = move |py: Python<'_>| {
             if let Some(task) = task {
-                // Ignored: fails only if the loop is closed, and then the task does not run.
-                let _ = task.bind(py).call_method0(intern!(py, "cancel"));
+                // Ignored: fails only without memory, or if the loop is closed, and then the task does not run.
+                let _ = cancel_task(task.bind(py));
             }
             drop(result);
         };
@@ -137,36 +136,43 @@ impl Cell {
     }
 }
 
+fn cancel_task<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static CANCEL: Name = Name::new("cancel");
+    task.call_method0(CANCEL.get(task.py())?)
+}
+
 /// Creates the task. Called on the loop's thread.
 fn start(cell: &Arc<Cell>, awaitable: &Bound<'_, PyAny>) -> PyResult<()> {
-    static ENSURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static CLOSE: Name = Name::new("close");
+    static RESULT: Name = Name::new("result");
+    static ENSURE: Function = Function::new("asyncio.tasks", "ensure_future");
+    static ADD_DONE_CALLBACK: Name = Name::new("add_done_callback");
     let py = awaitable.py();
     if cell.lock().dropped {
         // As in a task that is cancelled before it starts, close a coroutine: it would warn otherwise.
-        if let Some(close) = awaitable.getattr_opt(intern!(py, "close"))? {
+        if let Some(close) = awaitable.getattr_opt(CLOSE.get(py)?)? {
             close.call0()?;
         }
         return Ok(());
     }
-    let ensure = ENSURE.import(py, "asyncio.tasks", "ensure_future")?;
-    let task = ensure.call1((awaitable,))?;
+    let task = ENSURE.get(py)?.call1((awaitable,))?;
     let finished = Arc::clone(cell);
     let done = PyCFunction::new_closure(
         py,
         None,
         None,
         move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| -> PyResult<()> {
-            let py = arguments.py();
-            let result = arguments.get_item(0)?.call_method0(intern!(py, "result"));
+            let name = RESULT.get(arguments.py());
+            let result = name.and_then(|name| arguments.get_item(0)?.call_method0(name));
             finished.finish(result.map(Bound::unbind));
             Ok(())
         },
     )?;
-    task.call_method1(intern!(py, "add_done_callback"), (done,))?;
+    task.call_method1(ADD_DONE_CALLBACK.get(py)?, (done,))?;
     let mut inner = cell.lock();
     if inner.dropped {
         drop(inner);
-        task.call_method0(intern!(py, "cancel"))?;
+        cancel_task(&task)?;
     } else {
         inner.task = Some(task.unbind());
     }

@@ -17,6 +17,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::abi::{self, Api, PollableFunctions};
+use crate::names::Name;
 
 /// The function table of the yamanote in this process; null until its first loop is seen.
 static API: AtomicPtr<Api> = AtomicPtr::new(ptr::null_mut());
@@ -83,7 +84,8 @@ fn api(py: Python<'_>) -> PyResult<Option<&'static Api>> {
 /// Returns the table of a loop, or `None` if the loop is not yamanote's.
 #[cold]
 fn look_up(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<&'static Api>> {
-    let Some(capsule) = event_loop.getattr_opt(abi::ATTRIBUTE)? else {
+    static ATTRIBUTE: Name = Name::new(abi::ATTRIBUTE);
+    let Some(capsule) = event_loop.getattr_opt(ATTRIBUTE.get(event_loop.py())?)? else {
         return Ok(None);
     };
     // SAFETY: attached; the function accepts any object.
