@@ -30,8 +30,6 @@ class Lifecycle(Base):
 
     #: Set by `keep_tasks`.
     _task_keeper: TaskKeeper | None = None
-    #: Until asyncio sets it: `__del__()` asks a loop that could not be made, too.
-    _closed = True
 
     def run_forever(self) -> None:
         """Run until `stop()` is called.

@@ -47,6 +47,11 @@ class Signals(Base):
         super().__init__()
         self._make_signal_pair()
 
+    def __del__(self) -> None:
+        """As asyncio's, but only of a loop that could be made."""
+        if self._signal_pair is not None:
+            super().__del__()
+
     def _make_signal_pair(self) -> None:
         # `socket.socketpair()` loses a descriptor if there is no memory half-way.
         self._signal_pair = receiver, sender = _socket.socketpair()

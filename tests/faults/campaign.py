@@ -189,7 +189,8 @@ class Campaign:
                 if error in LASTING:
                     yield Point(scenario, "call", what, 1, lasts=True)
         if "memory" in kinds:
-            for what in ("warm", "cold"):
+            # An extension's threads are made by its first future, and stay.
+            for what in ("warm",) if scenario == "futures" else ("warm", "cold"):
                 yield Point(scenario, "memory", what, 1, lasts=True)
                 yield Point(scenario, "memory", what, 1)
         if scenario not in OUTSIDE:

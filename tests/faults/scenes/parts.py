@@ -91,7 +91,7 @@ class BufferedWhole(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """A part has come back."""
-        self.whole.data_received(bytes(self.buffer[:nbytes]))
+        self.whole.data_received(bytes(memoryview(self.buffer)[:nbytes]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It ends the scenario if not all has come back."""

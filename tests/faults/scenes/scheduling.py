@@ -89,10 +89,11 @@ async def forks(stage: Stage) -> None:
     try:
         pid = os.fork()
     except MemoryError:
-        if os.getpid() != parent:
-            os._exit(2)
-        with contextlib.suppress(OSError):  # The number of a child may have been lost.
-            os.waitpid(-1, 0)  # noqa: ASYNC222 - the child waits for nothing.
+        with stage.paused():
+            if os.getpid() != parent:
+                os._exit(2)
+            with contextlib.suppress(OSError):  # The number of a child may have been lost.
+                os.waitpid(-1, 0)  # noqa: ASYNC222 - the child waits for nothing.
         raise
     if not pid:
         code = 1
@@ -116,12 +117,22 @@ async def forks(stage: Stage) -> None:
     await asyncio.sleep(0.001)
 
 
+def stop_often(loop: asyncio.AbstractEventLoop) -> None:
+    """Lets no run wait for ever for what found no memory."""
+
+    def stop() -> None:
+        loop.stop()
+        loop.call_later(PATIENCE_S, stop)
+
+    loop.call_later(PATIENCE_S, stop)
+
+
 def loops(stage: Stage) -> None:
     """A loop is made, runs and is closed."""
     loop = stage.make()
     try:
         with stage.paused():
-            loop.call_later(PATIENCE_S, loop.stop)
+            stop_often(loop)
         loop.run_until_complete(asyncio.sleep(0.001))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
@@ -136,6 +147,5 @@ def runner(stage: Stage) -> None:
 
     with asyncio.Runner(loop_factory=stage.make) as runner:
         with stage.paused():
-            loop = runner.get_loop()
-            loop.call_later(PATIENCE_S, loop.stop)
+            stop_often(runner.get_loop())
         runner.run(main())
