@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -85,16 +84,9 @@ async def futures(stage: Stage) -> None:
 
 async def forks(stage: Stage) -> None:
     """A child of the process runs a loop of its own."""
-    parent = os.getpid()
-    try:
+    # Hooks of CPython's take locks before a fork, and give them back afterwards if there is memory.
+    with stage.paused():
         pid = os.fork()
-    except MemoryError:
-        with stage.paused():
-            if os.getpid() != parent:
-                os._exit(2)
-            with contextlib.suppress(OSError):  # The number of a child may have been lost.
-                os.waitpid(-1, 0)  # noqa: ASYNC222 - the child waits for nothing.
-        raise
     if not pid:
         code = 1
         try:
