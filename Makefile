@@ -211,6 +211,7 @@ $(VENV)/.made $(BENCH_VENV)/.made $(DOCS_VENV)/.venv:
 		echo "$$python -m venv $(@D)"; "$$python" -m venv $(@D); \
 	fi
 	$(if $(filter %.made,$@),$(@D)/bin/python $(PIP_INSTALL) $(MATURIN))
+	$(if $(filter %.made,$@),@$(@D)/bin/python packaging/backend.py # Rust may be too old.)
 	touch $@
 
 $(VENV)/.built: $(VENV)/.made $(RUST_SOURCES)
