@@ -43,4 +43,4 @@ def look() -> None:
 
 look()
 if __name__ != "__main__":
-    from maturin import *  # noqa: F403
+    from maturin import *  # type: ignore[import-untyped] # noqa: F403

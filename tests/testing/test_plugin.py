@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,13 +117,74 @@ def test_seeds_find_a_race_and_say_how_to_repeat_it(pytester: pytest.Pytester) -
         """
     result = run(pytester, code)
     result.assert_outcomes(failed=1)
-    says(result, "*ScheduleError: fails with seed *", "*to repeat it: *replay(main, schedule=*")
+    says(result, "*ScheduleError: fails with seed *", "*to repeat it: pytest --yamanote-schedule=*")
     says(result, "*deposit*goes on at *races.py:*: *")
     seed = result.stdout.str().partition("fails with seed ")[2].partition(":")[0]
     again = run(pytester, code, f"--yamanote-seed={seed}")
     again.assert_outcomes(failed=1)
     says(again, "*assert balance == 2*", f"*the order of tasks is that of --yamanote-seed={seed}")
     run(pytester, code.replace("[0]", "[1]")).assert_outcomes(passed=1)
+
+
+NAMES = """
+    import asyncio, pytest
+
+    @pytest.mark.yamanote(seeds=200, leaks="error", cancel_points={cancel_points})
+    @pytest.mark.parametrize("last", ["b"], ids=["it's {{}}"])
+    async def test_names(last, tmp_path):
+        names = []
+
+        async def add(name):
+            await asyncio.sleep(0)
+            names.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in "ab":
+                group.create_task(add(name))
+        assert names[-1] == last, names
+
+    @pytest.mark.yamanote(seeds=200)
+    async def test_other():
+        await asyncio.sleep(1)
+    """
+
+
+@pytest.mark.parametrize("cancel_points", [False, True])
+def test_the_command_that_a_failure_names_repeats_it(
+    pytester: pytest.Pytester, cancel_points: bool
+) -> None:
+    code = NAMES.format(cancel_points=cancel_points)
+    result = run(pytester, code)
+    result.assert_outcomes(failed=1, passed=1)
+    command = result.stdout.str().partition("to repeat it: pytest ")[2].partition("\n")[0]
+    again = run(pytester, code, *shlex.split(command))
+    again.assert_outcomes(failed=1)  # The other test was not asked for.
+    says(again, "*the order of tasks is that of --yamanote-schedule=*")
+    says(again, "FAILED *test_names*it's {}*")
+
+
+def test_a_schedule_of_another_program_diverges(pytester: pytest.Pytester) -> None:
+    code = NAMES.format(cancel_points=False)
+    result = run(pytester, code)
+    command = result.stdout.str().partition("to repeat it: pytest ")[2].partition("\n")[0]
+    run(pytester, code, shlex.split(command)[0], "-k", "test_other").assert_outcomes(failed=1)
+    changed = code.replace('"ab"', '"abc"')
+    says(run(pytester, changed, *shlex.split(command)), "*Diverged: *")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--yamanote-schedule=nothing",), "*not a schedule: 'nothing'"),
+        (("--yamanote-schedule=1...0", "--yamanote-seed=1"), "*give a seed or a schedule*"),
+    ],
+)
+def test_a_schedule_that_is_none_is_refused(
+    pytester: pytest.Pytester, options: Sequence[str], said: str
+) -> None:
+    result = run(pytester, NAMES.format(cancel_points=False), *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said])
 
 
 def test_each_await_is_cancelled_in_turn(pytester: pytest.Pytester) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from unittest import SkipTest
 
 from yamanote.testing._choices import Given, chooser_of
-from yamanote.testing._failure import Found, ScheduleError
+from yamanote.testing._failure import Found, ScheduleError, replayed
 from yamanote.testing._loop import VirtualLoop, longest_wait, monotonic
 from yamanote.testing._schedule import Cancel, Diverged, Schedule
 
@@ -78,6 +78,8 @@ class Program:
     timeout: float | None
     #: Makes the loops.
     loop_class: Callable[..., VirtualLoop] = VirtualLoop
+    #: Returns, for a schedule, what a person does to repeat a run.
+    how: Callable[[str], str] = replayed
 
     def __post_init__(self) -> None:
         """Check what a loop would refuse only after it was made."""
@@ -242,19 +244,33 @@ def replay(
             raise ValueError("a seed or a schedule is needed")
         run = program.run(chooser_of(strategy)(seed), seed=seed)
     else:
-        found, choices, fingerprint = Found.read(schedule)
-        seed = found.seed if seed is None else seed
-        given = Given([choice.index for choice in choices])
-        run = program.run(given, seed=seed or 0, expected=choices, cancel=found.cancel)
-        if not isinstance(run.failure, Diverged) and run.schedule.fingerprint != fingerprint:
-            raise Diverged(
-                f"diverged by step {run.schedule.step_count}: the choices came as recorded, but"
-                " other steps"
-            ) from run.failure
+        run = _rerun(program, schedule, seed)
     if run.failure is not None:
         raise run.failure
     result: _T = run.result
     return result
+
+
+def repeat(program: Program, schedule: str) -> None:
+    """Run a program as `replay()` does."""
+    __tracebackhide__ = True
+    failure = _rerun(program, schedule, None).failure
+    if failure is not None:
+        raise failure
+
+
+def _rerun(program: Program, schedule: str, seed: int | None) -> _Run:
+    """Run a program in the order of a schedule."""
+    found, choices, fingerprint = Found.read(schedule)
+    seed = found.seed if seed is None else seed
+    given = Given([choice.index for choice in choices])
+    run = program.run(given, seed=seed or 0, expected=choices, cancel=found.cancel)
+    if not isinstance(run.failure, Diverged) and run.schedule.fingerprint != fingerprint:
+        raise Diverged(
+            f"diverged by step {run.schedule.step_count}: the choices came as recorded, but other"
+            " steps"
+        ) from run.failure
+    return run
 
 
 def _plans(
@@ -308,6 +324,8 @@ def _shortened(program: Program, found: Found, failed: _Run) -> ScheduleError:
     run = program.run(again, seed=found.seed or 0, cancel=found.cancel, records=True)
     assert failed.failure is not None
     if type(run.failure) is type(failed.failure):
-        return ScheduleError(found, choices, run.schedule, failed.failure, came_again=True)
+        return ScheduleError(
+            found, choices, run.schedule, failed.failure, came_again=True, how=program.how
+        )
     choices, schedule = failed.schedule.choices, failed.schedule
     return ScheduleError(found, choices, schedule, failed.failure, came_again=False)

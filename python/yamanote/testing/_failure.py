@@ -11,7 +11,7 @@ from yamanote.testing._choices import Choice, read, written
 from yamanote.testing._schedule import Cancel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from yamanote.testing._schedule import Schedule, Step
 
@@ -62,6 +62,11 @@ class Found:
             raise ValueError(f"not a schedule: {text!r}") from None
 
 
+def replayed(schedule: str) -> str:
+    """Return how a program repeats a run: the call that has the schedule."""
+    return f"yamanote.testing.replay(main, schedule={schedule!r})"
+
+
 class ScheduleError(AssertionError):
     """A program fails in some order of its tasks. The cause is what the program raised.
 
@@ -85,6 +90,7 @@ class ScheduleError(AssertionError):
         failure: BaseException,
         *,
         came_again: bool,
+        how: Callable[[str], str] = replayed,
     ) -> None:
         """Describe a run.
 
@@ -94,6 +100,7 @@ class ScheduleError(AssertionError):
             schedule: of the run with these choices.
             failure: why it failed.
             came_again: whether it failed again in the same order.
+            how: returns, for a schedule, what a person does to repeat it.
         """
         self.seed = found.seed
         self.fingerprint = schedule.fingerprint
@@ -106,7 +113,7 @@ class ScheduleError(AssertionError):
             moment = "as it was about to go on" if found.cancel.waking else "while it waited"
             lines.append(f"a task was cancelled at await number {found.cancel.number}, {moment}")
         if came_again:
-            lines.append(f"to repeat it: yamanote.testing.replay(main, schedule={self.schedule!r})")
+            lines.append(f"to repeat it: {how(self.schedule)}")
             lines.append(
                 f"{unusual} of {len(choices)} choices differ from asyncio's order; the steps:"
             )

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from yamanote.testing._checks import checked
-from yamanote.testing._explore import LONGEST_RUN_S, Program, search
-from yamanote.testing._failure import ScheduleError
+from yamanote.testing._explore import LONGEST_RUN_S, Program, repeat, search
+from yamanote.testing._failure import Found, ScheduleError
 from yamanote.testing._leaks import RememberingVirtualLoop
 from yamanote.testing._loop import VirtualLoop
 from yamanote.testing._options import Options
@@ -47,11 +48,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the tests that yamanote runs in the order of tasks that the seed leads to, on"
         " virtual time",
     )
+    group.addoption(
+        "--yamanote-schedule",
+        metavar="SCHEDULE",
+        help="run a test that has seeds in one order of tasks only: in that with which it failed",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell pytest of the marker, and pytest-asyncio of the loops."""
     config.addinivalue_line("markers", MARKER)
+    schedule: str | None = config.getoption("yamanote_schedule")
+    if schedule is not None:
+        if config.getoption("yamanote_seed") is not None:
+            raise pytest.UsageError("give a seed or a schedule, not both")
+        try:
+            Found.read(schedule)
+        except ValueError as error:
+            raise pytest.UsageError(f"--yamanote-schedule: {error}") from error
     if config.getoption("yamanote") and config.pluginmanager.hasplugin("asyncio"):
         config.pluginmanager.register(_AsyncioLoops(), "yamanote-asyncio")
 
@@ -67,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if inspect.iscoroutinefunction(item.obj):
                 item.obj = _wrapped(item.obj, options)
         elif _is_taken_from_anyio(item):
-            item.obj = _synchronous(item.obj, options)
+            item.obj = _synchronous(item, options)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,11 +96,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames  # pyright: ignore[reportPrivateUsage]
     call = functools.partial(function, **{name: pyfuncitem.funcargs[name] for name in names})
-    _run(call, options, pyfuncitem.funcargs)
+    _run(pyfuncitem, call, options, pyfuncitem.funcargs)
     return True
 
 
 def _run(
+    item: pytest.Item,
     call: Callable[[], Coroutine[Any, Any, object]],
     options: Options,
     fixtures: Mapping[str, Any],
@@ -96,19 +111,28 @@ def _run(
     def main() -> Coroutine[Any, Any, object]:
         return checked(call, options)
 
+    def how(schedule: str) -> str:
+        return f"pytest --yamanote-schedule={schedule} {shlex.quote(item.nodeid)}"
+
+    given: str | None = item.config.getoption("yamanote_schedule")
     loop: Loop | None = fixtures.get("yamanote_loop")
     factory = options.new_event_loop if loop is None else lambda: loop
     try:
         if options.seeds is not None:
             timeout = LONGEST_RUN_S if options.timeout is None else options.timeout
-            program = Program(main, 0.0, options.real_io, timeout, RememberingVirtualLoop)
-            search(program, options.seeds, options.strategy, options.cancel_points)
+            program = Program(main, 0.0, options.real_io, timeout, RememberingVirtualLoop, how)
+            if given is None:
+                search(program, options.seeds, options.strategy, options.cancel_points)
+            else:
+                repeat(program, given)
             return
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(main())
     except Exception as error:
         if options.seed is not None:
             error.add_note(f"the order of tasks is that of --yamanote-seed={options.seed}")
+        elif options.seeds is not None and given is not None:
+            error.add_note(f"the order of tasks is that of --yamanote-schedule={given}")
         elif isinstance(error, ScheduleError) and error.seed is not None:
             error.add_note(f"or, with all its choices: pytest --yamanote-seed={error.seed}")
         _begin_with_program(error.__cause__)
@@ -244,15 +268,14 @@ def _is_taken_from_anyio(item: pytest.Function) -> bool:
     return name == "asyncio" and inspect.iscoroutinefunction(item.obj)
 
 
-def _synchronous(
-    function: Callable[..., Coroutine[Any, Any, object]], options: Options
-) -> Callable[..., None]:
+def _synchronous(item: pytest.Function, options: Options) -> Callable[..., None]:
     """Return a function that runs the test: anyio takes those that are coroutine functions."""
+    function: Callable[..., Coroutine[Any, Any, object]] = item.obj
 
     @functools.wraps(function)
     def test(**fixtures: Any) -> None:
         __tracebackhide__ = True
-        _run(functools.partial(function, **fixtures), options, fixtures)
+        _run(item, functools.partial(function, **fixtures), options, fixtures)
 
     return test
 
