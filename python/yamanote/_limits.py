@@ -25,7 +25,7 @@ _LONGEST: Final = 2_000_000.0
 class Limits:
     """What a server puts up with. `None` is no limit.
 
-    The limits are for connections that servers accept, whatever runs on them. None drops bytes: a
+    The limits are for connections that servers accept, whatever runs on them. No limit drops bytes: a
     server that is full accepts no more, and the kernel keeps those that wait.
 
     Attributes:

@@ -83,9 +83,11 @@ def run(
         limits: as for `new_event_loop`.
 
     Raises:
-        TypeError: `origins` is not an integer, or `limits` are no `Limits`.
-        ValueError: `origins` is negative, or there is a `loop_factory`, which decides about
-            `keep_tasks`, `origins` and `limits`.
+        TypeError: `origins` is not an integer, or `limits` are no `Limits`; from Python 3.14 on,
+            also if `main` is no awaitable.
+        ValueError: `origins` is negative; or there is a `loop_factory`, which decides about
+            `keep_tasks`, `origins` and `limits`; before Python 3.14, also if `main` is no
+            coroutine.
         RuntimeError: an event loop is already running in this thread.
     """
     if loop_factory is None:

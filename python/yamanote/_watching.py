@@ -74,7 +74,8 @@ def watch(
         What watches, already at work: a context manager, with a method `stop()`.
 
     Raises:
-        TypeError: `loop` is not a loop of yamanote, or `on_stall` is not callable.
+        TypeError: `loop` is not a loop of yamanote, `on_stall` is not callable, or `threshold` or
+            `repeat` is no number.
         ValueError: `threshold` is less than a millisecond, or `repeat` is not more than 0, or one
             of them is not finite.
         RuntimeError: `c_stacks` cannot be had here.

@@ -36,7 +36,8 @@ class Step(NamedTuple):
 
     Attributes:
         task: what the task is called.
-        place: the line at which it went on; `None` for a coroutine that is not the program's.
+        place: the line at which it went on, a tuple of `file`, `line` and `function`; `None` for a
+            coroutine that is not the program's.
         first: whether it began with this step.
     """
 
