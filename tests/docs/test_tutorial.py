@@ -58,5 +58,5 @@ def test_the_extension_builds_and_its_futures_are_awaited(tmp_path: Path) -> Non
     env["CARGO_TARGET_DIR"] = str(ROOT / "target" / "example")
     pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", str(installed))
     run(*pip, ".", cwd=tmp_path, env=env)
-    (command,) = [it for it in blocks if it.output]
+    (command,) = [it for it in blocks if it.mark == "run by tests/docs/test_tutorial.py"]
     assert run("try.py", cwd=tmp_path, env=env).rstrip("\n") == command.output
