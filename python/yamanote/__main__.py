@@ -43,6 +43,13 @@ options:
   --watch[=S]   log every stall of a loop that takes S seconds or more, 0.1 if not said
   --version     the version of yamanote and of what it is made of
   --help        this text
+
+examples:
+  python -m yamanote app.py
+  python -m yamanote -m uvicorn app:app
+  python -m yamanote --watch -m fastapi run main.py
+
+In a program of your own, yamanote.run(main()) is in place of asyncio.run(main()).
 """
 
 KNOWN = frozenset({"--debug", "--keep-tasks", "--metrics", "--verbose", "--version", "--help"})
@@ -90,7 +97,7 @@ def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
         options[argument] = ""
     if options.keys() & {"--version", "--help"}:
         return options, []
-    raise UsageError("which program?")
+    raise UsageError("name a program to run, or bench")
 
 
 def interpreter_options() -> list[str]:
