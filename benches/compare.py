@@ -103,6 +103,8 @@ def main() -> None:
     if drawn := readme.drawing(rows, facts):
         CHART.write_text(drawn)
         print(f"A chart: {CHART}")
+    print("Next: benches/README.md says how to read this, and how to run one row again.")
+    print("Your own program: python -m yamanote --metrics app.py (docs/fast.md has more).")
     promised = bounds.read(options.check) if options.check else []
     verdicts = [bound.check(rows) for bound in promised if plan.wants(bound.workload)]
     for verdict in verdicts:

@@ -306,7 +306,7 @@ def faults(
     Unix variants and `sock_connect` make, with and without TLS; not pipes, datagrams, `sendfile`,
     and the other `sock_*` methods.
 
-    Each number but the last two is a probability, from 0 for never to 1 for always.
+    Each number but `seed` and `delay` is a probability, from 0 for never to 1 for always.
 
     Args:
         loop: a loop of yamanote.
