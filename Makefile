@@ -14,6 +14,8 @@ NIGHTLY_CARGO ?= cargo +nightly
 TSAN_TARGET ?= $(shell uname -m)-unknown-linux-gnu
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# packaging/backend.py passes everything on to it.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 PY := $(VENV)/bin/python
 BENCH_PY := $(BENCH_VENV)/bin/python

@@ -6,6 +6,7 @@ there is no Rust at all, maturin downloads one, or says what to install. As a sc
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -43,4 +44,6 @@ def look() -> None:
 
 look()
 if __name__ != "__main__":
+    # It would warn that it is not the backend itself.
+    os.environ.setdefault("MATURIN_NO_MISSING_BUILD_BACKEND_WARNING", "1")
     from maturin import *  # type: ignore[import-untyped] # noqa: F403

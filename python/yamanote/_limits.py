@@ -25,8 +25,8 @@ _LONGEST: Final = 2_000_000.0
 class Limits:
     """What a server puts up with. `None` is no limit.
 
-    The limits are for connections that servers accept, whatever runs on them. No limit drops bytes: a
-    server that is full accepts no more, and the kernel keeps those that wait.
+    The limits are for connections that servers accept, whatever runs on them. No limit drops bytes:
+    a server that is full accepts no more, and the kernel keeps those that wait.
 
     Attributes:
         max_connections: how many connections may be open at once. Above it, the loop accepts none
