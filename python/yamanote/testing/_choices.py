@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: By which rule a seed leads to an order.
 Strategy: TypeAlias = Literal["pct", "uniform"]
+"""By which rule a seed leads to an order: "pct" gives each task a priority, which changes rarely;
+"uniform" chooses each time anew."""
 
 #: How likely a task loses its priority at a choice; a seed has one of these. Programs differ in how
 #: many steps they take, and so in what finds most.

@@ -177,7 +177,7 @@ def explore(
             `CancelledError` from `main` is then no failure.
         start: what the clock shows first, in seconds.
         real_io: as for `new_event_loop()`.
-        timeout: of a run, in virtual seconds; `None` for no limit.
+        timeout: of a run, in virtual seconds, an hour unless said; `None` for no limit.
 
     Returns:
         How much was run.
@@ -218,7 +218,7 @@ def replay(
     real_io: RealIo = "wait",
     timeout: float | None = LONGEST_RUN_S,
 ) -> _T:
-    """Run a program in the order of a seed or of a schedule again.
+    """Run a program in the order of a seed or of a schedule again, and raise what it raises.
 
     Args:
         main: as for `explore()`.
@@ -227,7 +227,7 @@ def replay(
         strategy: as for `explore()`.
         start: what the clock shows first, in seconds.
         real_io: as for `new_event_loop()`.
-        timeout: of the run, in virtual seconds; `None` for no limit.
+        timeout: of the run, in virtual seconds, an hour unless said; `None` for no limit.
 
     Returns:
         What `main` returns.
@@ -235,7 +235,8 @@ def replay(
     Raises:
         Diverged: the program did something else than when the schedule was recorded.
         ValueError: the schedule is not a text of `ScheduleError`, or neither is given.
-        TypeError: `main` is no function that returns a coroutine, or the seed no integer.
+        TypeError: `main` is no function that returns a coroutine, the seed no integer, or the
+            schedule no text.
         RuntimeError: called while an event loop runs in this thread.
     """
     program = Program(main, start, real_io, timeout)

@@ -72,7 +72,7 @@ class ScheduleError(AssertionError):
 
     Attributes:
         seed: which of `explore()`'s; `None` for asyncio's own order.
-        schedule: for `replay()`.
+        schedule: for `replay()`, or in a test for `pytest --yamanote-schedule`.
         fingerprint: a short text that another order of steps would not have.
         steps: which task ran when, from one `await` to the next.
     """

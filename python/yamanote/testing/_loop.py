@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
     _Ts = TypeVarTuple("_Ts")
 
-#: How a loop treats descriptors that are open: waits for them before the clock jumps, jumps at
-#: once, or waits so many seconds at most.
 RealIo: TypeAlias = Literal["wait", "ignore"] | float
+"""How a loop treats descriptors that are open: "wait" waits for them before the clock jumps,
+"ignore" jumps at once, and a number waits so many seconds at most."""
 
 #: Seconds that "wait" is at most: another process or host answers within this time, even if it is
 #: busy, or not before the program has given up.
@@ -66,8 +66,8 @@ class ArrangedLoop(Loop):
 class VirtualLoop(ArrangedLoop):
     """A yamanote loop whose time is virtual; see `new_event_loop()`."""
 
-    #: What `time()` tells.
     clock: Clock
+    """What `time()` tells."""
 
     def __init__(
         self,
