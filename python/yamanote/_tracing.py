@@ -55,7 +55,7 @@ class Trace:
     def __init__(self, path: str, events: int, *, is_optional: bool = False) -> None:
         """Begin; an optional one gets a file only if there was a loop."""
         global _current
-        self.path = path
+        self.path: str = path
         self._events = events
         self._is_open = [True]
         self._lock = threading.RLock()
@@ -215,8 +215,8 @@ def trace(path: str | os.PathLike[str], *, events: int = EVENTS) -> Trace:
 
     Args:
         path: the file, which is created or emptied at once. `close()` writes it.
-        events: how many events to keep of each loop, the last ones. A million of them take 48 MB,
-            and about 170 MB in the file.
+        events: how many events to keep of each loop, the last ones. A million, which it is unless
+            said, take 48 MB, and about 170 MB in the file.
 
     Raises:
         TypeError: `path` is no path, or `events` is no integer.
