@@ -324,8 +324,10 @@ def faults(
         delay: seconds that something is late at most.
 
     Raises:
-        TypeError: `loop` is not yamanote's, or `seed` is no integer.
+        TypeError: `loop` is not yamanote's, `seed` is no integer, or another number is none.
         ValueError: a number is not in its range.
+        RuntimeError: at the `with`: the loop is closed, has faults already or runs in another
+            thread, or the same object was used before.
     """
     if not isinstance(loop, Loop):
         raise TypeError(f"a loop of yamanote is required, not {type(loop).__name__}")
