@@ -1,6 +1,6 @@
-"""The build backend of `pip install .`: maturin's, after a look whether Rust is new enough.
+"""The build backend of `pip install .`: maturin's, after a look at Python and Rust.
 
-cargo's own text for an old one says neither which version is needed nor where it comes from. Where
+cargo's own text for an old Rust says neither which version is needed nor where it comes from. Where
 there is no Rust at all, maturin downloads one, or says what to install. As a script, only looks.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+OLDEST = (3, 11)
 MANIFEST = Path(__file__).parents[1] / "Cargo.toml"
 
 
@@ -31,7 +33,10 @@ def numbers(version: str) -> list[int]:
 
 
 def look() -> None:
-    """End with one sentence if Rust is too old."""
+    """End with one sentence if Python or Rust is too old; say what a missing linker means."""
+    if sys.version_info < OLDEST:  # pip looks later: after a download of Rust, where there is none.
+        version = ".".join(map(str, sys.version_info[:2]))
+        sys.exit(f"yamanote needs Python 3.11 or later, but this is {version}: install a newer one")
     needed = re.findall(r'^rust-version = "(.+)"', MANIFEST.read_text(), re.MULTILINE)[0]
     for tool in ("cargo", "rustc"):
         version = version_of(tool)
@@ -40,6 +45,12 @@ def look() -> None:
                 f"yamanote needs Rust {needed} or later, but `{tool}` is {version}: run `rustup"
                 " update`, or install it from https://rustup.rs"
             )
+    if shutil.which("cc") is None:  # Another linker may be set.
+        print(
+            "Rust links with a C compiler, but there is no `cc`: if the linker is not found,"
+            " install gcc or clang (on Debian: build-essential)",
+            file=sys.stderr,
+        )
 
 
 look()

@@ -15,8 +15,10 @@ BACKEND = ROOT / "packaging" / "backend.py"
 NEEDED = re.findall(r'^rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 
 
-def look(folder: Path, **versions: str) -> tuple[int, str]:
+def look(folder: Path, *, cc: str = "12.2", **versions: str) -> tuple[int, str]:
     """Returns what the look for Rust says beside tools with these versions, and no others."""
+    if cc:
+        versions["cc"] = cc
     for tool, version in versions.items():
         path = folder / tool
         path.write_text(f"#!/bin/sh\necho '{tool} {version} (0123456789 2026-01-01)'\n")
@@ -42,8 +44,26 @@ def test_a_rust_that_may_do_is_left_to_maturin(tmp_path: Path, version: str) -> 
     assert look(tmp_path, cargo=version, rustc=version) == (0, "")
 
 
+def test_an_old_python_ends_with_what_to_install() -> None:
+    code = "import runpy, sys; sys.version_info = (3, 10, 13)"
+    done = run_python("-c", f"{code}; runpy.run_path({str(BACKEND)!r}, run_name='__main__')")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "yamanote needs Python 3.11 or later, but this is 3.10: install a newer one\n"
+    )
+
+
 def test_where_there_is_no_rust_maturin_gets_one(tmp_path: Path) -> None:
     assert look(tmp_path) == (0, "")
+
+
+def test_what_a_missing_linker_means_is_said_and_the_build_goes_on(tmp_path: Path) -> None:
+    code, said = look(tmp_path, cc="", cargo=NEEDED, rustc=NEEDED)
+    assert code == 0
+    assert said == (
+        "Rust links with a C compiler, but there is no `cc`: if the linker is not found, install"
+        " gcc or clang (on Debian: build-essential)\n"
+    )
 
 
 def test_a_tool_that_fails_is_left_to_maturin(tmp_path: Path) -> None:
@@ -54,6 +74,7 @@ def test_a_tool_that_fails_is_left_to_maturin(tmp_path: Path) -> None:
 
 
 def test_the_hooks_are_those_of_maturin(tmp_path: Path) -> None:
+    assert look(tmp_path) == (0, "")  # There is a `cc` now.
     (tmp_path / "maturin.py").write_text("def build_wheel(): print('built')\n")
     paths = os.pathsep.join([str(tmp_path), str(BACKEND.parent)])
     code = "import backend; backend.build_wheel()"
