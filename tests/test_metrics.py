@@ -95,6 +95,25 @@ def test_timers_are_counted_when_they_fire_and_when_they_are_cancelled(loop: yam
     assert metrics.timer_lateness.sum > 0
 
 
+def test_what_a_thread_cancels_is_counted_once_although_swept(loop: yamanote.Loop) -> None:
+    timers = [loop.call_later(3600, noop) for _ in range(120)]
+
+    def cancel(some: list[asyncio.TimerHandle]) -> None:
+        for timer in some:
+            timer.cancel()
+
+    async def main() -> int:
+        thread = threading.Thread(target=cancel, args=(timers[:50],))
+        thread.start()
+        thread.join()
+        # More than half: the last one of these sweeps, and takes the thread's with them.
+        cancel(timers[50:111])
+        await asyncio.sleep(0)
+        return loop.metrics().timers
+
+    assert loop.run_until_complete(main()) == 9
+
+
 def test_lateness_is_how_long_a_timer_was_due(loop: yamanote.Loop) -> None:
     loop.call_later(0.001, noop)
     loop.call_soon(time.sleep, 0.02)

@@ -15,8 +15,9 @@ use crate::ffi::{Stopped, handle_collector, make};
 pub(super) struct Timers {
     heap: BinaryHeap<Timer>,
     sequence: u64,
-    /// The number of cancelled timers in the heap.
-    cancelled: usize,
+    /// The number of cancelled timers in the heap, less those that other threads have cancelled since the turn began. Of
+    /// these, a sweep may have removed some already: then it is negative.
+    cancelled: isize,
     /// The number of cancelled timers that were swept since the turn began.
     swept: usize,
     /// The timer scheduled last while the loop was not running; it is in the heap too.
@@ -92,12 +93,12 @@ impl Timers {
     /// How many there are that were not cancelled, as far as counted.
     #[inline]
     pub(super) fn count(&self) -> usize {
-        self.heap.len().saturating_sub(self.cancelled)
+        self.heap.len().saturating_sub(self.cancelled())
     }
 
     /// Removes the next timer if it was cancelled.
     pub(super) fn pop_cancelled<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
-        if self.cancelled == 0 || !handle::is_cancelled(self.heap.peek()?.handle.bind(py)) {
+        if self.cancelled <= 0 || !handle::is_cancelled(self.heap.peek()?.handle.bind(py)) {
             return None;
         }
         self.pop(py)
@@ -107,9 +108,9 @@ impl Timers {
     #[inline]
     pub(super) fn count_cancelled(&mut self) -> bool {
         self.cancelled += 1;
-        let is_stale = is_stale(self.heap.len(), self.cancelled);
+        let is_stale = is_stale(self.heap.len(), self.cancelled());
         if is_stale {
-            self.swept += self.cancelled;
+            self.swept += self.cancelled();
         }
         is_stale
     }
@@ -118,9 +119,9 @@ impl Timers {
     /// since the last one.
     #[inline]
     pub(super) fn begin_turn(&mut self, more: usize) -> bool {
-        self.cancelled += more;
+        self.cancelled += more.cast_signed();
         let swept = mem::take(&mut self.swept);
-        self.cancelled > 0 && is_stale(self.heap.len() + swept, self.cancelled + swept)
+        self.cancelled > 0 && is_stale(self.heap.len() + swept, self.cancelled() + swept)
     }
 
     /// Removes the cancelled timers. The caller drops them where a destructor may run Python code.
@@ -130,11 +131,11 @@ impl Timers {
         if dead.try_reserve_exact(self.heap.len() + 1).is_err() {
             return dead;
         }
-        self.cancelled = 0;
         let mut timers = mem::take(&mut self.heap).into_vec();
         let cancelled = |timer: &mut Timer| handle::is_cancelled(timer.handle.bind(py));
         dead.extend(timers.extract_if(.., cancelled).map(|timer| timer.handle));
         self.heap = timers.into();
+        self.cancelled -= dead.len().cast_signed();
         // The heap may have held the only other reference.
         dead.extend(
             self.newest
@@ -165,10 +166,14 @@ impl Timers {
         self.heap.iter().map(|timer| &timer.handle)
     }
 
+    fn cancelled(&self) -> usize {
+        self.cancelled.max(0).cast_unsigned()
+    }
+
     fn pop<'py>(&mut self, py: Python<'py>) -> Option<Bound<'py, Handle>> {
         let handle = self.heap.pop()?.handle.into_bound(py);
         if handle::is_cancelled(&handle) {
-            self.cancelled = self.cancelled.saturating_sub(1);
+            self.cancelled -= 1;
         }
         Some(handle)
     }
