@@ -35,7 +35,7 @@ EXTENSION_SOURCES := $(shell find client tests/rust_extension -name '*.rs' -o -n
 PYTHON_SOURCES := $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
 .DELETE_ON_ERROR:
-.PHONY: dev help test servers databases perfetto conformance fuzz soak refleaks ecosystem example-rust \
+.PHONY: dev help test servers databases perfetto conformance fuzz fuzz-rust soak refleaks ecosystem example-rust \
 	test-rust tsan asan miri models fmt check rustfmt clippy deny ruff mypy pyright verifytypes stubtest bench \
 	bench-futures demo instructions guard profile pgo valgrind faults frameworks docs dist figures
 
@@ -70,6 +70,11 @@ conformance: dev ## CPython's own asyncio tests.
 fuzz: dev ## Random programs over the whole API (SECONDS=60 SEED=... JOBS=2 ARGS=...).
 	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),1) \
 		$(if $(SEED),--seed $(SEED)) $(ARGS)
+
+# The crate's own files, compiled a second time for libFuzzer: docs/design/0036-coverage.md.
+fuzz-rust: $(VENV)/.made ## The pure Rust parts against models, guided by coverage (SECONDS=60 for each, TARGET=timers); then planted mistakes.
+	fuzz/run $(or $(SECONDS),60) $(TARGET)
+	$(PY) -m fuzz.mistakes $(TARGET)
 
 soak: dev servers ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
 	nice -n 10 $(PY) -m tests.soak --hours $(or $(HOURS),2) $(ARGS)
@@ -132,6 +137,7 @@ docs: $(DOCS_VENV)/.docs ## The site, in .cache/site.
 fmt: $(VENV)/.check ## Formats Rust and Python.
 	cargo fmt --all
 	cargo fmt --manifest-path models/Cargo.toml
+	cargo fmt --manifest-path fuzz/Cargo.toml --all
 	$(PY) -m ruff check --select I --fix
 	$(PY) -m ruff format
 
@@ -145,6 +151,7 @@ figures: $(VENV)/.made
 rustfmt:
 	cargo fmt --all --check
 	cargo fmt --manifest-path models/Cargo.toml --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --all --check
 
 clippy: $(VENV)/.made
 	PYO3_PYTHON="$(abspath $(PY))" cargo clippy --workspace --all-targets -- -D warnings
