@@ -117,6 +117,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "'StreamWriter' object has no attribute",
         # CPython's own: a file's lock, and those that `logging` and `threading` hold over a fork.
         "can't allocate read lock",
+        "can't allocate lock",
         "cannot release un-acquired lock",
         "release unlocked lock",
         # `getpeercert()` of CPython's `_ssl` forgets that it has failed.

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.calls import ERRORS, LASTING, name
+from tests.faults.injections import IS_FRAGILE
 from tests.faults.points import Point
 from tests.faults.scenes import NAMES, OURS, OUTSIDE
 
@@ -191,7 +192,8 @@ class Campaign:
         if "memory" in kinds:
             # An extension's threads are made by its first future, and stay.
             for what in ("warm",) if scenario == "futures" else ("warm", "cold"):
-                yield Point(scenario, "memory", what, 1, lasts=True)
+                if not IS_FRAGILE:
+                    yield Point(scenario, "memory", what, 1, lasts=True)
                 yield Point(scenario, "memory", what, 1)
         if scenario not in OUTSIDE:
             for kind, whats in (("cancel", CANCELLED_AFTER), ("end", ENDS)):

@@ -110,12 +110,11 @@ class Calls(Injection):
         return super().counts() | {name: count for name, count in self._counts.items() if count}
 
 
-#: Functions of CPython's own that do not survive a lack of memory, and break the interpreter for
-#: all that follows.
-FRAGILE: tuple[str, ...] = (
-    # It gives references back that it has not taken: 3.13.0.
-    *(("PyFunction_NewWithQualName",) if sys.version_info < (3, 14) else ()),
-)
+#: Before 3.14, CPython does not survive a lack of memory: the evaluator gives back references that it
+#: has not taken, and after a lasting lack dictionaries refer to freed objects.
+IS_FRAGILE = sys.version_info < (3, 14)
+#: There, nothing fails that these functions allocate, but for native code of the loop's.
+FRAGILE = ("_PyEval_EvalFrameDefault",) if IS_FRAGILE else ()
 #: Methods of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
 LOSING: tuple[tuple[Any, str], ...] = (
     (subprocess.Popen, "__init__"),

@@ -397,12 +397,14 @@ static long now_ms(void) {
     return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Whether the innermost functions are spared. */
+/* Whether it is for a spared function, with none of yamanote's own code between. */
 static int is_spared(void *const *frames, int depth) {
-    for (int i = 0; i < depth && i < 8; i++) {
+    for (int i = 0; i < depth; i++) {
         Dl_info found;
         char name[80];
-        if (!dladdr(frames[i], &found) || !found.dli_sname) continue;
+        if (!dladdr(frames[i], &found)) continue;
+        if (strstr(found.dli_fname, "/_yamanote.")) return 0;
+        if (!found.dli_sname) continue;
         snprintf(name, sizeof name, ",%s,", found.dli_sname);
         if (strstr(spared_functions, name)) return 1;
     }
@@ -444,7 +446,7 @@ static void always_free(void *context, void *block) {
     real->free(real->context, block);
 }
 
-/* Puts the functions above between Python and its allocators; returns whether it could. In the functions
+/* Puts the functions above between Python and its allocators; returns whether it could. For the functions
    named in `spared`, as in ",PyA_B,PyC_D,", no allocation fails, and with `one` none of other threads. */
 int faults_memory_prepare(const char *spared, int one) {
     only = pthread_self();
