@@ -110,8 +110,8 @@ class Calls(Injection):
         return super().counts() | {name: count for name, count in self._counts.items() if count}
 
 
-#: Before 3.14, CPython does not survive a lack of memory: the evaluator gives back references that it
-#: has not taken, and after a lasting lack dictionaries refer to freed objects.
+#: Before 3.14, CPython does not survive a lack of memory: the evaluator gives back references that
+#: it has not taken, and after a lasting lack dictionaries refer to freed objects.
 IS_FRAGILE = sys.version_info < (3, 14)
 #: There, nothing fails that these functions allocate, but for native code of the loop's.
 FRAGILE = ("_PyEval_EvalFrameDefault",) if IS_FRAGILE else ()
