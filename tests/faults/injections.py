@@ -113,8 +113,8 @@ class Calls(Injection):
 #: Before 3.14, CPython does not survive a lack of memory: the evaluator gives back references that
 #: it has not taken, and after a lasting lack dictionaries refer to freed objects.
 IS_FRAGILE = sys.version_info < (3, 14)
-#: There, nothing fails that these functions allocate, but for native code of the loop's.
-FRAGILE = ("_PyEval_EvalFrameDefault",) if IS_FRAGILE else ()
+#: There, nothing fails that these functions and libraries allocate, but for the loop's native code.
+FRAGILE = ("_PyEval_EvalFrameDefault", "_asyncio") if IS_FRAGILE else ()
 #: Methods of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
 LOSING: tuple[tuple[Any, str], ...] = (
     (subprocess.Popen, "__init__"),
@@ -140,7 +140,7 @@ class Memory(Injection):
         )
         for function in (self._end, self._pause, self._resume):
             function.restype = None  # An integer would need memory.
-        fragile = f",{','.join(FRAGILE)},".encode()
+        fragile = "".join(f",{name}," for name in FRAGILE).encode()
         assert self._library.faults_memory_prepare(fragile, point.scenario in POOLED)
         for owner, name in LOSING:
             self._spare(owner, name)

@@ -388,7 +388,7 @@ static struct {
 } memory;
 static pthread_t only;
 static int is_one;
-/* Names of functions in which no allocation fails, each between two commas. */
+/* Names of functions and libraries in which no allocation fails, each between two commas. */
 static char spared_functions[512];
 
 static long now_ms(void) {
@@ -401,24 +401,27 @@ static long now_ms(void) {
 static int is_spared(void *const *frames, int depth) {
     for (int i = 0; i < depth; i++) {
         Dl_info found;
-        char name[80];
+        char name[80], file[80];
         if (!dladdr(frames[i], &found)) continue;
-        if (strstr(found.dli_fname, "/_yamanote.")) return 0;
-        if (!found.dli_sname) continue;
-        snprintf(name, sizeof name, ",%s,", found.dli_sname);
-        if (strstr(spared_functions, name)) return 1;
+        const char *base = strrchr(found.dli_fname, '/');
+        base = base ? base + 1 : found.dli_fname;
+        snprintf(file, sizeof file, ",%.*s,", (int)strcspn(base, "."), base);
+        if (!strcmp(file, ",_yamanote,")) return 0;
+        snprintf(name, sizeof name, ",%s,", found.dli_sname ? found.dli_sname : "?");
+        if (strstr(spared_functions, name) || strstr(spared_functions, file)) return 1;
     }
     return 0;
 }
 
 static int is_without_memory(void) {
     if (!memory.first || memory.is_paused || (is_one && !pthread_equal(only, pthread_self()))) return 0;
+    void *frames[FRAMES];
+    int depth = 0;
+    if (spared_functions[0] && is_spared(frames, depth = backtrace(frames, FRAMES))) return 0;
     long call = __atomic_add_fetch(&memory.calls, 1, __ATOMIC_RELAXED);
     if (call < memory.first || (memory.last && call > memory.last)) return 0;
-    void *frames[FRAMES];
-    int depth = backtrace(frames, FRAMES);
-    if (is_spared(frames, depth)) return 0;
     if (!memory.has_struck) {
+        if (!depth) depth = backtrace(frames, FRAMES);
         memory.has_struck = 1;
         memory.ends_ms = now_ms() + LASTING_MS;
         backtrace_symbols_fd(frames, depth, STDERR_FILENO);
@@ -447,7 +450,7 @@ static void always_free(void *context, void *block) {
 }
 
 /* Puts the functions above between Python and its allocators; returns whether it could. For the functions
-   named in `spared`, as in ",PyA_B,PyC_D,", no allocation fails, and with `one` none of other threads. */
+   and libraries named in `spared`, as in ",PyA_B,_c,", no allocation fails or counts, nor with `one` of other threads. */
 int faults_memory_prepare(const char *spared, int one) {
     only = pthread_self();
     is_one = one;

@@ -92,10 +92,12 @@ async def forks(stage: Stage) -> None:
         try:
             asyncio.events._set_running_loop(None)
             loop = stage.make()
+            with stage.paused():
+                stop_often(loop)
             loop.run_until_complete(asyncio.sleep(0))
             loop.close()
             code = 0
-        except (OSError, MemoryError):
+        except (OSError, MemoryError, RuntimeError):
             code = 2  # It said why not.
         finally:
             os._exit(code)
