@@ -785,3 +785,31 @@ def test_a_forked_child_does_not_end_its_parents_children(loop_name: str) -> Non
         return await child.wait()
 
     assert yamanote.run(main()) == 0
+
+
+@needs_proc
+@pytest.mark.parametrize("refused", ["task", "watch"])
+def test_a_child_that_cannot_be_watched_is_ended(
+    refused: str, loop_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if loop_name == "asyncio":
+        pytest.skip("the child goes on, and nothing reaps it")
+
+    def refuse(_: object, what: Any, *_arguments: object, **_options: object) -> None:  # noqa: ANN401
+        if asyncio.iscoroutine(what):
+            what.close()  # No task will run it.
+        raise MemoryError
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        name = {"task": "create_task", "watch": "_add_reader"}[refused]
+        before = children(), descriptors()
+        monkeypatch.setattr(type(loop), name, refuse)
+        with pytest.raises(MemoryError):
+            await asyncio.create_subprocess_exec("sleep", "1000")
+        monkeypatch.undo()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert (children(), descriptors()) == before
+
+    yamanote.run(main())
