@@ -57,11 +57,14 @@ def test_bytes_that_are_lost_or_doubled_are_found(tmp_path: Path) -> None:
         "streams call send=FEWER 1-",
         "child cancel 0 2",
         "tls end abort 3",
+        "tcp memory warm 12",
+        "streams memory cold 12",
     ],
 )
 def test_a_fault_is_clean_and_repeatable(text: str, tmp_path: Path) -> None:
-    with Child(job(tmp_path, "yamanote"), cold=False) as child:
-        verdict = child.run(Point.parse(text))
-    assert str(Point.parse(text)) == text
+    point = Point.parse(text)
+    with Child(job(tmp_path, "yamanote"), cold=point.what == "cold") as child:
+        verdict = child.run(point)
+    assert str(point) == text
     assert verdict["struck"]
     assert not verdict["unclean"], verdict
