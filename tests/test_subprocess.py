@@ -813,3 +813,20 @@ def test_a_child_that_cannot_be_watched_is_ended(
         assert (children(), descriptors()) == before
 
     yamanote.run(main())
+
+
+@needs_proc
+def test_an_interrupted_start_ends_the_child(loop_name: str) -> None:
+    if loop_name == "asyncio":
+        pytest.skip("the child goes on, with no transport to end it")
+
+    async def main() -> None:
+        before = children(), descriptors()
+        starting = asyncio.create_subprocess_exec("sleep", "1000")
+        starting.send(None)
+        with pytest.raises(KeyboardInterrupt):
+            starting.throw(KeyboardInterrupt())
+        while (children(), descriptors()) != before:  # noqa: ASYNC110 - the exit calls nothing here.
+            await asyncio.sleep(0)
+
+    yamanote.run(main())

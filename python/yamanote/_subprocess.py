@@ -65,6 +65,7 @@ class Children(Base):
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):
+            child.close()
             raise
         except BaseException:
             child.close()
