@@ -6,6 +6,7 @@
 
 use std::os::fd::RawFd;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 
 use super::core::closed;
@@ -182,7 +183,10 @@ fn complete(future: &Bound<'_, PyAny>) -> PyResult<()> {
     let Err(error) = call::method(future, name!(py, "set_result"), [&none]) else {
         return Ok(());
     };
-    if future.call_method0(name!(py, "done"))?.is_truthy()? {
+    // Without memory it is done, too, but what waits for it is not called.
+    if !error.is_instance_of::<PyMemoryError>(py)
+        && future.call_method0(name!(py, "done"))?.is_truthy()?
+    {
         return Ok(());
     }
     Err(error)

@@ -65,7 +65,8 @@ class Stage:
 
     def opened(self, transport: Any) -> None:  # noqa: ANN401 - of any kind.
         """A transport was made."""
-        self.transports.append(transport)
+        with self.paused():
+            self.transports.append(transport)
 
     def incomplete(self, what: str) -> None:
         """Raises an error about what did not happen: `Wrong` unless the loop has said so."""
