@@ -801,7 +801,7 @@ def test_a_child_that_cannot_be_watched_is_ended(
         raise MemoryError
 
     async def main() -> None:
-        loop: Any = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         name = {"task": "create_task", "watch": "_add_reader"}[refused]
         before = children(), descriptors()
         monkeypatch.setattr(type(loop), name, refuse)

@@ -9,11 +9,13 @@ import inspect
 import os
 import signal
 import threading
+import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import FrameType
+    from typing import Any
 
     from typing_extensions import TypeVarTuple, Unpack
 
@@ -47,10 +49,10 @@ class Signals(Base):
         super().__init__()
         self._make_signal_pair()
 
-    def __del__(self) -> None:
+    def __del__(self, _warn: Any = warnings.warn) -> None:  # noqa: ANN401 - as asyncio's.
         """As asyncio's, but only of a loop that could be made."""
         if self._signal_pair is not None:
-            super().__del__()
+            super().__del__(_warn)  # type: ignore[call-arg] # Typeshed hides it.
 
     def _make_signal_pair(self) -> None:
         # `socket.socketpair()` loses a descriptor if there is no memory half-way.

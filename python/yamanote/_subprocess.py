@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import threading
+import warnings
 from asyncio import base_subprocess
 from asyncio.log import logger
 
@@ -213,10 +214,10 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             **kwargs,
         )
 
-    def __del__(self) -> None:
+    def __del__(self, _warn: Any = warnings.warn) -> None:  # noqa: ANN401 - as asyncio's.
         """Close it, unless it could not even be made."""
         if "_pipes" in vars(self):
-            super().__del__()
+            super().__del__(_warn)  # type: ignore[call-arg] # Typeshed hides it.
 
     def reap(self) -> int:
         """Wait for the child; return its exit code, or the negative number of a fatal signal."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import yamanote
 from tests.docs.pages import DOCS, ROOT
 
 PAGE = (DOCS / "troubleshooting.md").read_text().partition("## By text")[2]
 TEXTS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
-FILES = [*(ROOT / "python" / "yamanote").rglob("*.py"), *(ROOT / "src").rglob("*.rs")]
+FILES = [*Path(yamanote.__file__).parent.rglob("*.py"), *(ROOT / "src").rglob("*.rs")]
 #: With the pieces of a literal joined.
 SOURCES = [re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in FILES]
 
