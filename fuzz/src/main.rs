@@ -24,6 +24,6 @@ mod sys;
 mod targets;
 mod transports;
 
-use client::{abi, finalizing, running_loop, runtime};
+use client::{abi, finalizing, names, running_loop, runtime};
 
 libfuzzer_sys::fuzz_target!(init: targets::choose(), |data: &[u8]| targets::run(data));

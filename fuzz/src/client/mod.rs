@@ -14,6 +14,23 @@ pub(crate) mod finalizing {
     pub(crate) fn hang_instead_of_unwinding() {}
 }
 
+/// The stand-in for Python takes names as they are.
+pub(crate) mod names {
+    use pyo3::prelude::*;
+
+    pub(crate) struct Name(&'static str);
+
+    impl Name {
+        pub(crate) const fn new(text: &'static str) -> Self {
+            Self(text)
+        }
+
+        pub(crate) fn get(&self, _py: Python<'_>) -> PyResult<&'static str> {
+            Ok(self.0)
+        }
+    }
+}
+
 /// There is no tokio.
 pub(crate) mod runtime {
     pub(crate) struct Nothing;
