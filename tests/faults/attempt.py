@@ -105,8 +105,9 @@ def _factory(stage: Stage) -> Any:  # noqa: ANN401 - typeshed's type differs bet
 TEXTS: dict[str, tuple[str, ...]] = {
     # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
     "": ("can't start new thread", "[Errno"),
-    # Asyncio's returns no transport if the connection was closed.
-    "start_tls": ("'NoneType' object has no attribute",),
+    # Asyncio's returns no transport if the connection was closed. A reader whose
+    # `connection_made()` found no memory, which is told, has none to replace.
+    "start_tls": ("'NoneType' object has no attribute", "Transport not set"),
     "memory": (
         # A task whose step could not be scheduled never goes on; its coroutine is collected after
         # the loop was closed.
