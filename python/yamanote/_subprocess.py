@@ -186,10 +186,10 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         process = self._proc if "_pipes" in vars(self) else None
         if process is not None:
             self.close()
-            # Not the program's to kill, it is left to `subprocess`, which reaps it some time.
+            # One that may not be killed is left to `subprocess`, which reaps it some time.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(1)
-            self._reaped = True
+                self._reaped = True
 
     def _start(
         self,

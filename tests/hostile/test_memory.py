@@ -56,6 +56,14 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux holds a process to RLIMIT_AS"
 )
 
+needs_failing_allocations = pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None,
+    reason="this interpreter was built without _testcapi, which makes allocations fail",
+)
+needs_survivor = pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="CPython itself loses its way without memory, and crashes"
+)
+
 
 def run(program: Program, source: str) -> str:
     """Returns the output of the child, which must exit with 0 and report no panic."""
@@ -378,10 +386,7 @@ def main(name, numbers):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("_testcapi") is None,
-    reason="this interpreter was built without _testcapi, which makes allocations fail",
-)
+@needs_failing_allocations
 @pytest.mark.parametrize("scenario", ["soon", "protocols", "streams", "sockets", "datagrams"])
 def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> None:
     if program.module == "asyncio":
@@ -392,10 +397,7 @@ def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> 
     assert not re.sub(r"\s", "", child.stdout), child.stdout
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("_testcapi") is None,
-    reason="this interpreter was built without _testcapi, which makes allocations fail",
-)
+@needs_failing_allocations
 @pytest.mark.parametrize("kind", ["stream", "datagram", "pipe"])
 def test_a_connection_aborted_without_memory_is_over(program: Program, kind: str) -> None:
     if program.module == "asyncio":
@@ -462,13 +464,8 @@ print(*{made.__name__ for made in object.__subclasses__()} | {"Core"})
     assert declared - {"Core"} <= set(output.split())
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 14), reason="CPython itself loses its way without memory, and crashes"
-)
-@pytest.mark.skipif(
-    importlib.util.find_spec("_testcapi") is None,
-    reason="this interpreter was built without _testcapi, which makes allocations fail",
-)
+@needs_survivor
+@needs_failing_allocations
 def test_what_is_looked_for_without_memory_is_looked_for_again(program: Program) -> None:
     """The first TLS session asks which OpenSSL there is, and the answer stays."""
     if program.module == "asyncio":
@@ -496,13 +493,8 @@ print(_calls_openssl())
     assert asked[0].stdout
 
 
-@pytest.mark.skipif(
-    sys.version_info < (3, 14), reason="CPython itself loses its way without memory, and crashes"
-)
-@pytest.mark.skipif(
-    importlib.util.find_spec("_testcapi") is None,
-    reason="this interpreter was built without _testcapi, which makes allocations fail",
-)
+@needs_survivor
+@needs_failing_allocations
 def test_a_loop_that_could_not_be_made_has_nothing_to_close(program: Program) -> None:
     if program.module == "asyncio":
         pytest.skip("its __del__() looks for what __init__() has not set")
