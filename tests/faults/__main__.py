@@ -47,7 +47,8 @@ def say(point: str, finding: Finding) -> None:
 
 
 def repeat(job: Job, point: Point) -> int:
-    """Runs one try again, and prints all about it."""
+    """Runs one try again, and prints all about it, with the errors that were expected."""
+    os.environ["FAULTS_TRACE"] = "1"
     with Child(job, cold=point.what == "cold") as child:
         verdict = child.run(point)
     words = verdict.pop("words", "")

@@ -118,6 +118,9 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "'StreamWriter' object has no attribute",
         # CPython's own: a file's lock, and those that `logging` and `threading` hold over a fork.
         "can't allocate read lock",
+        # `os.fspath()` takes a path for something else, as `ssl` does then.
+        "expected str, bytes or os.PathLike object",
+        "certfile should be a valid filesystem path",
         "can't allocate lock",
         "cannot release un-acquired lock",
         "release unlocked lock",
@@ -332,6 +335,8 @@ class Attempt:
         stop = loop.call_later(PATIENCE_S, self._stall, loop)
         doing = "tasks"
         try:
+        if "FAULTS_TRACE" in os.environ:
+            traceback.print_exception(error)
             if self._point.what in ("stop", "interrupt"):
                 _end_stop(loop)
             # A task whose step could not be scheduled for want of memory never ends, as on asyncio.

@@ -115,11 +115,17 @@ class Calls(Injection):
 IS_FRAGILE = sys.version_info < (3, 14)
 #: There, nothing fails that these functions and libraries allocate, but for the loop's native code.
 FRAGILE = ("_PyEval_EvalFrameDefault", "_asyncio") if IS_FRAGILE else ()
-#: Methods of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
+#: Those of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
 LOSING: tuple[tuple[Any, str], ...] = (
     (subprocess.Popen, "__init__"),
+    # `create_subprocess_exec()` makes it when the child runs already.
+    (asyncio.subprocess, "Process"),
     (socket.socket, "accept"),
     (concurrent.futures.ThreadPoolExecutor, "submit"),
+    *(
+        (concurrent.futures.Future, name)
+        for name in ("add_done_callback", "cancel", "cancelled", "done", "exception", "result")
+    ),
 )
 #: Scenarios with threads of CPython's executor. A thread that finds no memory is lost to it, and
 #: others wait for it for ever: only the loop's own thread is without memory.
@@ -169,7 +175,7 @@ class Memory(Injection):
         """Returns a block in which no allocation fails."""
         return self
 
-    def _spare(self, owner: Any, name: str) -> None:  # noqa: ANN401 - a class.
+    def _spare(self, owner: Any, name: str) -> None:  # noqa: ANN401 - a class or module.
         function = getattr(owner, name)
 
         @functools.wraps(function)
