@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +114,11 @@ class Calls(Injection):
 #: Before 3.14, CPython does not survive a lack of memory: the evaluator gives back references that
 #: it has not taken, and after a lasting lack dictionaries refer to freed objects.
 IS_FRAGILE = sys.version_info < (3, 14)
-#: There, nothing fails that these functions and libraries allocate, but for the loop's native code.
-FRAGILE = ("_PyEval_EvalFrameDefault", "_asyncio") if IS_FRAGILE else ()
+#: Nothing fails that these functions and libraries allocate, but for the loop's native code: before
+#: 3.14, and without a GIL, where a list that finds no memory for its items frees what was there.
+FRAGILE = (("_PyEval_EvalFrameDefault", "_asyncio") if IS_FRAGILE else ()) + (
+    ("PyList_New",) if sysconfig.get_config_var("Py_GIL_DISABLED") else ()
+)
 #: Those of CPython's that lose a descriptor, a child or a lock if they find no memory half-way.
 LOSING: tuple[tuple[Any, str], ...] = (
     (subprocess.Popen, "__init__"),
