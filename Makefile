@@ -8,6 +8,7 @@
 
 VENV ?= .venv
 BENCH_VENV ?= $(VENV)-bench
+FAULTS_VENV ?= $(VENV)-faults
 DOCS_VENV ?= $(VENV)-docs
 MATURIN := maturin==1.16.0
 NIGHTLY_CARGO ?= cargo +nightly
@@ -82,8 +83,9 @@ soak: dev servers ## Every kind of work on one loop for HOURS (2), with a table 
 refleaks: dev ## Tests several times in one process, and what each round leaves (ARGS=tests/...).
 	$(PY) -m tests.soak.leaks $(ARGS)
 
-faults: dev ## Each call, allocation, wait and callback of short programs fails in turn (LOOP=... EVERY=1 ARGS=...).
-	$(PY) -m tests.faults --loop $(or $(LOOP),yamanote) --every $(or $(EVERY),1) $(ARGS)
+# In a build of its own, in which what Rust reserves can be refused.
+faults: $(FAULTS_VENV)/.extension $(FAULTS_VENV)/.tests ## Each call, allocation, wait and callback of short programs fails in turn (LOOP=... EVERY=1 ARGS=...).
+	$(FAULTS_VENV)/bin/python -m tests.faults --loop $(or $(LOOP),yamanote) --every $(or $(EVERY),1) $(ARGS)
 
 ecosystem: dev ## Other projects' own tests, on asyncio and on yamanote.
 	$(PY) -m tests.ecosystem $(ARGS)
@@ -155,6 +157,7 @@ rustfmt:
 
 clippy: $(VENV)/.made
 	PYO3_PYTHON="$(abspath $(PY))" cargo clippy --workspace --all-targets -- -D warnings
+	PYO3_PYTHON="$(abspath $(PY))" cargo clippy -p yamanote --features faults -- -D warnings
 
 # Licences, sources and advisories of the crates.
 deny:
@@ -214,7 +217,7 @@ valgrind: # Installs it if missing and run as root.
 
 # An empty file inside the environment records each completed step.
 
-$(VENV)/.made $(BENCH_VENV)/.made $(DOCS_VENV)/.venv:
+$(VENV)/.made $(BENCH_VENV)/.made $(FAULTS_VENV)/.made $(DOCS_VENV)/.venv:
 	@$(FIND_PYTHON); \
 	if [ ! -x $(@D)/bin/python ]; then \
 		echo "$$python -m venv $(@D)"; "$$python" -m venv $(@D); \
@@ -242,13 +245,26 @@ $(BENCH_VENV)/.built: $(BENCH_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
 	$(BENCH_PY) $(PIP_INSTALL) --force-reinstall --no-deps $(BENCH_VENV)/wheel/*.whl
 	touch $@
 
+# The names of its functions, none of them inlined, tell what can be refused.
+$(FAULTS_VENV)/.built: $(FAULTS_VENV)/.made $(RUST_SOURCES) $(PYTHON_SOURCES)
+	rm -rf $(FAULTS_VENV)/wheel
+	CARGO_PROFILE_DEV_DEBUG=false $(FAULTS_VENV)/bin/maturin build --profile dev --features faults \
+		--compatibility linux --interpreter $(FAULTS_VENV)/bin/python --out $(FAULTS_VENV)/wheel
+	$(FAULTS_VENV)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps $(FAULTS_VENV)/wheel/*.whl
+	touch $@
+
+$(FAULTS_VENV)/.extension: $(FAULTS_VENV)/.built $(EXTENSION_SOURCES)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(FAULTS_VENV)) \
+		$(FAULTS_VENV)/bin/maturin develop -m tests/rust_extension/Cargo.toml
+	touch $@
+
 $(BENCH_VENV)/.extension: $(BENCH_VENV)/.made $(EXTENSION_SOURCES)
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(abspath $(BENCH_VENV)) \
 		$(BENCH_VENV)/bin/maturin develop --release -m tests/rust_extension/Cargo.toml
 	touch $@
 
-$(VENV)/.tests: $(VENV)/.made tests/requirements.txt
-	$(PY) $(PIP_INSTALL) -r tests/requirements.txt
+$(VENV)/.tests $(FAULTS_VENV)/.tests: %/.tests: %/.made tests/requirements.txt
+	$(@D)/bin/python $(PIP_INSTALL) -r tests/requirements.txt
 	touch $@
 
 $(VENV)/.check: $(VENV)/.tests tests/requirements-check.txt benches/requirements.txt \

@@ -12,6 +12,8 @@ pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod datagram;
 pub(crate) mod dump;
+#[cfg(feature = "faults")]
+mod faults;
 pub(crate) mod fork;
 pub(crate) mod library;
 pub(crate) mod memory;

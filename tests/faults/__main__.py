@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tests.faults import figures, shim
 from tests.faults.campaign import Campaign, Child, Finding, Job, scenarios_of
+from tests.faults.injections import Reservations
 from tests.faults.points import Point
 from tests.faults.scenes import NAMES
 from tests.tls.certificates import write_files
@@ -31,7 +33,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--kind", action="append", default=[], choices=Point.KINDS)
     parser.add_argument("--every", type=int, default=1, help="try every so-manieth point only")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no more tries then")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    # Most of a try is waiting: trouble that lasts does so for 0.3 seconds.
+    parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1))
     parser.add_argument("--point", help="repeat the try that was reported with this text")
     parser.add_argument("--figures", type=Path, help="a JSON file for the figures; kept are others")
     parser.add_argument("--page", type=Path, help="a page whose table shows that file")
@@ -62,17 +65,32 @@ def run(job: Job, options: argparse.Namespace) -> int:
     started = time.monotonic()
     campaign = Campaign(job, say)
     scenarios = options.only or scenarios_of(job.loop)
-    campaign.run(scenarios, options.kind or list(Point.KINDS), options.jobs)
+    kinds = options.kind or list(Point.KINDS)
+    importlib.import_module(job.loop)
+    campaign.run(scenarios, kinds, options.jobs)
     seconds = time.monotonic() - started
     print("\n".join(figures.lines(campaign.figures)))
     print(f"{figures.total(campaign.figures)} on {figures.python()} in {seconds:.0f} s")
     if campaign.is_over():
         print("that was not all: there was no time")
+    are_lost = not options.only and options.every == 1 and _lost_reservations(kinds, campaign)
     if options.figures is not None:
         figures.write(options.figures, job, campaign, seconds)
         if options.page is not None:
             figures.show(options.figures, options.page)
-    return bool(campaign.findings)
+    return bool(campaign.findings) or are_lost
+
+
+def _lost_reservations(kinds: list[str], campaign: Campaign) -> bool:
+    """Says why reservations were not tried; returns whether they should have been."""
+    is_tried = any("reserve" in tried for tried in campaign.figures.values())
+    if is_tried or "reserve" not in kinds or campaign.is_over():
+        return False
+    if Reservations.are_possible():
+        print("no reservation was found: are there names of functions in this build?")
+        return True
+    print("reservations are refused only in a build with the feature `faults` (make faults)")
+    return False
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults import injections
 from tests.faults.bystander import Bystander
 from tests.faults.scenes import OUTSIDE, SCENES
+from tests.faults.scenes.scheduling import stop_often
 from tests.faults.stage import Stage
 from tests.processes import children, thread_count
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.faults.points import Point
+    from tests.faults.stage import OutsideScene
 
 #: Seconds after which trouble that lasts is over.
 RELIEF_S = 0.3
@@ -116,11 +118,11 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "coroutine ignored GeneratorExit",
         # `StreamWriter.__del__()`, of one that could not be made.
         "'StreamWriter' object has no attribute",
-        # CPython's own: a file's lock, and those that `logging` and `threading` hold over a fork.
-        "can't allocate read lock",
         # `os.fspath()` takes a path for something else, as `ssl` does then.
         "expected str, bytes or os.PathLike object",
         "certfile should be a valid filesystem path",
+        # CPython's own: a file's lock, and those that `logging` and `threading` hold over a fork.
+        "can't allocate read lock",
         "can't allocate lock",
         "cannot release un-acquired lock",
         "release unlocked lock",
@@ -172,7 +174,7 @@ class Attempt:
         self._point = point
         self._make = make
         self._files = files
-        self._is_memory = point.kind == "memory"
+        self._is_memory = point.kind in ("memory", "reserve")
         self._injection = injections.of(None if probe else point)
         self._verdict = Verdict()
         #: What the loop said without being asked.
@@ -188,7 +190,9 @@ class Attempt:
             logger.handlers, logger.propagate = [Said(self._note)], False
         sys.unraisablehook = lambda unraisable: self._note(unraisable.exc_value)
         if self._point.scenario in OUTSIDE:
-            self._outside()
+            self._outside(OUTSIDE[self._point.scenario])
+        elif self._point.kind == "reserve":
+            self._outside(self._alone)
         else:
             loop = weakref.ref(self._on_a_loop())
             if not self._stalled:
@@ -227,8 +231,7 @@ class Attempt:
 
     # A scenario that makes loops itself.
 
-    def _outside(self) -> None:
-        scene = OUTSIDE[self._point.scenario]
+    def _outside(self, scene: OutsideScene) -> None:
         stage = self._stage(None)  # type: ignore[arg-type]
         gc.disable()
         try:
@@ -240,10 +243,23 @@ class Attempt:
             self._raised(error)
         scene(stage)
 
+    def _alone(self, stage: Stage) -> None:
+        """Plays a scenario on a loop of its own, which has reserved nothing before."""
+        stage.loop = loop = self._make()
+        try:
+            self._listen(loop)
+            # In a cold process names of functions are looked up meanwhile.
+            stop_often(loop, RELIEF_S + PATIENCE_S)
+            loop.run_until_complete(SCENES[self._point.scenario](stage))
+        finally:
+            self._injection.disarm()
+            loop.run_until_complete(_end_tasks(loop, None))
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
     # A scenario on a loop.
 
-    def _on_a_loop(self) -> asyncio.AbstractEventLoop:
-        loop = self._make()
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.set_exception_handler(
             lambda _, context: (
                 self._note(context.get("exception"))
@@ -251,6 +267,10 @@ class Attempt:
                 else self._told.append(context["message"])
             )
         )
+
+    def _on_a_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._make()
+        self._listen(loop)
         injection = self._injection
         stage = self._stage(loop)
         bystander = loop.run_until_complete(Bystander.start(injection))
@@ -316,8 +336,10 @@ class Attempt:
 
     def _raised(self, error: BaseException) -> None:
         self._verdict.outcome = "raised"
+        if "FAULTS_TRACE" in os.environ:
+            traceback.print_exception(error)
         stopped = "stopped before Future" in str(error)
-        if stopped and self._point.scenario in OUTSIDE:
+        if stopped and (self._point.scenario in OUTSIDE or self._point.kind == "reserve"):
             self._verdict.outcome = "told"
             if not self._excuses():
                 self._bad("stall: the loop was stopped")
@@ -335,8 +357,6 @@ class Attempt:
         stop = loop.call_later(PATIENCE_S, self._stall, loop)
         doing = "tasks"
         try:
-        if "FAULTS_TRACE" in os.environ:
-            traceback.print_exception(error)
             if self._point.what in ("stop", "interrupt"):
                 _end_stop(loop)
             # A task whose step could not be scheduled for want of memory never ends, as on asyncio.

@@ -189,12 +189,15 @@ class Campaign:
                 yield Point(scenario, "call", what, 1)
                 if error in LASTING:
                     yield Point(scenario, "call", what, 1, lasts=True)
-        if "memory" in kinds:
-            # An extension's threads are made by its first future, and stay.
-            for what in ("warm",) if scenario == "futures" else ("warm", "cold"):
+        # An extension's threads are made by its first future, and stay.
+        for what in ("warm",) if scenario == "futures" else ("warm", "cold"):
+            if "memory" in kinds:
                 if not IS_FRAGILE:
                     yield Point(scenario, "memory", what, 1, lasts=True)
                 yield Point(scenario, "memory", what, 1)
+            if "reserve" in kinds:
+                yield Point(scenario, "reserve", what, 1, lasts=True)
+                yield Point(scenario, "reserve", what, 1)
         if scenario not in OUTSIDE:
             for kind, whats in (("cancel", CANCELLED_AFTER), ("end", ENDS)):
                 for what in whats if kind in kinds else ():

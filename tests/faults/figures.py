@@ -65,8 +65,8 @@ def write(path: Path, job: Job, campaign: Campaign, seconds: float) -> None:
 def table(kept: dict[str, Any]) -> list[str]:
     """Returns the table of a page: a row for each loop and interpreter."""
     rows = [
-        "| loop | calls | allocations | cancelled | ended | not clean |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| loop | calls | allocations | reservations | cancelled | ended | not clean |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in kept.items():
         cells: list[str] = []

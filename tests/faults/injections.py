@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.calls import ERRORS, number
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from tests.faults.points import Point
     from tests.faults.stage import Stage
@@ -214,6 +214,60 @@ class Memory(Injection):
                 kept.__traceback__ = kept.__context__ = kept.__cause__ = None
 
 
+class Reservations(Injection):
+    """Refuses what Rust's code reserves, in a build of the loop with the feature `faults`."""
+
+    def __init__(self, point: Point) -> None:
+        """Store where."""
+        super().__init__()
+        self._first, self._last = point.at, sys.maxsize if point.lasts else point.at
+        self._library = self._of_the_loop()
+        self._count = 0
+
+    @staticmethod
+    def _of_the_loop() -> ctypes.CDLL | None:
+        """Returns the loop's native code, if it is such a build."""
+        module = sys.modules.get("yamanote._yamanote")
+        library = ctypes.CDLL(module.__file__) if module is not None else None
+        if library is None or not hasattr(library, "yamanote_faults_arm"):
+            return None
+        library.yamanote_faults_arm.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+        library.yamanote_faults_disarm.restype = ctypes.c_size_t
+        return library
+
+    @classmethod
+    def are_possible(cls) -> bool:
+        """Whether the loop's native code, if it is imported, is such a build."""
+        return cls._of_the_loop() is not None
+
+    @classmethod
+    @contextlib.contextmanager
+    def learned(cls) -> Generator[None]:
+        """In the block, code that reserves is looked up, which takes long the first time."""
+        library = cls._of_the_loop()
+        if library is not None:
+            library.yamanote_faults_arm(sys.maxsize, sys.maxsize)
+        yield
+        if library is not None:
+            library.yamanote_faults_disarm()
+
+    def arm(self) -> None:
+        """Reservations are counted from now on."""
+        super().arm()
+        if self._library is not None:
+            self._library.yamanote_faults_arm(self._first, self._last)
+
+    def disarm(self) -> None:
+        """There is memory again."""
+        if self.armed and self._library is not None:
+            self._count = self._library.yamanote_faults_disarm()
+        super().disarm()
+
+    def struck(self) -> bool:
+        """Whether a reservation was refused."""
+        return self._count >= self._first
+
+
 class Cancel(Injection):
     """Cancels a task that waits."""
 
@@ -325,6 +379,15 @@ class Waits(Coroutine[Any, Any, Any]):
 
 def of(point: Point | None) -> Injection:
     """Returns the fault at a point, or what counts the possible ones."""
-    if point is None or point.kind == "call":
-        return Calls(point)
-    return {"memory": Memory, "cancel": Cancel, "end": End}[point.kind](point)
+    if point is None:
+        return Calls(None)
+    return _KINDS[point.kind](point)
+
+
+_KINDS: dict[str, Callable[[Point], Injection]] = {
+    "call": Calls,
+    "memory": Memory,
+    "reserve": Reservations,
+    "cancel": Cancel,
+    "end": End,
+}

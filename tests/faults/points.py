@@ -11,16 +11,17 @@ class Point:
     """One fault, in one scenario. Its text has the form `SCENARIO KIND WHAT AT`."""
 
     #: Kinds, in the order in which they are tried.
-    KINDS: ClassVar = ("call", "memory", "cancel", "end")
+    KINDS: ClassVar = ("call", "memory", "reserve", "cancel", "end")
 
     scenario: str
     #: `call`: a call of the C library fails. `memory`: an allocation of Python's fails.
+    #: `reserve`: what Rust's code reserves (`try_reserve` and its kind) is refused.
     #: `cancel`: a task is cancelled where it waits. `end`: something ends at a callback.
     kind: str
-    #: `call`: `NAME=ERROR`. `memory`: `warm` or `cold`. `cancel`: after how many passes of the
-    #: loop. `end`: `close`, `abort`, `stop`, `interrupt` or `fork`.
+    #: `call`: `NAME=ERROR`. `memory`, `reserve`: `warm` or `cold`. `cancel`: after how many
+    #: passes of the loop. `end`: `close`, `abort`, `stop`, `interrupt` or `fork`.
     what: str
-    #: The number of the call, allocation, wait or callback, from 1.
+    #: The number of the call, allocation, reservation, wait or callback, from 1.
     at: int
     #: Whether all that follow fail, too.
     lasts: bool = False

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.attempt import Attempt, Verdict
+from tests.faults.injections import Reservations
 from tests.faults.points import Point
 from tests.faults.scenes import NAMES, OURS
 from tests.processes import thread_count
@@ -71,8 +72,9 @@ class Worker:
         gc.freeze()
 
     def _play(self) -> None:
-        for name in self._names:
-            self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
+        with Reservations.learned():
+            for name in self._names:
+                self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
 
     def _import(self) -> None:
         """Imports what scenarios import: CPython's imports do not survive a lack of memory."""

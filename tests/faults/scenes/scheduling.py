@@ -111,14 +111,14 @@ async def forks(stage: Stage) -> None:
     await asyncio.sleep(0.001)
 
 
-def stop_often(loop: asyncio.AbstractEventLoop) -> None:
+def stop_often(loop: asyncio.AbstractEventLoop, delay: float = PATIENCE_S) -> None:
     """Lets no run wait for ever for what found no memory."""
 
     def stop() -> None:
         loop.stop()
-        loop.call_later(PATIENCE_S, stop)
+        loop.call_later(delay, stop)
 
-    loop.call_later(PATIENCE_S, stop)
+    loop.call_later(delay, stop)
 
 
 def loops(stage: Stage) -> None:
