@@ -8,7 +8,9 @@ use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::slice;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
@@ -28,9 +30,12 @@ thread_local! {
 /// Counts requests from now on, and makes those with the numbers `first` to `last` fail.
 #[unsafe(no_mangle)]
 extern "C" fn yamanote_faults_arm(first: usize, last: usize) {
+    if KNOWN.load(Relaxed).is_null() {
+        KNOWN.store(shared(), Relaxed);
+    }
     COUNT.store(0, Relaxed);
     LAST.store(last, Relaxed);
-    FIRST.store(first, Relaxed);
+    FIRST.store(first, Release); // What is set before it is seen by those who count.
 }
 
 /// Answers all requests from now on; returns how many were counted.
@@ -76,7 +81,7 @@ unsafe impl GlobalAlloc for Failing {
 
 /// Whether the current request is one that fails.
 fn fails() -> bool {
-    let first = FIRST.load(Relaxed);
+    let first = FIRST.load(Acquire);
     if first == 0 || DECIDES.replace(true) {
         return false;
     }
@@ -92,15 +97,33 @@ fn fails() -> bool {
 const FRAMES: u8 = 24;
 const PLACES: usize = 1 << 14;
 
+/// Numbers of known chains; the lowest bit is the answer. A chain has the first free place from that of its number.
+///
+/// Memory that forked children share: what one has looked up, the next ones know.
+static KNOWN: AtomicPtr<AtomicUsize> = AtomicPtr::new(ptr::null_mut());
+
+/// Zeroes for `KNOWN`.
+fn shared() -> *mut AtomicUsize {
+    let (size, protection) = (
+        PLACES * size_of::<AtomicUsize>(),
+        libc::PROT_READ | libc::PROT_WRITE,
+    );
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping of its own, where the kernel likes.
+    let start = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+    assert_ne!(start, libc::MAP_FAILED, "no memory for a test's table");
+    start.cast()
+}
+
 /// Whether the code that asks takes "no" for an answer.
 ///
 /// Names of functions are looked up only once for each chain of calls: it takes long.
 fn can_fail() -> bool {
-    /// Numbers of known chains; the lowest bit is the answer. A chain has the first free place from that of its number.
-    static KNOWN: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
     let chain = chain() & !1;
+    // SAFETY: set before any request counts, to a mapping of this size that is never unmapped; zeroes are atomics.
+    let known = unsafe { slice::from_raw_parts(KNOWN.load(Relaxed), PLACES) };
     for step in 0..PLACES {
-        let place = &KNOWN[chain.wrapping_add(step) % PLACES];
+        let place = &known[chain.wrapping_add(step) % PLACES];
         let known = place.load(Relaxed);
         if known & !1 == chain {
             return known & 1 == 1;

@@ -248,7 +248,6 @@ class Attempt:
         stage.loop = loop = self._make()
         try:
             self._listen(loop)
-            # In a cold process names of functions are looked up meanwhile.
             stop_often(loop, RELIEF_S + PATIENCE_S)
             loop.run_until_complete(SCENES[self._point.scenario](stage))
         finally:

@@ -60,10 +60,11 @@ class Worker:
         self._make = loop_of(module)
         self._files = files
         self._names = [name for name in NAMES if module == "yamanote" or name not in OURS]
-        if cold:
-            self._import()
-        else:
-            self._play()
+        with Reservations.learned():
+            if cold:
+                self._import()
+            else:
+                self._play()
         # They were told to end. Those of an extension stay, and do not exist in a child.
         deadline = time.monotonic() + 1
         while thread_count(os.getpid()) > 1 and time.monotonic() < deadline:
@@ -72,9 +73,8 @@ class Worker:
         gc.freeze()
 
     def _play(self) -> None:
-        with Reservations.learned():
-            for name in self._names:
-                self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
+        for name in self._names:
+            self._attempt(Point(name, "call", "recv=EINTR", 0), probe=True)
 
     def _import(self) -> None:
         """Imports what scenarios import: CPython's imports do not survive a lack of memory."""
