@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -166,11 +167,15 @@ async def names(stage: Stage) -> None:
     await loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
 
 
+_plays = itertools.count()
+
+
 async def files(stage: Stage) -> None:
     """`yamanote.fs`."""
     from yamanote import fs
 
-    path = stage.files / f"file-{os.getpid()}"
+    # A thread may still open the file of a play that is over.
+    path = stage.files / f"file-{os.getpid()}-{next(_plays)}"
     try:
         async with await fs.open(path, "wb") as file:
             await file.write(FEW)
