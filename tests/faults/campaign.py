@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 
+#: Workers that share a series, each with every so-manieth point of it: a few series are long.
+SHARES = 6
+
 #: Passes of the loop between the beginning of a wait and its cancellation.
 CANCELLED_AFTER = ("0", "1", "2")
 ENDS = ("close", "abort", "stop", "interrupt", "fork")
@@ -143,7 +146,8 @@ class Campaign:
         self._job = job
         self._say = say
         self._lock = threading.Lock()
-        self._series: queue.SimpleQueue[Point | None] = queue.SimpleQueue()
+        #: The first point of a series, and the share of it.
+        self._series: queue.SimpleQueue[tuple[Point, int] | None] = queue.SimpleQueue()
         #: Keyed by scenario and kind.
         self.figures: dict[str, dict[str, Figures]] = {}
         self.findings: list[Finding] = []
@@ -155,14 +159,15 @@ class Campaign:
         self._deadline = time.monotonic() + self._job.seconds
         with Child(self._job, cold=False) as child:
             found = [
-                series
+                (series, share)
                 for scenario in scenarios
                 for series in self._all_series(child, scenario, kinds)
+                for share in range(SHARES)
             ]
         # A run that is too short for all has tried something of everything.
         random.Random(17).shuffle(found)
-        for series in found:
-            self._series.put(series)
+        for one in found:
+            self._series.put(one)
         threads = [threading.Thread(target=self._work) for _ in range(jobs)]
         for thread in threads:
             self._series.put(None)
@@ -206,22 +211,24 @@ class Campaign:
     def _work(self) -> None:
         try:
             with Child(self._job, cold=False) as warm, Child(self._job, cold=True) as cold:
-                while (series := self._series.get()) is not None:
+                while (one := self._series.get()) is not None:
                     if self.is_over():
                         continue
-                    self._run_series(cold if series.what == "cold" else warm, series)
+                    series, share = one
+                    self._run_series(cold if series.what == "cold" else warm, series, share)
         except BaseException as error:
             self._errors.append(error)
 
-    def _run_series(self, child: Child, series: Point) -> None:
-        at = 1 + zlib.crc32(str(series).encode()) % self._job.every
+    def _run_series(self, child: Child, series: Point, share: int) -> None:
+        every = self._job.every
+        at = 1 + zlib.crc32(str(series).encode()) % every + share * every
         while not self.is_over():
             point = series.later(at)
             verdict = child.run(point)
             if not verdict["struck"]:
                 break  # There are no more such calls, allocations, waits or callbacks.
             self._count(point, verdict)
-            at += self._job.every
+            at += SHARES * every
 
     def _count(self, point: Point, verdict: dict[str, Any]) -> None:
         with self._lock:
