@@ -65,7 +65,7 @@ def run(job: Job, options: argparse.Namespace) -> int:
     started = time.monotonic()
     campaign = Campaign(job, say)
     scenarios = options.only or scenarios_of(job.loop)
-    kinds = options.kind or list(Point.KINDS)
+    kinds: list[str] = options.kind or list(Point.KINDS)
     importlib.import_module(job.loop)
     campaign.run(scenarios, kinds, options.jobs)
     seconds = time.monotonic() - started
