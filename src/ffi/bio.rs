@@ -28,6 +28,10 @@ pub(super) struct Ciphertext {
     passing: *const [u8],
     /// To be sent.
     outgoing: Vec<u8>,
+    /// Whether a part of it is missing: the rest is of no use to the peer.
+    is_torn: bool,
+    /// Why, until that was told.
+    why_torn: Option<TryReserveError>,
 }
 
 // SAFETY: `passing` is only read, and empty unless it is borrowed; the rest belongs to no thread.
@@ -40,6 +44,8 @@ impl Default for Ciphertext {
             looked_at: 0,
             passing: NOTHING,
             outgoing: Vec::new(),
+            is_torn: false,
+            why_torn: None,
         }
     }
 }
@@ -126,8 +132,17 @@ impl Ciphertext {
         self.outgoing.len()
     }
 
-    pub(super) fn take_outgoing(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.outgoing)
+    /// All that is to be sent.
+    ///
+    /// An error says, once, that there was no memory for a part of it. OpenSSL reports that in ways that differ between
+    /// its versions.
+    pub(super) fn take_outgoing(&mut self) -> Result<Vec<u8>, TryReserveError> {
+        let outgoing = std::mem::take(&mut self.outgoing);
+        match self.why_torn.take() {
+            Some(error) => Err(error),
+            None if self.is_torn => Ok(Vec::new()),
+            None => Ok(outgoing),
+        }
     }
 
     /// Gives the session up to `room` bytes that came; returns how many.
@@ -155,11 +170,14 @@ impl Ciphertext {
 
     /// Takes what the session has to send; whether there was memory for it.
     fn put(&mut self, bytes: &[u8]) -> bool {
-        let has_room = self.outgoing.try_reserve(bytes.len()).is_ok();
-        if has_room {
-            self.outgoing.extend_from_slice(bytes);
+        match self.outgoing.try_reserve(bytes.len()) {
+            Ok(()) => self.outgoing.extend_from_slice(bytes),
+            Err(error) => {
+                self.is_torn = true;
+                self.why_torn = Some(error);
+            }
         }
-        has_room
+        !self.is_torn
     }
 }
 
@@ -347,7 +365,7 @@ mod tests {
         let mut ciphertext = Ciphertext::default();
         ciphertext.reserve(3).unwrap();
         assert!(ciphertext.put(b"a") && ciphertext.put(b"bc"));
-        assert_eq!(ciphertext.take_outgoing(), b"abc");
+        assert_eq!(ciphertext.take_outgoing().unwrap(), b"abc");
         assert_eq!(ciphertext.outgoing_size(), 0);
     }
 }

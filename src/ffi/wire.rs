@@ -280,8 +280,10 @@ impl Wire {
     }
 
     /// All ciphertext that is to be sent.
-    pub(crate) fn take_outgoing(&self) -> Vec<u8> {
-        self.lines().lock().take_outgoing()
+    ///
+    /// An error says, once, that there was no memory for a part of it: the session cannot go on.
+    pub(crate) fn take_outgoing(&self) -> PyResult<Vec<u8>> {
+        self.lines().lock().take_outgoing().map_err(no_memory)
     }
 
     pub(crate) fn outgoing_size(&self) -> usize {

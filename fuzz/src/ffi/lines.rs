@@ -139,7 +139,7 @@ pub(crate) fn fuzz(mut input: Input<'_>) {
                 .reserve(bytes.len())
                 .expect("there is memory"),
             _ if step < 128 => assert_eq!(
-                session.lines().lock().take_outgoing(),
+                session.lines().lock().take_outgoing().unwrap(),
                 std::mem::take(&mut model.outgoing)
             ),
             _ => {
@@ -158,7 +158,10 @@ pub(crate) fn fuzz(mut input: Input<'_>) {
             break;
         }
     }
-    assert_eq!(session.lines().lock().take_outgoing(), model.outgoing);
+    assert_eq!(
+        session.lines().lock().take_outgoing().unwrap(),
+        model.outgoing
+    );
     while let Some(bytes) = session.read(1 << 14) {
         model.take(&bytes);
     }

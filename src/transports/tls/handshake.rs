@@ -1,6 +1,6 @@
 //! How a TLS connection begins.
 
-use pyo3::exceptions::{PyConnectionAbortedError, PyException};
+use pyo3::exceptions::{PyConnectionAbortedError, PyException, PyMemoryError};
 use pyo3::prelude::*;
 
 use super::read;
@@ -49,9 +49,14 @@ pub(crate) fn begin(this: &Bound<'_, Tls>, stream: &Bound<'_, PyAny>) -> PyResul
 /// Continues the handshake as far as the received bytes allow.
 pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
     let py = this.py();
-    match state.session.shake_hands(py) {
-        Ok(None) => {
+    let shaken = state.session.shake_hands(py).and_then(|done| {
+        if done.is_none() {
             write::send_outgoing(this, state)?;
+        }
+        Ok(done)
+    });
+    match shaken {
+        Ok(None) => {
             // Send at once: computing this flight took long, and the peer will need as long for its own.
             match state.stream(py) {
                 Some(stream) => stream::flush::settle(&stream, &*data(&stream).state(py)?),
@@ -59,7 +64,10 @@ pub(crate) fn proceed(this: &Bound<'_, Tls>, state: &TlsState) -> PyResult<()> {
             }
         }
         Ok(Some(())) => complete(this, state),
-        Err(error) if is_tls_error(py, &error)? => fail(this, state, error),
+        // Without memory for a flight, the peer would wait for it.
+        Err(error) if error.is_instance_of::<PyMemoryError>(py) || is_tls_error(py, &error)? => {
+            fail(this, state, error)
+        }
         Err(error) => Err(error),
     }
 }

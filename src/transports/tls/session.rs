@@ -275,7 +275,7 @@ impl Session {
                 }
             }
             RecordLayer::Wire(wire) => {
-                let ciphertext = wire.take_outgoing();
+                let ciphertext = wire.take_outgoing()?;
                 if !ciphertext.is_empty()
                     && let Some(stream) = stream()
                 {
