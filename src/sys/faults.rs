@@ -4,13 +4,11 @@
 //! without them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::backtrace::Backtrace;
 use std::cell::Cell;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ptr;
-use std::slice;
+use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::{ptr, slice};
 
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
@@ -21,18 +19,25 @@ static FIRST: AtomicUsize = AtomicUsize::new(0);
 static LAST: AtomicUsize = AtomicUsize::new(0);
 /// Requests since `yamanote_faults_arm`.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// The addresses of the functions whose requests count, and their number.
+static PLACES: AtomicPtr<Range<usize>> = AtomicPtr::new(ptr::null_mut());
+static PLACES_LENGTH: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Whether this thread is deciding, which allocates.
-    static DECIDES: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread looks at its stack, for which the C library allocates the first time.
+    static LOOKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Names the functions whose requests count, by their addresses, which stay where they are.
+#[unsafe(no_mangle)]
+extern "C" fn yamanote_faults_places(places: *mut Range<usize>, length: usize) {
+    PLACES_LENGTH.store(length, Relaxed);
+    PLACES.store(places, Relaxed);
 }
 
 /// Counts requests from now on, and makes those with the numbers `first` to `last` fail.
 #[unsafe(no_mangle)]
 extern "C" fn yamanote_faults_arm(first: usize, last: usize) {
-    if KNOWN.load(Relaxed).is_null() {
-        KNOWN.store(shared(), Relaxed);
-    }
     COUNT.store(0, Relaxed);
     LAST.store(last, Relaxed);
     FIRST.store(first, Release); // What is set before it is seen by those who count.
@@ -82,70 +87,29 @@ unsafe impl GlobalAlloc for Failing {
 /// Whether the current request is one that fails.
 fn fails() -> bool {
     let first = FIRST.load(Acquire);
-    if first == 0 || DECIDES.replace(true) {
+    if first == 0 || LOOKS.replace(true) {
         return false;
     }
-    let number = if can_fail() {
-        COUNT.fetch_add(1, Relaxed) + 1
-    } else {
-        0
-    };
-    DECIDES.set(false);
+    let counts = counts();
+    LOOKS.set(false);
+    if !counts {
+        return false;
+    }
+    let number = COUNT.fetch_add(1, Relaxed) + 1;
     (first..=LAST.load(Relaxed)).contains(&number)
 }
 
-const FRAMES: u8 = 24;
-const PLACES: usize = 1 << 14;
+const FRAMES: u8 = 16;
 
-/// Numbers of known chains; the lowest bit is the answer. A chain has the first free place from that of its number.
-///
-/// Memory that forked children share: what one has looked up, the next ones know.
-static KNOWN: AtomicPtr<AtomicUsize> = AtomicPtr::new(ptr::null_mut());
-
-/// Zeroes for `KNOWN`.
-fn shared() -> *mut AtomicUsize {
-    let (size, protection) = (
-        PLACES * size_of::<AtomicUsize>(),
-        libc::PROT_READ | libc::PROT_WRITE,
-    );
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping of its own, where the kernel likes.
-    let start = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-    assert_ne!(start, libc::MAP_FAILED, "no memory for a test's table");
-    start.cast()
-}
-
-/// Whether the code that asks takes "no" for an answer.
-///
-/// Names of functions are looked up only once for each chain of calls: it takes long.
-fn can_fail() -> bool {
-    let chain = chain() & !1;
-    // SAFETY: set before any request counts, to a mapping of this size that is never unmapped; zeroes are atomics.
-    let known = unsafe { slice::from_raw_parts(KNOWN.load(Relaxed), PLACES) };
-    for step in 0..PLACES {
-        let place = &known[chain.wrapping_add(step) % PLACES];
-        let known = place.load(Relaxed);
-        if known & !1 == chain {
-            return known & 1 == 1;
-        }
-        if known == 0 {
-            let names = Backtrace::force_capture().to_string();
-            // `reserve` is made of the `try_reserve` of a part.
-            let answer = (names.lines())
-                .any(|name| name.contains("::try_reserve") && !name.contains("raw_vec::"));
-            place.store(chain | usize::from(answer), Relaxed);
-            return answer;
-        }
-    }
-    false
-}
-
-/// A number that differs, as good as always, between chains of calls.
-fn chain() -> usize {
+/// Whether one of the functions that wait for the block takes "no" for an answer.
+fn counts() -> bool {
     let mut frames = [ptr::null_mut(); FRAMES as usize];
     // SAFETY: the array has this many places, which the call fills from the start.
     unsafe { libc::backtrace(frames.as_mut_ptr(), FRAMES.into()) };
-    let mut hasher = DefaultHasher::new();
-    frames.map(<*mut libc::c_void>::addr).hash(&mut hasher);
-    usize::try_from(hasher.finish() >> 1).unwrap_or(1)
+    // SAFETY: the test has passed this array, of this length, before it armed anything, and keeps it for ever.
+    let places =
+        unsafe { slice::from_raw_parts(PLACES.load(Relaxed), PLACES_LENGTH.load(Relaxed)) };
+    frames
+        .iter()
+        .any(|frame| places.iter().any(|place| place.contains(&frame.addr())))
 }

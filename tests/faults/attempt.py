@@ -356,7 +356,7 @@ class Attempt:
         stop = loop.call_later(PATIENCE_S, self._stall, loop)
         doing = "tasks"
         try:
-            if self._point.what in ("stop", "interrupt"):
+            if self._is_memory or self._point.what in ("stop", "interrupt"):
                 _end_stop(loop)
             # A task whose step could not be scheduled for want of memory never ends, as on asyncio.
             patience = 0.1 if self._is_memory and self._excuses() else None

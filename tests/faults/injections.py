@@ -13,8 +13,10 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.faults import symbols
 from tests.faults.calls import ERRORS, number
 
 if TYPE_CHECKING:
@@ -214,6 +216,10 @@ class Memory(Injection):
                 kept.__traceback__ = kept.__context__ = kept.__cause__ = None
 
 
+#: What native code refers to.
+_kept: list[object] = []
+
+
 class Reservations(Injection):
     """Refuses what Rust's code reserves, in a build of the loop with the feature `faults`."""
 
@@ -225,31 +231,37 @@ class Reservations(Injection):
         self._count = 0
 
     @staticmethod
+    @functools.cache
     def _of_the_loop() -> ctypes.CDLL | None:
         """Returns the loop's native code, if it is such a build."""
         module = sys.modules.get("yamanote._yamanote")
-        library = ctypes.CDLL(module.__file__) if module is not None else None
-        if library is None or not hasattr(library, "yamanote_faults_arm"):
+        path = None if module is None else module.__file__
+        library = None if path is None else ctypes.CDLL(path)
+        if path is None or library is None or not hasattr(library, "yamanote_faults_arm"):
             return None
         library.yamanote_faults_arm.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
         library.yamanote_faults_disarm.restype = ctypes.c_size_t
+        functions = symbols.functions(Path(path))
+        arm = ctypes.cast(library.yamanote_faults_arm, ctypes.c_void_p).value
+        assert arm is not None
+        base = arm - functions["yamanote_faults_arm"].start
+        # `reserve` is made of the `try_reserve` of a part.
+        ends = [
+            base + end
+            for name, place in functions.items()
+            if "try_reserve" in name and "raw_vec" not in name
+            for end in (place.start, place.stop)
+        ]
+        assert ends, "there are no names of functions in this build"
+        places = (ctypes.c_size_t * len(ends))(*ends)
+        _kept.append(places)
+        library.yamanote_faults_places(places, ctypes.c_size_t(len(ends) // 2))
         return library
 
     @classmethod
     def are_possible(cls) -> bool:
         """Whether the loop's native code, if it is imported, is such a build."""
         return cls._of_the_loop() is not None
-
-    @classmethod
-    @contextlib.contextmanager
-    def learned(cls) -> Generator[None]:
-        """In the block, code that reserves is looked up, which takes long the first time."""
-        library = cls._of_the_loop()
-        if library is not None:
-            library.yamanote_faults_arm(sys.maxsize, sys.maxsize)
-        yield
-        if library is not None:
-            library.yamanote_faults_disarm()
 
     def arm(self) -> None:
         """Reservations are counted from now on."""

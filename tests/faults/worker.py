@@ -60,11 +60,11 @@ class Worker:
         self._make = loop_of(module)
         self._files = files
         self._names = [name for name in NAMES if module == "yamanote" or name not in OURS]
-        with Reservations.learned():
-            if cold:
-                self._import()
-            else:
-                self._play()
+        if cold:
+            self._import()
+        else:
+            self._play()
+        Reservations.are_possible()  # So that no child looks for names of functions.
         # They were told to end. Those of an extension stay, and do not exist in a child.
         deadline = time.monotonic() + 1
         while thread_count(os.getpid()) > 1 and time.monotonic() < deadline:
