@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -106,7 +107,8 @@ def _factory(stage: Stage) -> Any:  # noqa: ANN401 - typeshed's type differs bet
 #: Beginnings of what else is raised then, by the kind of fault or the scenario.
 TEXTS: dict[str, tuple[str, ...]] = {
     # As asyncio has it, `add_signal_handler()` raises a RuntimeError with the text of an OSError.
-    "": ("can't start new thread", "[Errno"),
+    # Before 3.12 a server whose sockets could not be made is one without sockets.
+    "": ("can't start new thread", "[Errno", "tuple index out of range"),
     # Asyncio's returns no transport if the connection was closed. A reader whose
     # `connection_made()` found no memory, which is told, has none to replace.
     "start_tls": ("'NoneType' object has no attribute", "Transport not set"),
@@ -118,6 +120,8 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "coroutine ignored GeneratorExit",
         # `StreamWriter.__del__()`, of one that could not be made.
         "'StreamWriter' object has no attribute",
+        # The stream of a child's pipe that was told of no connection.
+        "'NoneType' object has no attribute 'write'",
         # `os.fspath()` takes a path for something else, as `ssl` does then.
         "expected str, bytes or os.PathLike object",
         "certfile should be a valid filesystem path",
@@ -180,11 +184,14 @@ class Attempt:
         #: What the loop said without being asked.
         self._told: list[str] = []
         self._stalled = False
+        #: Those that were there before.
+        self._children = 0
         self._wrongs: list[str] = []
 
     def run(self) -> Verdict:
         """Returns what the try showed."""
         before = Left.now()
+        self._children = before.children
         for name in ("asyncio", "concurrent.futures"):
             logger = logging.getLogger(name)
             logger.handlers, logger.propagate = [Said(self._note)], False
@@ -376,6 +383,8 @@ class Attempt:
             loop.run_until_complete(scene)
             doing = "closing"
             self._judge_idleness(loop)
+            if not self._loses_things():
+                loop.run_until_complete(_reaped(self._children))
             bystander.close()
             loop.run_until_complete(asyncio.sleep(0))
             loop.run_until_complete(loop.shutdown_asyncgens())
@@ -435,6 +444,15 @@ async def _end_tasks(loop: asyncio.AbstractEventLoop, patience: float | None) ->
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=patience)
+
+
+async def _reaped(count: int) -> None:
+    """Waits until there are no more children than so many: a closed loop does not reap any."""
+    deadline = time.monotonic() + PATIENCE_S / 2
+    while len(children()) > count and time.monotonic() < deadline:
+        # What `subprocess` does before it starts the next one, with those whose start has failed.
+        subprocess._cleanup()  # type: ignore[attr-defined] # Typeshed hides it.
+        await asyncio.sleep(0.001)
 
 
 def _where(loop: asyncio.AbstractEventLoop) -> str:
