@@ -7,7 +7,7 @@ import platform
 import sysconfig
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.campaign import Figures
+from tests.faults.campaign import ROOT, Figures
 from tests.faults.points import Point
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def write(path: Path, job: Job, campaign: Campaign, seconds: float) -> None:
             }
             for scenario, kinds in sorted(campaign.figures.items())
         },
-        "unclean": sorted(f"{one.point}: {one.unclean[0]}"[:200] for one in campaign.findings)[
-            :400
-        ],
+        # Without the path of this checkout, which stacks of tasks name.
+        "unclean": sorted(
+            f"{one.point}: {one.unclean[0].replace(f'{ROOT}/', '')}"[:200]
+            for one in campaign.findings
+        )[:400],
     }
     path.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
 
