@@ -106,9 +106,13 @@ fn counts() -> bool {
     let mut frames = [ptr::null_mut(); FRAMES as usize];
     // SAFETY: the array has this many places, which the call fills from the start.
     unsafe { libc::backtrace(frames.as_mut_ptr(), FRAMES.into()) };
-    // SAFETY: the test has passed this array, of this length, before it armed anything, and keeps it for ever.
-    let places =
-        unsafe { slice::from_raw_parts(PLACES.load(Relaxed), PLACES_LENGTH.load(Relaxed)) };
+    let places = PLACES.load(Relaxed);
+    if places.is_null() {
+        return false;
+    }
+    // SAFETY: `yamanote_faults_places` was given the start of so many ranges, which stay there for ever; the length was
+    // stored before it, and both before `FIRST`, which this thread has acquired.
+    let places = unsafe { slice::from_raw_parts(places, PLACES_LENGTH.load(Relaxed)) };
     frames
         .iter()
         .any(|frame| places.iter().any(|place| place.contains(&frame.addr())))
