@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -188,6 +189,27 @@ def test_reading_keeps_nothing_of_the_thread_alive() -> None:
             assert stack is not None
         finally:
             go.set()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="memory can be read from 3.14 on")
+def test_a_function_that_is_being_entered_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may lose its processor there, so all readings may agree that it has no line."""
+
+    class Unwinder:
+        def get_stack_trace(self) -> list[SimpleNamespace]:
+            frames = [
+                SimpleNamespace(filename="own.py", lineno=line, funcname=name)
+                for line, name in [(-1, "entered"), (7, "caller"), (-1, "without_lines")]
+            ]
+            return [SimpleNamespace(thread_id=1, frame_info=frames)]
+
+    monkeypatch.setattr(_stacks, "_unwinder", Unwinder)
+    stack = _stacks._agreed(1)
+    assert stack is not None
+    assert [(frame.name, frame.lineno) for frame in stack] == [
+        ("without_lines", None),
+        ("caller", 7),
+    ]
 
 
 @pytest.mark.skipif(HAS_GIL, reason="with a GIL, it is Python that reads stacks")

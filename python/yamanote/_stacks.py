@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Protocol, TypeAlias
 
-    #: File, line, function.
-    _Frame: TypeAlias = tuple[str, int, str]
+    #: File, line (`None` if code gives none), function.
+    _Frame: TypeAlias = tuple[str, int | None, str]
 
     class _Unwinder(Protocol):
         def get_stack_trace(self) -> list[Any]: ...
@@ -49,7 +49,7 @@ def _current(ident: int) -> StackSummary | None:
     # otherwise be dropped by this thread.
     is_here = ident == threading.get_ident()
     frame: FrameType | None = sys._getframe(2) if is_here else sys._current_frames().get(ident)  # pyright: ignore[reportPrivateUsage]
-    found: list[tuple[CodeType, int]] = []
+    found: list[tuple[CodeType, int | None]] = []
     while frame is not None:
         found.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
@@ -101,19 +101,23 @@ def _reading(unwinder: _Unwinder, native_id: int) -> list[_Frame] | None:
             threads = [thread for interpreter in threads for thread in interpreter.threads]
         for thread in threads:
             if thread.thread_id == native_id:
-                return [
+                stack: list[_Frame] = [
                     (info.filename, _line(info), info.funcname.rpartition(".")[2])
                     for info in reversed(thread.frame_info)
                 ]
+                # The thread is entering this function, and has not yet said where it is.
+                if stack and stack[-1][1] is None:
+                    stack.pop()
+                return stack
     except (OSError, RuntimeError, UnicodeError, ValueError, MemoryError):
         # Ignored: another reading may succeed.
         return None
     return None
 
 
-def _line(info: Any) -> int:  # noqa: ANN401 - Its class depends on the version.
+def _line(info: Any) -> int | None:  # noqa: ANN401 - Its class depends on the version.
     line: int = info.location.lineno if hasattr(info, "location") else info.lineno
-    return line
+    return line if line > 0 else None
 
 
 def _common(one: list[_Frame], other: list[_Frame]) -> list[_Frame]:
