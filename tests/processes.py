@@ -28,6 +28,15 @@ def thread_count(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
+def thread_names(pid: int) -> list[str]:
+    """Returns the names of these threads, as the kernel has them: 15 characters at most."""
+    names: list[str] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
+            names.append((thread / "comm").read_text().rstrip("\n"))
+    return names
+
+
 def activity(pid: int) -> Activity:
     """Returns what the process has done so far."""
     sleeps = ticks = awake = 0

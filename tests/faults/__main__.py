@@ -71,6 +71,8 @@ def run(job: Job, options: argparse.Namespace) -> int:
     seconds = time.monotonic() - started
     print("\n".join(figures.lines(campaign.figures)))
     print(f"{figures.total(campaign.figures)} on {figures.python()} in {seconds:.0f} s")
+    if campaign.left_out:
+        print(f"left out, as they fail without a fault, too: {', '.join(campaign.left_out)}")
     if campaign.is_over():
         print("that was not all: there was no time")
     are_lost = not options.only and options.every == 1 and _lost_reservations(kinds, campaign)

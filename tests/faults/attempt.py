@@ -20,7 +20,7 @@ from tests.faults.bystander import Bystander
 from tests.faults.scenes import OUTSIDE, SCENES
 from tests.faults.scenes.scheduling import stop_often
 from tests.faults.stage import Stage
-from tests.processes import children, thread_count
+from tests.processes import children, thread_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,6 +34,9 @@ RELIEF_S = 0.3
 PATIENCE_S = 4.0
 #: Calls of `epoll_wait` in a few idle milliseconds above which a loop spins.
 MOST_TURNS = 50
+
+#: libuv's threads (uvloop) belong to the process, and stay for its next loop.
+POOL_THREAD = "libuv-worker"
 
 #: What a program expects from a system in trouble. All else that is raised counts as wrong.
 EXPECTED = (
@@ -79,7 +82,8 @@ class Left:
                 found.add(f"{entry.name} -> {entry.readlink()}")
             except FileNotFoundError:
                 continue  # The listing's own.
-        return cls(frozenset(found), len(children()), thread_count(os.getpid()))
+        threads = [name for name in thread_names(os.getpid()) if name != POOL_THREAD]
+        return cls(frozenset(found), len(children()), len(threads))
 
     def more_than(self, before: Left) -> list[str]:
         """Returns what it owned not yet before."""

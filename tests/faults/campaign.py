@@ -151,6 +151,8 @@ class Campaign:
         #: Keyed by scenario and kind.
         self.figures: dict[str, dict[str, Figures]] = {}
         self.findings: list[Finding] = []
+        #: Scenarios that another loop does not pass without a fault either.
+        self.left_out: list[str] = []
         self._errors: list[BaseException] = []
         self._deadline = math.inf
 
@@ -185,7 +187,10 @@ class Campaign:
         """Returns the first point of each series; a series differs only in the number."""
         probe = child.run(Point(scenario, "call", "recv=EINTR", 0), probe=True)
         if probe["outcome"] != "passed":
-            raise RuntimeError(f"{scenario} does not pass without a fault: {probe}")
+            if self._job.loop == "yamanote":
+                raise RuntimeError(f"{scenario} does not pass without a fault: {probe}")
+            self.left_out.append(scenario)
+            return
         for call in sorted(ERRORS) if "call" in kinds else ():
             if not probe["counts"].get(call):
                 continue
