@@ -80,8 +80,9 @@ fuzz-rust: $(VENV)/.made ## The pure Rust parts against models, guided by covera
 soak: dev servers ## Every kind of work on one loop for HOURS (2), with a table and a chart in .cache/soak.
 	nice -n 10 $(PY) -m tests.soak --hours $(or $(HOURS),2) $(ARGS)
 
-refleaks: dev ## Tests several times in one process, and what each round leaves (ARGS=tests/...).
+refleaks: dev ## Tests several times in one process, and what each round leaves; references, too, on a debug build of CPython (ARGS=tests/...).
 	$(PY) -m tests.soak.leaks $(ARGS)
+	$(PY) -m tests.soak.references $(ARGS)
 
 # In a build of its own, in which what Rust reserves can be refused.
 faults: $(FAULTS_VENV)/.extension $(FAULTS_VENV)/.tests ## Each call, allocation, wait and callback of short programs fails in turn (LOOP=... EVERY=1 ARGS=...).

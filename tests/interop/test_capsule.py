@@ -35,6 +35,9 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Extension:
     options = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
     source = str(Path(__file__).with_name("capsule.c"))
     flags = [f"-isystem{includes[0]}", f"-I{includes[1]}"]
+    if sysconfig.get_config_var("Py_DEBUG"):
+        # Debian links both builds' headers to the same files, and gcc follows the links.
+        flags.append("-DPy_DEBUG")
     subprocess.run([compiler, *options, *flags, source, "-o", str(target)], check=True, timeout=60)
     spec = importlib.util.spec_from_file_location("yamanote_capsule", target)
     assert spec is not None

@@ -1,0 +1,79 @@
+"""Repeats each test in one process, and looks for references that every repetition leaves.
+
+usage: python -m tests.soak.references [OPTIONS AND TESTS FOR PYTEST...]
+
+As CPython's own `-R` does: a few runs fill caches, then three are counted, after a collection each.
+Needs a debug build of CPython (`sys.gettotalrefcount`), for which extensions must be built, too.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from array import array
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+#: The first runs fill caches.
+WARM_UP = 3
+RUNS = 3
+DEFAULT = ["tests/tcp", "tests/interop", "tests/sock", "tests/datagrams", "tests/test_timers.py"]
+
+
+class Repeating:
+    """Plugin of pytest: runs each test several times, and keeps what grows."""
+
+    def __init__(self) -> None:
+        """Begin with no test."""
+        #: The number of tests that were repeated.
+        self.repeated = 0
+        #: References that each counted run has left, by the test.
+        self.growing: dict[str, list[int]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: Any, nextitem: pytest.Item | None) -> bool:  # noqa: ANN401 - Its attributes are pytest's own.
+        """Runs the test in pytest's place."""
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        # Numbers in a list would themselves be references.
+        totals = array("q", [0] * (WARM_UP + RUNS))
+        for number in range(len(totals)):
+            if number:
+                item._initrequest()
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+            is_over = any(report.outcome != "passed" for report in reports)
+            if is_over or not number:
+                for report in reports:
+                    item.ihook.pytest_runtest_logreport(report=report)
+            del reports
+            if is_over:
+                return True
+            item._report_sections.clear()  # What the test has printed.
+            for _ in range(3):
+                gc.collect()
+            totals[number] = sys.gettotalrefcount()
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        left = [totals[at] - totals[at - 1] for at in range(WARM_UP, len(totals))]
+        self.repeated += 1
+        if min(left) > 0:
+            self.growing[item.nodeid] = left
+        return True
+
+
+def main(options: list[str]) -> int:
+    """Repeats tests and tells what they left. Returns the exit code."""
+    if not hasattr(sys, "gettotalrefcount"):
+        print("skipped: this CPython does not count references (a debug build does)")
+        return 0
+    repeating = Repeating()
+    fixed = ["-q", "-p", "no:cacheprovider", "-k", "not asyncio]"]
+    code = pytest.main([*fixed, *(options or DEFAULT)], plugins=[repeating])
+    for test, left in repeating.growing.items():
+        print(f"grows: {test}: {left}")
+    print(f"references of {len(repeating.growing)} of {repeating.repeated} tests grow in each run")
+    return int(code) or int(bool(repeating.growing))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
