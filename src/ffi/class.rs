@@ -18,6 +18,7 @@ use super::kept::{self, Kept};
 use super::method::Members;
 use super::nesting::deallocate;
 use super::owner::Stopped;
+use super::passing;
 use super::reference::{borrowed, counted, returned};
 pub(crate) use super::visitor::Visitor;
 
@@ -464,15 +465,12 @@ unsafe extern "C" fn clear<T: NativeClass>(object: *mut ffi::PyObject) -> c_int 
 
 unsafe extern "C" fn finalize<T: NativeClass>(object: *mut ffi::PyObject) {
     let finalize_value = |py: Python<'_>| {
-        // A finalizer must preserve an exception that is already set.
-        let passing = PyErr::take(py);
         // SAFETY: the interpreter calls this with an instance of this class.
         let this = unsafe { borrowed::<T>(py, &object) };
-        // Ignored: the panic hook has printed it, and a finalizer cannot return an error.
-        drop(catch_unwind(AssertUnwindSafe(|| T::finalize(this))));
-        if let Some(passing) = passing {
-            passing.restore(py);
-        }
+        passing::aside(py, || {
+            // Ignored: the panic hook has printed it, and a finalizer cannot return an error.
+            drop(catch_unwind(AssertUnwindSafe(|| T::finalize(this))));
+        });
     };
     // SAFETY: the interpreter made this call, so it is running.
     unsafe { Python::attach_unchecked(finalize_value) };

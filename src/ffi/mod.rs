@@ -42,6 +42,7 @@ mod openssl;
 mod owner;
 pub(crate) mod panics;
 mod park;
+mod passing;
 pub(crate) mod pollable;
 mod reference;
 pub(crate) mod signals;
