@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import gc
 import sys
+import tempfile
 from array import array
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The first runs fill caches.
 WARM_UP = 3
@@ -32,10 +37,19 @@ class Repeating:
         #: References that each counted run has left, by the test.
         self.growing: dict[str, list[int]] = {}
 
+    @pytest.fixture
+    def tmp_path(self) -> Iterator[Path]:
+        """A folder of which nothing is kept: pytest's own remembers each one."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: Any, nextitem: pytest.Item | None) -> bool:  # noqa: ANN401 - Its attributes are pytest's own.
         """Runs the test in pytest's place."""
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        # What is there already need not be looked at after each run: it is fifty times as much.
+        gc.collect()
+        gc.freeze()
         # Numbers in a list would themselves be references.
         totals = array("q", [0] * (WARM_UP + RUNS))
         for number in range(len(totals)):
@@ -66,8 +80,10 @@ def main(options: list[str]) -> int:
     if not hasattr(sys, "gettotalrefcount"):
         print("skipped: this CPython does not count references (a debug build does)")
         return 0
+    gc.unfreeze = lambda: None  # The fixture of loops calls it.
     repeating = Repeating()
-    fixed = ["-q", "-p", "no:cacheprovider", "-k", "not asyncio]"]
+    # Hooks of audits stay as long as the process.
+    fixed = ["-q", "-p", "no:cacheprovider", "-k", "not asyncio] and not audit"]
     code = pytest.main([*fixed, *(options or DEFAULT)], plugins=[repeating])
     for test, left in repeating.growing.items():
         print(f"grows: {test}: {left}")
