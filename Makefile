@@ -119,7 +119,7 @@ miri: $(VENV)/.made ## The unit tests that need no system under Miri, with a nig
 	fi
 
 asan: $(VENV)/.made ## Tests under AddressSanitizer, with Rust's own checks (ARGS=tests/...).
-	.ci/asan $(PY) $(or $(ARGS),-q tests/test_scheduling.py tests/test_timers.py tests/sock tests/datagrams tests/tls tests/tcp)
+	.ci/asan $(PY) $(or $(ARGS),-q tests/test_scheduling.py tests/test_timers.py tests/interop tests/sock tests/datagrams tests/tls tests/tcp)
 
 # The crate's own files, compiled a second time with loom's atomics: docs/design/0032-models.md.
 models: $(VENV)/.made ## Every schedule of the lock-free parts, to a bound; then planted mistakes, which must be found.
