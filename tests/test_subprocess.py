@@ -804,6 +804,7 @@ def test_a_child_that_cannot_be_watched_is_ended(
     async def main() -> None:
         loop = asyncio.get_running_loop()
         name = {"task": "create_task", "watch": "_add_reader"}[refused]
+        gc.collect()  # What an earlier test has left.
         before = children(), descriptors()
         monkeypatch.setattr(type(loop), name, refuse)
         with pytest.raises(MemoryError):
@@ -822,6 +823,7 @@ def test_an_interrupted_start_ends_the_child(loop_name: str) -> None:
         pytest.skip("the child goes on, with no transport to end it")
 
     async def main() -> None:
+        gc.collect()  # What an earlier test has left.
         before = children(), descriptors()
         starting = asyncio.create_subprocess_exec("sleep", "1000")
         starting.send(None)
