@@ -146,7 +146,11 @@ def _verdict(answer: bytes, status: int, words: str) -> dict[str, Any]:
     if isinstance(verdict, str):
         what = verdict if status in (0, -signal.SIGABRT) and verdict == "hang" else ""
         if not what:
-            what = f"crash by {signal.Signals(-status).name}" if status < 0 else "no answer"
+            what = (
+                f"crash by {signal.Signals(-status).name}"
+                if status < 0
+                else "died without an answer"
+            )
         verdict = asdict(Verdict(what, [what], struck=True))
     if match := LAST_WORDS.search(words):
         verdict["unclean"].append(f"said: {words[match.start() :][:300]}")
