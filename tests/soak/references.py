@@ -9,11 +9,12 @@ Needs a debug build of CPython (`sys.gettotalrefcount`), for which extensions mu
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import tempfile
 from array import array
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -47,32 +48,56 @@ class Repeating:
     def pytest_runtest_protocol(self, item: Any, nextitem: pytest.Item | None) -> bool:  # noqa: ANN401 - Its attributes are pytest's own.
         """Runs the test in pytest's place."""
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        # What is there already need not be looked at after each run: it is fifty times as much.
         gc.collect()
         gc.freeze()
-        # Numbers in a list would themselves be references.
-        totals = array("q", [0] * (WARM_UP + RUNS))
-        for number in range(len(totals)):
-            if number:
-                item._initrequest()
-            reports = runtestprotocol(item, log=False, nextitem=nextitem)
-            is_over = any(report.outcome != "passed" for report in reports)
-            if is_over or not number:
-                for report in reports:
-                    item.ihook.pytest_runtest_logreport(report=report)
-            del reports
-            if is_over:
-                return True
-            item._report_sections.clear()  # What the test has printed.
-            for _ in range(3):
-                gc.collect()
-            totals[number] = sys.gettotalrefcount()
+        left: list[int] = []
+        # What is there already need not be looked at after each run: it is fifty times as much. But
+        # a cycle with something frozen in it is not collected, so perhaps once more, without.
+        for absent in ("unfreeze", "freeze"):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(gc, absent, lambda: None)
+                left = _left(item, nextitem)
+            gc.unfreeze()
+            if not left or min(left) <= 0:
+                break
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        left = [totals[at] - totals[at - 1] for at in range(WARM_UP, len(totals))]
-        self.repeated += 1
-        if min(left) > 0:
+        self.repeated += bool(left)
+        if left and min(left) > 0:
             self.growing[item.nodeid] = left
         return True
+
+
+def _left(item: Any, nextitem: pytest.Item | None) -> list[int]:  # noqa: ANN401
+    """Returns what each counted run of a test has left; nothing if it is skipped, or fails."""
+    # Numbers in a list would themselves be references.
+    totals = array("q", [0] * (WARM_UP + RUNS))
+    for number in range(len(totals)):
+        item._initrequest()
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        is_over = any(report.outcome != "passed" for report in reports)
+        if is_over or not number:
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+        del reports
+        if is_over:
+            return []
+        _forget(item)
+        for _ in range(3):
+            gc.collect()
+        totals[number] = sys.gettotalrefcount()
+    return [totals[at] - totals[at - 1] for at in range(WARM_UP, len(totals))]
+
+
+def _forget(item: Any) -> None:  # noqa: ANN401
+    """Drops what pytest, `re` and the test's own parameters keep of a run."""
+    item._report_sections.clear()
+    re.purge()
+    parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    for parameter in parameters.values():
+        is_group = isinstance(parameter, tuple)
+        for one in cast("tuple[object, ...]", parameter) if is_group else (parameter,):
+            if isinstance(one, BaseException):
+                one.__traceback__ = one.__context__ = None
 
 
 def main(options: list[str]) -> int:
@@ -80,7 +105,6 @@ def main(options: list[str]) -> int:
     if not hasattr(sys, "gettotalrefcount"):
         print("skipped: this CPython does not count references (a debug build does)")
         return 0
-    gc.unfreeze = lambda: None  # The fixture of loops calls it.
     repeating = Repeating()
     # Hooks of audits stay as long as the process.
     fixed = ["-q", "-p", "no:cacheprovider", "-k", "not asyncio] and not audit"]
