@@ -50,7 +50,13 @@ impl Passing {
             traceback: ptr::null_mut(),
         };
         // SAFETY: `aside` is called attached. Writes owned references, or null.
-        unsafe { ffi::PyErr_Fetch(&mut taken.class, &mut taken.value, &mut taken.traceback) };
+        unsafe {
+            ffi::PyErr_Fetch(
+                &raw mut taken.class,
+                &raw mut taken.value,
+                &raw mut taken.traceback,
+            );
+        };
         taken
     }
 
