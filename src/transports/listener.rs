@@ -265,6 +265,7 @@ impl Listener {
             core.get().local(py)?.listeners.drained(self.fd);
             Ok(())
         } else if lacks || failures >= MAX_FAILURES {
+            self.sharing.failed();
             core.call_method1(name!(py, "_accept_later"), (&self.sock,))
                 .map(drop)
         } else {

@@ -90,6 +90,11 @@ impl Sharing {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Nothing can be accepted for a while: that is a rest, too, so that an arrival does not end it.
+    pub(super) fn failed(&self) {
+        self.rest(0, None);
+    }
+
     /// A connection that waited is gone.
     pub(super) fn missed(&self) {
         if self.is_stopped.swap(false, Ordering::Relaxed) {
@@ -214,6 +219,15 @@ mod tests {
             assert_eq!(sharing.rested(|| Some(0)), batch);
         }
         sharing.drained();
+        assert_eq!(arrived(&sharing), Arrival::Accept(1));
+    }
+
+    #[test]
+    fn an_arrival_does_not_end_the_rest_after_a_failure() {
+        let sharing = Sharing::default();
+        sharing.failed();
+        assert_eq!(arrived(&sharing), Arrival::Leave);
+        assert_eq!(sharing.rested(|| Some(0)), 1);
         assert_eq!(arrived(&sharing), Arrival::Accept(1));
     }
 
