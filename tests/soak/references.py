@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.soak.leaks import DEFAULT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The first runs fill caches.
 WARM_UP = 3
 RUNS = 3
-DEFAULT = ["tests/tcp", "tests/interop", "tests/sock", "tests/datagrams", "tests/test_timers.py"]
 
 
 class Repeating:
