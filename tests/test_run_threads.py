@@ -279,7 +279,7 @@ def test_one_that_has_not_begun_never_does() -> None:
 
 
 INTERRUPTED = """
-    import threading, yamanote
+    import sys, threading, yamanote
 
     waiting = threading.Barrier(2, action=lambda: print("ready", flush=True))
 
@@ -288,7 +288,8 @@ INTERRUPTED = """
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            print("cancelled", flush=True)
+            # One write: without a GIL, the other thread's text may come between print()'s two.
+            sys.stdout.write("cancelled\\n")
 
     try:
         yamanote.run_threads(main, 2)
