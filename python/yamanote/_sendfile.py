@@ -105,15 +105,12 @@ class Sendfile(Base):
 
     async def _read_ahead(self, cache: _PageCache, start: int) -> None:
         """Read from the disk in the default executor, so that sendfile(2) does not block."""
-        copy = os.dup(cache.fileno)
         try:
-            reading = self.run_in_executor(None, _read_and_close, copy, start)
+            reading = self.run_in_executor(None, _Copy(cache.fileno).read_ahead, start)
         except RuntimeError:
-            # The executor is shut down: sendfile(2) waits for the disk.
-            os.close(copy)
+            # The executor is shut down, or cannot start a thread: sendfile(2) waits for the disk.
             return
-        # Shielded: the thread must run in order to close the copy.
-        await asyncio.shield(reading)
+        await reading
         cache.known_until = start + AHEAD_BYTES
 
 
@@ -143,17 +140,27 @@ class _PageCache:
         return True
 
 
-def _read_and_close(fileno: int, start: int) -> None:
-    """Read a section of a file into the page cache; called on a thread."""
-    try:
-        buffer = [bytearray(PIECE_BYTES)]
-        for position in range(start, start + AHEAD_BYTES, PIECE_BYTES):
-            if os.preadv(fileno, buffer, position) < PIECE_BYTES:
-                break
-    except OSError:
-        pass  # sendfile(2) fails as well, and reports it.
-    finally:
-        os.close(fileno)
+class _Copy:
+    """A descriptor of the same file, closed with its last reference: an executor that cannot start
+    a thread has the work all the same, and may do it later.
+    """
+
+    def __init__(self, fileno: int) -> None:
+        self.fileno = os.dup(fileno)
+
+    def __del__(self) -> None:
+        # Unset where `os.dup()` failed. Ignored: the program may have closed all descriptors.
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(self.fileno)
+
+    def read_ahead(self, start: int) -> None:
+        """Read a section of the file into the page cache; called on a thread."""
+        # Ignored: sendfile(2) fails as well, and reports it.
+        with contextlib.suppress(OSError):
+            buffer = [bytearray(PIECE_BYTES)]
+            for position in range(start, start + AHEAD_BYTES, PIECE_BYTES):
+                if os.preadv(self.fileno, buffer, position) < PIECE_BYTES:
+                    break
 
 
 def _why(error: OSError, sent: int) -> Exception:

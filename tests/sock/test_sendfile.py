@@ -401,6 +401,33 @@ def test_without_an_executor_a_file_is_sent_all_the_same(
     loop.run_until_complete(main())
 
 
+def test_a_thread_that_cannot_start_closes_no_descriptor_later(
+    loop: asyncio.AbstractEventLoop,
+    pair: Pair,
+    file: IO[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The executor has taken the work before it starts the thread, and does it with the next one."""
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    forget(file)
+
+    async def main() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            sending = asyncio.ensure_future(loop.sock_sendfile(pair[0], file))
+            assert await receive(loop, pair[1], len(CONTENT)) == CONTENT
+            assert await sending == len(CONTENT)
+        others = [os.dup(file.fileno()) for _ in range(8)]
+        await asyncio.to_thread(int)
+        for other in others:
+            os.close(other)
+
+    loop.run_until_complete(main())
+
+
 def test_others_have_their_turn_while_a_file_is_sent(
     loop: asyncio.AbstractEventLoop, file: IO[bytes]
 ) -> None:
