@@ -152,7 +152,12 @@ class Signals(Base):
             yield
         finally:
             self._hear_signals(before)
-            self._read_signals()
+            try:
+                self._read_signals()
+            except OSError as error:
+                # Reported, as if a callback had read: the result of the run must not be lost.
+                message = "The signals of a run could not be read"
+                self.call_exception_handler({"message": message, "exception": error})
 
     def _attach_signals(self) -> int | None:
         """Let signals wake the loop, if this is the main thread.

@@ -273,3 +273,26 @@ def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
     """
     done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
     assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
+
+
+def test_signals_that_cannot_be_read_cost_no_result(program: Program, faults: Faults) -> None:
+    source = """
+    import signal
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda *_: print("told"))
+        fail(f"recv={errno.ENOMEM}@1-0")
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(0.001)
+        return "result"
+
+    signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        result = runner.run(main())
+        fail()
+        print(result, runner.run(asyncio.sleep(0, "again")))
+    """
+    done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
+    *told, last = done.stdout.splitlines()
+    assert (last, done.stderr, done.returncode) == ("result again", "", 0)
+    assert set(told) <= {"handled", "told"}
