@@ -9,6 +9,7 @@ mod ready_list;
 mod registration;
 mod slot_wakers;
 mod timer;
+mod turn_waker;
 mod waker;
 
 use std::fmt;

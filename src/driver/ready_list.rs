@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
-use super::edge;
+use super::turn_waker::TurnWaker;
 use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard, thread_local};
 
@@ -16,7 +16,7 @@ pub(crate) struct ReadyList {
     /// Each entry owns one reference to its slot. Release on push and Acquire on drain publish the slot's `next`.
     head: AtomicPtr<Slot>,
     /// A box; `renew` replaces it, and the drop frees it.
-    turn: AtomicPtr<Mutex<Option<Waker>>>,
+    turn: AtomicPtr<Mutex<Option<TurnWaker>>>,
     /// Whether there is a waker. Written under the lock; the loop's thread reads it without the lock.
     has_turn: AtomicBool,
     /// Set once no turn will drain the list any more. With the push, Dekker's algorithm: each side stores its own
@@ -54,7 +54,7 @@ impl ReadyList {
     /// Sets the waker of the turn, which is the same one for the life of a runtime.
     pub(crate) fn set_turn(&self, turn: &Waker) {
         if !self.has_turn.load(Ordering::Relaxed) {
-            *self.lock() = Some(turn.clone());
+            *self.lock() = Some(TurnWaker::new(turn));
             self.has_turn.store(true, Ordering::Relaxed);
         }
     }
@@ -79,13 +79,10 @@ impl ReadyList {
         self.drain(drop);
     }
 
-    /// Ends the wait of the loop's thread, or keeps it from starting one. May be called from any thread.
-    pub(crate) fn wake_turn(&self) {
-        if let Some(turn) = &*self.lock() {
-            // Ignored, as in asyncio: the waker's descriptor is gone, and the loop's next poll of the kernel returns
-            // the error.
-            let _ = edge::guarded(|| turn.wake_by_ref());
-        }
+    /// Ends the wait of the loop's thread, or keeps it from starting one. May be called from any thread. Returns
+    /// `false` if the wake was lost.
+    pub(crate) fn wake_turn(&self) -> bool {
+        self.lock().as_mut().is_none_or(TurnWaker::wake)
     }
 
     /// Records whether the reactor failed because its descriptors are not its own any more.
@@ -97,7 +94,7 @@ impl ReadyList {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+    fn lock(&self) -> MutexGuard<'_, Option<TurnWaker>> {
         // SAFETY: `Box::into_raw` made it, and only the drop frees it, when there are no borrowers.
         let turn = unsafe { &*self.turn.load(Ordering::Acquire) };
         turn.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,6 +230,7 @@ impl Slot {
             if list.closed.load(Ordering::SeqCst) {
                 list.drain(drop);
             } else {
+                // A lost wake is made up for by the next event, as in asyncio.
                 list.wake_turn();
             }
         }

@@ -38,7 +38,9 @@ impl Inbox {
     #[inline]
     pub(crate) fn wake(&self) {
         if self.handles.must_wake() {
-            self.ready.wake_turn();
+            if !self.ready.wake_turn() {
+                self.handles.wake_again();
+            }
             let wakeups = &self.meters.threadsafe_wakeups;
             wakeups.fetch_add(1, Ordering::Relaxed);
         }

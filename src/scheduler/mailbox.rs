@@ -51,6 +51,12 @@ impl<T> Mailbox<T> {
         self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::AcqRel)
     }
 
+    /// The wake was lost: the next sender is to wake the reader.
+    #[cold]
+    pub(crate) fn wake_again(&self) {
+        self.parked.store(true, Ordering::Relaxed);
+    }
+
     #[inline]
     pub(crate) fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Relaxed)

@@ -275,6 +275,37 @@ def test_no_error_of_a_transport_leaves_it_neither_closed_nor_served(
     assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
 
 
+@pytest.mark.parametrize("error", [errno.EINTR, errno.EIO, errno.ENOMEM])
+def test_a_wake_that_cannot_be_written_keeps_no_later_one_from_the_loop(
+    program: Program, faults: Faults, error: int
+) -> None:
+    source = f"""
+    import threading
+
+    def call(loop):
+        for last in [1, 3, 1, 3, 1, 3]:
+            for _ in range(20):
+                came = threading.Event()
+                fail(f"write={error}@1-{{last}}", f"send={error}@1-{{last}}")
+                for _ in range(last):
+                    loop.call_soon_threadsafe(int)
+                fail()
+                loop.call_soon_threadsafe(came.set)
+                assert came.wait(10), last
+        loop.call_soon_threadsafe(loop.stop)
+        print("served")
+
+    loop = new_event_loop()
+    thread = threading.Thread(target=call, args=(loop,))
+    loop.call_soon(thread.start)
+    loop.run_forever()
+    thread.join()
+    loop.close()
+    """
+    done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)
+
+
 def test_signals_that_cannot_be_read_cost_no_result(program: Program, faults: Faults) -> None:
     source = """
     import signal

@@ -8,6 +8,7 @@ mod look;
 mod ready_list;
 #[path = "../../../src/driver/slot_wakers.rs"]
 mod slot_wakers;
+mod turn_waker;
 
 use std::sync::Arc;
 use std::task::Waker;
