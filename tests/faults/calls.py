@@ -1,7 +1,8 @@
 """The calls of the C library that loops make, and the errors with which a system may answer them.
 
-Not here is what no kernel does, such as `EBADF` for an open descriptor. `EAGAIN` and a short count
-are followed by an event, as a kernel reports the bytes that came or left a moment later.
+Not here is what no kernel does, such as `EBADF` for an open descriptor. `EAGAIN` and a short read
+are followed by an event, as a kernel reports the bytes that came or left a moment later. A short
+write is not: a kernel without memory for the rest has room all the time.
 """
 
 from __future__ import annotations

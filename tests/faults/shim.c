@@ -57,7 +57,8 @@ static struct {
     struct epoll_event event;
 } watched[SPARED];
 
-/* A short or refused transfer ends an edge, so the kernel reports the next one: make it do so. */
+/* A refused transfer, and a short read, end an edge, so the kernel reports the next one: make it do
+   so. A kernel that has no memory for more than a part of a write reports nothing. */
 static void edge(int fd) {
     if (fd >= 0 && fd < SPARED && watched[fd].event.events & EPOLLET)
         syscall(SYS_epoll_ctl, watched[fd].set, EPOLL_CTL_MOD, fd, &watched[fd].event);
@@ -144,14 +145,14 @@ static int is_stream(int fd) {
 /* A call whose first parameter is a descriptor named fd; one without; one that can move fewer bytes. */
 #define WRAP(result, name, parameters, arguments) WRAP_ON(fd, result, name, parameters, arguments)
 #define WRAP_FREE(result, name, parameters, arguments) WRAP_ON(-1, result, name, parameters, arguments)
-#define WRAP_MOVING(name, parameters, arguments, shorten)                                          \
+#define WRAP_MOVING(name, parameters, arguments, shorten, after)                                   \
     ssize_t name parameters {                                                                      \
         REAL(ssize_t, name, parameters)                                                            \
         int error = failing(#name, fd);                                                            \
         if (error == EAGAIN) edge(fd);                                                             \
         ERROR_OR(shorten)                                                                          \
         ssize_t moved = real arguments;                                                            \
-        if (error == FEWER) edge(fd);                                                              \
+        if (error == FEWER) { after; }                                                             \
         return moved;                                                                              \
     }
 
@@ -176,21 +177,23 @@ static int is_stream(int fd) {
         message = &cut;                                                                            \
     }
 
-WRAP_MOVING(recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags), FEWER_BYTES)
-WRAP_MOVING(send, (int fd, const void *from, size_t size, int flags), (fd, from, size, flags), FEWER_BYTES)
-WRAP_MOVING(read, (int fd, void *to, size_t size), (fd, to, size), FEWER_BYTES)
-WRAP_MOVING(write, (int fd, const void *from, size_t size), (fd, from, size), FEWER_BYTES)
+WRAP_MOVING(recv, (int fd, void *to, size_t size, int flags), (fd, to, size, flags), FEWER_BYTES,
+            edge(fd))
+WRAP_MOVING(send, (int fd, const void *from, size_t size, int flags), (fd, from, size, flags),
+            FEWER_BYTES, )
+WRAP_MOVING(read, (int fd, void *to, size_t size), (fd, to, size), FEWER_BYTES, edge(fd))
+WRAP_MOVING(write, (int fd, const void *from, size_t size), (fd, from, size), FEWER_BYTES, )
 WRAP_MOVING(readv, (int fd, const struct iovec *list, int size), (fd, list, size),
-            FEWER_PIECES)
+            FEWER_PIECES, edge(fd))
 WRAP_MOVING(writev, (int fd, const struct iovec *list, int size), (fd, list, size),
-            FEWER_PIECES)
-WRAP_MOVING(recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), )
+            FEWER_PIECES, )
+WRAP_MOVING(recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags), , )
 WRAP_MOVING(sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags),
-            FEWER_OF_MESSAGE)
+            FEWER_OF_MESSAGE, )
 WRAP_MOVING(sendfile, (int fd, int from, off_t *offset, size_t size), (fd, from, offset, size),
-            FEWER_BYTES)
+            FEWER_BYTES, )
 WRAP_MOVING(sendfile64, (int fd, int from, off64_t *offset, size_t size), (fd, from, offset, size),
-            FEWER_BYTES)
+            FEWER_BYTES, )
 WRAP(ssize_t, recvfrom,
      (int fd, void *to, size_t size, int flags, __SOCKADDR_ARG name, socklen_t *length),
      (fd, to, size, flags, name, length))
@@ -209,7 +212,7 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned size, int flags, struct 
 int sendmmsg(int fd, struct mmsghdr *messages, unsigned size, int flags) {
     REAL(int, sendmmsg, (int, struct mmsghdr *, unsigned, int))
     int error = failing("sendmmsg", fd);
-    if (error == EAGAIN || error == FEWER) edge(fd);
+    if (error == EAGAIN) edge(fd);
     ERROR_OR(if (size > 1) size = 1)
     return real(fd, messages, size, flags);
 }

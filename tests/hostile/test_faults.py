@@ -327,3 +327,55 @@ def test_signals_that_cannot_be_read_cost_no_result(program: Program, faults: Fa
     *told, last = done.stdout.splitlines()
     assert (last, done.stderr, done.returncode) == ("result again", "", 0)
     assert set(told) <= {"handled", "told"}
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_write_that_the_kernel_cut_short_goes_on_without_an_event(
+    program: Program, faults: Faults, last: int
+) -> None:
+    """As a Unix socket or pipe that finds no memory for more, and so is not full afterwards."""
+    source = f"""
+    DATA = bytes(range(250)) * 40
+
+    async def through(reader, writer):
+        for _ in range(5):
+            fail(*(f"{{name}}=-1@1-{last}" for name in ("send", "sendmsg", "write", "writev")))
+            writer.write(DATA)
+            writer.write(DATA)
+            assert await asyncio.wait_for(reader.readexactly(2 * len(DATA)), 10) == 2 * DATA
+        fail()
+
+    async def sockets():
+        served = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(
+            lambda *streams: served.set_result(streams), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        there = await served
+        await through(reader, there[1])
+        await through(there[0], writer)
+        writer.close()
+        there[1].close()
+        server.close()
+
+    async def pipe():
+        loop = asyncio.get_running_loop()
+        out, into = os.pipe()
+        reader = asyncio.StreamReader()
+        reading, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), open(out, "rb")
+        )
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(into, "wb"))
+        await through(reader, writing)
+        writing.close()
+        reading.close()
+
+    async def main():
+        await sockets()
+        await pipe()
+        print("served")
+
+    run(main())
+    """
+    done = program.run(CONTROL + textwrap.dedent(source), env=faults.environment())
+    assert (done.stdout, done.stderr, done.returncode) == ("served\n", "", 0)

@@ -163,10 +163,10 @@ fn write(
         Ok(false) => return Ok(()),
         Err(error) => return broken(this, state, error),
     }
-    if !state.side.blocked.get() && !wait_for_room(this, state)? {
-        return flush(this, state);
+    if state.side.blocked.get() {
+        return grown(this, state);
     }
-    grown(this, state)
+    flush(this, state)
 }
 
 /// Writes at once if the buffer is empty, and buffers the rest; `false` when nothing is left. The outer error is
@@ -241,23 +241,20 @@ fn disown(state: &State<WriteSide>) {
 /// Writes until the buffer is empty or the kernel is full.
 fn flush(this: &Bound<'_, WritePipe>, state: &State<WriteSide>) -> PyResult<()> {
     disown(state);
-    loop {
-        let size = state.side.buffer.borrow().len();
-        if size == 0 {
-            break;
-        }
-        let (outcome, has_more) = {
+    while !state.side.buffer.borrow().is_empty() {
+        let outcome = {
             let buffer = state.side.buffer.borrow();
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = buffer.fill(&mut slices);
-            let outcome = pipe::write_vectored(state.life.fd, &slices[..count]);
-            (outcome, count == SLICES)
+            pipe::write_vectored(state.life.fd, &slices[..count])
         };
         let is_full = match outcome {
+            // Fewer than offered do not say that the kernel is full: it may have had no memory for more, and then
+            // reports no room later.
             Ok(count) => {
                 state.life.meters.bytes_out.add_size(count);
                 state.side.buffer.borrow_mut().advance(count);
-                count < size && !has_more && state.kind != FileKind::Character
+                false
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
             Err(error) => return broken(this, state, os_error(error)),

@@ -112,16 +112,10 @@ fn send_all(this: &Bound<'_, Stream>, state: &State) -> PyResult<Option<bool>> {
         if size == 0 {
             return Ok(Some(false));
         }
-        let (outcome, offered) = send(state);
-        match outcome {
-            Ok(count) => {
-                sent(this, state, count)?;
-                // Bytes beyond the offered slices go into the next call; if the kernel took fewer than offered, it is
-                // full.
-                if count < offered && is_full(this, state)? {
-                    return Ok(Some(true));
-                }
-            }
+        match send(state) {
+            // Fewer than offered do not say that the kernel is full: it may have had no memory for more, and then
+            // reports no room later.
+            Ok(count) => sent(this, state, count)?,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if is_full(this, state)? {
                     return Ok(Some(true));
@@ -141,23 +135,21 @@ pub(super) fn broken(this: &Bound<'_, Stream>, state: &State, error: io::Error) 
     fail(this, WRITE_ERROR, error)
 }
 
-/// Sends from the front of the buffer; returns the result and how many bytes were offered.
+/// Sends from the front of the buffer.
 #[inline]
-fn send(state: &State) -> (io::Result<usize>, usize) {
+fn send(state: &State) -> io::Result<usize> {
     let buffer = state.buffer.borrow();
     match buffer.single() {
-        Some(bytes) => (socket::send(state.life.fd, bytes), bytes.len()),
+        Some(bytes) => socket::send(state.life.fd, bytes),
         None => send_vectored(state.life.fd, &buffer),
     }
 }
 
 #[inline(never)]
-fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> (io::Result<usize>, usize) {
+fn send_vectored(fd: RawFd, buffer: &WriteBuffer<PyBackedBytes>) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let count = buffer.fill(&mut slices);
-    let slices = &slices[..count];
-    let offered = slices.iter().map(|slice| slice.len()).sum();
-    (socket::send_vectored(fd, slices), offered)
+    socket::send_vectored(fd, &slices[..count])
 }
 
 /// Removes `count` bytes that the kernel took.
