@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +205,8 @@ def test_a_client_that_stalls_a_file_is_closed(tmp_path: Path) -> None:
 
 
 def test_a_file_that_takes_longer_than_the_limits_arrives(tmp_path: Path) -> None:
+    limit, piece = 1.0, 1 << 16
+
     async def main() -> None:
         loop: Any = yamanote_loop()
         made: list[Recorder] = []
@@ -211,20 +214,24 @@ def test_a_file_that_takes_longer_than_the_limits_arrives(tmp_path: Path) -> Non
         with path.open("w+b") as file:
             file.truncate(MORE_THAN_FITS)
             async with serving(lambda: Recorder(made)) as (_, address):
-                client = await connected(address)
+                # Little waits in the kernel, so something moves with each piece, up to the end.
+                client = await connected(address, SO_RCVBUF=piece)
                 await loop.sock_sendall(client, b"x")
                 assert await loop.sock_recv(client, 1) == b"x"
+                served = made[0].transport.get_extra_info("socket")
+                served.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, piece)
                 sending = asyncio.ensure_future(loop.sendfile(made[0].transport, file))
                 received, begin = 0, loop.time()
                 while received < MORE_THAN_FITS:
-                    received += len(await loop.sock_recv(client, 1 << 18))
-                    # As slowly as a limit of SHORT would end it, if nothing moved.
-                    await asyncio.sleep(3 * SHORT * (1 << 18) / MORE_THAN_FITS)
+                    received += len(await loop.sock_recv(client, piece))
+                    # As slowly as the limit would end it, if nothing moved.
+                    while loop.time() - begin < 1.5 * limit * received / MORE_THAN_FITS:
+                        await asyncio.sleep(0.005)
                 assert await sending == MORE_THAN_FITS
                 loop._shed()
-                assert loop.time() - begin > SHORT
+                assert loop.time() - begin > limit
                 await loop.sock_sendall(client, b"y")
                 assert await loop.sock_recv(client, 1) == b"y"
                 client.close()
 
-    run(main(), yamanote.Limits(write_stall=SHORT, idle=SHORT))
+    run(main(), yamanote.Limits(write_stall=limit, idle=limit))
