@@ -397,6 +397,56 @@ def test_any_allocation_of_pythons_may_fail(program: Program, scenario: str) -> 
     assert not re.sub(r"\s", "", child.stdout), child.stdout
 
 
+WRITES_AGAIN = """
+import _testcapi, os, socket
+
+async def write_again(skipped, error):
+    ours, theirs = socket.socketpair()
+    kept.append(theirs)
+    _, writer = await asyncio.open_connection(sock=ours)
+    writer.write(b"1")
+    _testcapi.set_nomemory(skipped, skipped + 20)
+    # With it, the stream becomes native; then the frame lets go of it while an exception passes.
+    writer.write(b"2")
+    raise error
+
+def attempt(skipped):
+    loop = new_event_loop()
+    # The task may find no memory to tell of its end.
+    loop.call_later(0.2, os._exit, 0)
+    try:
+        loop.run_until_complete(write_again(skipped, ValueError()))
+    finally:
+        os._exit(0)
+
+kept = []
+loop = new_event_loop()
+task = loop.create_task(write_again(1_000_000, ValueError()))
+loop.run_until_complete(asyncio.wait([task]))
+_testcapi.remove_mem_hooks()
+children = {}
+for skipped in range(24):
+    pid = os.fork()
+    if not pid:
+        attempt(skipped)
+    children[pid] = skipped
+for pid, skipped in children.items():
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        print(skipped, code)
+task.exception()
+"""
+
+
+@needs_failing_allocations
+def test_a_stream_that_cannot_become_native_for_lack_of_memory_ends_no_process(
+    program: Program,
+) -> None:
+    if program.module == "asyncio":
+        pytest.skip("asyncio's streams stay as they are")
+    child = program.run(WRITES_AGAIN, "-W", "ignore")
+    assert (child.returncode, child.stdout) == (0, "")
+
+
 @needs_failing_allocations
 @pytest.mark.parametrize("kind", ["stream", "datagram", "pipe"])
 def test_a_connection_aborted_without_memory_is_over(program: Program, kind: str) -> None:

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 use super::fields::{Fields, READER, WRITER};
 use crate::ffi::{adopt, make, name};
-use crate::scheduler::{Core, is_exit};
+use crate::scheduler::{Core, Flush, is_exit};
 
 /// asyncio's class, the subclass for adopted objects, and the methods that must not be replaced.
 #[derive(Debug)]
@@ -188,14 +188,31 @@ impl Family {
     }
 
     /// Gives the object the subclass. One for which an audit hook refuses that stays as it is.
-    fn adopt(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn adopt(&self, core: &Bound<'_, Core>, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = object.py();
-        match object.setattr(name!(py, "__class__"), &self.own) {
+        let adopted = object.setattr(name!(py, "__class__"), &self.own);
+        match kept(core, object, adopted) {
             Err(error) if is_exit(py, &error) => Err(error),
             // Ignored: asyncio would not have made this assignment, so it must not report its failure.
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Keeps an object that could not be adopted until the callback that runs is over.
+///
+/// `vars()` of it may share its values since. Python 3.13 and later copy these when the object dies, and where there is no
+/// memory for that, lose the exception of the frame that let go of it: the interpreter then crashes.
+fn kept<T>(core: &Bound<'_, Core>, object: &Bound<'_, PyAny>, result: PyResult<T>) -> PyResult<T> {
+    if result.is_err()
+        && let Ok(local) = core.get().local(core.py())
+    {
+        local.flush_later(Flush {
+            target: object.clone().unbind(),
+            run: |_| Ok(()),
+        });
+    }
+    result
 }
 
 fn has_all(fields: &Bound<'_, PyDict>, names: &[&str]) -> PyResult<bool> {
@@ -316,9 +333,9 @@ pub(crate) fn adopt_reader(
     };
     let is_on_this_loop =
         |reader: &Bound<'_, PyAny>| Ok::<_, PyErr>(reader.getattr(name!(py, "_loop"))?.is(core));
-    if families.reader.accepts(reader, &READER)? && is_on_this_loop(reader)? {
-        families.reader.adopt(reader)?;
-        adopt_protocol(&families.protocol, protocol)?;
+    if kept(core, reader, families.reader.accepts(reader, &READER))? && is_on_this_loop(reader)? {
+        families.reader.adopt(core, reader)?;
+        adopt_protocol(core, &families.protocol, protocol)?;
     }
     Ok(())
 }
@@ -336,20 +353,25 @@ fn adopt_writer(core: &Bound<'_, Core>, transport: &Bound<'_, PyAny>) -> PyResul
         let Some(writer) = adopt::running_self(code.bind(py))? else {
             continue;
         };
-        if families.writer.accepts(&writer, &WRITER)?
+        if kept(core, &writer, families.writer.accepts(&writer, &WRITER))?
             && writer.getattr(name!(py, "_transport"))?.is(transport)
         {
-            families.writer.adopt(&writer)?;
-            adopt_protocol(&families.protocol, &writer.getattr(name!(py, "_protocol"))?)?;
+            families.writer.adopt(core, &writer)?;
+            let protocol = writer.getattr(name!(py, "_protocol"))?;
+            adopt_protocol(core, &families.protocol, &protocol)?;
         }
     }
     Ok(())
 }
 
-fn adopt_protocol(family: &Family, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+fn adopt_protocol(
+    core: &Bound<'_, Core>,
+    family: &Family,
+    protocol: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let is_stock = protocol.get_type().is(&family.base);
     if is_stock && family.is_intact(protocol.py())? {
-        family.adopt(protocol)?;
+        family.adopt(core, protocol)?;
     }
     Ok(())
 }
