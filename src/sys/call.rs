@@ -19,6 +19,12 @@ macro_rules! syscall {
 }
 pub(super) use syscall;
 
+/// Whether the call may be unavailable, because the kernel is too old or a sandbox denies it. A firewall also denies
+/// what is sent with `EPERM`.
+pub(crate) fn is_denied(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
 /// Whether the descriptor is closed, or its file does not support the operation.
 pub(crate) fn is_of_another_file(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL))

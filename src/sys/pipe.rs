@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::buffer::ReadBuffer;
-use super::call::syscall;
+use super::call::{is_denied, syscall};
 
 /// A kind of file that a pipe transport may own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +80,10 @@ pub(crate) fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
 pub(crate) fn write_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
     let length = libc::c_int::try_from(slices.len()).unwrap_or(libc::c_int::MAX);
     // `IoSlice` has the layout of `iovec`.
-    let count = syscall!(writev(fd, slices.as_ptr().cast(), length))?;
-    Ok(count.cast_unsigned())
+    match syscall!(writev(fd, slices.as_ptr().cast(), length)) {
+        Err(error) if is_denied(&error) && !slices.is_empty() => write(fd, &slices[0]),
+        count => count.map(isize::cast_unsigned),
+    }
 }
 
 /// Whether this is the error (`EIO`) of reading a terminal whose other end is closed.

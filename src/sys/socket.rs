@@ -8,7 +8,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use super::buffer::ReadBuffer;
-use super::call::syscall;
+use super::call::{is_denied, syscall};
 use super::platform;
 
 /// Receives into `buffer` and returns the number of bytes; 0 at end of stream.
@@ -42,7 +42,11 @@ pub(crate) fn recv_stream(
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut room;
     message.msg_iovlen = 1;
-    let received = syscall!(recvmsg(fd, &raw mut message, 0))?;
+    let received = match syscall!(recvmsg(fd, &raw mut message, 0)) {
+        // Without the flag, the next read finds out whether there is more.
+        Err(error) if is_denied(&error) => return Ok((recv(fd, buffer)?, true)),
+        received => received?,
+    };
     let count = received.cast_unsigned();
     // SAFETY: the kernel wrote `count` bytes, and was given `room` as the limit.
     unsafe { buffer.advance(count) };
@@ -122,8 +126,10 @@ pub(crate) fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result
     // `IoSlice` has the layout of `iovec`, and `sendmsg` only reads through it.
     message.msg_iov = slices.as_ptr().cast_mut().cast();
     message.msg_iovlen = slices.len().min(MAX_SLICES) as _;
-    let sent = syscall!(sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL))?;
-    Ok(sent.cast_unsigned())
+    match syscall!(sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL)) {
+        Err(error) if is_denied(&error) && !slices.is_empty() => send(fd, &slices[0]),
+        sent => sent.map(isize::cast_unsigned),
+    }
 }
 
 pub(crate) use super::platform::{queued, unsent};

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Uses every feature that could be denied.
 EVERYTHING = """
+import os, socket
+
 class Receiver(asyncio.DatagramProtocol):
     def __init__(self, count):
         self.all = asyncio.get_running_loop().create_future()
@@ -61,6 +63,29 @@ async def connections():
         await writer.wait_closed()
     server.close()
 
+async def pieces():
+    # More than fits, over a Unix socket and through a pipe.
+    loop = asyncio.get_running_loop()
+    pieces = [b"%d" % number * 70_000 for number in range(10)]
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_unix_connection(sock=ours)
+    other, answer = await asyncio.open_unix_connection(sock=theirs)
+    writer.writelines(pieces)
+    assert await other.readexactly(700_000) == b"".join(pieces)
+    writer.close()
+    answer.close()
+    out, into = os.pipe()
+    piped = asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(piped), open(out, "rb")
+    )
+    writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(into, "wb"))
+    for piece in pieces:
+        writing.write(piece)
+    assert await piped.readexactly(700_000) == b"".join(pieces)
+    writing.close()
+    reading.close()
+
 async def timers():
     loop = asyncio.get_running_loop()
     fired = []
@@ -82,8 +107,12 @@ async def child():
 
 
 def allowed(program: Program, error: int) -> list[str]:
-    """System calls that asyncio needs: its server cannot accept without `accept4()` on `EPERM`."""
-    return ["accept4"] if program.module == "asyncio" and error == errno.EPERM else []
+    """System calls that asyncio needs: its server cannot accept without `accept4()` on `EPERM`, and
+    from Python 3.12 on, its transports send with `sendmsg()`.
+    """
+    if program.module != "asyncio":
+        return []
+    return ["accept4", "sendmsg"] if error == errno.EPERM else ["sendmsg"]
 
 
 ERRORS = pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
@@ -126,6 +155,9 @@ def test_everything_works_where_one_call_is_denied(
         ("accept4", connections),
         ("sendmmsg", datagrams),
         ("recvmmsg", datagrams),
+        ("recvmsg", pieces),
+        ("sendmsg", pieces),
+        ("writev", pieces),
     ]:
         if name not in {allowed(program, error)}:
             fail(f"{{name}}={error}@1-0")
@@ -134,7 +166,10 @@ def test_everything_works_where_one_call_is_denied(
     """
     source = faults_module.CONTROL + EVERYTHING + textwrap.dedent(source)
     done = program.run(source, env=faults.environment())
-    names = "eventfd timerfd_create timerfd_settime epoll_pwait2 accept4 sendmmsg recvmmsg"
+    names = (
+        "eventfd timerfd_create timerfd_settime epoll_pwait2 accept4 sendmmsg recvmmsg"
+        " recvmsg sendmsg writev"
+    )
     assert (done.stdout.split(), done.stderr, done.returncode) == (names.split(), "", 0)
 
 

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::buffer::ReadBuffer;
-use crate::sys::call::syscall;
+use crate::sys::call::{is_denied, syscall};
 use crate::sys::datagram::{MOST, SLOT, SLOT_STRIDE, receive_one_by_one, send};
 use crate::sys::socket::Name;
 
@@ -122,12 +122,6 @@ pub(crate) fn send_many<'a>(
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether the call may be unavailable, because the kernel is too old or a sandbox denies it. A firewall also denies
-/// a datagram with `EPERM`.
-fn is_denied(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
 /// Stops using the batch call if it was denied where the call for one datagram was not.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use crate::sys::call::syscall;
+use crate::sys::call::{is_denied, syscall};
 use crate::sys::socket::Name;
 
 /// Replaces the C library's `eventfd()` for mio, which uses it to wake the reactor; `build.rs` has the linker
@@ -18,7 +18,7 @@ extern "C" fn __wrap_eventfd(count: libc::c_uint, flags: libc::c_int) -> libc::c
         return fd;
     }
     let error = io::Error::last_os_error();
-    if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    if is_denied(&error)
         && let Ok(socket) = own_peer()
     {
         return socket.into_raw_fd();
