@@ -141,8 +141,9 @@ class _PageCache:
 
 
 class _Copy:
-    """A descriptor of the same file, closed with its last reference: an executor that cannot start
-    a thread has the work all the same, and may do it later.
+    """A descriptor of the same file, closed with its last reference.
+
+    An executor that cannot start a thread has the work all the same, and may do it later.
     """
 
     def __init__(self, fileno: int) -> None:

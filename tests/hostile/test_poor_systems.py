@@ -107,8 +107,10 @@ async def child():
 
 
 def allowed(program: Program, error: int) -> list[str]:
-    """System calls that asyncio needs: its server cannot accept without `accept4()` on `EPERM`, and
-    from Python 3.12 on, its transports send with `sendmsg()`.
+    """System calls that asyncio needs.
+
+    Its server cannot accept without `accept4()` on `EPERM`, and from Python 3.12 on, its transports
+    send with `sendmsg()`.
     """
     if program.module != "asyncio":
         return []

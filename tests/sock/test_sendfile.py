@@ -407,7 +407,7 @@ def test_a_thread_that_cannot_start_closes_no_descriptor_later(
     file: IO[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The executor has taken the work before it starts the thread, and does it with the next one."""
+    """The executor takes the work before it starts the thread, and does it with the next one."""
 
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -225,8 +225,8 @@ def test_a_file_that_takes_longer_than_the_limits_arrives(tmp_path: Path) -> Non
                 while received < MORE_THAN_FITS:
                     received += len(await loop.sock_recv(client, piece))
                     # As slowly as the limit would end it, if nothing moved.
-                    while loop.time() - begin < 1.5 * limit * received / MORE_THAN_FITS:
-                        await asyncio.sleep(0.005)
+                    due = begin + 1.5 * limit * received / MORE_THAN_FITS
+                    await asyncio.sleep(max(due - loop.time(), 0))
                 assert await sending == MORE_THAN_FITS
                 loop._shed()
                 assert loop.time() - begin > limit
