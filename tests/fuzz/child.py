@@ -137,7 +137,7 @@ class Child:
         if code == 1 and "Timeout (" in words:
             return Failure("hang", "hang", words)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Failure("crash", f"{name}{_place(words)}", f"{name}\n{words}")
+        return Failure("crash", f"{name}{place_of_death(words)}", f"{name}\n{words}")
 
     def last_words(self) -> str:
         """Returns what it has written to stderr."""
@@ -173,10 +173,11 @@ class Child:
         return failure
 
 
-def _place(words: str) -> str:
+def place_of_death(words: str) -> str:
     """Returns where a dead worker was: the step, or the innermost line of Python."""
     for line in words.splitlines():
         if line.startswith("  File "):
-            place = line.split('"')[1]
+            # Without quotes where a broken interpreter knows no name: `File ???`.
+            place = line.partition('"')[2].partition('"')[0]
             return f" in {place if place.startswith('<') else line.strip()}"
     return ""

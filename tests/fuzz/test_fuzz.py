@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fuzz.child import place_of_death
 from tests.fuzz.compare import failures
 from tests.fuzz.differences import DIFFERENCES, Difference
 from tests.fuzz.generator import Choice, generate
@@ -135,3 +136,16 @@ def test_an_allowed_difference_is_no_failure(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_each_difference_has_its_reason() -> None:
     assert all(len(difference.why) > 20 for difference in DIFFERENCES)
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ('Fatal\n  File "a.py", line 3 in run\n', ' in File "a.py", line 3 in run'),
+        ('Fatal\n  File "<step 5>", line 1 in main\n', " in <step 5>"),
+        ("Fatal\n  File ???, line 3 in ???\n", " in File ???, line 3 in ???"),
+        ("Fatal\n", ""),
+    ],
+)
+def test_a_crash_is_known_by_its_innermost_place(words: str, place: str) -> None:
+    assert place_of_death(words) == place

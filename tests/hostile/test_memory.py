@@ -437,6 +437,7 @@ task.exception()
 """
 
 
+@needs_survivor
 @needs_failing_allocations
 def test_a_stream_that_cannot_become_native_for_lack_of_memory_ends_no_process(
     program: Program,
