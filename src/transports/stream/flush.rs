@@ -107,11 +107,7 @@ pub(super) fn flush(this: &Bound<'_, Stream>, state: &State) -> PyResult<()> {
 /// which has closed the connection.
 #[inline]
 fn send_all(this: &Bound<'_, Stream>, state: &State) -> PyResult<Option<bool>> {
-    loop {
-        let size = state.buffer.borrow().len();
-        if size == 0 {
-            return Ok(Some(false));
-        }
+    while !state.buffer.borrow().is_empty() {
         match send(state) {
             // Fewer than offered do not say that the kernel is full: it may have had no memory for more, and then
             // reports no room later.
@@ -124,6 +120,7 @@ fn send_all(this: &Bound<'_, Stream>, state: &State) -> PyResult<Option<bool>> {
             Err(error) => return broken(this, state, error).map(|()| None),
         }
     }
+    Ok(Some(false))
 }
 
 /// The socket is broken.

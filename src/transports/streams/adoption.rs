@@ -206,6 +206,7 @@ impl Family {
 fn kept<T>(core: &Bound<'_, Core>, object: &Bound<'_, PyAny>, result: PyResult<T>) -> PyResult<T> {
     if result.is_err()
         && let Ok(local) = core.get().local(core.py())
+        && local.is_in_turn()
     {
         local.flush_later(Flush {
             target: object.clone().unbind(),
